@@ -1,0 +1,9 @@
+"""The one error a user can cause."""
+
+
+class InputError(ValueError):
+    """Something given from outside (a file, a folder, a config field) cannot be used.
+
+    The message is one line that says what is wrong, where, and what to do. The command line
+    prints it and exits with status 2.
+    """
