@@ -1,0 +1,133 @@
+"""EmbedNet: images of one or several modalities to embeddings."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array
+
+from lupi_jax.modality import Modality
+from lupi_jax.models.layers import BatchNorm, Dtype, average_pool, generalized_mean_pool
+from lupi_jax.models.resnet import BACKBONES, Stem, Trunk
+
+POOLINGS = {"gem": generalized_mean_pool, "average": average_pool}
+
+
+class Embedding(NamedTuple):
+    """What the network says of n images, nothing normalised.
+
+    Attributes:
+      pooled: [n, d], the pooled feature: what the triplet and colour-free losses see.
+      neck: [n, d], after the BN neck: the usual retrieval feature.
+      logits: [n, num_classes] of the bias-free classifier.
+    """
+
+    pooled: Array
+    neck: Array
+    logits: Array
+
+
+class EmbedNet(nn.Module):
+    """AGW's two-stream ResNet with a third stem for the intermediate modality.
+
+    One stem (conv1, bn1, max-pool, layer1) a modality, one shared trunk (layer2..layer4, last
+    stride 1), non-local blocks, pooling, BN neck without shift, bias-free classifier. At test
+    time only the stem of the modality asked for runs.
+
+    Attributes:
+      num_classes: training identities.
+      backbone: a key of `BACKBONES`: resnet50, resnet34, resnet18, thin.
+      non_local: AGW's non-local blocks.
+      pooling: "gem" (p = 3) or "average".
+      stem_relu: a ReLU after the stem's bn1, as in torchvision's ResNet; the released network
+        has none.
+      dtype: of the computation (bfloat16, float32); None takes that of parameters and images.
+      axis_name: mapped axis over which batch normalisation sees the whole batch, or None.
+    """
+
+    num_classes: int
+    backbone: str = "resnet50"
+    non_local: bool = True
+    pooling: str = "gem"
+    stem_relu: bool = False
+    dtype: Dtype = None
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(
+        self,
+        images: Array | Mapping[Modality, Array],
+        modality: Modality | None = None,
+        train: bool = False,
+    ) -> Embedding:
+        """Embed images.
+
+        Args:
+          images: normalised images [n, h, w, 3] of one `modality`, or {modality: images}: then
+            rows come out stacked in the order visible, infrared, intermediate.
+          modality: of `images` where that is one array.
+          train: use and record the batch's statistics (apply with mutable=["batch_stats"]).
+
+        Returns:
+          Embedding of all rows.
+
+        Raises:
+          ValueError: `modality` is missing beside an array, or given beside a mapping.
+        """
+        if isinstance(images, Mapping) == (modality is not None):
+            raise ValueError("give either one array and its modality, or {modality: images}")
+        if not isinstance(images, Mapping):
+            assert modality is not None
+            images = {Modality(modality): images}
+        net = BACKBONES[self.backbone]
+        x = jnp.concatenate(
+            [
+                Stem(net, self.stem_relu, self.axis_name, self.dtype, name=f"stem_{m}")(
+                    images[m], train
+                )
+                for m in Modality
+                if m in images
+            ]
+        )
+        x = Trunk(net, self.non_local, self.axis_name, self.dtype, name="trunk")(x, train)
+        pooled = POOLINGS[self.pooling](x)
+        neck = BatchNorm(
+            self.axis_name,
+            frozen_bias=True,
+            scale_init=lambda key, shape, dtype=jnp.float32: (
+                1.0 + 0.01 * jax.random.normal(key, shape, dtype)
+            ),
+            name="neck",
+        )(pooled, train)
+        logits = nn.Dense(
+            self.num_classes,
+            use_bias=False,
+            kernel_init=nn.initializers.normal(0.001),
+            precision=jax.lax.Precision.HIGHEST,
+            name="classifier",
+        )(neck)
+        return Embedding(pooled, neck, logits)
+
+
+def initialize(
+    model: EmbedNet,
+    key: Array,
+    modalities: tuple[Modality, ...] = tuple(Modality),
+    image_size: tuple[int, int] = (288, 144),
+) -> dict[str, Any]:
+    """Fresh variables of `model`, with one stem for each of `modalities`.
+
+    All stems start as copies of one, as they do where each is a copy of the same pre-trained
+    weights: the modalities' features are then aligned from the first step.
+
+    Returns:
+      {"params": ..., "batch_stats": ...}.
+    """
+    images = {m: jnp.zeros((2, *image_size, 3)) for m in modalities}
+    variables = jax.jit(lambda key: model.init(key, images, train=True))(key)
+    for collection in variables.values():
+        for m in modalities:
+            collection[f"stem_{m}"] = collection[f"stem_{modalities[0]}"]
+    return variables

@@ -1,0 +1,209 @@
+"""The layers of the network, with PyTorch's arithmetic where Flax's differs.
+
+Parameters keep the dtype they are given; a layer computes in `dtype`, or where that is None in
+the promoted dtype of its input and parameters, so the same modules serve bfloat16 training,
+float32, and float64 parity checks.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.linen.dtypes import promote_dtype
+from jax import Array, lax
+
+Dtype = Any
+Initializer = Callable[..., Array]
+
+# torchvision's initialisation of a ResNet's convolutions.
+kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+
+
+def conv2d(x: Array, kernel: Array, stride: int = 1) -> Array:
+    """Convolve with PyTorch's symmetric "same" padding, (k - 1) // 2 on every side.
+
+    Args:
+      x: images or activations [n, h, w, c_in].
+      kernel: weights [k, k, c_in, c_out], k odd.
+      stride: step in both directions.
+
+    Returns:
+      [n, ceil(h / stride), ceil(w / stride), c_out].
+    """
+    if kernel.shape[0] == 1:
+        # A 1x1 convolution is a matrix product, and XLA's CPU backend only knows that when told.
+        return lax.dot_general(x[:, ::stride, ::stride], kernel[0, 0], (((3,), (0,)), ((), ())))
+    if jax.default_backend() == "cpu":
+        return _conv2d_cpu(x, kernel, stride)
+    return _conv2d_xla(x, kernel, stride)
+
+
+def _conv2d_xla(x: Array, kernel: Array, stride: int) -> Array:
+    pad = (kernel.shape[0] - 1) // 2
+    return lax.conv_general_dilated(
+        x, kernel, (stride, stride), [(pad, pad)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _conv2d_cpu(x: Array, kernel: Array, stride: int) -> Array:
+    """`_conv2d_xla` with the weight gradient as one matrix product a tap.
+
+    XLA's CPU backend computes a convolution's weight gradient several times slower than a matrix
+    product of the same size.
+    """
+    return _conv2d_xla(x, kernel, stride)
+
+
+def _conv2d_cpu_forward(x: Array, kernel: Array, stride: int) -> tuple[Array, tuple[Array, Array]]:
+    return _conv2d_xla(x, kernel, stride), (x, kernel)
+
+
+def _conv2d_cpu_backward(
+    stride: int, residuals: tuple[Array, Array], g: Array
+) -> tuple[Array, Array]:
+    x, kernel = residuals
+    (x_gradient,) = jax.vjp(lambda x: _conv2d_xla(x, kernel, stride), x)[1](g)
+    size, pad = kernel.shape[0], (kernel.shape[0] - 1) // 2
+    height, width = g.shape[1] * stride, g.shape[2] * stride
+    padded = jnp.pad(x, ((0, 0), (pad, pad + stride), (pad, pad + stride), (0, 0)))
+
+    def tap(row: int, column: int) -> Array:
+        seen = padded[:, row : row + height : stride, column : column + width : stride]
+        return lax.dot_general(seen, g, (((0, 1, 2), (0, 1, 2)), ((), ())))
+
+    taps = [tap(row, column) for row in range(size) for column in range(size)]
+    return x_gradient, jnp.stack(taps).reshape(kernel.shape)
+
+
+_conv2d_cpu.defvjp(_conv2d_cpu_forward, _conv2d_cpu_backward)
+
+
+class Conv(nn.Module):
+    """Convolution of size `kernel_size` (odd) with PyTorch's padding, [n, h, w, c] -> features."""
+
+    features: int
+    kernel_size: int = 3
+    stride: int = 1
+    use_bias: bool = False
+    dtype: Dtype = None
+    kernel_init: Initializer = kaiming_normal
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Apply to [n, h, w, c]."""
+        shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init, shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else 0.0
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        return (
+            conv2d(x, kernel, self.stride) + bias
+            if self.use_bias
+            else conv2d(x, kernel, self.stride)
+        )
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation over all axes but the last, with PyTorch's running statistics.
+
+    Flax keeps the biased running variance; PyTorch, and so every checkpoint of this field, the
+    unbiased one. Statistics are computed in at least float32 and, where `axis_name` is given,
+    over the batch of all devices of that mapped axis.
+
+    Attributes:
+      axis_name: mapped axis to average the statistics over, or None.
+      momentum: share of the old running statistic kept by one step (PyTorch's 0.1 is 0.9 here).
+      frozen_bias: the bias takes no gradient (the BN neck's "no shift").
+      scale_init: initial scale.
+    """
+
+    axis_name: str | None = None
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    frozen_bias: bool = False
+    dtype: Dtype = None
+    scale_init: Initializer = nn.initializers.ones
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        """Normalise [..., c]; `train` uses and records the batch's statistics."""
+        size = x.shape[-1]
+        scale = self.param("scale", self.scale_init, (size,))
+        bias = self.param("bias", nn.initializers.zeros, (size,))
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (size,))
+        running_var = self.variable("batch_stats", "var", jnp.ones, (size,))
+        if self.frozen_bias:
+            bias = lax.stop_gradient(bias)
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        if train:
+            mean, var, count = self._statistics(wide)
+            if not self.is_initializing():
+                keep, add = self.momentum, 1.0 - self.momentum
+                running_mean.value = keep * running_mean.value + add * mean
+                unbiased = var * (count / max(count - 1, 1))
+                running_var.value = keep * running_var.value + add * unbiased
+        else:
+            mean, var = running_mean.value, running_var.value
+        factor = lax.rsqrt(var + self.epsilon) * scale
+        y = (wide - mean) * factor + bias
+        return y.astype(self.dtype or y.dtype)
+
+    def _statistics(self, x: Array) -> tuple[Array, Array, int]:
+        axes = tuple(range(x.ndim - 1))
+        mean, mean_square = x.mean(axes), jnp.square(x).mean(axes)
+        count = x.size // x.shape[-1]
+        if self.axis_name is not None and not self.is_initializing():
+            mean, mean_square = lax.pmean((mean, mean_square), self.axis_name)
+            count *= lax.axis_size(self.axis_name)
+        return mean, jnp.maximum(mean_square - jnp.square(mean), 0.0), count
+
+
+class NonLocal(nn.Module):
+    """Non-local block as AGW uses it: one inner channel, products divided by n, no softmax.
+
+    Ye et al., Deep Learning for Person Re-identification: A Survey and Outlook, 2021 (after Wang
+    et al., 2018). The last normalisation starts at scale zero, so the block starts as identity.
+    """
+
+    axis_name: str | None = None
+    dtype: Dtype = None
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        """Apply to [n, h, w, c]."""
+        project = partial(Conv, kernel_size=1, use_bias=True, dtype=self.dtype)
+        n, h, w, c = x.shape
+        g, theta, phi = (
+            project(1, name=name)(x).reshape(n, h * w) for name in ("g", "theta", "phi")
+        )
+        # With one inner channel the [hw, hw] product theta phi^T g is theta times a scalar.
+        y = theta * (jnp.sum(phi * g, axis=-1, keepdims=True) / (h * w))
+        y = project(c, name="out")(y.reshape(n, h, w, 1))
+        norm = BatchNorm(
+            self.axis_name, dtype=self.dtype, scale_init=nn.initializers.zeros, name="out_bn"
+        )
+        return norm(y, train) + x
+
+
+def max_pool(x: Array) -> Array:
+    """The ResNet stem's max-pooling: 3x3, stride 2, padded by one, [n, h, w, c]."""
+    padding = ((1, 1), (1, 1))  # Flax accepts pairs, its annotation only names strings
+    return nn.max_pool(x, (3, 3), (2, 2), padding)  # pyright: ignore[reportArgumentType]
+
+
+def generalized_mean_pool(x: Array, p: float = 3.0) -> Array:
+    """Pool [n, h, w, c] -> [n, c] by the generalised mean (GeM), (mean(x^p) + 1e-12)^(1/p).
+
+    Radenović et al., 2018. `x` must not be negative (it follows a ReLU). At least float32.
+    """
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    power = x * x * x if p == 3.0 else x**p
+    return (power.mean((1, 2)) + 1e-12) ** (1.0 / p)
+
+
+def average_pool(x: Array) -> Array:
+    """Pool [n, h, w, c] -> [n, c] by the mean, in at least float32."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32)).mean((1, 2))
