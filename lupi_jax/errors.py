@@ -7,3 +7,7 @@ class InputError(ValueError):
     The message is one line that says what is wrong, where, and what to do. The command line
     prints it and exits with status 2.
     """
+
+
+class DivergedError(RuntimeError):
+    """Training produced a figure that is not finite. The message names the step and the term."""

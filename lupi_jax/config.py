@@ -1,0 +1,316 @@
+"""The configuration of a run: a ConfigDict at the edge, frozen dataclasses inside.
+
+A field left at None is filled from the recipe; whatever is written in a config file or on the
+command line wins. Every mistake is found at once and named by its field.
+"""
+
+import dataclasses
+import difflib
+import math
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from lupi_jax.errors import InputError
+from lupi_jax.losses import LossSettings
+from lupi_jax.modality import Modality
+from lupi_jax.views import ViewSettings
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceConfig:
+    """Where the images come from.
+
+    Attributes:
+      name: "synthetic" (made by `lupi make-synthetic`) or "folder"; both read
+        `{train,test}/{visible,infrared}/<identity>/c<camera>_<n>.jpg`.
+      root: the data set's directory.
+      image_size: (height, width) in pixels every image is resized to.
+      validation_identities: training identities held out for validation figures and for keeping
+        the best checkpoint; 0 trains on all and keeps the newest.
+      feed: "tfdata" (decodes files as it goes), "memmap" (decodes once into a memory-mapped
+        array under the workdir; needs no TensorFlow) or "auto": tfdata where TensorFlow is
+        installed. All give the same batches bit for bit.
+      workers: files decoded at once.
+      prefetch: batches kept ready ahead of the step.
+    """
+
+    name: Literal["synthetic", "folder"] = "folder"
+    root: str = ""
+    image_size: tuple[int, int] = (288, 144)
+    validation_identities: int = 0
+    feed: Literal["auto", "tfdata", "memmap"] = "auto"
+    workers: int = 4
+    prefetch: int = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchConfig:
+    """A batch: `identities` x `images` visible and as many infrared images."""
+
+    identities: int = 8
+    images: int = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """The network; see `lupi_jax.EmbedNet`."""
+
+    backbone: Literal["resnet50", "resnet34", "resnet18", "thin"] = "resnet50"
+    non_local: bool = True
+    pooling: Literal["gem", "average"] = "gem"
+    stem_relu: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """SGD with Nesterov momentum, coupled weight decay and two learning-rate groups.
+
+    Attributes:
+      rate: learning rate of the BN neck and the classifier after warm-up.
+      trunk_factor: stems and trunk learn at `rate * trunk_factor`.
+      momentum: Nesterov momentum.
+      weight_decay: added to the gradient as `weight_decay * parameter`, before the momentum.
+      clip: global gradient norm above which the gradient is scaled down; 0 never clips.
+      warmup: length of the linear warm-up, in `unit`s.
+      milestones: ends of the stages of the rate, in `unit`s.
+      factors: multiple of `rate` after each milestone, as many as milestones.
+      unit: "epochs" or "steps".
+    """
+
+    rate: float = 0.1
+    trunk_factor: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    clip: float = 0.0
+    warmup: float = 10.0
+    milestones: tuple[float, ...] = (20.0, 50.0)
+    factors: tuple[float, ...] = (0.1, 0.01)
+    unit: Literal["epochs", "steps"] = "epochs"
+
+
+@dataclasses.dataclass(frozen=True)
+class LogConfig:
+    """What a run writes down, in steps (0: never, but at the end)."""
+
+    every: int = 20
+    validate_every: int = 0
+    checkpoint_every: int = 500
+    keep: int = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A run. Exactly one of `steps` and `epochs` is positive.
+
+    Attributes:
+      seed: of everything drawn: initial weights, batches, views, held-out identities.
+      steps: SGD steps.
+      epochs: instead of steps: passes of floor(max(visible, infrared) / (P K)) + 1 steps.
+      recipe: "paper", "released" or "baseline" (see `RECIPES`).
+      modalities: those trained on.
+      pretrained: weights to start from (`.npz` or `.safetensors`), "" for none.
+      parallel: "shard_map" or "pmap": how the step is mapped over devices.
+      dtype: "float32" or "bfloat16" of the computation.
+    """
+
+    seed: int = 0
+    steps: int = 0
+    epochs: float = 0.0
+    recipe: Literal["paper", "released", "baseline"] = "paper"
+    modalities: tuple[str, ...] = tuple(str(m) for m in Modality)
+    pretrained: str = ""
+    parallel: Literal["shard_map", "pmap"] = "shard_map"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    data: SourceConfig = SourceConfig()
+    batch: BatchConfig = BatchConfig()
+    model: ModelConfig = ModelConfig()
+    views: ViewSettings = dataclasses.field(default_factory=ViewSettings)
+    loss: LossSettings = dataclasses.field(default_factory=LossSettings)
+    optimizer: OptimizerConfig = OptimizerConfig()
+    log: LogConfig = LogConfig()
+
+
+# What the method's two descriptions, and the two-modality baseline, say where they differ.
+RECIPES: dict[str, dict[str, Any]] = {
+    "paper": {
+        "modalities": ("visible", "infrared", "intermediate"),
+        "loss.triplet": "sum",
+        "loss.color_free": "paper",
+        "views.erase_fill": "mean",
+        "views.quantize_intermediate": False,
+    },
+    "released": {
+        "modalities": ("visible", "infrared", "intermediate"),
+        "loss.triplet": "mean",
+        "loss.color_free": "released",
+        "views.erase_fill": "released",
+        "views.quantize_intermediate": True,
+    },
+    "baseline": {
+        "modalities": ("visible", "infrared"),
+        "loss.triplet": "mean",
+        "loss.color_free": "none",
+        "views.erase_fill": "mean",
+        "views.quantize_intermediate": False,
+    },
+}
+
+_POSITIVE = ("batch.identities", "batch.images", "data.workers", "data.prefetch",
+             "optimizer.rate", "log.every", "log.keep")  # fmt: skip
+_NOT_NEGATIVE = ("seed", "steps", "epochs", "data.validation_identities", "views.pad",
+                 "loss.margin", "loss.color_free_weight", "loss.color_free_threshold",
+                 "loss.color_free_alpha", "optimizer.trunk_factor", "optimizer.weight_decay",
+                 "optimizer.clip", "optimizer.warmup", "log.validate_every",
+                 "log.checkpoint_every")  # fmt: skip
+_FRACTIONS = ("views.flip", "views.erase", "optimizer.momentum")
+_RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
+    (_POSITIVE, lambda v: v > 0, "must be positive"),
+    (_NOT_NEGATIVE, lambda v: v >= 0, "must not be negative"),
+    (_FRACTIONS, lambda v: 0 <= v <= 1, "must lie in [0, 1]"),
+    (("data.root",), bool, "is empty: name the data set's directory"),
+    (("data.image_size",), lambda v: min(v) >= 32, "must be at least (32, 32)"),
+    (("views.erase_area",), lambda v: 0 < v[0] <= v[1] <= 1, "must be 0 < low <= high <= 1"),
+    (("views.erase_aspect",), lambda v: 0 < v <= 1, "must lie in (0, 1]"),
+    (("optimizer.milestones",), lambda v: list(v) == sorted(v), "must not decrease"),
+    (
+        ("modalities",),
+        lambda v: bool(v) and len(set(v)) == len(v) and set(v) <= {str(m) for m in Modality},
+        f"must be different names out of {', '.join(Modality)}",
+    ),
+)
+
+
+_CROSS_RULES: tuple[tuple[Callable[[Mapping[str, Any]], bool], str], ...] = (
+    (
+        lambda f: (f["steps"] > 0) != (f["epochs"] > 0),
+        "set one of steps and epochs and leave the other 0",
+    ),
+    (
+        lambda f: len(f["optimizer.milestones"]) == len(f["optimizer.factors"]),
+        "optimizer.factors must be as many as optimizer.milestones",
+    ),
+    (
+        lambda f: bool(f["log.validate_every"]) == bool(f["data.validation_identities"]),
+        "log.validate_every and data.validation_identities need each other: set both or neither",
+    ),
+    (
+        lambda f: "intermediate" in f["modalities"] or f["loss.color_free"] == "none",
+        "loss.color_free must be none where modalities lack intermediate",
+    ),
+)
+
+
+def field_types(cls: type = Config, prefix: str = "") -> dict[str, Any]:
+    """{dotted field name: type} of all leaves of the configuration."""
+    result = {}
+    for name, kind in typing.get_type_hints(cls).items():
+        if dataclasses.is_dataclass(kind):
+            result.update(field_types(typing.cast(type, kind), f"{prefix}{name}."))
+        else:
+            result[prefix + name] = kind
+    return result
+
+
+def parse_config(values: Mapping[str, Any]) -> Config:
+    """Check a nested mapping (a ConfigDict or what a checkpoint holds) and freeze it.
+
+    Args:
+      values: nested fields. One that is absent or None takes the recipe's value where the recipe
+        has one, else its default.
+
+    Raises:
+      InputError: one line naming every unknown, mistyped or out-of-range field.
+    """
+    types = field_types()
+    given = _flatten(values)
+    problems = {name: f"is no field{_suggestion(name, types)}" for name in given.keys() - types}
+    fields: dict[str, Any] = {}
+    for name, kind in types.items():
+        if given.get(name) is None:
+            continue
+        try:
+            fields[name] = _convert(given[name], kind)
+        except (TypeError, ValueError):
+            problems[name] = f"= {given[name]!r} is not {_describe(kind)}"
+    recipe = fields.get("recipe", Config.recipe)
+    fields = {**to_fields(Config()), **RECIPES[recipe], **fields}
+    for names, holds, message in _RULES:
+        for name in names:
+            if name not in problems and not holds(fields[name]):
+                problems[name] = f"= {fields[name]!r} {message}"
+    lines = [f"{name} {problem}" for name, problem in problems.items()]
+    lines += [message for holds, message in _CROSS_RULES if not holds(fields)]
+    if lines:
+        raise InputError(f"config: {'; '.join(lines)}")
+    return _build(Config, fields)
+
+
+def to_fields(config: Config) -> dict[str, Any]:
+    """{dotted field name: value} of all leaves."""
+    return _flatten(dataclasses.asdict(config))
+
+
+def differences(a: Config, b: Config) -> list[str]:
+    """The dotted fields in which two configurations differ."""
+    before, after = to_fields(a), to_fields(b)
+    return [name for name in before if before[name] != after[name]]
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    result = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            result.update(_flatten(value, f"{prefix}{name}."))
+        else:
+            result[prefix + name] = value
+    return result
+
+
+def _build(cls: type, fields: Mapping[str, Any], prefix: str = "") -> Any:
+    arguments = {}
+    for name, kind in typing.get_type_hints(cls).items():
+        if dataclasses.is_dataclass(kind):
+            arguments[name] = _build(typing.cast(type, kind), fields, f"{prefix}{name}.")
+        elif prefix + name in fields:
+            arguments[name] = fields[prefix + name]
+    return cls(**arguments)
+
+
+def _convert(value: Any, kind: Any) -> Any:
+    """`value` as `kind`; numbers are not made of strings, nor truncated."""
+    if typing.get_origin(kind) is Literal:
+        if value not in typing.get_args(kind):
+            raise ValueError
+        return value
+    if typing.get_origin(kind) is tuple:
+        if not isinstance(value, list | tuple):
+            raise TypeError
+        items = typing.get_args(kind)
+        items = items[:1] * len(value) if items[-1] is Ellipsis else items
+        return tuple(_convert(v, k) for v, k in zip(value, items, strict=True))
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind and not (kind is str and isinstance(value, str)):
+        raise TypeError
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError
+    return kind(value)
+
+
+def _describe(kind: Any) -> str:
+    if typing.get_origin(kind) is Literal:
+        return f"one of {', '.join(typing.get_args(kind))}"
+    if typing.get_origin(kind) is tuple:
+        items = typing.get_args(kind)
+        count = "" if items[-1] is Ellipsis else f"{len(items)} "
+        return f"a tuple of {count}{_NOUNS[items[0]]}s"
+    return f"a {_NOUNS[kind]}"
+
+
+_NOUNS = {int: "whole number", float: "number", str: "text", bool: "truth value"}
+
+
+def _suggestion(name: str, known: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(name, known, 1)
+    return f" (did you mean {close[0]}?)" if close else ""

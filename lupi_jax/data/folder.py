@@ -1,0 +1,57 @@
+"""The folder layout: `{train,test}/{visible,infrared}/<identity>/c<camera>_<n>.jpg`."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from lupi_jax.data.index import Index
+from lupi_jax.errors import InputError
+from lupi_jax.modality import Modality
+
+SPLITS = ("train", "test")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+_FILE = re.compile(r"c(\d+)_.+")
+
+
+def read_folder(root: str | Path, split: str) -> Index:
+    """Index one split of a data set in the folder layout, sorted by path.
+
+    Identities are whole numbers (the directories' names, leading zeros allowed). A split may
+    lack images of one modality; files of other kinds are passed over.
+
+    Raises:
+      InputError: the root or split is missing or empty, or a name does not fit the layout.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"no data at {root}: correct data.root, or make synthetic people there "
+                         f"with `lupi make-synthetic --out {root} --layout folder`")  # fmt: skip
+    if split not in SPLITS:
+        raise InputError(f"split {split!r} is none of {', '.join(SPLITS)}")
+    rows = []
+    for modality in (Modality.VISIBLE, Modality.INFRARED):
+        for person in sorted((root / split / modality).glob("*/")):
+            if not person.name.isdecimal():
+                raise InputError(f"{person}: an identity's directory is named by a whole number")
+            for file in sorted(person.iterdir()):
+                if file.suffix.lower() not in IMAGE_SUFFIXES:
+                    continue
+                match = _FILE.fullmatch(file.stem)
+                if not match:
+                    raise InputError(f"{file}: an image is named c<camera>_<n>, as c1_0001.jpg")
+                path = file.relative_to(root).as_posix()
+                rows.append((path, int(person.name), int(match[1]), str(modality)))
+    if not rows:
+        raise InputError(
+            f"no images under {root / split}: expected "
+            f"{split}/{{visible,infrared}}/<identity>/c<camera>_<n>.jpg"
+        )
+    paths, identities, cameras, modalities = zip(*rows, strict=True)
+    return Index(
+        root,
+        np.array(paths),
+        np.array(identities, np.int32),
+        np.array(cameras, np.int32),
+        np.array(modalities),
+    )

@@ -1,0 +1,69 @@
+"""One image file to pixels; every feed and the evaluator decode through here."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image
+
+from lupi_jax.data.index import Index
+from lupi_jax.errors import InputError
+
+MAX_PIXELS = 64_000_000
+
+T = TypeVar("T")
+S = TypeVar("S")
+
+
+def read_image(path: str | Path, size: tuple[int, int]) -> np.ndarray:
+    """Decode an image and resize it to `size` = (height, width) with Lanczos, as the original.
+
+    Grey images become three equal channels. The header is checked before decoding.
+
+    Returns:
+      uint8 [h, w, 3].
+
+    Raises:
+      InputError: the file is missing, no image, damaged, larger than 64 megapixels, or deeper
+        than 8 bits a channel.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise InputError(f"{path}: {image.width} x {image.height} pixels are too many")
+            if image.mode.startswith(("I", "F")):
+                raise InputError(f"{path}: more than 8 bits a channel; convert it to 8 bits first")
+            image = image.convert("RGB")
+            if image.size != (size[1], size[0]):
+                image = image.resize((size[1], size[0]), Image.Resampling.LANCZOS)
+            return np.asarray(image)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        if isinstance(error, InputError):
+            raise
+        reason = "no such file" if isinstance(error, FileNotFoundError) else "unreadable image"
+        raise InputError(f"{path}: {reason}; replace or remove it") from error
+
+
+def parallel_map(
+    function: Callable[[S], T], items: Iterator[S], workers: int, ahead: int
+) -> Iterator[T]:
+    """`map` over threads, in order, at most `ahead` results computed before they are asked for."""
+    with ThreadPoolExecutor(workers) as pool:
+        pending = [pool.submit(function, item) for item in islice(items, ahead)]
+        try:
+            while pending:
+                result = pending.pop(0).result()
+                pending.extend(pool.submit(function, item) for item in islice(items, 1))
+                yield result
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def read_images(index: Index, size: tuple[int, int], workers: int = 4) -> Iterator[np.ndarray]:
+    """Every image of `index` in its order, uint8 [h, w, 3] each."""
+    files = (index.root / path for path in index.paths)
+    return parallel_map(lambda file: read_image(file, size), files, workers, 8 * workers)

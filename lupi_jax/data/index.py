@@ -1,0 +1,93 @@
+"""What a data set is: arrays of file, identity, camera and modality."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from lupi_jax.errors import InputError
+from lupi_jax.modality import Modality
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Index:
+    """n images on disk.
+
+    Attributes:
+      root: directory the paths are relative to.
+      paths: [n] str, relative, with forward slashes.
+      identities: [n] int32, the data set's own numbers.
+      cameras: [n] int32.
+      modalities: [n] str, values of `Modality`.
+    """
+
+    root: Path
+    paths: np.ndarray
+    identities: np.ndarray
+    cameras: np.ndarray
+    modalities: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, rows: np.ndarray) -> "Index":
+        """The images of `rows`, a boolean mask or row numbers."""
+        return Index(
+            self.root,
+            self.paths[rows],
+            self.identities[rows],
+            self.cameras[rows],
+            self.modalities[rows],
+        )
+
+    def of(self, modality: Modality) -> "Index":
+        """The images of one modality."""
+        return self[self.modalities == modality]
+
+    def count(self, modality: Modality) -> int:
+        """How many images one modality has."""
+        return int(np.sum(self.modalities == modality))
+
+    @property
+    def classes(self) -> np.ndarray:
+        """Sorted distinct identities; a training label is a position in here."""
+        return np.unique(self.identities)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """[n] int32 training labels, 0..len(classes)-1."""
+        return np.searchsorted(self.classes, self.identities).astype(np.int32)
+
+
+def require_modalities(index: Index, modalities: tuple[Modality, ...]) -> None:
+    """Check that every identity has at least one image of each of `modalities`.
+
+    Raises:
+      InputError: names the identities that lack one.
+    """
+    for modality in modalities:
+        present = np.unique(index.identities[index.modalities == modality])
+        lacking = np.setdiff1d(index.classes, present)
+        if len(lacking):
+            names = ", ".join(map(str, lacking[:10])) + (", ..." if len(lacking) > 10 else "")
+            raise InputError(
+                f"{index.root}: {len(lacking)} identities have no {modality} image ({names}): "
+                "training needs every identity in every modality; add images or remove them"
+            )
+
+
+def hold_out(index: Index, identities: int, seed: int) -> tuple[Index, Index]:
+    """Split off `identities` identities drawn by `seed`: (the rest, those held out).
+
+    Raises:
+      InputError: fewer than two identities would be left.
+    """
+    classes = index.classes
+    if identities > len(classes) - 2:
+        raise InputError(
+            f"data.validation_identities = {identities} leaves fewer than two of the "
+            f"{len(classes)} training identities of {index.root}: hold out fewer"
+        )
+    held = np.random.default_rng([seed, 0x5E1]).choice(classes, identities, replace=False)
+    mask = np.isin(index.identities, held)
+    return index[~mask], index[mask]

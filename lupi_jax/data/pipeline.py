@@ -1,0 +1,88 @@
+"""The tf.data feed: files to batches. The only module that imports TensorFlow."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from lupi_jax.data.batches import Batch, HostRows
+from lupi_jax.data.images import read_image
+from lupi_jax.data.index import Index
+from lupi_jax.data.sampler import IdentitySampler
+from lupi_jax.errors import InputError
+
+
+def tfdata_batches(
+    index: Index,
+    size: tuple[int, int],
+    sampler: IdentitySampler,
+    names: tuple[str, ...],
+    start: int,
+    stop: int,
+    host: HostRows,
+    workers: int = 4,
+    prefetch: int = 4,
+) -> Iterator[Batch]:
+    """The batches of steps `start`..`stop` - 1; arguments as `memmap_batches`, plus:
+
+    Args:
+      index: the images the sampler's rows number.
+      size: (height, width) to resize to.
+      sampler: rows of a step.
+      names: key of each of the sampler's tables in the batch.
+      start: first step: since a batch is a function of its step, resuming needs nothing else.
+      stop: step after the last.
+      host: which rows of every batch this process feeds.
+      workers: files decoded at once.
+      prefetch: batches kept ready.
+
+    Raises:
+      InputError: an image cannot be read, or TensorFlow is not installed.
+    """
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise InputError(
+            "data.feed = 'tfdata' needs TensorFlow: pip install 'lupi-jax[data]', or set it to "
+            "memmap"
+        ) from error
+    tf.config.set_visible_devices([], "GPU")  # the accelerator is JAX's
+    failures: list[InputError] = []
+
+    def rows(step: np.ndarray) -> np.ndarray:
+        return np.concatenate([host(r) for r in sampler(int(step))[0]])
+
+    def labels(step: np.ndarray) -> np.ndarray:
+        return host(sampler(int(step))[1])
+
+    def decode(row: np.ndarray) -> np.ndarray:
+        # Pillow inside tf.data, for two reasons: the feeds agree bit for bit, and a file that
+        # TensorFlow's decoders do not know (palette BMP, progressive CMYK JPEG) works in both.
+        try:
+            return read_image(index.root / index.paths[row], size)
+        except InputError as failure:
+            failures.append(failure)
+            raise
+
+    def read(row: Any) -> Any:
+        return tf.ensure_shape(tf.numpy_function(decode, [row], tf.uint8), (*size, 3))
+
+    steps = tf.data.Dataset.range(start, stop)
+    images = (
+        steps.flat_map(
+            lambda step: tf.data.Dataset.from_tensor_slices(
+                tf.numpy_function(rows, [step], tf.int64)
+            )
+        )
+        .map(read, num_parallel_calls=workers, deterministic=True)
+        .batch(len(rows(np.asarray(start))))
+    )
+    of_step = steps.map(lambda step: tf.numpy_function(labels, [step], tf.int32))
+    batches = tf.data.Dataset.zip((images, of_step)).prefetch(prefetch)
+    try:
+        for pixels, label in batches.as_numpy_iterator():
+            yield {**dict(zip(names, np.split(pixels, len(names)), strict=True)), "labels": label}
+    except tf.errors.OpError:
+        if failures:
+            raise failures[0] from None
+        raise

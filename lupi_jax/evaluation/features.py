@@ -1,0 +1,191 @@
+"""Images to features in NumPy: what is compared at test time and exported."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from lupi_jax.data import Index, read_images
+from lupi_jax.errors import InputError
+from lupi_jax.modality import Modality
+from lupi_jax.models import Embedding, EmbedNet
+from lupi_jax.views import normalise
+
+BATCH = 64
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Features:
+    """Features of n images, L2-normalised.
+
+    Attributes:
+      pooled: [n, d] float32, before the neck.
+      neck: [n, d] float32, after it: the field's usual retrieval feature.
+      index: the images.
+    """
+
+    pooled: np.ndarray
+    neck: np.ndarray
+    index: Index
+
+    def save(self, file: str | Path) -> None:
+        """Write an `.npz` that loads with `allow_pickle=False`.
+
+        Its arrays: features (the neck's) and pooled [n, d] float32, ids and cameras [n] int32,
+        modality and paths [n] str.
+        """
+        path = Path(file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as out:
+            np.savez(
+                out,
+                features=self.neck,
+                pooled=self.pooled,
+                ids=self.index.identities,
+                cameras=self.index.cameras,
+                modality=self.index.modalities,
+                paths=np.array([str(self.index.root / p) for p in self.index.paths]),
+            )
+
+
+def load_features(file: str | Path) -> Features:
+    """Read what `Features.save` wrote.
+
+    Raises:
+      InputError: the file is missing or is no feature file.
+    """
+    path = Path(file)
+    if not path.is_file():
+        raise InputError(f"no feature file at {path}: write one with `lupi export --out {path}`")
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            index = Index(
+                Path(),
+                arrays["paths"],
+                arrays["ids"],
+                arrays["cameras"],
+                arrays["modality"],
+            )
+            features = Features(arrays["pooled"], arrays["features"], index)
+    except Exception as error:
+        raise InputError(f"{path} is no feature file as `lupi export` writes it") from error
+    if features.neck.ndim != 2 or len(features.neck) != len(index):
+        raise InputError(f"{path} is damaged: {features.neck.shape} features, {len(index)} paths")
+    return features
+
+
+@partial(jax.jit, static_argnums=(0, 3))
+def _embed(
+    model: EmbedNet, variables: Any, images: Array, modality: Modality
+) -> tuple[Array, Array]:
+    if images.dtype == jnp.uint8:
+        images = normalise(images)
+    embedding = cast(Embedding, model.apply(variables, images, modality))
+
+    def unit(x: Array) -> Array:
+        x = x.astype(jnp.float32)
+        return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
+
+    return unit(embedding.pooled), unit(embedding.neck)
+
+
+def _padded(images: Iterable[np.ndarray], size: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Batches of exactly `size` images, the last filled up with zeros, and how many are real."""
+    batch: list[np.ndarray] = []
+    for image in images:
+        batch.append(image)
+        if len(batch) == size:
+            yield np.stack(batch), size
+            batch = []
+    if batch:
+        filler = [np.zeros_like(batch[0])] * (size - len(batch))
+        yield np.stack(batch + filler), len(batch)
+
+
+def embed_images(
+    model: EmbedNet,
+    variables: Any,
+    images: Iterable[np.ndarray],
+    modality: Modality,
+    batch_size: int = BATCH,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pooled and neck features [n, d] float32, L2-normalised, of n images in their order.
+
+    Args:
+      model: the network.
+      variables: its parameters and running statistics.
+      images: each [h, w, 3], uint8, or floating and normalised already.
+      modality: whose stem they go through.
+      batch_size: images embedded at once; every batch is filled up to it, so that one compiled
+        program serves all and no image is dropped.
+
+    Raises:
+      ValueError: there is no image.
+    """
+    pooled, neck = [], []
+    for batch, count in _padded(images, batch_size):
+        features = _embed(model, variables, batch, Modality(modality))
+        pooled.append(np.asarray(features[0])[:count])
+        neck.append(np.asarray(features[1])[:count])
+    if not pooled:
+        raise ValueError("no images to embed")
+    return np.concatenate(pooled), np.concatenate(neck)
+
+
+def extract_features(
+    model: EmbedNet,
+    variables: Any,
+    images: np.ndarray,
+    modality: Modality,
+    feature: str = "neck",
+) -> np.ndarray:
+    """Features of images in memory.
+
+    Args:
+      model: the network.
+      variables: its parameters and running statistics, as `lupi_jax.load` gives them.
+      images: [n, h, w, 3], uint8, or floating and normalised already.
+      modality: whose stem they go through.
+      feature: "neck" (after the BN neck) or "pooled" (before it).
+
+    Returns:
+      [n, d] float32, L2-normalised.
+
+    Raises:
+      ValueError: `images` is not [n, h, w, 3] with n > 0, or `feature` is unknown.
+    """
+    if np.ndim(images) != 4 or np.shape(images)[-1] != 3 or not len(images):
+        raise ValueError(f"images must be [n, h, w, 3] with n > 0, not {np.shape(images)}")
+    if feature not in ("neck", "pooled"):
+        raise ValueError(f"feature must be neck or pooled, not {feature!r}")
+    pooled, neck = embed_images(model, variables, images, modality, min(BATCH, len(images)))
+    return neck if feature == "neck" else pooled
+
+
+def embed_index(
+    model: EmbedNet,
+    variables: Any,
+    index: Index,
+    size: tuple[int, int],
+    workers: int = 4,
+    batch_size: int = BATCH,
+) -> Features:
+    """Features of every image of `index`, each through the stem of its own modality.
+
+    Raises:
+      InputError: an image cannot be read.
+    """
+    width = model.features
+    pooled, neck = (np.empty((len(index), width), np.float32) for _ in range(2))
+    for modality in (Modality.VISIBLE, Modality.INFRARED):
+        rows = np.flatnonzero(index.modalities == modality)
+        if len(rows):
+            images = read_images(index[rows], size, workers)
+            pooled[rows], neck[rows] = embed_images(model, variables, images, modality, batch_size)
+    return Features(pooled, neck, index)

@@ -1,0 +1,201 @@
+"""Pictures of results: ranking lists, training curves, the views of an image.
+
+Figures are drawn as objects, without pyplot: no window, no global state, safe in a notebook and on
+a machine without a display. Colours are Okabe and Ito's, told apart by colour-blind readers too;
+whatever a colour says, a mark or a line style says as well.
+"""
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+_GREEN, _RED, _GREY = "#009E73", "#D55E00", "#808080"
+# Square line ends take a line width from every gap, so the gaps are given that much wider.
+_FRAMES = {
+    True: (_GREEN, "-", "✓ "),
+    False: (_RED, (0, (7, 2.2)), "✗ "),  # long dashes
+    None: (_GREY, (0, (0.1, 2)), ""),  # dots
+}
+_LINES = (("#0072B2", "-"), (_RED, "--"), (_GREEN, "-."), ("#CC79A7", ":"), ("#E69F00", "-"))
+_LOSS = "loss/"
+_VALIDATION = {"mean_ap": "mAP", "mean_inp": "mINP", "rank1": "rank-1", "rank10": "rank-10"}
+
+_DPI = 150
+# Lengths of the image grids, in inches.
+_CELL, _GAP, _MARGIN, _TEXT_LINE = 0.9, 0.12, 0.12, 0.15
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RankingRow:
+    """One query and the first images of its ranking list.
+
+    Attributes:
+        query: [h, w, 3] uint8.
+        query_title: text above the query; about 14 characters fit on a line.
+        gallery: images [h, w, 3] uint8, closest first.
+        titles: one per gallery image, e.g. its distance or its identity.
+        correct: one per gallery image: has it the query's identity? None if that is unknown.
+
+    Raises:
+        ValueError: if gallery, titles and correct differ in length.
+    """
+
+    query: NDArray[np.uint8]
+    query_title: str
+    gallery: Sequence[NDArray[np.uint8]]
+    titles: Sequence[str]
+    correct: Sequence[bool | None]
+
+    def __post_init__(self) -> None:
+        if not len(self.gallery) == len(self.titles) == len(self.correct):
+            raise ValueError(
+                "gallery, titles and correct must be equally long: got "
+                f"{len(self.gallery)}, {len(self.titles)}, {len(self.correct)}"
+            )
+
+
+def ranking_picture(path: str | os.PathLike[str], rows: Sequence[RankingRow]) -> None:
+    """Draw ranking lists: a query a row, its results to the right, the closest first.
+
+    A right result has a solid green frame and a tick, a wrong one a dashed red frame and a cross,
+    one of unknown identity a dotted grey frame.
+
+    Args:
+        path: image file; its ending names the format (.png, .pdf, .svg). Folders are created.
+        rows: at least one; ten rows of ten results are readable.
+
+    Raises:
+        ValueError: if there are no rows, or an image is not [h, w, 3] uint8.
+    """
+    if not rows:
+        raise ValueError("a ranking picture needs at least one row")
+    height = _cell_height([image for row in rows for image in (row.query, *row.gallery)])
+    lines = max(title.count("\n") + 1 for row in rows for title in (row.query_title, *row.titles))
+    pitch = height + lines * _TEXT_LINE + _GAP
+    first = _MARGIN + _CELL + 3 * _GAP  # the wider gap sets the query apart
+    columns = max(len(row.gallery) for row in rows)
+    figure = Figure(figsize=(first + columns * (_CELL + _GAP), len(rows) * pitch + _MARGIN))
+    for i, row in enumerate(rows):
+        bottom = _MARGIN + (len(rows) - 1 - i) * pitch
+        axes = _show(figure, row.query, _MARGIN, bottom, height)
+        axes.set_title(row.query_title, fontsize=8, fontweight="bold", pad=4, parse_math=False)
+        for j, (image, title, correct) in enumerate(
+            zip(row.gallery, row.titles, row.correct, strict=True)
+        ):
+            axes = _show(figure, image, first + j * (_CELL + _GAP), bottom, height)
+            # NumPy's own booleans are equal to Python's, and so find the same entry.
+            colour, style, mark = _FRAMES[correct]
+            axes.spines[:].set(color=colour, linestyle=style, linewidth=3)
+            axes.set_title(mark + title, fontsize=8, color=colour, pad=4, parse_math=False)
+    _save(figure, path)
+
+
+def views_picture(
+    path: str | os.PathLike[str], rows: Mapping[str, Sequence[NDArray[np.uint8]]]
+) -> None:
+    """Draw rows of images under each other, e.g. the three views of the same images.
+
+    Args:
+        path: image file; its ending names the format (.png, .pdf, .svg). Folders are created.
+        rows: label of a row -> images [h, w, 3] uint8; rows may differ in length.
+
+    Raises:
+        ValueError: if there is no image, or one is not [h, w, 3] uint8.
+    """
+    images = [image for row in rows.values() for image in row]
+    if not images:
+        raise ValueError("a picture of views needs at least one image")
+    height = _cell_height(images)
+    first = _MARGIN + 0.15 + 0.075 * max(len(label) for label in rows)
+    columns = max(len(row) for row in rows.values())
+    size = (first + columns * (_CELL + _GAP), _MARGIN + len(rows) * (height + _GAP))
+    figure = Figure(figsize=size)
+    for i, (label, row) in enumerate(rows.items()):
+        bottom = _MARGIN + (len(rows) - 1 - i) * (height + _GAP)
+        middle = (bottom + height / 2) / size[1]
+        figure.text(_MARGIN / size[0], middle, label, fontsize=9, va="center", parse_math=False)
+        for j, image in enumerate(row):
+            _show(figure, image, first + j * (_CELL + _GAP), bottom, height)
+    _save(figure, path)
+
+
+def training_curves(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Draw a run's losses, learning rate and validation figures over its steps.
+
+    Args:
+        path: image file; its ending names the format (.png, .pdf, .svg). Folders are created.
+        rows: lines of a run's `metrics.jsonl`. Those of split "train" may have any `loss/<term>`
+            and `rate`, those of split "validation" `mean_ap`, `mean_inp`, `rank1`, `rank10`
+            (fractions in [0, 1]). What is missing is not drawn, nor is a panel without a line.
+
+    Raises:
+        ValueError: if there is nothing to draw.
+    """
+    train = [row for row in rows if row.get("split") == "train"]
+    validation = [row for row in rows if row.get("split") == "validation"]
+    terms = dict.fromkeys(key for row in train for key in row if key.startswith(_LOSS))
+    terms = sorted(terms, key=lambda key: key != _LOSS + "total")  # the total leads the legend
+    panels = [
+        ("loss", train, {key: key.removeprefix(_LOSS).replace("_", "-") for key in terms}),
+        ("learning rate", train, {"rate": ""}),
+        ("validation", validation, _VALIDATION),
+    ]
+    drawn = [
+        (name, part, present)
+        for name, part, labels in panels
+        if (present := {k: label for k, label in labels.items() if any(k in row for row in part)})
+    ]
+    if not drawn:
+        raise ValueError("no training or validation figures to draw")
+    figure = Figure(figsize=(4.2 * len(drawn), 3.2), layout="constrained")
+    grid = figure.subplots(1, len(drawn), squeeze=False, sharex=True)[0]
+    for axes, (name, part, labels) in zip(grid, drawn, strict=True):
+        for (key, label), (colour, style) in zip(labels.items(), cycle(_LINES)):
+            points = [(row["step"], row[key]) for row in part if key in row]
+            # Few points need marks: a single one would otherwise be invisible.
+            marker = "o" if len(points) <= 30 else ""
+            steps, values = zip(*points, strict=True)
+            axes.plot(steps, values, style, color=colour, label=label, marker=marker, ms=3, lw=1.5)
+        if any(labels.values()):
+            axes.legend(fontsize=8, frameon=False)
+        axes.set_title(name, fontsize=10)
+        axes.set_xlabel("step")
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
+        axes.set_ylim(bottom=min(0, axes.dataLim.y0), top=1 if name == "validation" else None)
+        axes.grid(color="0.9", linewidth=0.8)
+        axes.spines[["top", "right"]].set_visible(False)
+    _save(figure, path)
+
+
+def _cell_height(images: Sequence[NDArray[np.uint8]]) -> float:
+    """Height in inches at which the tallest of the images is as wide as a cell."""
+    for image in images:
+        # Matplotlib would clip floats to [0, 1] and draw them without a word.
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
+            raise ValueError(f"images must be [h, w, 3] uint8: got {image.shape} {image.dtype}")
+    return _CELL * max(image.shape[0] / image.shape[1] for image in images)
+
+
+def _show(
+    figure: Figure, image: NDArray[np.uint8], left: float, bottom: float, height: float
+) -> Axes:
+    """Add an image to a grid; places are in inches from the figure's lower left corner."""
+    width, total = figure.get_size_inches()
+    axes = figure.add_axes((left / width, bottom / total, _CELL / width, height / total))
+    axes.imshow(image)
+    axes.set(xticks=[], yticks=[])
+    return axes
+
+
+def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=_DPI)

@@ -1,0 +1,169 @@
+"""What a run writes down while it runs: JSON lines, TensorBoard events, progress."""
+
+import json
+import math
+import os
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import jax
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from tensorboardX import SummaryWriter
+
+from lupi_jax.errors import DivergedError
+from lupi_jax.training.step import Metrics
+
+METRICS_FILE = "metrics.jsonl"
+
+
+class RunLog:
+    """Metrics of a run, fetched from the device in windows so that no step waits for the host.
+
+    `<workdir>/metrics.jsonl` holds one JSON object a window, {"step", "split", figure: value}:
+    for the split "train" the means of the window's steps and the rate at which they ran.
+    TensorBoard reads the same figures from `<workdir>/tensorboard`.
+    """
+
+    def __init__(self, workdir: Path, start: int, steps: int, every: int, batch_size: int) -> None:
+        """Continue the log of `workdir` at step `start`, forgetting what came after it.
+
+        Args:
+          workdir: of the run.
+          start: steps already taken.
+          steps: steps in all.
+          every: steps in a window.
+          batch_size: images a step reads, for the rate.
+        """
+        self._every, self._batch_size = every, batch_size
+        self._pending: list[tuple[int, Metrics]] = []
+        self._window: dict[str, list[float]] = defaultdict(list)
+        self._clock = time.perf_counter()
+        path = workdir / METRICS_FILE
+        _forget_after(path, start)
+        self._file = path.open("a")
+        self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1)
+        self._console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task: TaskID = self._progress.add_task("training", total=steps, completed=start)
+        self._steps = steps
+
+    def __enter__(self) -> "RunLog":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+        self._events.close()
+        self._file.close()
+
+    def record(self, step: int, metrics: Metrics) -> None:
+        """Take the metrics of a step; every window fetches those of all steps but the newest.
+
+        Raises:
+          DivergedError: a fetched figure is not finite.
+        """
+        self._pending.append((step, metrics))
+        self._progress.update(self._task, completed=step)
+        if step % self._every == 0:
+            self._fetch(len(self._pending) - 1)
+
+    def flush(self) -> None:
+        """Wait for and write down every step recorded.
+
+        Raises:
+          DivergedError: a fetched figure is not finite.
+        """
+        self._fetch(len(self._pending))
+
+    def validation(self, step: int, figures: dict[str, float]) -> None:
+        """Write down the figures on held-out identities."""
+        self._write({"step": step, "split": "validation", **figures})
+        text = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
+        self._console.print(f"step {step}  validation  {text}", highlight=False)
+        self._clock = time.perf_counter()
+
+    def _fetch(self, count: int) -> None:
+        ready, self._pending = self._pending[:count], self._pending[count:]
+        for step, values in jax.device_get(ready):
+            for name, value in values.items():
+                if not math.isfinite(value):
+                    raise DivergedError(
+                        f"{name} is {float(value)} at step {step}: the last checkpoint is intact; "
+                        "lower optimizer.rate or set optimizer.clip"
+                    )
+                self._window[name].append(float(value))
+            if step % self._every == 0:
+                self._close_window(step)
+
+    def _close_window(self, step: int) -> None:
+        now = time.perf_counter()
+        count = len(self._window["loss/total"])
+        means = {name: sum(values) / len(values) for name, values in self._window.items()}
+        speed = count / (now - self._clock)
+        self._clock = now
+        self._window.clear()
+        row = {"step": step, "split": "train", **means}
+        self._write(
+            {**row, "steps_per_second": speed, "images_per_second": speed * self._batch_size}
+        )
+        terms = "  ".join(f"{k[5:]} {v:.3f}" for k, v in means.items() if k.startswith("loss/"))
+        self._progress.update(self._task, description=f"loss {means['loss/total']:.3f}")
+        if not self._console.is_terminal:
+            left = (self._steps - step) / speed
+            self._console.print(
+                f"step {step}/{self._steps}  {terms}  accuracy {means['accuracy']:.3f}  "
+                f"{speed:.2f} steps/s  {left:.0f} s left",
+                highlight=False,
+                soft_wrap=True,
+            )
+
+    def _write(self, row: dict[str, Any]) -> None:
+        self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
+        for name, value in row.items():
+            if isinstance(value, float):
+                self._events.add_scalar(f"{row['split']}/{name}", value, row["step"])
+
+
+def read_metrics(workdir: str | Path) -> list[dict[str, Any]]:
+    """The rows of a run's metrics file, [] where there is none."""
+    path = Path(workdir) / METRICS_FILE
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def _forget_after(path: Path, step: int) -> None:
+    """Drop the rows of steps that will be taken again, and a half-written last one."""
+    if not path.is_file():
+        return
+    kept = []
+    for line in path.read_text().splitlines():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if row["step"] <= step:
+            kept.append(line + "\n")
+    partial = path.with_suffix(".partial")
+    partial.write_text("".join(kept))
+    os.replace(partial, path)

@@ -1,0 +1,68 @@
+"""SGD as the field uses it: Nesterov momentum, coupled weight decay, two learning rates."""
+
+from collections.abc import Hashable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from lupi_jax.config import OptimizerConfig
+
+_HEAD = ("neck", "classifier")
+
+
+def learning_rate(config: OptimizerConfig, steps_per_epoch: int) -> optax.Schedule:
+    """The rate of the head at a step: linear warm-up, then stages.
+
+    In epochs the rate is constant within an epoch, as in the original: with a warm-up of 10 it is
+    (epoch + 1) / 10 of `config.rate` in the first ten epochs.
+
+    Args:
+      config: rate, warm-up, milestones, factors and their unit.
+      steps_per_epoch: steps in an epoch; of no meaning where the unit is steps.
+
+    Returns:
+      step -> rate.
+    """
+    unit = steps_per_epoch if config.unit == "epochs" else 1
+
+    def rate(step: Any) -> Array:
+        position = jnp.floor_divide(step, unit)
+        warm = jnp.minimum(1.0, (position + 1) / config.warmup) if config.warmup else 1.0
+        factors = jnp.array((1.0, *config.factors))
+        stage = jnp.sum(position >= jnp.array(config.milestones)) if config.milestones else 0
+        return config.rate * warm * factors[stage]
+
+    return rate
+
+
+def parameter_groups(params: Any) -> Any:
+    """A tree like `params`: "head" (BN neck, classifier), "frozen" (neck bias), else "trunk"."""
+
+    def group(path: tuple[Any, ...], _: Any) -> str:
+        names = tuple(part.key for part in path)
+        if names == ("neck", "bias"):
+            return "frozen"
+        return "head" if names[0] in _HEAD else "trunk"
+
+    return jax.tree_util.tree_map_with_path(group, params)
+
+
+def make_optimizer(config: OptimizerConfig, steps_per_epoch: int) -> optax.GradientTransformation:
+    """PyTorch's SGD: decay is added to the gradient before the momentum, which is Nesterov's."""
+    rate = learning_rate(config, steps_per_epoch)
+
+    def sgd(factor: float) -> optax.GradientTransformation:
+        return optax.chain(
+            optax.add_decayed_weights(config.weight_decay),
+            optax.trace(config.momentum, nesterov=True),
+            optax.scale_by_learning_rate(lambda step: rate(step) * factor),
+        )
+
+    groups: dict[Hashable, Any] = {"head": sgd(1.0), "trunk": sgd(config.trunk_factor), "frozen": optax.set_to_zero()}
+    by_group = optax.partition(groups, parameter_groups)
+    if not config.clip:
+        return by_group
+    return optax.chain(optax.clip_by_global_norm(config.clip), by_group)

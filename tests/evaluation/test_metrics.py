@@ -1,0 +1,219 @@
+"""Retrieval metrics against hand counts, a direct loop and the released evaluators.
+
+`golden_metrics.npz` holds outputs of the published PyTorch evaluators (SYSU-MM01 and RegDB:
+alehdaghi/Cross-Modal-Re-ID-via-LUPI @b4f5443; with the camera rule:
+mangye16/Cross-Modal-Re-ID-baseline @e817a26) on three random retrievals. The distances given to
+them are kept as their ranks within each row: they had no ties, so every metric is the same.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lupi_jax.evaluation import metrics as metrics_module
+from lupi_jax.evaluation.metrics import pairwise_distances, retrieval_metrics
+
+GOLDEN = Path(__file__).parent / "golden_metrics.npz"
+
+
+def by_loop(distances, query_ids, gallery_ids, excluded, cmc, ranks):
+    """The definitions, one query and one gallery image at a time."""
+    curves, precisions, penalties, first_ranks = [], [], [], []
+    for q, query_id in enumerate(query_ids):
+        images = [g for g in range(len(gallery_ids)) if not excluded[q][g]]
+        # Equal distances: the smaller gallery position first.
+        ranked = [gallery_ids[g] for g in sorted(images, key=lambda g: (distances[q][g], g))]
+        if query_id not in ranked:
+            continue
+        hits, precision, last = 0, [], 0
+        for rank, identity in enumerate(ranked, start=1):
+            if identity == query_id:
+                hits += 1
+                precision.append(hits / rank)
+                last = rank
+        precisions.append(sum(precision) / hits)
+        penalties.append(hits / last)
+        entries = list(dict.fromkeys(ranked)) if cmc == "identity" else ranked
+        first = entries.index(query_id) + 1
+        first_ranks.append(first)
+        curves.append([float(first <= k) for k in range(1, ranks + 1)])
+    return curves, precisions, penalties, first_ranks
+
+
+@st.composite
+def retrievals(draw):
+    q, g = draw(st.integers(1, 6)), draw(st.integers(1, 12))
+    n_ids = draw(st.integers(1, 5))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    levels = draw(st.sampled_from([1, 3, 1000]))  # few levels: many ties
+    distances = rng.integers(0, levels, (q, g)) / levels
+    query_ids = rng.integers(0, n_ids + 1, q)  # n_ids itself is in no gallery
+    excluded = rng.random((q, g)) < draw(st.sampled_from([0.0, 0.3, 0.8]))
+    return distances, query_ids, rng.integers(0, n_ids, g), excluded
+
+
+@settings(max_examples=300, deadline=None)
+@given(retrievals(), st.sampled_from(["identity", "image"]), st.sampled_from([1, 4, 20]))
+def test_equals_the_direct_loop(case, cmc, ranks):
+    curves, precisions, penalties, first_ranks = by_loop(*case, cmc=cmc, ranks=ranks)
+    if not curves:
+        with pytest.raises(ValueError, match="true match"):
+            retrieval_metrics(*case, cmc=cmc, ranks=ranks)
+        return
+    got = retrieval_metrics(*case, cmc=cmc, ranks=ranks)
+    valid = np.isfinite(got.average_precision)
+    assert got.valid_queries == valid.sum() == len(curves)
+    np.testing.assert_allclose(got.cmc, np.mean(curves, axis=0), atol=1e-15, strict=True)
+    np.testing.assert_allclose(got.average_precision[valid], precisions, atol=1e-14)
+    np.testing.assert_allclose(got.inverse_negative_penalty[valid], penalties, atol=1e-14)
+    np.testing.assert_array_equal(got.first_match_rank[valid], first_ranks)
+    assert np.isnan(got.first_match_rank[~valid]).all()
+    assert np.isnan(got.inverse_negative_penalty[~valid]).all()
+    assert got.mean_ap == pytest.approx(np.mean(precisions), abs=1e-14)
+    assert got.mean_inp == pytest.approx(np.mean(penalties), abs=1e-14)
+
+
+@pytest.mark.parametrize("case", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("name", "camera_rule", "cmc"),
+    [
+        ("sysu_released", False, "identity"),
+        ("sysu_cam3_excludes_cam2", True, "identity"),
+        ("regdb", False, "image"),
+    ],
+)
+def test_equals_the_released_evaluators(case, name, camera_rule, cmc):
+    with np.load(GOLDEN) as file:
+        golden = {k.removeprefix(f"{case}_"): file[k] for k in file if k.startswith(f"{case}_")}
+    excluded = None
+    if camera_rule:
+        excluded = (golden["query_cams"] == 3)[:, None] & (golden["gallery_cams"] == 2)
+    got = retrieval_metrics(
+        golden["ranks"], golden["query_ids"], golden["gallery_ids"], excluded, cmc
+    )
+    np.testing.assert_array_equal(got.cmc.astype(np.float32), golden[f"{name}_cmc"])
+    assert got.mean_ap == pytest.approx(golden[f"{name}_mAP"], abs=1e-12, rel=0)
+    assert got.mean_inp == pytest.approx(golden[f"{name}_mINP"], abs=1e-12, rel=0)
+
+
+# Ranked by distance, the identities of the gallery are 7 7 5 9 5 8.
+RANKED = np.array([7, 7, 5, 9, 5, 8])
+SHUFFLE = np.array([3, 0, 5, 1, 4, 2])
+
+
+def hand_case(query_id, **options):
+    distances = np.arange(6.0)[SHUFFLE][None]
+    return retrieval_metrics(distances, [query_id], RANKED[SHUFFLE], **options)
+
+
+def test_by_hand():
+    # Query 5 is at image ranks 3 and 5: AP = (1/3 + 2/5) / 2 = 11/30, INP = 2/5.
+    got = hand_case(5, ranks=4)
+    assert got.mean_ap == pytest.approx(11 / 30, abs=1e-15)
+    assert got.mean_inp == pytest.approx(2 / 5, abs=1e-15)
+    # Identities appear in the order 7, 5, 9, 8: 5 is second. Images: third.
+    assert got.cmc.tolist() == [0, 1, 1, 1]
+    assert hand_case(5, cmc="image", ranks=4).cmc.tolist() == [0, 0, 1, 1]
+
+
+def test_an_excluded_image_does_not_exist():
+    # Without the two images of 7 and the first of 5 there remain 9 5 8: AP = INP = 1/2, rank 2.
+    hidden = np.isin(np.arange(6), [0, 1, 2])[SHUFFLE][None]
+    got = hand_case(5, excluded=hidden)
+    assert (got.mean_ap, got.mean_inp, got.first_match_rank[0]) == (0.5, 0.5, 2)
+    # An identity with one image excluded is still counted by the other: 7 5 9 8.
+    one_seven = np.isin(np.arange(6), [0])[SHUFFLE][None]
+    assert hand_case(5, excluded=one_seven).first_match_rank[0] == 2
+    assert hand_case(5, excluded=one_seven, cmc="image").first_match_rank[0] == 2
+
+
+def test_means_run_over_queries_with_a_match():
+    # Query 1: ranks 1 of 2 -> AP 1, INP 1. Query 4 is absent. Query 2: rank 2 -> AP 1/2, INP 1/2.
+    # Query 2 again, with its image excluded: no match left.
+    distances = [[0.1, 0.9], [0.1, 0.9], [0.1, 0.9], [0.1, 0.9]]
+    excluded = np.zeros((4, 2), bool)
+    excluded[3, 1] = True
+    got = retrieval_metrics(distances, [1, 4, 2, 2], [1, 2], excluded, ranks=3)
+    assert got.valid_queries == 2
+    assert (got.mean_ap, got.mean_inp) == (0.75, 0.75)
+    assert got.cmc.tolist() == [0.5, 1, 1]  # constant beyond the gallery's length
+    np.testing.assert_array_equal(got.average_precision, [1, np.nan, 0.5, np.nan])
+
+
+def test_ties_keep_the_order_of_the_gallery():
+    assert retrieval_metrics([[1.0, 1.0]], [0], [0, 1]).mean_ap == 1
+    assert retrieval_metrics([[1.0, 1.0]], [0], [1, 0]).mean_ap == 0.5
+    # Long enough that an unstable sort would reorder: the match is last of 500 equals.
+    ids = np.arange(500)[::-1]
+    assert retrieval_metrics(np.zeros((1, 500)), [0], ids).mean_inp == 1 / 500
+
+
+def test_an_infinite_distance_ranks_last_but_exists():
+    got = retrieval_metrics([[np.inf, 0.0, 1.0]], [3], [3, 1, 2], [[False, True, False]])
+    assert got.mean_ap == 0.5
+
+
+def test_blocks_do_not_show(monkeypatch):
+    rng = np.random.default_rng(0)
+    case = rng.random((23, 11)), rng.integers(0, 4, 23), rng.integers(0, 4, 11)
+    excluded = rng.random((23, 11)) < 0.2
+    whole = retrieval_metrics(*case, excluded)
+    monkeypatch.setattr(metrics_module, "_BLOCK_ELEMENTS", 44)  # four queries a block
+    split = retrieval_metrics(*case, excluded)
+    np.testing.assert_array_equal(whole.average_precision, split.average_precision)
+    np.testing.assert_array_equal(whole.first_match_rank, split.first_match_rank)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"distances": np.zeros(3)}, "distances must be"),
+        ({"distances": np.zeros((2, 0)), "gallery_ids": []}, "distances must be"),
+        ({"distances": [[0, 1, np.nan], [0, 1, 2]]}, "NaN"),
+        ({"query_ids": [1, 2, 3]}, "one identity per query"),
+        ({"gallery_ids": [1, 2]}, "one identity per query"),
+        ({"query_ids": [[1], [2]]}, "one identity per query"),
+        ({"excluded": np.zeros(3, bool)}, "excluded must be"),
+        ({"excluded": np.zeros((2, 3))}, "excluded must be"),
+        ({"excluded": np.ones((2, 3), bool)}, "no query has a true match"),
+        ({"query_ids": [8, 9]}, "no query has a true match"),
+        ({"cmc": "camera"}, "cmc must be"),
+        ({"ranks": 0}, "ranks must be"),
+    ],
+)
+def test_unusable_input_is_refused(change, message):
+    good = {"distances": np.zeros((2, 3)), "query_ids": [1, 2], "gallery_ids": [1, 2, 3]}
+    retrieval_metrics(**good)
+    with pytest.raises(ValueError, match=message):
+        retrieval_metrics(**(good | change))
+
+
+def test_pairwise_distances_are_half_the_squared_euclidean_ones():
+    rng = np.random.default_rng(0)
+    query, gallery = rng.normal(size=(4, 6)), rng.normal(size=(5, 6))
+    query /= np.linalg.norm(query, axis=1, keepdims=True)
+    gallery /= np.linalg.norm(gallery, axis=1, keepdims=True)
+    squared = ((query[:, None] - gallery) ** 2).sum(axis=-1)
+    np.testing.assert_allclose(pairwise_distances(query, gallery), squared / 2, atol=1e-15)
+    single = pairwise_distances(query.astype(np.float32), gallery.astype(np.float32))
+    assert single.dtype == np.float32
+    np.testing.assert_allclose(single, squared / 2, atol=1e-6)
+    # 0 degrees, 90 degrees, 180 degrees.
+    assert pairwise_distances([[1, 0]], [[1, 0], [0, 1], [-1, 0]]).tolist() == [[0, 1, 2]]
+
+
+@pytest.mark.parametrize(
+    ("query", "gallery", "message"),
+    [
+        (np.ones((2, 1)), np.ones((2, 2)), "features must be"),
+        (np.ones(2), np.ones((2, 2)), "features must be"),
+        (np.ones((2, 1)), np.full((2, 1), 1.1), "gallery features must be L2-normalised"),
+        (np.full((2, 1), np.nan), np.ones((2, 1)), "query features must be L2-normalised"),
+    ],
+)
+def test_unusable_features_are_refused(query, gallery, message):
+    with pytest.raises(ValueError, match=message):
+        pairwise_distances(query, gallery)
