@@ -64,13 +64,16 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    """SGD with Nesterov momentum, coupled weight decay and two learning-rate groups.
+    """The optimiser: two learning-rate groups, warm-up and stages.
 
     Attributes:
+      name: "sgd" (Nesterov momentum, coupled weight decay, as the original) or "adam" (decoupled
+        weight decay, Loshchilov & Hutter 2019), which learns faster without pre-trained weights.
       rate: learning rate of the BN neck and the classifier after warm-up.
       trunk_factor: stems and trunk learn at `rate * trunk_factor`.
-      momentum: Nesterov momentum.
-      weight_decay: added to the gradient as `weight_decay * parameter`, before the momentum.
+      momentum: Nesterov momentum of SGD, or Adam's decay of the mean gradient.
+      weight_decay: `weight_decay * parameter` is added to SGD's gradient before the momentum, to
+        Adam's update after it.
       clip: global gradient norm above which the gradient is scaled down; 0 never clips.
       warmup: length of the linear warm-up, in `unit`s.
       milestones: ends of the stages of the rate, in `unit`s.
@@ -78,6 +81,7 @@ class OptimizerConfig:
       unit: "epochs" or "steps".
     """
 
+    name: Literal["sgd", "adam"] = "sgd"
     rate: float = 0.1
     trunk_factor: float = 0.1
     momentum: float = 0.9

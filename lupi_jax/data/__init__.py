@@ -8,12 +8,13 @@ import numpy as np
 
 from lupi_jax.config import Config, SourceConfig
 from lupi_jax.data.batches import Batch, HostRows
-from lupi_jax.data.folder import read_folder
+from lupi_jax.data.folder import read_any_images, read_folder
 from lupi_jax.data.images import read_image, read_images
 from lupi_jax.data.index import Index, hold_out, require_modalities
 from lupi_jax.data.memmap import decode_to_memmap, memmap_batches
 from lupi_jax.data.pipeline import tfdata_batches
 from lupi_jax.data.sampler import IdentitySampler, RowsByLabel
+from lupi_jax.data.synthetic import read_manifest
 from lupi_jax.modality import Modality
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "hold_out",
     "make_feed",
     "make_sampler",
+    "read_any_images",
     "read_folder",
     "read_image",
     "read_images",
@@ -50,8 +52,6 @@ def read_index(source: SourceConfig, split: str) -> Index:
       InputError: the data are missing, incomplete or misnamed.
     """
     if source.name == "synthetic" and Path(source.root).is_dir():
-        from lupi_jax.data.synthetic import read_manifest
-
         read_manifest(Path(source.root))
     return read_folder(source.root, split)
 

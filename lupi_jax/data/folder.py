@@ -55,3 +55,24 @@ def read_folder(root: str | Path, split: str) -> Index:
         np.array(cameras, np.int32),
         np.array(modalities),
     )
+
+
+def read_any_images(path: str | Path, modality: Modality) -> Index:
+    """Index one image file, or all below a directory, whatever their names.
+
+    Identities and cameras are -1: unknown.
+
+    Raises:
+      InputError: there is no such file or no image below the directory.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"no image or folder at {path}")
+    files = [path] if path.is_file() else sorted(path.rglob("*"))
+    files = [f for f in files if f.suffix.lower() in IMAGE_SUFFIXES]
+    if not files:
+        raise InputError(f"no images at {path}: looked for {', '.join(IMAGE_SUFFIXES)}")
+    root = path.parent if path.is_file() else path
+    unknown = np.full(len(files), -1, np.int32)
+    names = np.array([file.relative_to(root).as_posix() for file in files])
+    return Index(root, names, unknown, unknown, np.full(len(files), str(modality)))

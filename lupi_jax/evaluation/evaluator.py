@@ -4,11 +4,13 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
+from lupi_jax.config import Config
 from lupi_jax.data import Index
 from lupi_jax.errors import InputError
-from lupi_jax.evaluation.features import Features
+from lupi_jax.evaluation.features import Features, embed_index
 from lupi_jax.evaluation.metrics import RetrievalMetrics, pairwise_distances, retrieval_metrics
 from lupi_jax.evaluation.protocols import DIRECTIONS, all_against_all
+from lupi_jax.models import EmbedNet
 
 RANKS = (1, 5, 10, 20)
 FEATURES = ("neck", "pooled")
@@ -56,15 +58,15 @@ def evaluate_features(features: Features) -> list[dict[str, Any]]:
     return rows
 
 
-def validation_figures(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Mean of both directions for the neck's feature: what the best checkpoint is chosen by."""
-    neck = [row for row in rows if row["feature"] == "neck"]
+def validate(config: Config, model: EmbedNet, variables: Any, index: Index) -> dict[str, float]:
+    """Figures on held-out images, as the training loop asks for them.
+
+    Returns:
+      Mean of both directions, for the neck's feature: "mean_ap" and "rank1".
+
+    Raises:
+      InputError: an image cannot be read, or a modality is missing.
+    """
+    features = embed_index(model, variables, index, config.data.image_size, config.data.workers)
+    neck = [row for row in evaluate_features(features) if row["feature"] == "neck"]
     return {name: float(np.mean([row[name] for row in neck])) for name in ("mean_ap", "rank1")}
-
-
-def describe(index: Index) -> str:
-    """One line of counts."""
-    return (
-        f"{len(index.classes)} identities, {index.count(DIRECTIONS[0][1])} visible and "
-        f"{index.count(DIRECTIONS[0][0])} infrared images"
-    )

@@ -34,6 +34,10 @@ class Features:
     neck: np.ndarray
     index: Index
 
+    def __getitem__(self, rows: np.ndarray) -> "Features":
+        """The features of `rows`, a boolean mask or row numbers."""
+        return Features(self.pooled[rows], self.neck[rows], self.index[rows])
+
     def save(self, file: str | Path) -> None:
         """Write an `.npz` that loads with `allow_pickle=False`.
 

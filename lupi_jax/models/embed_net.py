@@ -55,6 +55,11 @@ class EmbedNet(nn.Module):
     dtype: Dtype = None
     axis_name: str | None = None
 
+    @property
+    def features(self) -> int:
+        """Length d of the embedding."""
+        return BACKBONES[self.backbone].features
+
     @nn.compact
     def __call__(
         self,
@@ -129,5 +134,6 @@ def initialize(
     variables = jax.jit(lambda key: model.init(key, images, train=True))(key)
     for collection in variables.values():
         for m in modalities:
-            collection[f"stem_{m}"] = collection[f"stem_{modalities[0]}"]
+            # Copies, not aliases: a training step donates its buffers.
+            collection[f"stem_{m}"] = jax.tree.map(jnp.copy, collection[f"stem_{modalities[0]}"])
     return variables

@@ -76,14 +76,14 @@ class RunLog:
         self._file.close()
 
     def record(self, step: int, metrics: Metrics) -> None:
-        """Take the metrics of a step; every window fetches those of all steps but the newest.
+        """Take the metrics of a step; when a window is over, fetch all but this newest.
 
         Raises:
           DivergedError: a fetched figure is not finite.
         """
         self._pending.append((step, metrics))
         self._progress.update(self._task, completed=step)
-        if step % self._every == 0:
+        if step % self._every == 1 % self._every:
             self._fetch(len(self._pending) - 1)
 
     def flush(self) -> None:

@@ -30,8 +30,8 @@ from lupi_jax.training.run import check_same_run, fresh_variables, make_model, r
 from lupi_jax.training.state import TrainState
 from lupi_jax.training.step import AXIS, make_train_step
 
-# (model, variables, held-out images) -> figures, "mean_ap" among them.
-Validate = Callable[[EmbedNet, Any, Index], dict[str, float]]
+# (config, model, variables, held-out images) -> figures, "mean_ap" among them.
+Validate = Callable[[Config, EmbedNet, Any, Index], dict[str, float]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -160,7 +160,7 @@ def train(config: Config, workdir: str | Path, validate: Validate | None = None)
                 log.flush()  # before saving: a state that diverged is never saved
                 figures = {}
                 if judged and validate is not None and data.validation is not None:
-                    figures = validate(model, state.variables, data.validation)
+                    figures = validate(config, model, state.variables, data.validation)
                     log.validation(step, figures)
                 checkpoints.save(state, record, figures)
         checkpoints.wait()

@@ -1,4 +1,4 @@
-"""SGD as the field uses it: Nesterov momentum, coupled weight decay, two learning rates."""
+"""SGD as the field uses it, or Adam; two learning rates, warm-up and stages."""
 
 from collections.abc import Hashable
 from typing import Any
@@ -51,17 +51,24 @@ def parameter_groups(params: Any) -> Any:
 
 
 def make_optimizer(config: OptimizerConfig, steps_per_epoch: int) -> optax.GradientTransformation:
-    """PyTorch's SGD: decay is added to the gradient before the momentum, which is Nesterov's."""
+    """PyTorch's SGD (decay before the Nesterov momentum) or AdamW, by parameter group."""
     rate = learning_rate(config, steps_per_epoch)
+    decay = optax.add_decayed_weights(config.weight_decay)
+    if config.name == "sgd":
+        direction = optax.chain(decay, optax.trace(config.momentum, nesterov=True))
+    else:
+        direction = optax.chain(optax.scale_by_adam(config.momentum), decay)
 
-    def sgd(factor: float) -> optax.GradientTransformation:
+    def scaled(factor: float) -> optax.GradientTransformation:
         return optax.chain(
-            optax.add_decayed_weights(config.weight_decay),
-            optax.trace(config.momentum, nesterov=True),
-            optax.scale_by_learning_rate(lambda step: rate(step) * factor),
+            direction, optax.scale_by_learning_rate(lambda step: rate(step) * factor)
         )
 
-    groups: dict[Hashable, Any] = {"head": sgd(1.0), "trunk": sgd(config.trunk_factor), "frozen": optax.set_to_zero()}
+    groups: dict[Hashable, Any] = {
+        "head": scaled(1.0),
+        "trunk": scaled(config.trunk_factor),
+        "frozen": optax.set_to_zero(),
+    }
     by_group = optax.partition(groups, parameter_groups)
     if not config.clip:
         return by_group

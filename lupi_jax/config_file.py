@@ -1,0 +1,92 @@
+"""A configuration from a Python file and from the command line's overrides."""
+
+import ast
+import importlib.util
+import inspect
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lupi_jax.config import Config, field_types, parse_config
+from lupi_jax.errors import InputError
+
+PREFIX = "--config."
+
+
+def load_config(spec: str, overrides: Mapping[str, str]) -> Config:
+    """Read `file.py` or `file.py:variant` and apply overrides.
+
+    The file is Python, as is the habit of ml_collections: it is executed, so use none you do not
+    trust. It defines `get_config()` or `get_config(variant)`, which returns a ConfigDict.
+
+    Args:
+      spec: path, with the variant after a colon where the file has variants.
+      overrides: {dotted field name: value as text}.
+
+    Raises:
+      InputError: the file cannot be used, or fields are wrong; all of them are named.
+    """
+    file, _, variant = spec.partition(":")
+    path = Path(file)
+    module_spec = importlib.util.spec_from_file_location("lupi_config", path)
+    if not path.is_file() or module_spec is None or module_spec.loader is None:
+        raise InputError(f"no config file at {path}: give --config a Python file, as configs/*.py")
+    module = importlib.util.module_from_spec(module_spec)
+    try:
+        module_spec.loader.exec_module(module)
+        get_config = module.get_config
+        if variant and not inspect.signature(get_config).parameters:
+            raise InputError(f"{path} has no variants; leave out ':{variant}'")
+        values = (get_config(variant) if variant else get_config()).to_dict()
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"{path} gives no configuration: {type(error).__name__}: {error}"
+        ) from error
+    types = field_types()
+    for name, text in overrides.items():
+        _set(values, name, _parse(text, types.get(name)))
+    return parse_config(values)
+
+
+def parse_overrides(arguments: Sequence[str]) -> dict[str, str]:
+    """`--config.a.b=value` or `--config.a.b value` arguments as {"a.b": "value"}.
+
+    Raises:
+      InputError: an argument is no such thing.
+    """
+    overrides, rest = {}, list(arguments)
+    while rest:
+        name, equals, value = rest.pop(0).partition("=")
+        if not name.startswith(PREFIX):
+            raise InputError(f"unknown argument {name}: fields are set as {PREFIX}seed=1")
+        if not equals:
+            if not rest:
+                raise InputError(f"{name} needs a value")
+            value = rest.pop(0)
+        overrides[name.removeprefix(PREFIX)] = value
+    return overrides
+
+
+def _parse(text: str, kind: Any) -> Any:
+    """`text` as a Python value, or as itself where the field is text."""
+    if kind is str or typing.get_origin(kind) is typing.Literal:
+        return text
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _set(values: dict[str, Any], name: str, value: Any) -> None:
+    *groups, leaf = name.split(".")
+    for group in groups:
+        inner = values.setdefault(group, {})
+        if not isinstance(inner, dict):
+            raise InputError(f"config: {name} is no field: {group} is one value, not a group")
+        values = inner
+    values[leaf] = value
