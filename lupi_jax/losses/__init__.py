@@ -1,0 +1,34 @@
+"""Losses: embeddings to scalars. They know no network and no data, and stand alone in a notebook.
+
+Every loss is a pure function of arrays that works under `jax.jit`, `jax.grad` and `jax.vmap`, and
+computes in float32 at least (bfloat16 and float16 are promoted, float64 stays).
+
+Paper: Alehdaghi, Josi, Cruz, Granger, "Visible-Infrared Person Re-Identification Using Privileged
+Intermediate Information", ECCV Workshops 2022. "The released code" is the authors' PyTorch code.
+"""
+
+from lupi_jax.losses.color_free import color_free, color_free_mse
+from lupi_jax.losses.distances import euclidean
+from lupi_jax.losses.identity import identity_cross_entropy
+from lupi_jax.losses.objective import LossSettings, objective
+from lupi_jax.losses.triplet import (
+    bimodal_triplet,
+    cross_triplet,
+    dual_triplet,
+    unimodal_triplet,
+    weighted_regularized_triplet,
+)
+
+__all__ = [
+    "LossSettings",
+    "bimodal_triplet",
+    "color_free",
+    "color_free_mse",
+    "cross_triplet",
+    "dual_triplet",
+    "euclidean",
+    "identity_cross_entropy",
+    "objective",
+    "unimodal_triplet",
+    "weighted_regularized_triplet",
+]

@@ -71,7 +71,7 @@ def make_train_step(
             def by_modality(stacked: Array) -> dict[Modality, Array]:
                 return {
                     m: lax.all_gather(stacked[i * rows : (i + 1) * rows], AXIS, tiled=True)
-                    for i, m in enumerate(images)
+                    for i, m in enumerate(m for m in Modality if m in images)
                 }
 
             logits = by_modality(embedding.logits)
@@ -89,7 +89,7 @@ def make_train_step(
             "loss/total": total,
             **{f"loss/{name}": value for name, value in terms.items()},
             "accuracy": hits,
-            "gradient_norm": optax.global_norm(gradient),
+            "gradient_norm": optax.tree.norm(gradient),
             "rate": jnp.asarray(rate(state.step)),
         }
         params = optax.apply_updates(state.params, updates)

@@ -1,0 +1,27 @@
+"""Identity loss."""
+
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from lupi_jax.losses.distances import at_least_float32
+
+
+def identity_cross_entropy(logits: Array, labels: Array) -> Array:
+    """Softmax cross-entropy of the classifier's identities, averaged over rows (L_id of Eq. 8).
+
+    Args:
+        logits: [n, c] classifier outputs, before the softmax.
+        labels: [n] identities as class numbers, 0 to c - 1. One outside that range gives NaN.
+
+    Returns:
+        Scalar, 0 or more.
+
+    Raises:
+        ValueError: if shapes do not agree.
+    """
+    labels = jnp.asarray(labels)
+    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+        raise ValueError(f"want logits [n, c] and labels [n], got {logits.shape}, {labels.shape}")
+    losses = optax.softmax_cross_entropy_with_integer_labels(at_least_float32(logits), labels)
+    return jnp.mean(losses)

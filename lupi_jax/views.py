@@ -1,0 +1,278 @@
+"""Views: from a uint8 batch to the network's inputs, on the device and inside `jit`.
+
+Visible and infrared images are augmented; the intermediate view is made from the visible images
+(Eq. 4) and augmented with its own draws, the "spatial augmentation" of the paper. At test time a
+view is `normalise` alone.
+
+Paper: Alehdaghi, Josi, Cruz, Granger, "Visible-Infrared Person Re-Identification Using Privileged
+Intermediate Information", ECCV Workshops 2022.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from lupi_jax.modality import Modality
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+LUMA = (0.299, 0.587, 0.114)
+
+Images = Array | np.ndarray
+EraseFill = Literal["zero", "mean", "released"]
+IntermediateForm = Literal["random_channel", "luma"]
+
+# The values that the released code writes into normalised images: the means of CIFAR-10.
+_RELEASED_FILL = (0.4914, 0.4822, 0.4465)
+
+# An attempt fails with probability 0.06 on 2:1 images at the default area and aspect, 0.12 on
+# 3:1 ones, so that none of ten fits once in 10^12 or 10^9 times. The released code tries 100 times.
+_ERASE_ATTEMPTS = 10
+
+# Part of what a key means: a modality keeps its number, so that its views are the same whichever
+# other modalities are asked for.
+_STREAMS = {Modality.VISIBLE: 0, Modality.INFRARED: 1, Modality.INTERMEDIATE: 2}
+
+
+@dataclass(frozen=True)
+class ViewSettings:
+    """How training views are made. Hashable, to be a static argument of `jax.jit`.
+
+    Attributes:
+        pad: pixels of black added on every side before the random crop back to size; 0 or more.
+        flip: probability of a horizontal flip.
+        erase: probability of erasing a rectangle (Zhong et al., Random Erasing, AAAI 2020).
+        erase_area: smallest and largest share of the image that is erased, within 0 to 1.
+        erase_aspect: smallest ratio of height to width, above 0 and at most 1; the largest is its
+            inverse. The ratio is uniform between them, as in the released code.
+        erase_fill: "zero" is a black pixel, "mean" the ImageNet mean pixel (0 once normalised) and
+            "released" (.4914, .4822, .4465) after normalisation, as in the released code.
+        intermediate: "random_channel" (Eq. 4) or "luma", the fixed grey of the paper's ablation.
+        quantize_intermediate: truncate the intermediate image to whole grey levels, as the
+            released code does.
+
+    Raises:
+        ValueError: if a field is out of range; names the field.
+    """
+
+    pad: int = 10
+    flip: float = 0.5
+    erase: float = 0.5
+    erase_area: tuple[float, float] = (0.02, 0.4)
+    erase_aspect: float = 0.3
+    erase_fill: EraseFill = "zero"
+    intermediate: IntermediateForm = "random_channel"
+    quantize_intermediate: bool = False
+
+    def __post_init__(self) -> None:
+        low, high = self.erase_area
+        for field, good, want in (
+            ("pad", self.pad >= 0, "0 or more"),
+            ("flip", 0 <= self.flip <= 1, "a probability"),
+            ("erase", 0 <= self.erase <= 1, "a probability"),
+            ("erase_area", 0 <= low <= high <= 1, "(low, high) within 0 to 1"),
+            ("erase_aspect", 0 < self.erase_aspect <= 1, "above 0 and at most 1"),
+            ("erase_fill", self.erase_fill in get_args(EraseFill), get_args(EraseFill)),
+            (
+                "intermediate",
+                self.intermediate in get_args(IntermediateForm),
+                get_args(IntermediateForm),
+            ),
+        ):
+            if not good:
+                raise ValueError(f"{field}: want {want}, got {getattr(self, field)!r}")
+
+
+def normalise(images: Images) -> Array:
+    """Normalise images with the ImageNet statistics.
+
+    Args:
+        images: [..., 3] RGB, uint8 or floating point, 0 to 255.
+
+    Returns:
+        [..., 3] float32, (x / 255 - mean) / std per channel.
+
+    Raises:
+        ValueError: if the last dimension is not 3.
+    """
+    _check_channels(images)
+    mean = np.asarray(IMAGENET_MEAN) * 255
+    scale = 1 / (np.asarray(IMAGENET_STD) * 255)
+    # Subtract first: the compiler could fuse x * scale + offset, and results would differ in bits.
+    centred = jnp.asarray(images, jnp.float32) - _per_channel(mean, images)
+    return centred * _per_channel(scale, images)
+
+
+def random_channel(key: Array, images: Images) -> Array:
+    """Intermediate images of Eq. 4: G = (aR + bG + cB) / (a + b + c), with a, b, c ~ U(0, 1).
+
+    One draw per image: row i uses `jax.random.uniform(jax.random.fold_in(key, i), (3,))`.
+
+    Args:
+        key: a JAX random key.
+        images: [n, h, w, 3] RGB, uint8 or floating point.
+
+    Returns:
+        [n, h, w, 3], one grey channel repeated to three, on the scale of `images`; float32 for
+        uint8 images, else of their type.
+
+    Raises:
+        ValueError: if the last dimension is not 3.
+    """
+    _check_channels(images)
+    return jax.vmap(_mix)(images, jax.vmap(_draw_weights)(_row_keys(key, len(images))))
+
+
+def luma(images: Images) -> Array:
+    """Fixed grey of the paper's ablation: 0.299 R + 0.587 G + 0.114 B.
+
+    Args:
+        images: [..., 3] RGB, uint8 or floating point.
+
+    Returns:
+        [..., 3], one grey channel repeated to three, on the scale of `images`; float32 for uint8
+        images, else of their type.
+
+    Raises:
+        ValueError: if the last dimension is not 3.
+    """
+    _check_channels(images)
+    return _mix(images, jnp.asarray(LUMA))
+
+
+def make_views(
+    key: Array,
+    visible: Images | None,
+    infrared: Images | None,
+    settings: ViewSettings,
+    modalities: Iterable[str] = ("visible", "infrared", "intermediate"),
+    first_row: int | Array = 0,
+) -> dict[Modality, Array]:
+    """Make the training views of a batch: pad, crop, flip, grey, normalise, erase.
+
+    Every row has its own key, `fold_in(fold_in(key, stream), first_row + i)` with stream 0, 1, 2
+    for visible, infrared, intermediate. So a view depends on `key` and on the row's number in the
+    whole batch, not on how the batch is divided among devices nor on the other modalities.
+
+    Args:
+        key: a JAX random key, a new one each step.
+        visible: [n, h, w, 3] RGB uint8; None if neither visible nor intermediate is asked for.
+        infrared: [n, h, w, 3] uint8, its channel repeated to three; None if not asked for.
+        settings: how views are made.
+        modalities: names of the views to make.
+        first_row: number of row 0 in the whole batch.
+
+    Returns:
+        [n, h, w, 3] float32 by modality, normalised.
+
+    Raises:
+        ValueError: if no modality is asked for or its name is unknown, or if the images it needs
+            are missing, not uint8 or not [n, h, w, 3].
+    """
+    wanted = {Modality(name) for name in modalities}
+    if not wanted:
+        raise ValueError("make_views: no modality asked for")
+
+    views: dict[Modality, Array] = {}
+    for modality, stream in _STREAMS.items():
+        if modality not in wanted:
+            continue
+        images = infrared if modality is Modality.INFRARED else visible
+        if images is None or images.dtype != jnp.uint8 or images.ndim != 4:
+            got = "None" if images is None else f"{images.dtype} {images.shape}"
+            raise ValueError(f"make_views: {modality} needs uint8 [n, h, w, 3] images, got {got}")
+        _check_channels(images)
+        grey = modality is Modality.INTERMEDIATE
+        keys = _row_keys(jax.random.fold_in(key, stream), len(images), first_row)
+        views[modality] = jax.vmap(partial(_view, settings=settings, grey=grey))(
+            keys, jnp.asarray(images)
+        )
+    return views
+
+
+def _view(key: Array, image: Array, settings: ViewSettings, grey: bool) -> Array:
+    """One augmented view [h, w, 3] float32 of one image [h, w, 3] uint8."""
+    crop_key, flip_key, erase_key, weights_key = jax.random.split(key, 4)
+    # Bytes are moved before they become floats, a quarter of the traffic. Grey comes after the
+    # crop and the flip because a sum over channels commutes with both.
+    if settings.pad:
+        image = _pad_and_crop(crop_key, image, settings.pad)
+    image = jnp.where(jax.random.bernoulli(flip_key, settings.flip), image[:, ::-1], image)
+    if grey:
+        random = settings.intermediate == "random_channel"
+        image = _mix(image, _draw_weights(weights_key) if random else jnp.asarray(LUMA))
+        if settings.quantize_intermediate:
+            image = jnp.floor(image)
+    view = normalise(image)
+    return _erase(erase_key, view, settings) if settings.erase else view
+
+
+def _pad_and_crop(key: Array, image: Array, pad: int) -> Array:
+    padded = jnp.pad(image, ((pad, pad), (pad, pad), (0, 0)))
+    # float32 draws end at 1 - 2^-23: the floor, here and in `_erase`, never reaches its bound.
+    top, left = jnp.floor(jax.random.uniform(key, (2,)) * (2 * pad + 1)).astype(jnp.int32)
+    return jax.lax.dynamic_slice(padded, (top, left, jnp.zeros_like(top)), image.shape)
+
+
+def _erase(key: Array, view: Array, settings: ViewSettings) -> Array:
+    """Fill a random rectangle; where no attempt fits, none, as in the released code."""
+    full_height, full_width, _ = view.shape
+    size_key, place_key = jax.random.split(key)
+    shares, ratios = jax.random.uniform(size_key, (2, _ERASE_ATTEMPTS))
+    decide, vertical, horizontal = jax.random.uniform(place_key, (3,))
+
+    low, high = settings.erase_area
+    area = (low + (high - low) * shares) * (full_height * full_width)
+    flattest, tallest = settings.erase_aspect, 1 / settings.erase_aspect
+    aspect = flattest + (tallest - flattest) * ratios
+    heights = jnp.round(jnp.sqrt(area * aspect)).astype(jnp.int32)
+    widths = jnp.round(jnp.sqrt(area / aspect)).astype(jnp.int32)
+    fits = (heights < full_height) & (widths < full_width)
+    first = jnp.argmax(fits)
+    height, width = heights[first], widths[first]
+    top = jnp.floor(vertical * (full_height - height + 1))
+    left = jnp.floor(horizontal * (full_width - width + 1))
+
+    rows, columns = jnp.arange(full_height), jnp.arange(full_width)
+    in_rows = (rows >= top) & (rows < top + height)
+    in_columns = (columns >= left) & (columns < left + width)
+    erased = (decide < settings.erase) & fits[first]
+    inside = (in_rows & erased)[:, None, None] & in_columns[None, :, None]
+    fill = {
+        "zero": normalise(jnp.zeros((1, 1, 3))),
+        "mean": jnp.zeros((1, 1, 3)),
+        "released": jnp.reshape(jnp.asarray(_RELEASED_FILL), (1, 1, 3)),
+    }[settings.erase_fill]
+    return jnp.where(inside, fill.astype(view.dtype), view)
+
+
+def _row_keys(key: Array, rows: int, first_row: int | Array = 0) -> Array:
+    return jax.vmap(lambda row: jax.random.fold_in(key, row))(first_row + jnp.arange(rows))
+
+
+def _draw_weights(key: Array) -> Array:
+    return jax.random.uniform(key, (3,))
+
+
+def _mix(images: Images, weights: Array) -> Array:
+    """Weighted mean over the channels of [..., 3], repeated to three."""
+    floats = jnp.asarray(images, jnp.promote_types(images.dtype, jnp.float32))
+    a, b, c = weights / jnp.sum(weights)
+    grey = a * floats[..., 0] + b * floats[..., 1] + c * floats[..., 2]
+    kept = images.dtype if jnp.issubdtype(images.dtype, jnp.floating) else floats.dtype
+    return jnp.broadcast_to(grey[..., None].astype(kept), images.shape)
+
+
+def _per_channel(values: np.ndarray, like: Images) -> Array:
+    return jnp.asarray(values, jnp.float32).reshape((1,) * (like.ndim - 1) + (3,))
+
+
+def _check_channels(images: Images) -> None:
+    if images.ndim < 1 or images.shape[-1] != 3:
+        raise ValueError(f"want images [..., 3], got {images.shape}")

@@ -1,0 +1,184 @@
+"""Whole runs on a tiny data set: resuming, feeds, failures."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from lupi_jax.config import Config, parse_config
+from lupi_jax.errors import DivergedError, InputError
+from lupi_jax.training import load_run, train
+from lupi_jax.training.checkpoints import Checkpoints
+from lupi_jax.training.loop import prepare_data
+from lupi_jax.training.state import TrainState
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five identities, two images a modality."""
+    root, rng = tmp_path_factory.mktemp("people"), np.random.default_rng(0)
+    for modality in ("visible", "infrared"):
+        for identity in range(5):
+            folder = root / "train" / modality / f"{identity:04d}"
+            folder.mkdir(parents=True)
+            for n in range(2):
+                pixels = rng.integers(0, 256, (32, 32, 3), np.uint8)
+                Image.fromarray(pixels).save(folder / f"c1_{n}.png")
+    return root
+
+
+def configure(root: Path, **fields: Any) -> Config:
+    values: dict[str, Any] = {
+        "steps": 6,
+        "recipe": "released",
+        "data": {"root": str(root), "image_size": (32, 32), "feed": "memmap"},
+        "batch": {"identities": 2, "images": 2},
+        "model": {"backbone": "thin", "non_local": False},
+        "views": {"pad": 2},
+        "optimizer": {"rate": 0.01, "unit": "steps", "warmup": 2},
+        "log": {"every": 2, "checkpoint_every": 3},
+    }
+    for name, value in fields.items():
+        group, _, leaf = name.rpartition("__")
+        (values.setdefault(group, {}) if group else values)[leaf] = value
+    return parse_config(values)
+
+
+@pytest.fixture(scope="module")
+def whole(root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainState]:
+    """Six steps without interruption."""
+    workdir = tmp_path_factory.mktemp("whole")
+    return workdir, train(configure(root), workdir)
+
+
+def assert_same(a: TrainState, b: TrainState) -> None:
+    assert int(a.step) == int(b.step)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def test_resumed_is_bit_for_bit_uninterrupted(
+    root: Path, whole: tuple[Path, TrainState], tmp_path: Path
+) -> None:
+    train(configure(root, steps=3), tmp_path)
+    assert_same(train(configure(root, steps=6), tmp_path), whole[1])
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    expected = [json.loads(x) for x in (whole[0] / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in expected] == [2, 4, 6]
+    assert [row["step"] for row in rows] == [2, 4, 6]
+    assert rows[-1]["loss/total"] == expected[-1]["loss/total"]
+    total = sum(rows[-1][f"loss/{name}"] for name in ("identity", "triplet", "color_free"))
+    assert rows[-1]["loss/total"] == pytest.approx(total, rel=1e-6)
+
+
+def test_a_killed_run_repeats_what_it_had_not_saved(
+    root: Path, whole: tuple[Path, TrainState], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lupi_jax.training import loop
+
+    class Killed(Exception):
+        pass
+
+    record = loop.RunLog.record
+
+    def killed_at_five(self: Any, step: int, metrics: Any) -> None:
+        if step == 5:
+            raise Killed
+        record(self, step, metrics)
+
+    monkeypatch.setattr(loop.RunLog, "record", killed_at_five)
+    with pytest.raises(Killed):
+        train(configure(root), tmp_path)
+    monkeypatch.undo()
+    with Checkpoints(tmp_path, read_only=True) as checkpoints:
+        assert checkpoints.newest == 3
+    assert_same(train(configure(root), tmp_path), whole[1])
+
+
+def test_feeds_train_the_same_parameters(
+    root: Path, whole: tuple[Path, TrainState], tmp_path: Path
+) -> None:
+    pytest.importorskip("tensorflow")
+    assert_same(train(configure(root, data__feed="tfdata"), tmp_path), whole[1])
+
+
+def test_checkpoint_alone_rebuilds_the_network(whole: tuple[Path, TrainState]) -> None:
+    run = load_run(whole[0])
+    assert (run.step, run.model.num_classes, run.config.recipe) == (6, 5, "released")
+    for x, y in zip(
+        jax.tree.leaves(run.variables), jax.tree.leaves(whole[1].variables), strict=True
+    ):
+        np.testing.assert_array_equal(x, y)
+    assert load_run(whole[0], 3).step == 3
+    untrained = load_run(whole[0], untrained=True)
+    assert untrained.step == 0
+    kernel = untrained.variables["params"]["classifier"]["kernel"]
+    assert not np.array_equal(kernel, run.variables["params"]["classifier"]["kernel"])
+    with pytest.raises(InputError, match="no step has validation figures"):
+        load_run(whole[0], "best")
+    with pytest.raises(InputError, match="there are: 3, 6"):
+        load_run(whole[0], 5)
+
+
+def test_another_configuration_is_refused_by_field(
+    root: Path, whole: tuple[Path, TrainState]
+) -> None:
+    other = configure(root, seed=1, optimizer__rate=0.02, data__prefetch=2)
+    with pytest.raises(InputError, match=r"differing: seed, optimizer\.rate\.") as error:
+        train(other, whole[0])
+    assert "prefetch" not in str(error.value)  # changes no number
+
+
+def test_divergence_names_step_and_term_and_saves_nothing_bad(root: Path, tmp_path: Path) -> None:
+    good = configure(root, steps=3)
+    train(good, tmp_path / "run")
+    # An infinite rate from the fourth step on: the update of step 4 ruins step 5.
+    with pytest.raises(DivergedError, match=r"(loss/\w+|gradient_norm) is (nan|inf) at step \d"):
+        train(configure(root, steps=9, optimizer__rate=1e30), tmp_path / "bad")
+    with Checkpoints(tmp_path / "run", read_only=True) as checkpoints:
+        assert checkpoints.newest == 3
+    with pytest.raises(InputError, match="no complete checkpoint"):
+        load_run(tmp_path / "bad")
+
+
+def test_best_checkpoint_outlives_newer_ones(root: Path, tmp_path: Path) -> None:
+    figures = iter([0.2, 0.9, 0.3, 0.4])
+
+    def validate(*_: Any) -> dict[str, float]:
+        return {"mean_ap": next(figures)}
+
+    config = configure(
+        root,
+        steps=8,
+        data__validation_identities=2,
+        log__validate_every=2,
+        log__checkpoint_every=0,
+        log__keep=1,
+    )
+    train(config, tmp_path, validate)
+    with Checkpoints(tmp_path, read_only=True) as checkpoints:
+        assert (checkpoints.newest, checkpoints.best) == (8, 4)
+        assert checkpoints.figures(4) == {"mean_ap": 0.9}
+        with pytest.raises(InputError, match="there are: 4, 8"):
+            checkpoints.find("6")
+    assert load_run(tmp_path, "best").step == 4
+
+
+def test_held_out_identities_are_not_trained_on(root: Path) -> None:
+    config = configure(root, data__validation_identities=2, log__validate_every=1)
+    data = prepare_data(config)
+    assert data.validation is not None
+    assert len(data.train.classes) == 3
+    assert not set(data.train.classes) & set(data.validation.classes)
+    # floor(6 images a modality / (2 x 2)) + 1
+    assert data.steps_per_epoch == 2
+
+
+def test_one_modality_trains_alone(root: Path, tmp_path: Path) -> None:
+    fields = {"modalities": ("infrared",), "loss__color_free": "none"}
+    state = train(configure(root, steps=1, **fields), tmp_path)
+    assert [k for k in state.params if k.startswith("stem")] == ["stem_infrared"]
