@@ -189,9 +189,21 @@ class NonLocal(nn.Module):
 
 
 def max_pool(x: Array) -> Array:
-    """The ResNet stem's max-pooling: 3x3, stride 2, padded by one, [n, h, w, c]."""
-    padding = ((1, 1), (1, 1))  # Flax accepts pairs, its annotation only names strings
-    return nn.max_pool(x, (3, 3), (2, 2), padding)  # pyright: ignore[reportArgumentType]
+    """The ResNet stem's max-pooling: 3x3, stride 2, padded by one, [n, h, w, c].
+
+    Two maxima of three strided slices, not XLA's reduce_window: the gradient of that
+    (select-and-scatter) took 35 ms on [32, 48, 24, 32] float32 on a CPU where this takes 2. Equal
+    maxima share the gradient.
+    """
+    for axis in (1, 2):
+        size = x.shape[axis]
+        pads = [(1, 1) if i == axis else (0, 0) for i in range(4)]
+        padded = jnp.pad(x, pads, constant_values=-jnp.inf)
+        first, second, third = (
+            lax.slice_in_dim(padded, tap, min(tap + size, size + 2), 2, axis) for tap in range(3)
+        )
+        x = jnp.maximum(jnp.maximum(first, second), third)
+    return x
 
 
 def generalized_mean_pool(x: Array, p: float = 3.0) -> Array:

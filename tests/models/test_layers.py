@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from lupi_jax.models import layers
 
@@ -98,6 +99,18 @@ def test_generalized_mean_pool_by_hand() -> None:
     zero = jax.grad(lambda x: layers.generalized_mean_pool(x).sum())(jnp.zeros((1, 2, 2, 1)))
     assert np.all(np.isfinite(zero))
     assert layers.generalized_mean_pool(x.astype(jnp.bfloat16)).dtype == jnp.float32
+
+
+@pytest.mark.parametrize("shape", [(8, 6), (7, 5), (1, 2)])
+def test_max_pool_and_its_gradient_are_xla_s(shape: tuple[int, int]) -> None:
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, *shape, 3)), jnp.float32)
+
+    def plain(x: jax.Array) -> jax.Array:
+        return nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+
+    np.testing.assert_array_equal(layers.max_pool(x), plain(x))
+    ours, theirs = (jax.grad(lambda x, f=f: (f(x) ** 2).sum())(x) for f in (layers.max_pool, plain))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-6)
 
 
 def test_max_pool_pads_with_nothing() -> None:
