@@ -130,7 +130,7 @@ Losses of the last steps ({classes} classes: ln = {np.log(classes):.3f}):
 
 def main() -> int:
     """Run what is missing and write the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(description="Compare recipes over seeds.")
     parser.add_argument("--config", required=True, help="a config file with the three variants")
     parser.add_argument("--workdir", type=Path, required=True)
     parser.add_argument("--name", required=True, help="of the data, for the results' folder")

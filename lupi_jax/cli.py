@@ -10,6 +10,8 @@ from typing import Any
 
 from lupi_jax.errors import DivergedError, InputError
 
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
+
 DESCRIPTION = """\
 Find the same person across visible and infrared cameras.
 
@@ -22,7 +24,8 @@ to start with:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0, 1 (training diverged), 2 (bad input), 130 (Ctrl-C)."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # JAX has set 1 by now. 3, since TensorFlow calls it an error that there is no GPU.
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
     if rest and options.command is not _train:
@@ -47,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: object, status: int) -> int:
-    print(f"lupi: {message}", file=sys.stderr)
+    # One line, whatever a library or a user's config file wrote into its exception.
+    print(f"lupi: {' '.join(str(message).split())}", file=sys.stderr)
     return status
 
 
@@ -139,7 +143,10 @@ def _parser() -> argparse.ArgumentParser:
 def _make_synthetic(options: argparse.Namespace) -> None:
     from lupi_jax.data.synthetic import LAYOUTS
 
-    LAYOUTS[options.layout](options.out, identities=options.identities, seed=options.seed)
+    write = LAYOUTS[options.layout]
+    written = write(options.out, identities=options.identities, seed=options.seed)
+    state = "wrote" if written else "already there:"
+    print(f"{state} {options.out}: {options.identities} people", file=sys.stderr)
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -249,17 +256,22 @@ def _search(options: argparse.Namespace) -> None:
 
     if options.top < 1:
         raise InputError(f"--top {options.top}: must be positive")
+    if options.out and options.out.suffix.lower() not in PICTURE_SUFFIXES:
+        raise InputError(f"--out {options.out}: end it on one of {', '.join(PICTURE_SUFFIXES)}")
     queries = read_any_images(options.query, Modality(options.query_modality))
-    stored = options.gallery.suffix == ".npz" or options.gallery.is_file()
-    run = load_run(options.workdir, options.checkpoint)
-    data = run.config.data
-    if stored:
+    # What can be wrong with the gallery is found before the network is loaded.
+    gallery, images = None, None
+    if options.gallery.suffix == ".npz" or options.gallery.is_file():
         gallery = load_features(options.gallery)
         gallery = gallery[gallery.index.modalities == options.gallery_modality]
         if not len(gallery.index):
             raise InputError(f"{options.gallery} holds no {options.gallery_modality} features")
     else:
         images = read_any_images(options.gallery, Modality(options.gallery_modality))
+    run = load_run(options.workdir, options.checkpoint)
+    data = run.config.data
+    if gallery is None:
+        assert images is not None
         gallery = embed_index(run.model, run.variables, images, data.image_size, data.workers)
     query = embed_index(run.model, run.variables, queries, data.image_size, data.workers)
     if gallery.neck.shape[1] != query.neck.shape[1]:

@@ -172,11 +172,17 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     (_POSITIVE, lambda v: v > 0, "must be positive"),
     (_NOT_NEGATIVE, lambda v: v >= 0, "must not be negative"),
     (_FRACTIONS, lambda v: 0 <= v <= 1, "must lie in [0, 1]"),
+    (("seed",), lambda v: v < 2**32, "must be below 2^32: JAX's keys take no more of it"),
     (("data.root",), bool, "is empty: name the data set's directory"),
     (("data.image_size",), lambda v: min(v) >= 32, "must be at least (32, 32)"),
     (("views.erase_area",), lambda v: 0 < v[0] <= v[1] <= 1, "must be 0 < low <= high <= 1"),
     (("views.erase_aspect",), lambda v: 0 < v <= 1, "must lie in (0, 1]"),
-    (("optimizer.milestones",), lambda v: list(v) == sorted(v), "must not decrease"),
+    (
+        ("optimizer.milestones",),
+        lambda v: list(v) == sorted(v) and min(v, default=0) >= 0,
+        "must not be negative, nor decrease",
+    ),
+    (("optimizer.factors",), lambda v: min(v, default=0) >= 0, "must not be negative"),
     (
         ("modalities",),
         lambda v: bool(v) and len(set(v)) == len(v) and set(v) <= {str(m) for m in Modality},
@@ -185,21 +191,26 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
 )
 
 
-_CROSS_RULES: tuple[tuple[Callable[[Mapping[str, Any]], bool], str], ...] = (
+# The fields a rule is about come first: where one of them is wrong already, the rule is silent.
+_CROSS_RULES: tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...] = (
     (
-        lambda f: (f["steps"] > 0) != (f["epochs"] > 0),
+        ("steps", "epochs"),
+        lambda steps, epochs: (steps > 0) != (epochs > 0),
         "set one of steps and epochs and leave the other 0",
     ),
     (
-        lambda f: len(f["optimizer.milestones"]) == len(f["optimizer.factors"]),
+        ("optimizer.milestones", "optimizer.factors"),
+        lambda milestones, factors: len(milestones) == len(factors),
         "optimizer.factors must be as many as optimizer.milestones",
     ),
     (
-        lambda f: bool(f["log.validate_every"]) == bool(f["data.validation_identities"]),
+        ("log.validate_every", "data.validation_identities"),
+        lambda every, identities: bool(every) == bool(identities),
         "log.validate_every and data.validation_identities need each other: set both or neither",
     ),
     (
-        lambda f: "intermediate" in f["modalities"] or f["loss.color_free"] == "none",
+        ("modalities", "loss.color_free", "recipe"),
+        lambda modalities, color_free, _: "intermediate" in modalities or color_free == "none",
         "loss.color_free must be none where modalities lack intermediate",
     ),
 )
@@ -244,7 +255,11 @@ def parse_config(values: Mapping[str, Any]) -> Config:
             if name not in problems and not holds(fields[name]):
                 problems[name] = f"= {fields[name]!r} {message}"
     lines = [f"{name} {problem}" for name, problem in problems.items()]
-    lines += [message for holds, message in _CROSS_RULES if not holds(fields)]
+    lines += [
+        message
+        for names, holds, message in _CROSS_RULES
+        if not problems.keys() & set(names) and not holds(*(fields[name] for name in names))
+    ]
     if lines:
         raise InputError(f"config: {'; '.join(lines)}")
     return _build(Config, fields)

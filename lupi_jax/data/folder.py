@@ -11,7 +11,9 @@ from lupi_jax.modality import Modality
 
 SPLITS = ("train", "test")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
-_FILE = re.compile(r"c(\d+)_.+")
+_NUMBER = r"\d{1,9}"  # fits an int32
+_IDENTITY = re.compile(_NUMBER)
+_FILE = re.compile(rf"c({_NUMBER})_.+")
 
 
 def read_folder(root: str | Path, split: str) -> Index:
@@ -32,8 +34,10 @@ def read_folder(root: str | Path, split: str) -> Index:
     rows = []
     for modality in (Modality.VISIBLE, Modality.INFRARED):
         for person in sorted((root / split / modality).glob("*/")):
-            if not person.name.isdecimal():
-                raise InputError(f"{person}: an identity's directory is named by a whole number")
+            if not _IDENTITY.fullmatch(person.name):
+                raise InputError(
+                    f"{person}: an identity's directory is named by a number of up to 9 digits"
+                )
             for file in sorted(person.iterdir()):
                 if file.suffix.lower() not in IMAGE_SUFFIXES:
                     continue

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from lupi_jax.data.batches import Batch, HostRows
 from lupi_jax.data.images import parallel_map, read_images
 from lupi_jax.data.index import Index
 from lupi_jax.data.sampler import IdentitySampler
+from lupi_jax.errors import InputError
 
 
 def decode_to_memmap(
@@ -26,12 +28,17 @@ def decode_to_memmap(
     """
     digest = hashlib.sha256(repr(("lanczos", size)).encode())
     for path in index.paths:
-        stat = (index.root / path).stat()
+        source = index.root / path
+        try:
+            stat = source.stat()
+        except OSError as error:
+            raise InputError(f"{source}: {error.strerror}; replace or remove it") from error
         digest.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
     file = folder / f"images-{digest.hexdigest()[:16]}.npy"
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(f".partial{os.getpid()}")
+        # Processes of several machines, of equal numbers even, may share the folder.
+        partial = file.with_suffix(f".{uuid.uuid4().hex}.partial")
         try:
             shape = (len(index), *size, 3)
             pixels = np.lib.format.open_memmap(partial, "w+", np.uint8, shape)

@@ -61,8 +61,9 @@ def tfdata_batches(
         try:
             return read_image(index.root / index.paths[row], size)
         except InputError as failure:
+            # Raised below instead: TensorFlow would log a traceback beside the one line.
             failures.append(failure)
-            raise
+            return np.zeros((*size, 3), np.uint8)
 
     def read(row: Any) -> Any:
         return tf.ensure_shape(tf.numpy_function(decode, [row], tf.uint8), (*size, 3))
@@ -79,10 +80,7 @@ def tfdata_batches(
     )
     of_step = steps.map(lambda step: tf.numpy_function(labels, [step], tf.int32))
     batches = tf.data.Dataset.zip((images, of_step)).prefetch(prefetch)
-    try:
-        for pixels, label in batches.as_numpy_iterator():
-            yield {**dict(zip(names, np.split(pixels, len(names)), strict=True)), "labels": label}
-    except tf.errors.OpError:
+    for pixels, label in batches.as_numpy_iterator():
         if failures:
-            raise failures[0] from None
-        raise
+            raise failures[0]
+        yield {**dict(zip(names, np.split(pixels, len(names)), strict=True)), "labels": label}

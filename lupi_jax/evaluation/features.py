@@ -79,8 +79,12 @@ def load_features(file: str | Path) -> Features:
             features = Features(arrays["pooled"], arrays["features"], index)
     except Exception as error:
         raise InputError(f"{path} is no feature file as `lupi export` writes it") from error
-    if features.neck.ndim != 2 or len(features.neck) != len(index):
-        raise InputError(f"{path} is damaged: {features.neck.shape} features, {len(index)} paths")
+    values = (features.neck, features.pooled)
+    lengths = {x.shape[:1] for x in (*values, *vars(index).values()) if isinstance(x, np.ndarray)}
+    if len(lengths) > 1 or any(x.ndim != 2 or x.dtype != np.float32 for x in values):
+        raise InputError(f"{path} is damaged: its arrays do not fit each other; export it anew")
+    if not all(np.allclose(np.linalg.norm(x, axis=1), 1, atol=0.01) for x in values):
+        raise InputError(f"{path}: features must be finite and of length 1; export it anew")
     return features
 
 

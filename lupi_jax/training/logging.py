@@ -126,7 +126,8 @@ class RunLog:
             {**row, "steps_per_second": speed, "images_per_second": speed * self._batch_size}
         )
         terms = "  ".join(f"{k[5:]} {v:.3f}" for k, v in means.items() if k.startswith("loss/"))
-        self._progress.update(self._task, description=f"loss {means['loss/total']:.3f}")
+        description = f"loss {means['loss/total']:.3f}, {speed:.2f} steps/s"
+        self._progress.update(self._task, description=description)
         if not self._console.is_terminal:
             left = (self._steps - step) / speed
             self._console.print(

@@ -88,7 +88,8 @@ def _announce(
         f"{data.train.count(Modality.VISIBLE)} visible and "
         f"{data.train.count(Modality.INFRARED)} infrared images; "
         f"{config.model.backbone}, {count:,} parameters, recipe {config.recipe}; "
-        f"steps {start} to {steps} ({data.steps_per_epoch} an epoch) "
+        f"{'finished at' if start >= steps else 'going on from' if start else 'from'} step {start} "
+        f"of {steps} ({data.steps_per_epoch} an epoch) "
         f"on {jax.device_count()} x {device.device_kind}",
         file=sys.stderr,
     )

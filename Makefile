@@ -1,0 +1,42 @@
+# `make demo` and `make test` need nothing but Python 3.11+ and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test test-slow lint clean
+
+help:
+	@echo "make demo       install, then render people, train, evaluate, search (minutes)"
+	@echo "make test       install, then run the tests"
+	@echo "make test-slow  the tests that take longer"
+	@echo "make lint       ruff and pyright"
+	@echo "make clean      remove the environment, data and runs that the above made"
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --editable '.[data,dev]'
+	touch $@
+
+demo: $(VENV)/installed
+	$(BIN)/lupi make-synthetic --out data/synthetic --layout folder --identities 96 --seed 0
+	$(BIN)/lupi train --config configs/synthetic.py --workdir runs/demo
+	$(BIN)/lupi evaluate --workdir runs/demo --untrained
+	$(BIN)/lupi evaluate --workdir runs/demo
+	$(BIN)/lupi export --workdir runs/demo --split test --out runs/demo/features.npz
+	$(BIN)/lupi search --workdir runs/demo --query data/synthetic/test/infrared/0070 \
+		--gallery runs/demo/features.npz --top 10 --out runs/demo/search.png
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-slow: $(VENV)/installed
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+clean:
+	rm -rf $(VENV) data/synthetic runs/demo *.egg-info

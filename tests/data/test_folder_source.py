@@ -1,0 +1,160 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lupi_jax import InputError, Modality
+from lupi_jax.data import hold_out, read_any_images, read_folder, require_modalities
+
+BOTH = (Modality.VISIBLE, Modality.INFRARED)
+PEOPLE = {"0002": 2, "0010": 1, "7": 3}
+
+
+@pytest.fixture
+def root(tmp_path, write_layout) -> Path:
+    infrared = {"7": 1, "0010": 2, "0002": 1}
+    return write_layout(
+        tmp_path / "people",
+        {"train": {"visible": PEOPLE, "infrared": infrared}, "test": {"visible": {"31": 1}}},
+    )
+
+
+def test_a_split_is_indexed_in_the_order_of_its_paths(root):
+    (root / "train/visible/7/notes.txt").write_text("passed over")
+    (root / "train/visible/README").write_text("no identity")
+    index = read_folder(root, "train")
+    assert list(index.paths) == [
+        "train/visible/0002/c1_0000.jpg",
+        "train/visible/0002/c2_0001.jpg",
+        "train/visible/0010/c1_0000.jpg",
+        "train/visible/7/c1_0000.jpg",
+        "train/visible/7/c1_0002.jpg",
+        "train/visible/7/c2_0001.jpg",
+        "train/infrared/0002/c1_0000.jpg",
+        "train/infrared/0010/c1_0000.jpg",
+        "train/infrared/0010/c2_0001.jpg",
+        "train/infrared/7/c1_0000.jpg",
+    ]
+    assert list(index.identities) == [2, 2, 10, 7, 7, 7, 2, 10, 10, 7]
+    assert list(index.cameras) == [1, 2, 1, 1, 1, 2, 1, 1, 2, 1]
+    assert list(index.modalities) == ["visible"] * 6 + ["infrared"] * 4
+    # Labels are positions among the identities as numbers, not as names.
+    assert list(index.classes) == [2, 7, 10]
+    assert list(index.labels) == [0, 0, 2, 1, 1, 1, 0, 2, 2, 1]
+    assert (index.count(Modality.VISIBLE), index.count(Modality.INFRARED)) == (6, 4)
+    assert index.identities.dtype == index.cameras.dtype == index.labels.dtype == np.int32
+
+
+def test_a_split_may_lack_a_modality(root):
+    index = read_folder(root, "test")
+    assert list(index.paths) == ["test/visible/31/c1_0000.jpg"]
+    assert len(index.of(Modality.INFRARED)) == 0
+
+
+def test_rows_of_an_index_keep_their_columns_together(root):
+    index = read_folder(root, "train")
+    some = index[np.array([9, 2])]
+    assert list(some.paths) == ["train/infrared/7/c1_0000.jpg", "train/visible/0010/c1_0000.jpg"]
+    assert list(some.identities) == [7, 10]
+    assert list(some.modalities) == ["infrared", "visible"]
+    assert (root / some.paths[0]).is_file()
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_missing_root_and_an_empty_split_are_named(tmp_path, split):
+    with pytest.raises(InputError, match=r"no data at .*nowhere.*data\.root.*make-synthetic"):
+        read_folder(tmp_path / "nowhere", split)
+    (tmp_path / split / "visible" / "0001").mkdir(parents=True)
+    with pytest.raises(InputError, match=f"no images under .*{split}: expected {split}/"):
+        read_folder(tmp_path, split)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("0001/frame_1.jpg", r"0001/frame_1\.jpg: an image is named c<camera>_<n>"),
+        ("0001/c_1.jpg", r"c_1\.jpg: an image is named"),
+        ("0001/c12345678901_1.jpg", r"c12345678901_1\.jpg: an image is named"),
+        ("anna/c1_1.jpg", r"anna: an identity's directory is named by a number"),
+        ("-1/c1_1.jpg", r"-1: an identity's directory is named by a number"),
+        ("12345678901/c1_1.jpg", r"12345678901: an identity's directory .* up to 9 digits"),
+    ],
+)
+def test_a_misnamed_file_or_folder_is_named(tmp_path, write_image, path, message):
+    write_image(tmp_path / "train/visible/0002/c1_1.jpg")
+    write_image(tmp_path / "train/infrared" / path)
+    with pytest.raises(InputError, match=message):
+        read_folder(tmp_path, "train")
+
+
+def test_an_unknown_split_is_refused(root):
+    with pytest.raises(InputError, match="'val' is none of train, test"):
+        read_folder(root, "val")
+
+
+def test_identities_in_one_modality_only_are_named(tmp_path, write_layout):
+    layout = {"visible": {"1": 1, "2": 1, "30": 1}, "infrared": {"1": 1, "4": 2}}
+    index = read_folder(write_layout(tmp_path, {"train": layout}), "train")
+    with pytest.raises(InputError, match=r"2 identities have no infrared image \(2, 30\)"):
+        require_modalities(index, (Modality.INFRARED,))
+    with pytest.raises(InputError, match=r"1 identities have no visible image \(4\)"):
+        require_modalities(index, BOTH)
+    require_modalities(index[np.isin(index.identities, [1])], BOTH)
+    visible = index.of(Modality.VISIBLE)
+    require_modalities(visible, (Modality.VISIBLE,))
+
+
+def test_a_long_list_of_lacking_identities_is_cut_short(tmp_path, write_layout):
+    people = {str(i): 1 for i in range(1, 13)}
+    index = read_folder(write_layout(tmp_path, {"train": {"visible": people}}), "train")
+    with pytest.raises(InputError, match=r"12 identities .* \(1, 2, .*, 9, 10, \.\.\.\)"):
+        require_modalities(index, BOTH)
+
+
+def test_holding_out_parts_identities_and_loses_no_image(tmp_path, write_layout):
+    people = {str(i): 1 + i % 3 for i in range(8)}
+    root = write_layout(tmp_path, {"train": {"visible": people, "infrared": people}})
+    index = read_folder(root, "train")
+    train, held = hold_out(index, 3, seed=0)
+    assert (len(train.classes), len(held.classes)) == (5, 3)
+    assert not set(train.classes) & set(held.classes)
+    assert sorted([*train.paths, *held.paths]) == sorted(index.paths)
+    # Both modalities of a person go the same way, and labels stay contiguous.
+    require_modalities(held, BOTH)
+    assert sorted(set(train.labels)) == [0, 1, 2, 3, 4]
+    again = hold_out(index, 3, seed=0)[1]
+    assert list(again.paths) == list(held.paths)
+    draws = {tuple(hold_out(index, 3, seed)[1].classes) for seed in range(8)}
+    assert len(draws) > 4
+
+
+def test_holding_out_leaves_two_identities_to_train_on(tmp_path, write_layout):
+    people = {"1": 1, "2": 1, "3": 1}
+    root = write_layout(tmp_path, {"train": {"visible": people, "infrared": people}})
+    index = read_folder(root, "train")
+    assert len(hold_out(index, 1, 0)[0].classes) == 2
+    with pytest.raises(InputError, match=r"validation_identities = 2 .* of the 3 training"):
+        hold_out(index, 2, 0)
+
+
+def test_any_images_are_found_whatever_their_names(tmp_path, write_image):
+    for name in ("b/holiday.JPG", "a.png", "b/c/1.bmp"):
+        write_image(tmp_path / name)
+    (tmp_path / "b/notes.txt").write_text("no image")
+    index = read_any_images(tmp_path, Modality.INFRARED)
+    assert list(index.paths) == ["a.png", "b/c/1.bmp", "b/holiday.JPG"]
+    assert set(index.identities) == set(index.cameras) == {-1}
+    assert set(index.modalities) == {"infrared"}
+    one = read_any_images(tmp_path / "b/holiday.JPG", Modality.VISIBLE)
+    assert list(one.paths) == ["holiday.JPG"]
+    assert (one.root / one.paths[0]).is_file()
+
+
+def test_no_image_at_all_is_said(tmp_path):
+    with pytest.raises(InputError, match=r"no image or folder at .*gone\.jpg"):
+        read_any_images(tmp_path / "gone.jpg", Modality.VISIBLE)
+    with pytest.raises(InputError, match=r"no images at .*: looked for \.jpg"):
+        read_any_images(tmp_path, Modality.VISIBLE)
+    (tmp_path / "notes.txt").write_text("no image")
+    with pytest.raises(InputError, match=r"no images at .*notes\.txt"):
+        read_any_images(tmp_path / "notes.txt", Modality.VISIBLE)

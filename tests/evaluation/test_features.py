@@ -1,0 +1,202 @@
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import lupi_jax as lupi
+from lupi_jax import InputError, Modality
+from lupi_jax.data import Index
+from lupi_jax.evaluation import Features, embed_images, embed_index, load_features
+
+SIZE = (32, 32)
+MODEL = lupi.EmbedNet(4, backbone="thin", non_local=False)
+
+
+@pytest.fixture(scope="module")
+def variables():
+    """Random ones of the right shapes: every stem its own, running statistics off their defaults.
+
+    Drawn by NumPy: compiling the network's own initialisation takes longer than all tests here.
+    """
+    shapes = jax.eval_shape(
+        lambda: lupi.models.initialize(MODEL, jax.random.key(0), image_size=SIZE)
+    )
+    rng = np.random.default_rng(0)
+
+    def draw(path, leaf) -> np.ndarray:
+        name = path[-1].key
+        if name == "kernel":
+            values = rng.standard_normal(leaf.shape) / np.sqrt(np.prod(leaf.shape[:-1]))
+        else:
+            values = rng.uniform(0.1, 0.4, leaf.shape) + (name in ("scale", "var"))
+        return values.astype(np.float32)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 256, (7, *SIZE, 3), np.uint8)
+
+
+def by_hand(variables, images: np.ndarray, modality: Modality) -> tuple[np.ndarray, np.ndarray]:
+    embedding = MODEL.apply(variables, lupi.normalise(images), modality)
+    assert isinstance(embedding, lupi.Embedding)
+    pooled, neck = np.asarray(embedding.pooled), np.asarray(embedding.neck)
+    return tuple(x / np.linalg.norm(x, axis=1, keepdims=True) for x in (pooled, neck))
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 7, 16])
+def test_no_image_is_dropped_whatever_the_batch_size(variables, images, batch_size):
+    pooled, neck = embed_images(MODEL, variables, images, Modality.INFRARED, batch_size)
+    expected = by_hand(variables, images, Modality.INFRARED)
+    assert pooled.shape == neck.shape == (7, MODEL.features)
+    assert pooled.dtype == neck.dtype == np.float32
+    np.testing.assert_allclose(pooled, expected[0], atol=2e-6)
+    np.testing.assert_allclose(neck, expected[1], atol=2e-6)
+    np.testing.assert_allclose(np.linalg.norm(neck, axis=1), 1, atol=1e-6)
+    assert np.abs(pooled - neck).max() > 1e-3
+
+
+def test_an_iterator_of_normalised_images_gives_the_same(variables, images):
+    ready = (np.asarray(lupi.normalise(image[None]))[0] for image in images)
+    given = embed_images(MODEL, variables, ready, Modality.VISIBLE, 3)
+    expected = embed_images(MODEL, variables, images, Modality.VISIBLE, 3)
+    np.testing.assert_allclose(given[1], expected[1], atol=2e-6)
+
+
+def test_no_image_at_all_is_an_error(variables):
+    with pytest.raises(ValueError, match="no images to embed"):
+        embed_images(MODEL, variables, [], Modality.VISIBLE)
+
+
+def test_extract_features_of_images_in_memory(variables, images):
+    pooled, neck = by_hand(variables, images, Modality.VISIBLE)
+    features = lupi.extract_features(MODEL, variables, images, Modality.VISIBLE)
+    np.testing.assert_allclose(features, neck, atol=2e-6)
+    features = lupi.extract_features(MODEL, variables, images, Modality.VISIBLE, feature="pooled")
+    np.testing.assert_allclose(features, pooled, atol=2e-6)
+
+
+@pytest.mark.parametrize("shape", [(32, 32, 3), (2, 32, 32), (2, 32, 32, 1), (0, 32, 32, 3)])
+def test_extract_features_refuses_what_is_no_batch_of_images(variables, shape):
+    with pytest.raises(ValueError, match=r"images must be \[n, h, w, 3\] with n > 0, not \("):
+        lupi.extract_features(MODEL, variables, np.zeros(shape, np.uint8), Modality.VISIBLE)
+
+
+def test_extract_features_refuses_unknown_names(variables, images):
+    with pytest.raises(ValueError, match="feature must be neck or pooled, not 'logits'"):
+        lupi.extract_features(MODEL, variables, images, Modality.VISIBLE, feature="logits")
+    with pytest.raises(ValueError, match="thermal"):
+        lupi.extract_features(MODEL, variables, images, "thermal")  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def index(tmp_path, images) -> Index:
+    """Seven files whose modalities alternate without a rhythm."""
+    for i, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / f"{i}.png")
+    modalities = ["infrared", "visible", "visible", "infrared", "visible", "infrared", "infrared"]
+    return Index(
+        tmp_path,
+        np.array([f"{i}.png" for i in range(7)]),
+        np.arange(10, 17, dtype=np.int32),
+        np.arange(1, 8, dtype=np.int32),
+        np.array(modalities),
+    )
+
+
+def test_an_index_of_mixed_modalities_keeps_its_order(variables, images, index):
+    features = embed_index(MODEL, variables, index, SIZE, batch_size=3)
+    assert features.index is index
+    for row, modality in enumerate(index.modalities):
+        own = by_hand(variables, images[row : row + 1], Modality(modality))
+        np.testing.assert_allclose(features.pooled[row], own[0][0], atol=2e-6)
+        np.testing.assert_allclose(features.neck[row], own[1][0], atol=2e-6)
+    part = features[index.modalities == "visible"]
+    assert list(part.index.identities) == [11, 12, 14]
+    np.testing.assert_array_equal(part.neck, features.neck[[1, 2, 4]])
+
+
+def test_an_unreadable_image_of_an_index_is_named(variables, index, tmp_path):
+    (tmp_path / "5.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"5\.png: unreadable image"):
+        embed_index(MODEL, variables, index, SIZE)
+
+
+def made_up(index: Index) -> Features:
+    rng = np.random.default_rng(2)
+    values = rng.standard_normal((2, len(index), 6)).astype(np.float32)
+    pooled, neck = values / np.linalg.norm(values, axis=2, keepdims=True)
+    return Features(pooled, neck, index)
+
+
+def test_features_on_disk_are_plain_arrays(index, tmp_path):
+    features = made_up(index)
+    file = tmp_path / "new" / "features.npz"
+    features.save(file)
+    with np.load(file, allow_pickle=False) as arrays:
+        assert set(arrays) == {"features", "pooled", "ids", "cameras", "modality", "paths"}
+        np.testing.assert_array_equal(arrays["features"], features.neck)
+        np.testing.assert_array_equal(arrays["pooled"], features.pooled)
+        assert list(arrays["ids"]) == list(range(10, 17))
+        assert list(arrays["cameras"]) == list(range(1, 8))
+        assert list(arrays["modality"]) == list(index.modalities)
+        assert list(arrays["paths"]) == [str(tmp_path / f"{i}.png") for i in range(7)]
+    loaded = load_features(file)
+    np.testing.assert_array_equal(loaded.neck, features.neck)
+    np.testing.assert_array_equal(loaded.pooled, features.pooled)
+    assert list(loaded.index.identities) == list(index.identities)
+    assert list(loaded.index.modalities) == list(index.modalities)
+    assert all((loaded.index.root / path).is_file() for path in loaded.index.paths)
+
+
+def test_what_is_no_feature_file_is_refused(index, tmp_path):
+    file = tmp_path / "features.npz"
+    with pytest.raises(InputError, match=r"no feature file at .*features\.npz: .*lupi export"):
+        load_features(file)
+    file.write_text("hello")
+    with pytest.raises(InputError, match=r"features\.npz is no feature file"):
+        load_features(file)
+    np.savez(file, features=np.ones((2, 3), np.float32))
+    with pytest.raises(InputError, match=r"features\.npz is no feature file"):
+        load_features(file)
+    made_up(index).save(file)
+    file.write_bytes(file.read_bytes()[:-50])
+    with pytest.raises(InputError, match=r"features\.npz is no feature file"):
+        load_features(file)
+
+
+def test_pickled_arrays_are_never_loaded(index, tmp_path):
+    file = tmp_path / "features.npz"
+    made_up(index).save(file)
+    with np.load(file) as arrays:
+        content = dict(arrays)
+    content["paths"] = content["paths"].astype(object)
+    np.savez(file, **content)
+    with pytest.raises(InputError, match="no feature file"):
+        load_features(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("features", lambda x: x[:-1], "do not fit each other"),
+        ("pooled", lambda x: x[:-1], "do not fit each other"),
+        ("ids", lambda x: x[:-1], "do not fit each other"),
+        ("modality", lambda x: x[1:], "do not fit each other"),
+        ("features", lambda x: x[0], "do not fit each other"),
+        ("features", lambda x: x.astype(str), "do not fit each other"),
+        ("features", lambda x: 2 * x, "finite and of length 1"),
+        ("pooled", lambda x: x * np.nan, "finite and of length 1"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(index, tmp_path, name, change, message):
+    file = tmp_path / "features.npz"
+    made_up(index).save(file)
+    with np.load(file) as arrays:
+        content = dict(arrays)
+    content[name] = change(content[name])
+    np.savez(file, **content)
+    with pytest.raises(InputError, match=message):
+        load_features(file)

@@ -1,0 +1,104 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lupi_jax import InputError
+from lupi_jax.data import Index
+from lupi_jax.evaluation import Features
+from lupi_jax.evaluation.protocols import Trial, all_against_all
+from lupi_jax.evaluation.ranking import nearest, ranking_row, ranking_rows
+from lupi_jax.modality import Modality
+
+SIZE = (32, 32)
+
+
+def unit(x: np.ndarray) -> np.ndarray:
+    return (x / np.linalg.norm(x, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def on_circle(degrees: list[float]) -> np.ndarray:
+    angle = np.deg2rad(degrees)
+    return np.stack([np.cos(angle), np.sin(angle)], 1).astype(np.float32)
+
+
+def test_nearest_agrees_with_sorting_one_by_one():
+    rng = np.random.default_rng(0)
+    query, gallery = unit(rng.standard_normal((5, 8))), unit(rng.standard_normal((30, 8)))
+    rows, distances = nearest(query, gallery, 7)
+    assert rows.shape == distances.shape == (5, 7)
+    for i, q in enumerate(query):
+        cosine = [float(np.dot(q, g)) for g in gallery]
+        ranking = sorted(range(30), key=lambda j: -cosine[j])[:7]
+        assert list(rows[i]) == ranking
+        assert distances[i] == pytest.approx([1 - cosine[j] for j in ranking], abs=1e-6)
+
+
+def test_nearest_by_hand():
+    gallery = on_circle([180, 0, 90, 0])
+    rows, distances = nearest(on_circle([10]), gallery, 9)
+    assert rows.tolist() == [[1, 3, 2, 0]]  # equal distances keep the gallery's order
+    cosine = np.cos(np.deg2rad([10, 10, 80, 170]))
+    assert distances[0] == pytest.approx(1 - cosine, abs=1e-6)
+
+
+def make_features(tmp_path: Path, identities: list[int], degrees: list[float]) -> Features:
+    """Image i is a plain one of grey level 10 i; odd rows are infrared."""
+    n = len(identities)
+    for i in range(n):
+        Image.new("L", (20, 30), 10 * i).save(tmp_path / f"person_{i}.png")
+    index = Index(
+        tmp_path,
+        np.array([f"person_{i}.png" for i in range(n)]),
+        np.array(identities, np.int32),
+        np.arange(n, dtype=np.int32) % 3,
+        np.array([("visible", "infrared")[i % 2] for i in range(n)]),
+    )
+    return Features(on_circle(degrees), on_circle(degrees), index)
+
+
+def test_a_row_marks_right_and_wrong(tmp_path):
+    features = make_features(tmp_path, [4, 4, 5, -1, 0], [0, 0, 0, 0, 0])
+    row = ranking_row(features, 0, features, np.array([3, 1, 2]), SIZE)
+    assert row.correct == [None, True, False]
+    assert row.query_title == "4 · cam 0"
+    assert row.titles == ["person_3", "4 · cam 1", "5 · cam 2"]
+    assert row.query.shape == (32, 32, 3)
+    assert [int(image[0, 0, 0]) for image in (row.query, *row.gallery)] == [0, 30, 10, 20]
+    # Identity 0 is a person like any other; an unknown query has nothing right or wrong.
+    assert ranking_row(features, 4, features, np.array([4, 0]), SIZE).correct == [True, False]
+    unknown = ranking_row(features, 3, features, np.array([3, 0]), SIZE)
+    assert unknown.correct == [None, None]
+    assert unknown.query_title == "person_3"
+
+
+def test_rows_of_a_trial_go_through_its_own_numbers(tmp_path):
+    # Queries at 0, 90, 180 degrees (rows 1, 3, 5), the gallery a little off (rows 0, 2, 4).
+    features = make_features(tmp_path, [7, 8, 8, 9, 9, 7], [170, 1, 5, 90, 80, 180])
+    trial = all_against_all(features.index.modalities, Modality.INFRARED, Modality.VISIBLE)
+    rows = ranking_rows(features, trial, SIZE, queries=2, top=2)
+    assert [row.query_title for row in rows] == ["8 · cam 1", "7 · cam 2"]  # first and last
+    assert [row.titles for row in rows] == [
+        ["8 · cam 2", "9 · cam 1"],
+        ["7 · cam 0", "9 · cam 1"],
+    ]
+    assert [row.correct for row in rows] == [[True, False], [True, False]]
+    assert len(ranking_rows(features, trial, SIZE)) == 3
+
+
+def test_a_missing_gallery_image_is_named(tmp_path):
+    features = make_features(tmp_path, [1, 1], [0, 0])
+    (tmp_path / "person_1.png").unlink()
+    with pytest.raises(InputError, match=r"person_1\.png: no such file"):
+        ranking_row(features, 0, features, np.array([1]), SIZE)
+
+
+def test_all_against_all_takes_every_image_of_both_sides():
+    modalities = np.array(["visible", "infrared", "infrared", "visible", "infrared"])
+    trial = all_against_all(modalities, Modality.INFRARED, Modality.VISIBLE)
+    assert isinstance(trial, Trial)
+    assert (trial.query.tolist(), trial.gallery.tolist()) == ([1, 2, 4], [0, 3])
+    assert trial.cmc == "image"
+    with pytest.raises(InputError, match="no visible image to evaluate visible -> infrared"):
+        all_against_all(modalities[[1, 2]], Modality.VISIBLE, Modality.INFRARED)

@@ -1,0 +1,59 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = ("tensorflow", "orbax", "matplotlib.pyplot", "torch")
+
+FEED_WITHOUT_TENSORFLOW = """
+import sys
+sys.modules["tensorflow"] = None  # importing it raises ImportError
+from pathlib import Path
+import lupi_jax.cli, lupi_jax.training  # all that `lupi train` needs
+from lupi_jax import parse_config
+from lupi_jax.data import HostRows, make_feed, read_index
+
+root, cache = sys.argv[1:]
+config = parse_config({
+    "steps": 2,
+    "data": {"root": root, "image_size": (32, 32)},
+    "batch": {"identities": 2, "images": 2},
+})
+index = read_index(config.data, "train")
+batches = list(make_feed(index, config, Path(cache), HostRows())(0, config.steps))
+print(len(batches), batches[1]["infrared"].shape, sorted(batches[1]))
+"""
+
+
+def run(code: str, *arguments: object) -> str:
+    """What a fresh interpreter prints."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("module", ["lupi_jax", "lupi_jax.data", "lupi_jax.cli"])
+def test_importing_loads_nothing_heavy(module):
+    code = f"import sys, {module}\nprint([name for name in {HEAVY} if name in sys.modules])"
+    assert run(code) == "[]"
+
+
+def test_everything_of_the_public_face_is_there():
+    code = (
+        "import lupi_jax as lupi\n"
+        "print([name for name in lupi.__all__ if not hasattr(lupi, name)])\n"
+        "print(lupi.load.__module__)"
+    )
+    assert run(code).splitlines() == ["[]", "lupi_jax.training.run"]
+
+
+def test_training_modules_and_the_memory_mapped_feed_need_no_tensorflow(tmp_path, write_layout):
+    people = {"1": 2, "5": 1, "6": 3}
+    split = {"visible": people, "infrared": people}
+    root: Path = write_layout(tmp_path / "data", {"train": split})
+    said = run(FEED_WITHOUT_TENSORFLOW, root, tmp_path / "cache")
+    assert said == "2 (4, 32, 32, 3) ['infrared', 'labels', 'visible']"
