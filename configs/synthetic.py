@@ -1,6 +1,6 @@
 """Synthetic people: what `make demo` trains on, from scratch, in a few minutes on a CPU.
 
-    lupi make-synthetic --out data/synthetic --layout folder --identities 96 --seed 0
+    lupi make-synthetic --out data/synthetic --layout folder --identities 192 --seed 0
     lupi train --config configs/synthetic.py --workdir runs/demo
     lupi train --config configs/synthetic.py:baseline --workdir runs/baseline
 
@@ -14,7 +14,7 @@ def get_config(recipe: str = "paper") -> ConfigDict:
     config = ConfigDict()
     config.recipe = recipe
     config.seed = 0
-    config.steps = 500
+    config.steps = 700
 
     config.data = ConfigDict()
     config.data.name = "synthetic"
@@ -22,29 +22,32 @@ def get_config(recipe: str = "paper") -> ConfigDict:
     config.data.image_size = (96, 48)
 
     config.batch = ConfigDict()
-    config.batch.identities = 8
-    config.batch.images = 4
+    config.batch.identities = 16
+    config.batch.images = 2
 
     config.model = ConfigDict()
     config.model.backbone = "thin"
     config.model.non_local = False
+    config.model.pooling = "average"
 
     config.views = ConfigDict()
+    config.views.erase = 0.0
     config.views.pad = 4
 
     config.optimizer = ConfigDict()  # the reasons are in configs/folder.py
     config.optimizer.name = "adam"
-    config.optimizer.rate = 1e-3
+    config.optimizer.rate = 3e-3
     config.optimizer.trunk_factor = 1.0
     config.optimizer.clip = 5.0
     config.optimizer.unit = "steps"
     config.optimizer.warmup = 30
-    config.optimizer.milestones = (350, 450)
+    config.optimizer.milestones = (470, 640)
     config.optimizer.factors = (0.1, 0.01)
     config.loss = ConfigDict()
-    config.loss.color_free_norm = "l1_mean"
+    if recipe == "paper":
+        config.loss.color_free_weight = 1.0
 
     config.log = ConfigDict()
     config.log.every = 20
-    config.log.checkpoint_every = 250
+    config.log.checkpoint_every = 200
     return config

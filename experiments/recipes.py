@@ -9,6 +9,7 @@ an interrupted run goes on. Writes `experiments/results/<name>/recipes.{json,md}
 
 import argparse
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -16,41 +17,43 @@ from typing import Any
 
 import jax
 import numpy as np
+from absl import logging
 
+from lupi_jax.config import to_fields
 from lupi_jax.config_file import load_config, parse_overrides
-from lupi_jax.data import read_index
-from lupi_jax.errors import InputError
-from lupi_jax.evaluation import embed_index, evaluate_features
-from lupi_jax.evaluation.evaluator import validate
-from lupi_jax.training import Run, load_run, train
+from lupi_jax.errors import DivergedError, InputError
+from lupi_jax.evaluation import evaluate, validate
+from lupi_jax.training import load_run, train
 from lupi_jax.training.logging import read_metrics
 
 RECIPES = ("baseline", "paper", "released")
 FIGURES = {"rank1": "R1", "rank10": "R10", "mean_ap": "mAP", "mean_inp": "mINP"}
 
 
-def evaluate(run: Run) -> list[dict[str, Any]]:
-    """The rows of `lupi evaluate` on the test split."""
-    data = run.config.data
-    index = read_index(data, "test")
-    return evaluate_features(embed_index(run.model, run.variables, index, data.image_size))
-
-
 def measure(spec: str, overrides: dict[str, str], workdir: Path) -> dict[str, Any]:
     """Train (or go on, or find trained) one run and evaluate it, trained and untrained."""
+    config = load_config(spec, overrides)
+    fields = json.loads(json.dumps(to_fields(config)))
     result = workdir / "result.json"
     if result.is_file():
-        return json.loads(result.read_text())
-    config = load_config(spec, overrides)
+        record = json.loads(result.read_text())
+        if record["fields"] != fields:
+            raise InputError(f"{result} is of another configuration: give another --workdir")
+        return record
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True
+    ).stdout.strip()
     train(config, workdir, validate)
-    run = load_run(workdir)
+    run, untrained = load_run(workdir), load_run(workdir, untrained=True)
     last = [row for row in read_metrics(workdir) if row["split"] == "train"][-1]
     record = {
+        "fields": fields,
+        "commit": commit,
         "recipe": config.recipe,
         "seed": config.seed,
         "step": run.step,
-        "results": evaluate(run),
-        "untrained": evaluate(load_run(workdir, untrained=True)),
+        "results": evaluate(config, run.model, run.variables)[1],
+        "untrained": evaluate(config, untrained.model, untrained.variables)[1],
         "last_losses": {k: v for k, v in last.items() if k.startswith("loss/")},
         "classes": run.model.num_classes,
         "versions": run.record["versions"],
@@ -90,17 +93,20 @@ def write(records: list[dict[str, Any]], options: argparse.Namespace, fields: li
     """Write the results next to the command that made them."""
     folder = Path(__file__).parent / "results" / options.name
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "recipes.json").write_text(json.dumps(records, indent=1) + "\n")
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True
-    ).stdout.strip()
+    shown = [{**x, "fields": {**x["fields"], "data.root": "DATA"}} for x in records]
+    (folder / "recipes.json").write_text(json.dumps(shown, indent=1) + "\n")
+    commits = ", ".join(sorted({x["commit"] for x in records}))
     versions = ", ".join(f"{k} {v}" for k, v in records[0]["versions"].items())
-    shown = [f for f in fields if "data.root" not in f]
-    command = " ".join(
-        ["python experiments/recipes.py", f"--config {options.config}", "--config.data.root=DATA",
-         *shown, f"--workdir runs/{options.name}", f"--name {options.name}",
-         f"--seeds {options.seeds}"]
-    )  # fmt: skip
+    overrides = parse_overrides(fields)
+    overrides["data.root"] = "DATA"  # where it lies here is of no use elsewhere
+    command = shlex.join(
+        [
+            *("python", "experiments/recipes.py", "--config", options.config),
+            *(f"--config.{name}={value}" for name, value in overrides.items()),
+            *("--workdir", f"runs/{options.name}", "--name", options.name),
+            *("--seeds", str(options.seeds)),
+        ]
+    )
     losses = "\n".join(
         f"| {x['recipe']} | {x['seed']} | "
         + ", ".join(f"{k[5:]} {v:.3f}" for k, v in x["last_losses"].items())
@@ -112,7 +118,7 @@ def write(records: list[dict[str, Any]], options: argparse.Namespace, fields: li
 
     {command}
 
-{records[0]["step"]} steps each, commit {commit}, {jax.devices()[0].device_kind}, {versions}.
+{records[0]["step"]} steps each, commit {commits}, {jax.devices()[0].device_kind}, {versions}.
 Percent, mean ± standard deviation over seeds; feature after the BN neck; every image of one
 modality queries all of the other, CMC over images.
 
@@ -136,6 +142,7 @@ def main() -> int:
     parser.add_argument("--name", required=True, help="of the data, for the results' folder")
     parser.add_argument("--seeds", type=int, default=3)
     options, rest = parser.parse_known_args()
+    logging.set_verbosity(logging.ERROR)  # Orbax narrates
     try:
         overrides = parse_overrides(rest)
         records = []
@@ -146,9 +153,9 @@ def main() -> int:
                 workdir = options.workdir / f"{recipe}-{seed}"
                 records.append(measure(f"{options.config}:{recipe}", fields, workdir))
                 write(sorted(records, key=lambda x: RECIPES.index(x["recipe"])), options, rest)
-    except InputError as error:
+    except (InputError, DivergedError) as error:
         print(f"recipes: {error}", file=sys.stderr)
-        return 2
+        return 2 if isinstance(error, InputError) else 1
     return 0
 
 

@@ -1,14 +1,18 @@
 """The command line: parses, calls, prints."""
 
 import argparse
+import dataclasses
 import json
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lupi_jax.errors import DivergedError, InputError
+
+if TYPE_CHECKING:
+    from lupi_jax.config import Config
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
 
@@ -45,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return _fail(f"{error.filename}: {error.strerror}", 2)
     except KeyboardInterrupt:
-        return _fail("interrupted; what was saved is intact, the same command goes on from it", 130)
+        return _fail("interrupted; what was saved is intact", 130)
     return 0
 
 
@@ -79,6 +83,10 @@ def _parser() -> argparse.ArgumentParser:
             "--checkpoint", default="newest", metavar="WHICH", help="newest (default), best, a step"
         )
 
+    def images(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--split", choices=("test", "train"), default="test")
+        sub.add_argument("--data-root", help="where the images are, if not where training had them")
+
     sub = command(
         "make-synthetic",
         _make_synthetic,
@@ -107,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
         "lupi evaluate --workdir runs/demo",
     )
     trained(sub)
-    sub.add_argument("--split", choices=("test", "train"), default="test")
+    images(sub)
     sub.add_argument("--untrained", action="store_true", help="the network before its first step")
     sub.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
@@ -118,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
         "lupi export --workdir runs/demo --split test --out features.npz",
     )
     trained(sub)
-    sub.add_argument("--split", choices=("test", "train"), default="test")
+    images(sub)
     sub.add_argument("--out", type=Path, required=True, metavar="FILE.npz")
 
     sub = command(
@@ -151,34 +159,37 @@ def _make_synthetic(options: argparse.Namespace) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     from lupi_jax.config_file import load_config, parse_overrides
-    from lupi_jax.evaluation.evaluator import validate
+    from lupi_jax.evaluation import validate
     from lupi_jax.training import train
 
     train(load_config(options.config, parse_overrides(options.rest)), options.workdir, validate)
+    print(f"trained; next: lupi evaluate --workdir {options.workdir}", file=sys.stderr)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from lupi_jax.data import read_index
-    from lupi_jax.evaluation import embed_index, evaluate_features
-    from lupi_jax.evaluation.protocols import DIRECTIONS, all_against_all
+    from lupi_jax.evaluation import evaluate
+    from lupi_jax.evaluation.protocols import DIRECTIONS, NAME, all_against_all
     from lupi_jax.evaluation.ranking import ranking_rows
     from lupi_jax.pictures import ranking_picture, training_curves
     from lupi_jax.training import load_run
     from lupi_jax.training.logging import read_metrics
 
     run = load_run(options.workdir, options.checkpoint, options.untrained)
-    data = run.config.data
-    index = read_index(data, options.split)
-    features = embed_index(run.model, run.variables, index, data.image_size, data.workers)
+    config = _moved(run.config, options.data_root)
+    features, results = evaluate(config, run.model, run.variables, options.split)
+    data, index = config.data, features.index
     result = {
-        "protocol": "all against all, CMC over images",
-        "split": options.split,
-        "step": run.step,
-        "results": evaluate_features(features),
         **run.record,
+        "protocol": NAME,
+        "split": options.split,
+        "images": {"root": data.root, "fingerprint": index.fingerprint},
+        "step": run.step,
+        "results": results,
     }
     folder = options.workdir / "evaluation"
     name = f"{options.split}-step{run.step}"
+    if options.data_root:
+        name += f"-{index.fingerprint}"
     folder.mkdir(exist_ok=True)
     (folder / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
     pictures = []
@@ -196,9 +207,16 @@ def _evaluate(options: argparse.Namespace) -> None:
         print(json.dumps(result))
     else:
         state = f"step {run.step}" if run.step else "untrained"
-        _print_results(f"{data.name} {data.root}, {options.split}, {state}", result["results"])
+        _print_results(f"{data.name} {data.root}, {options.split}, {state}", results)
     for path in (folder / f"{name}.json", *pictures):
         print(f"wrote {path}", file=sys.stderr)
+
+
+def _moved(config: "Config", root: str | None) -> "Config":
+    """A run's configuration with its images at `root`, if given."""
+    if root is None:
+        return config
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, root=root))
 
 
 def _print_results(title: str, rows: list[dict[str, Any]]) -> None:
@@ -237,7 +255,7 @@ def _export(options: argparse.Namespace) -> None:
     if options.out.suffix != ".npz":
         raise InputError(f"--out {options.out}: features are written to a .npz file")
     run = load_run(options.workdir, options.checkpoint)
-    data = run.config.data
+    data = _moved(run.config, options.data_root).data
     index = read_index(data, options.split)
     features = embed_index(run.model, run.variables, index, data.image_size, data.workers)
     features.save(options.out)

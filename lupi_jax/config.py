@@ -54,7 +54,10 @@ class BatchConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """The network; see `lupi_jax.EmbedNet`."""
+    """The network; see `lupi_jax.EmbedNet`.
+
+    The original's `base` variant is `non_local` false and `pooling` "average"; `agw` the defaults.
+    """
 
     backbone: Literal["resnet50", "resnet34", "resnet18", "thin"] = "resnet50"
     non_local: bool = True
@@ -95,7 +98,14 @@ class OptimizerConfig:
 
 @dataclasses.dataclass(frozen=True)
 class LogConfig:
-    """What a run writes down, in steps (0: never, but at the end)."""
+    """What a run writes down.
+
+    Attributes:
+      every: steps whose mean makes one row of the log.
+      validate_every: steps between validations; 0 for none. The last step is validated too.
+      checkpoint_every: steps between checkpoints; 0 for one at the end only.
+      keep: how many of the newest checkpoints stay.
+    """
 
     every: int = 20
     validate_every: int = 0
@@ -113,7 +123,7 @@ class Config:
       epochs: instead of steps: passes of floor(max(visible, infrared) / (P K)) + 1 steps.
       recipe: "paper", "released" or "baseline" (see `RECIPES`).
       modalities: those trained on.
-      pretrained: weights to start from (`.npz` or `.safetensors`), "" for none.
+      pretrained: file of weights to start from, as `models.read_state_dict` reads; "" for none.
       parallel: "shard_map" or "pmap": how the step is mapped over devices.
       dtype: "float32" or "bfloat16" of the computation.
     """
@@ -167,11 +177,12 @@ _NOT_NEGATIVE = ("seed", "steps", "epochs", "data.validation_identities", "views
                  "loss.color_free_alpha", "optimizer.trunk_factor", "optimizer.weight_decay",
                  "optimizer.clip", "optimizer.warmup", "log.validate_every",
                  "log.checkpoint_every")  # fmt: skip
-_FRACTIONS = ("views.flip", "views.erase", "optimizer.momentum")
+_FRACTIONS = ("views.flip", "views.erase")
 _RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     (_POSITIVE, lambda v: v > 0, "must be positive"),
     (_NOT_NEGATIVE, lambda v: v >= 0, "must not be negative"),
     (_FRACTIONS, lambda v: 0 <= v <= 1, "must lie in [0, 1]"),
+    (("optimizer.momentum",), lambda v: 0 <= v < 1, "must lie in [0, 1)"),
     (("seed",), lambda v: v < 2**32, "must be below 2^32: JAX's keys take no more of it"),
     (("data.root",), bool, "is empty: name the data set's directory"),
     (("data.image_size",), lambda v: min(v) >= 32, "must be at least (32, 32)"),
@@ -210,8 +221,15 @@ _CROSS_RULES: tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...] = (
     ),
     (
         ("modalities", "loss.color_free", "recipe"),
-        lambda modalities, color_free, _: "intermediate" in modalities or color_free == "none",
-        "loss.color_free must be none where modalities lack intermediate",
+        lambda modalities, color_free, _: (
+            color_free == "none" or {"visible", "intermediate"} <= set(modalities)
+        ),
+        "loss.color_free must be none where modalities lack visible or intermediate",
+    ),
+    (
+        ("modalities", "data.validation_identities"),
+        lambda modalities, identities: not identities or {"visible", "infrared"} <= set(modalities),
+        "data.validation_identities needs visible and infrared among modalities",
     ),
 )
 
@@ -239,7 +257,9 @@ def parse_config(values: Mapping[str, Any]) -> Config:
     """
     types = field_types()
     given = _flatten(values)
-    problems = {name: f"is no field{_suggestion(name, types)}" for name in given.keys() - types}
+    problems = {
+        name: f"is no field{_suggestion(name, types)}" for name in sorted(given.keys() - types)
+    }
     fields: dict[str, Any] = {}
     for name, kind in types.items():
         if given.get(name) is None:

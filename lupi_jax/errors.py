@@ -1,4 +1,4 @@
-"""The one error a user can cause."""
+"""What can go wrong that is not a fault of this package."""
 
 
 class InputError(ValueError):

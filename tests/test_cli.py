@@ -254,7 +254,7 @@ def test_an_empty_split(own, refused):
 def test_an_identity_in_one_modality_only(own, refused):
     shutil.rmtree(own / "train/infrared/2")
     message = refused(*train_own(own))
-    assert "1 identities have no infrared image (2)" in message
+    assert "no infrared image of 1 of its identities (2)" in message
     assert str(own) in message
     assert not (own.parent / "run").exists()
 

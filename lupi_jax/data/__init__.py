@@ -70,18 +70,18 @@ def make_sampler(index: Index, config: Config) -> IdentitySampler:
 
 
 def make_feed(
-    index: Index, config: Config, cache: Path, host: HostRows
+    index: Index, sampler: IdentitySampler, config: Config, cache: Path, host: HostRows
 ) -> Callable[[int, int], Iterator[Batch]]:
     """A feed (start, stop) -> batches of steps start..stop - 1, as `config.data.feed` says.
 
     Args:
       index: training images.
+      sampler: which of them make up a batch.
       config: the run's configuration.
       cache: directory for the memory-mapped feed's decoded images.
       host: which rows of a batch this process feeds.
     """
     data = config.data
-    sampler = make_sampler(index, config)
     names = tuple(str(m) for m in source_modalities(config.modalities))
     installed = importlib.util.find_spec("tensorflow") is not None
     if data.feed == "tfdata" or (data.feed == "auto" and installed):

@@ -27,8 +27,10 @@ def read_folder(root: str | Path, split: str) -> Index:
     """
     root = Path(root)
     if not root.is_dir():
-        raise InputError(f"no data at {root}: correct data.root, or make synthetic people there "
-                         f"with `lupi make-synthetic --out {root} --layout folder`")  # fmt: skip
+        raise InputError(
+            f"no data at {root}: correct data.root (after training: --data-root), or make "
+            f"synthetic people with `lupi make-synthetic --out {root}`"
+        )
     if split not in SPLITS:
         raise InputError(f"split {split!r} is none of {', '.join(SPLITS)}")
     rows = []

@@ -27,8 +27,8 @@ def read_image(path: str | Path, size: tuple[int, int]) -> np.ndarray:
       uint8 [h, w, 3].
 
     Raises:
-      InputError: the file is missing, no image, damaged, larger than 64 megapixels, or deeper
-        than 8 bits a channel.
+      InputError: the file is missing, no image, damaged, larger than 64 megapixels, or grey
+        with more than 8 bits.
     """
     try:
         with Image.open(path) as image:

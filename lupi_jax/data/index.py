@@ -1,6 +1,7 @@
 """What a data set is: arrays of file, identity, camera and modality."""
 
 import dataclasses
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -40,13 +41,17 @@ class Index:
             self.modalities[rows],
         )
 
-    def of(self, modality: Modality) -> "Index":
-        """The images of one modality."""
-        return self[self.modalities == modality]
-
     def count(self, modality: Modality) -> int:
         """How many images one modality has."""
         return int(np.sum(self.modalities == modality))
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that change with any path, identity, camera or modality."""
+        digest = hashlib.sha256()
+        for array in (self.paths, self.identities, self.cameras, self.modalities):
+            digest.update("\0".join(map(str, array)).encode() + b"\n")
+        return digest.hexdigest()[:16]
 
     @property
     def classes(self) -> np.ndarray:
@@ -71,7 +76,7 @@ def require_modalities(index: Index, modalities: tuple[Modality, ...]) -> None:
         if len(lacking):
             names = ", ".join(map(str, lacking[:10])) + (", ..." if len(lacking) > 10 else "")
             raise InputError(
-                f"{index.root}: {len(lacking)} identities have no {modality} image ({names}): "
+                f"{index.root}: no {modality} image of {len(lacking)} of its identities ({names}): "
                 "training needs every identity in every modality; add images or remove them"
             )
 

@@ -5,7 +5,7 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from lupi_jax.config import Config
-from lupi_jax.data import Index
+from lupi_jax.data import Index, read_index
 from lupi_jax.errors import InputError
 from lupi_jax.evaluation.features import Features, embed_index
 from lupi_jax.evaluation.metrics import RetrievalMetrics, pairwise_distances, retrieval_metrics
@@ -56,6 +56,29 @@ def evaluate_features(features: Features) -> list[dict[str, Any]]:
                 }
             )
     return rows
+
+
+def evaluate(
+    config: Config, model: EmbedNet, variables: Any, split: str = "test"
+) -> tuple[Features, list[dict[str, Any]]]:
+    """Embed a split of the run's data and measure it.
+
+    Args:
+      config: of the run; its `data` says where the images are.
+      model: the network.
+      variables: its parameters and running statistics.
+      split: "test" or "train".
+
+    Returns:
+      The features, and the rows of `evaluate_features`.
+
+    Raises:
+      InputError: the data cannot be read or evaluated.
+    """
+    data = config.data
+    index = read_index(data, split)
+    features = embed_index(model, variables, index, data.image_size, data.workers)
+    return features, evaluate_features(features)
 
 
 def validate(config: Config, model: EmbedNet, variables: Any, index: Index) -> dict[str, float]:

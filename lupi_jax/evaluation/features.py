@@ -187,13 +187,27 @@ def embed_index(
     """Features of every image of `index`, each through the stem of its own modality.
 
     Raises:
-      InputError: an image cannot be read.
+      InputError: an image cannot be read, the network was trained without its modality, or gives
+        it a feature that is zero or not finite.
     """
     width = model.features
     pooled, neck = (np.empty((len(index), width), np.float32) for _ in range(2))
     for modality in (Modality.VISIBLE, Modality.INFRARED):
         rows = np.flatnonzero(index.modalities == modality)
-        if len(rows):
-            images = read_images(index[rows], size, workers)
-            pooled[rows], neck[rows] = embed_images(model, variables, images, modality, batch_size)
+        if not len(rows):
+            continue
+        if f"stem_{modality}" not in variables["params"]:
+            raise InputError(
+                f"this network was trained without {modality} images and cannot embed those of "
+                f"{index.root}"
+            )
+        images = read_images(index[rows], size, workers)
+        batch = min(batch_size, len(rows))
+        pooled[rows], neck[rows] = embed_images(model, variables, images, modality, batch)
+    bad = [not np.all(np.abs(np.linalg.norm(x, axis=1) - 1) < 0.01) for x in (pooled, neck)]
+    if any(bad):
+        raise InputError(
+            f"this network gives features that are zero or not finite for images of {index.root}: "
+            "its training went wrong"
+        )
     return Features(pooled, neck, index)

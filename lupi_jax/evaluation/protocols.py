@@ -23,6 +23,8 @@ class Trial:
     cmc: str
 
 
+NAME = "all against all, CMC over images"
+
 DIRECTIONS = (
     (Modality.INFRARED, Modality.VISIBLE),
     (Modality.VISIBLE, Modality.INFRARED),

@@ -20,6 +20,8 @@ Initializer = Callable[..., Array]
 
 # torchvision's initialisation of a ResNet's convolutions.
 kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+# PyTorch's own, which AGW leaves the non-local blocks with.
+torch_default = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 def conv2d(x: Array, kernel: Array, stride: int = 1) -> Array:
@@ -174,7 +176,9 @@ class NonLocal(nn.Module):
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         """Apply to [n, h, w, c]."""
-        project = partial(Conv, kernel_size=1, use_bias=True, dtype=self.dtype)
+        project = partial(
+            Conv, kernel_size=1, use_bias=True, dtype=self.dtype, kernel_init=torch_default
+        )
         n, h, w, c = x.shape
         g, theta, phi = (
             project(1, name=name)(x).reshape(n, h * w) for name in ("g", "theta", "phi")

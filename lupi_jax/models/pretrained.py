@@ -50,6 +50,7 @@ _TORCHVISION: Table = (
     (r"stem_\w+/layer1/block(\d+)/(.+)", r"layer1.\1.\2"),
     (r"trunk/layer(\d)/block(\d+)/(.+)", r"layer\1.\2.\3"),
 )
+_TORCH_SUFFIXES = (".pth", ".pt", ".t")
 _WITHIN_BLOCK = {"downsample_conv": "downsample.0", "downsample_bn": "downsample.1"}
 _LEAVES = {
     "kernel": "weight",
@@ -166,7 +167,10 @@ def to_torch(variables: Variables) -> dict[str, np.ndarray]:
 
 
 def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
-    """Read {name: array} from an `.npz` or `.safetensors` file, no pickle involved.
+    """Read {name: array} from `.npz`, `.safetensors`, or with PyTorch `.pth`, `.pt`, `.t`.
+
+    No pickle is executed: PyTorch's files are read with `weights_only=True`. Of a training
+    checkpoint (a dictionary with "net" or "state_dict") the weights are taken.
 
     Raises:
       InputError: the file is missing, of another kind, or cannot be read.
@@ -182,6 +186,24 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
             from safetensors.numpy import load_file
 
             return load_file(path)
+        if path.suffix in _TORCH_SUFFIXES:
+            return _read_torch(path)
+    except InputError:
+        raise
     except Exception as error:
         raise InputError(f"{path} cannot be read as {path.suffix}: {error}") from error
-    raise InputError(f"{path}: weights are read from .npz or .safetensors, not {path.suffix!r}")
+    kinds = ", ".join((".npz", ".safetensors", *_TORCH_SUFFIXES))
+    raise InputError(f"{path}: weights are read from {kinds}, not {path.suffix!r}")
+
+
+def _read_torch(path: Path) -> dict[str, np.ndarray]:
+    try:
+        import torch  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise InputError(
+            f"{path} needs PyTorch to be read: pip install 'lupi-jax[torch]', or convert it to .npz"
+        ) from error
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    for key in ("net", "state_dict"):
+        content = content.get(key, content)
+    return {name: tensor.numpy() for name, tensor in content.items()}

@@ -1,10 +1,12 @@
 """What a run writes down while it runs: JSON lines, TensorBoard events, progress."""
 
+import contextlib
 import json
 import math
 import os
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +51,8 @@ class RunLog:
         self._pending: list[tuple[int, Metrics]] = []
         self._window: dict[str, list[float]] = defaultdict(list)
         self._clock = time.perf_counter()
-        path = workdir / METRICS_FILE
-        _forget_after(path, start)
-        self._file = path.open("a")
+        _forget_after(workdir, start)
+        self._file = (workdir / METRICS_FILE).open("a")
         self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1)
         self._console = Console(stderr=True)
         self._progress = Progress(
@@ -94,24 +95,30 @@ class RunLog:
         """
         self._fetch(len(self._pending))
 
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Time that does not count as training."""
+        start = time.perf_counter()
+        yield
+        self._clock += time.perf_counter() - start
+
     def validation(self, step: int, figures: dict[str, float]) -> None:
         """Write down the figures on held-out identities."""
         self._write({"step": step, "split": "validation", **figures})
         text = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
         self._console.print(f"step {step}  validation  {text}", highlight=False)
-        self._clock = time.perf_counter()
 
     def _fetch(self, count: int) -> None:
         ready, self._pending = self._pending[:count], self._pending[count:]
         for step, values in jax.device_get(ready):
-            for name, value in values.items():
+            for name, value in sorted(values.items(), key=_blame):
                 if not math.isfinite(value):
                     raise DivergedError(
                         f"{name} is {float(value)} at step {step}: the last checkpoint is intact; "
                         "lower optimizer.rate or set optimizer.clip"
                     )
                 self._window[name].append(float(value))
-            if step % self._every == 0:
+            if step % self._every == 0 or step == self._steps:
                 self._close_window(step)
 
     def _close_window(self, step: int) -> None:
@@ -148,23 +155,24 @@ class RunLog:
 def read_metrics(workdir: str | Path) -> list[dict[str, Any]]:
     """The rows of a run's metrics file, [] where there is none."""
     path = Path(workdir) / METRICS_FILE
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    rows = []
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        # A run that was killed may have left half a line.
+        with contextlib.suppress(json.JSONDecodeError):
+            rows.append(json.loads(line))
+    return rows
 
 
-def _forget_after(path: Path, step: int) -> None:
-    """Drop the rows of steps that will be taken again, and a half-written last one."""
-    if not path.is_file():
-        return
-    kept = []
-    for line in path.read_text().splitlines():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if row["step"] <= step:
-            kept.append(line + "\n")
+def _forget_after(workdir: Path, step: int) -> None:
+    """Drop the rows of steps that will be taken again."""
+    path = workdir / METRICS_FILE
     partial = path.with_suffix(".partial")
-    partial.write_text("".join(kept))
+    kept = [row for row in read_metrics(workdir) if row["step"] <= step]
+    partial.write_text("".join(json.dumps(row) + "\n" for row in kept))
     os.replace(partial, path)
+
+
+def _blame(figure: tuple[str, Any]) -> tuple[bool, bool, str]:
+    """Order of suspicion: a term of the loss before the total it spoils, before all else."""
+    name = figure[0]
+    return not name.startswith("loss/"), name == "loss/total", name

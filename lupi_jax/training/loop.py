@@ -1,32 +1,42 @@
 """The training loop: batches in order, one step each; figures, checkpoints, nothing else."""
 
 import dataclasses
+import math
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from lupi_jax.config import Config
 from lupi_jax.data import (
     HostRows,
+    IdentitySampler,
     Index,
     hold_out,
     make_feed,
+    make_sampler,
     read_index,
     require_modalities,
     source_modalities,
 )
 from lupi_jax.modality import Modality
-from lupi_jax.models import EmbedNet, from_torch, read_state_dict
+from lupi_jax.models import EmbedNet
 from lupi_jax.training.checkpoints import Checkpoints
 from lupi_jax.training.logging import RunLog
 from lupi_jax.training.optimizer import learning_rate, make_optimizer
 from lupi_jax.training.parallel import ParallelStep
-from lupi_jax.training.run import check_same_run, fresh_variables, make_model, run_record
+from lupi_jax.training.run import (
+    abstract,
+    check_same_run,
+    fresh_variables,
+    initial_variables,
+    make_model,
+    run_record,
+)
 from lupi_jax.training.state import TrainState
 from lupi_jax.training.step import AXIS, make_train_step
 
@@ -36,9 +46,10 @@ Validate = Callable[[Config, EmbedNet, Any, Index], dict[str, float]]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrainingData:
-    """Images to train on, images held out of them for validation (or None), steps an epoch."""
+    """Images to train on and their sampler, images held out (or None), steps an epoch."""
 
     train: Index
+    sampler: IdentitySampler
     validation: Index | None
     steps_per_epoch: int
 
@@ -56,20 +67,9 @@ def prepare_data(config: Config) -> TrainingData:
     validation = None
     if config.data.validation_identities:
         index, validation = hold_out(index, config.data.validation_identities, config.seed)
-    largest = max(index.count(m) for m in sources)
-    per_epoch = largest // (config.batch.identities * config.batch.images) + 1
-    return TrainingData(index, validation, per_epoch)
-
-
-def initial_state(config: Config, model: EmbedNet, tx: Any) -> TrainState:
-    """The state before the first step: fresh, or with pre-trained weights."""
-    variables = fresh_variables(config, model)
-    if config.pretrained:
-        modalities = tuple(Modality(m) for m in config.modalities)
-        tensors = read_state_dict(config.pretrained)
-        variables = from_torch(tensors, model, modalities, initial=variables)
-        variables = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), variables)
-    return TrainState.create(variables, tx)
+    sampler = make_sampler(index, config)
+    per_epoch = max(index.count(m) for m in sources) // sampler.batch_size + 1
+    return TrainingData(index, sampler, validation, per_epoch)
 
 
 def _due(step: int, steps: int, every: int) -> bool:
@@ -118,9 +118,8 @@ def train(config: Config, workdir: str | Path, validate: Validate | None = None)
     data = prepare_data(config)
     if data.validation is not None and validate is None:
         raise ValueError("this configuration holds identities out: give train() a `validate`")
-    steps = config.steps or round(config.epochs * data.steps_per_epoch)
-    num_classes = len(data.train.classes)
-    model = make_model(config, num_classes, axis_name=AXIS)
+    steps = config.steps or math.ceil(config.epochs * data.steps_per_epoch)
+    model = make_model(config, len(data.train.classes), axis_name=AXIS)
     tx = make_optimizer(config.optimizer, data.steps_per_epoch)
     step_function = make_train_step(
         model,
@@ -133,23 +132,22 @@ def train(config: Config, workdir: str | Path, validate: Validate | None = None)
     )
     parallel = ParallelStep(step_function, config.parallel)
     host = HostRows(jax.process_index(), jax.process_count())
-    feed = make_feed(data.train, config, workdir / "cache", host)
-    record = run_record(config, num_classes)
+    record = run_record(config, data.train)
 
     with Checkpoints(workdir, config.log.keep) as checkpoints:
-        state = initial_state(config, model, tx)
         start = checkpoints.newest or 0
         if start:
-            check_same_run(checkpoints.run(start), config, num_classes, workdir)
-            state = checkpoints.state(start, state)
+            check_same_run(checkpoints.run(start), record, workdir)
+            fresh = partial(fresh_variables, config, model)
+            like = abstract(lambda: TrainState.create(fresh(), tx), parallel.state_sharding)
+            state = checkpoints.state(start, like)
+        else:
+            state = TrainState.create(initial_variables(config, model), tx)
         state = parallel.place(state)
+        feed = make_feed(data.train, data.sampler, config, workdir / "cache", host)
         _announce(config, data, state, start, steps)
-        batch_size = (
-            config.batch.identities
-            * config.batch.images
-            * len(source_modalities(config.modalities))
-        )
-        with RunLog(workdir, start, steps, config.log.every, batch_size) as log:
+        images = len(source_modalities(config.modalities)) * data.sampler.batch_size
+        with RunLog(workdir, start, steps, config.log.every, images) as log:
             for step, batch in enumerate(feed(start, steps), start + 1):
                 state, metrics = parallel(state, batch)
                 log.record(step, metrics)
@@ -158,10 +156,11 @@ def train(config: Config, workdir: str | Path, validate: Validate | None = None)
                 )
                 if not judged and not _due(step, steps, config.log.checkpoint_every):
                     continue
-                log.flush()  # before saving: a state that diverged is never saved
+                log.flush()  # no state is saved before its step's figures are known to be finite
                 figures = {}
                 if judged and validate is not None and data.validation is not None:
-                    figures = validate(config, model, state.variables, data.validation)
+                    with log.paused():
+                        figures = validate(config, model, state.variables, data.validation)
                     log.validation(step, figures)
                 checkpoints.save(state, record, figures)
         checkpoints.wait()

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, NamedSharding
+from jax.sharding import AxisType, NamedSharding, Sharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
 
 from lupi_jax.data import Batch
@@ -18,6 +18,7 @@ class ParallelStep:
 
     Attributes:
       devices: how many devices share a batch.
+      state_sharding: where the step takes the state from.
     """
 
     def __init__(self, step: Step, how: str = "shard_map", devices: int | None = None) -> None:
@@ -25,12 +26,13 @@ class ParallelStep:
         self.devices = devices or jax.device_count()
         chosen = jax.devices()[: self.devices]
         self._pmap = how == "pmap"
+        self.state_sharding: Sharding = SingleDeviceSharding(chosen[0])
         if self._pmap:
             self._step = jax.pmap(step, AXIS, in_axes=(None, 0), out_axes=None, devices=chosen)
             return
         mesh = jax.make_mesh((self.devices,), (AXIS,), (AxisType.Auto,), devices=chosen)
         self._sharding = NamedSharding(mesh, P(AXIS))
-        self._replicated = NamedSharding(mesh, P())
+        self.state_sharding = NamedSharding(mesh, P())
         # The step's gradients and statistics are made equal on all devices by its own psum and
         # pmean; check_vma=False keeps shard_map from summing them a second time.
         mapped = jax.shard_map(
@@ -39,8 +41,8 @@ class ParallelStep:
         self._step = jax.jit(mapped, donate_argnums=0)
 
     def place(self, state: TrainState) -> TrainState:
-        """Put a state on every device."""
-        return state if self._pmap else jax.device_put(state, self._replicated)
+        """Put a state where the step takes it from."""
+        return jax.device_put(state, self.state_sharding)
 
     def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """One step; `state` is used up, the metrics are still on the device.

@@ -48,7 +48,7 @@ def test_a_split_is_indexed_in_the_order_of_its_paths(root):
 def test_a_split_may_lack_a_modality(root):
     index = read_folder(root, "test")
     assert list(index.paths) == ["test/visible/31/c1_0000.jpg"]
-    assert len(index.of(Modality.INFRARED)) == 0
+    assert index.count(Modality.INFRARED) == 0
 
 
 def test_rows_of_an_index_keep_their_columns_together(root):
@@ -95,12 +95,12 @@ def test_an_unknown_split_is_refused(root):
 def test_identities_in_one_modality_only_are_named(tmp_path, write_layout):
     layout = {"visible": {"1": 1, "2": 1, "30": 1}, "infrared": {"1": 1, "4": 2}}
     index = read_folder(write_layout(tmp_path, {"train": layout}), "train")
-    with pytest.raises(InputError, match=r"2 identities have no infrared image \(2, 30\)"):
+    with pytest.raises(InputError, match=r"no infrared image of 2 of its identities \(2, 30\)"):
         require_modalities(index, (Modality.INFRARED,))
-    with pytest.raises(InputError, match=r"1 identities have no visible image \(4\)"):
+    with pytest.raises(InputError, match=r"no visible image of 1 of its identities \(4\)"):
         require_modalities(index, BOTH)
     require_modalities(index[np.isin(index.identities, [1])], BOTH)
-    visible = index.of(Modality.VISIBLE)
+    visible = index[index.modalities == Modality.VISIBLE]
     require_modalities(visible, (Modality.VISIBLE,))
 
 

@@ -1,6 +1,7 @@
 """Whole runs on a tiny data set: resuming, feeds, failures."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,18 @@ def test_another_configuration_is_refused_by_field(
     with pytest.raises(InputError, match=r"differing: seed, optimizer\.rate\.") as error:
         train(other, whole[0])
     assert "prefetch" not in str(error.value)  # changes no number
+
+
+def test_images_may_move_but_not_change(
+    root: Path, whole: tuple[Path, TrainState], tmp_path: Path
+) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(root, moved)
+    assert_same(train(configure(moved), whole[0]), whole[1])  # finished: nothing left to do
+    added = moved / "train" / "visible" / "0003" / "c1_2.png"
+    shutil.copy(added.with_name("c1_0.png"), added)
+    with pytest.raises(InputError, match="differing: the training images"):
+        train(configure(moved), whole[0])
 
 
 def test_divergence_names_step_and_term_and_saves_nothing_bad(root: Path, tmp_path: Path) -> None:

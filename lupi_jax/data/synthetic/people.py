@@ -233,13 +233,13 @@ def _cloth_pair(rng: np.random.Generator) -> tuple[Reflectance, Reflectance]:
     """Returns the two reflectances of a patterned garment.
 
     The second dye is drawn again until it can be told from the first, as a designer would. The
-    NIR step between the two is drawn on its own: one pattern in four vanishes in NIR.
+    NIR step between the two is drawn on its own: one pattern in seven vanishes in NIR.
     """
     base = _cloth(rng)
     dye = _dye(rng)
     while max(abs(a - b) for a, b in zip(dye, base[:3], strict=True)) < 0.15:
         dye = _dye(rng)
-    step = 0.0 if rng.random() < 0.25 else _uniform(rng, 0.10, 0.35)
+    step = 0.0 if rng.random() < 0.15 else _uniform(rng, 0.15, 0.40)
     sign = 1.0 if rng.random() < 0.5 else -1.0
     nir = base[3] + sign * step
     if not 0.03 <= nir <= 0.92:
