@@ -1,4 +1,4 @@
-"""Pictures of results: ranking lists, training curves, the views of an image.
+"""Pictures of results: ranking lists and training curves.
 
 Figures are drawn as objects, without pyplot: no window, no global state, safe in a notebook and on
 a machine without a display. Colours are Okabe and Ito's, told apart by colour-blind readers too;
@@ -96,35 +96,6 @@ def ranking_picture(path: str | os.PathLike[str], rows: Sequence[RankingRow]) ->
             colour, style, mark = _FRAMES[correct]
             axes.spines[:].set(color=colour, linestyle=style, linewidth=3)
             axes.set_title(mark + title, fontsize=8, color=colour, pad=4, parse_math=False)
-    _save(figure, path)
-
-
-def views_picture(
-    path: str | os.PathLike[str], rows: Mapping[str, Sequence[NDArray[np.uint8]]]
-) -> None:
-    """Draw rows of images under each other, e.g. the three views of the same images.
-
-    Args:
-        path: image file; its ending names the format (.png, .pdf, .svg). Folders are created.
-        rows: label of a row -> images [h, w, 3] uint8; rows may differ in length.
-
-    Raises:
-        ValueError: if there is no image, or one is not [h, w, 3] uint8.
-    """
-    images = [image for row in rows.values() for image in row]
-    if not images:
-        raise ValueError("a picture of views needs at least one image")
-    height = _cell_height(images)
-    first = _MARGIN + 0.15 + 0.075 * max(len(label) for label in rows)
-    columns = max(len(row) for row in rows.values())
-    size = (first + columns * (_CELL + _GAP), _MARGIN + len(rows) * (height + _GAP))
-    figure = Figure(figsize=size)
-    for i, (label, row) in enumerate(rows.items()):
-        bottom = _MARGIN + (len(rows) - 1 - i) * (height + _GAP)
-        middle = (bottom + height / 2) / size[1]
-        figure.text(_MARGIN / size[0], middle, label, fontsize=9, va="center", parse_math=False)
-        for j, image in enumerate(row):
-            _show(figure, image, first + j * (_CELL + _GAP), bottom, height)
     _save(figure, path)
 
 

@@ -159,7 +159,7 @@ CROSS = [
     (merged(data__validation_identities=5), "need each other: set both or neither"),
     (
         merged(modalities=("visible", "infrared")),
-        "loss.color_free must be none where modalities lack intermediate",
+        "loss.color_free must be none where modalities lack visible or intermediate",
     ),
 ]
 

@@ -13,7 +13,7 @@ sys.modules["tensorflow"] = None  # importing it raises ImportError
 from pathlib import Path
 import lupi_jax.cli, lupi_jax.training  # all that `lupi train` needs
 from lupi_jax import parse_config
-from lupi_jax.data import HostRows, make_feed, read_index
+from lupi_jax.data import HostRows, make_feed, make_sampler, read_index
 
 root, cache = sys.argv[1:]
 config = parse_config({
@@ -22,7 +22,8 @@ config = parse_config({
     "batch": {"identities": 2, "images": 2},
 })
 index = read_index(config.data, "train")
-batches = list(make_feed(index, config, Path(cache), HostRows())(0, config.steps))
+sampler = make_sampler(index, config)
+batches = list(make_feed(index, sampler, config, Path(cache), HostRows())(0, config.steps))
 print(len(batches), batches[1]["infrared"].shape, sorted(batches[1]))
 """
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lupi_jax.pictures import RankingRow, ranking_picture, training_curves, views_picture
+from lupi_jax.pictures import RankingRow, ranking_picture, training_curves
 
 GREEN, RED, GREY = (0, 158, 115), (213, 94, 0), (128, 128, 128)
 BLUE, PINK = (0, 114, 178), (204, 121, 167)
@@ -91,25 +91,6 @@ def test_ten_rows_of_ten_keep_every_cell_readable(tmp_path):
     assert height / 10 >= 240
 
 
-def test_views_are_a_grid_of_rows(tmp_path):
-    path = tmp_path / "folder" / "views.png"
-    colours = [[(200, 10 * i, 7 + j) for j in range(3)] for i in range(3)]
-    names = ["visible", "intermediate", "infrared"]
-    views_picture(
-        path, {n: [plain(*c) for c in row] for n, row in zip(names, colours, strict=True)}
-    )
-    places = np.array([[box(path, c) for c in row] for row in colours])
-    assert (places[:, :, 0] == places[:, :1, 0]).all()  # one top per row
-    assert (places[:, :, 2] == places[:1, :, 2]).all()  # one left per column
-    assert (np.diff(places[:, 0, 0]) > 0).all()
-    assert (np.diff(places[0, :, 2]) > 0).all()
-    # The labels are to the left of the images and do not touch them.
-    with Image.open(path) as image:
-        margin = np.asarray(image.convert("L"))[:, : places[0, 0, 2] - 3]
-    assert margin.min() < 50
-    assert (margin[:, -3:] == 255).all()
-
-
 def metrics_rows():
     rows = [
         {"step": s, "split": "train", "loss/identity": 5.0 - s / 10, "loss/triplet": 0.5}
@@ -164,10 +145,6 @@ def test_unusable_input_is_refused(tmp_path):
         RankingRow(image, "q", [image], ["a", "b"], [True])
     with pytest.raises(ValueError, match="at least one row"):
         ranking_picture(path, [])
-    with pytest.raises(ValueError, match="at least one image"):
-        views_picture(path, {"visible": []})
-    with pytest.raises(ValueError, match="uint8"):
-        views_picture(path, {"visible": [image.astype(np.float32)]})  # type: ignore[list-item]
     with pytest.raises(ValueError, match="uint8"):
         ranking_picture(path, [RankingRow(image[:, :, 0], "q", [], [], [])])
     with pytest.raises(ValueError, match="no training or validation"):

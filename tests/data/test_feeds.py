@@ -10,7 +10,16 @@ import pytest
 from PIL import Image
 
 from lupi_jax import Config, InputError, parse_config
-from lupi_jax.data import Batch, HostRows, Index, make_feed, read_folder, read_image, read_images
+from lupi_jax.data import (
+    Batch,
+    HostRows,
+    Index,
+    make_feed,
+    make_sampler,
+    read_folder,
+    read_image,
+    read_images,
+)
 from lupi_jax.data import memmap as memmap_module
 from lupi_jax.data.images import parallel_map
 from lupi_jax.data.memmap import decode_to_memmap
@@ -48,7 +57,9 @@ def feed_of(request, root, tmp_path) -> Callable[..., Feed]:
     if request.param == "tfdata":
         pytest.importorskip("tensorflow")
     config = config_of(root, request.param)
-    return lambda index, *share: make_feed(index, config, tmp_path / "cache", HostRows(*share))
+    return lambda index, *share: make_feed(
+        index, make_sampler(index, config), config, tmp_path / "cache", HostRows(*share)
+    )
 
 
 def assert_same(batches: list[Batch], others: list[Batch]) -> None:
@@ -63,7 +74,13 @@ def assert_same(batches: list[Batch], others: list[Batch]) -> None:
 def test_both_feeds_give_the_same_batches_bit_for_bit(index, root, tmp_path):
     pytest.importorskip("tensorflow")
     feeds = [
-        make_feed(index, config_of(root, feed), tmp_path / "cache", HostRows())
+        make_feed(
+            index,
+            make_sampler(index, config_of(root, feed)),
+            config_of(root, feed),
+            tmp_path / "cache",
+            HostRows(),
+        )
         for feed in ("tfdata", "memmap")
     ]
     tfdata, memmap = (list(feed(0, 10)) for feed in feeds)
@@ -244,12 +261,26 @@ def test_a_failing_thread_fails_in_its_place():
 def test_the_feed_is_chosen_by_what_is_installed(index, root, tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     cache = tmp_path / "cache"
-    next(make_feed(index, config_of(root, "auto"), cache, HostRows())(0, 1))
+    next(
+        make_feed(
+            index,
+            make_sampler(index, config_of(root, "auto")),
+            config_of(root, "auto"),
+            cache,
+            HostRows(),
+        )(0, 1)
+    )
     assert len(list(cache.glob("*.npy"))) == 1
 
 
 def test_the_tensorflow_feed_without_tensorflow_says_what_to_do(index, root, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow", None)
-    feed = make_feed(index, config_of(root, "tfdata"), tmp_path, HostRows())
+    feed = make_feed(
+        index,
+        make_sampler(index, config_of(root, "tfdata")),
+        config_of(root, "tfdata"),
+        tmp_path,
+        HostRows(),
+    )
     with pytest.raises(InputError, match=r"pip install 'lupi-jax\[data\]', or set it to memmap"):
         next(feed(0, 1))

@@ -107,7 +107,7 @@ def test_identities_in_one_modality_only_are_named(tmp_path, write_layout):
 def test_a_long_list_of_lacking_identities_is_cut_short(tmp_path, write_layout):
     people = {str(i): 1 for i in range(1, 13)}
     index = read_folder(write_layout(tmp_path, {"train": {"visible": people}}), "train")
-    with pytest.raises(InputError, match=r"12 identities .* \(1, 2, .*, 9, 10, \.\.\.\)"):
+    with pytest.raises(InputError, match=r"of 12 of its identities \(1, 2, .*, 9, 10, \.\.\.\)"):
         require_modalities(index, BOTH)
 
 

@@ -200,3 +200,17 @@ def test_arrays_that_do_not_fit_are_refused(index, tmp_path, name, change, messa
     np.savez(file, **content)
     with pytest.raises(InputError, match=message):
         load_features(file)
+
+
+def test_a_modality_without_stem_is_refused(variables, index):
+    lacking = {**variables, "params": dict(variables["params"])}
+    del lacking["params"]["stem_infrared"]
+    with pytest.raises(InputError, match="trained without infrared images"):
+        embed_index(MODEL, lacking, index, (32, 32))
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan])
+def test_features_of_a_ruined_network_are_refused(variables, index, value):
+    params = jax.tree.map(lambda x: np.full_like(x, value), variables["params"])
+    with pytest.raises(InputError, match="zero or not finite"):
+        embed_index(MODEL, {**variables, "params": params}, index, (32, 32))

@@ -77,12 +77,23 @@ def test_files_are_read_without_pickle(tmp_path: Path, weights: dict[str, np.nda
         read = read_state_dict(tmp_path / name)
         assert read.keys() == weights.keys()
         np.testing.assert_array_equal(read["classifier.weight"], weights["classifier.weight"])
+    (tmp_path / "w.onnx").write_bytes(b"")
     np.savez(tmp_path / "evil.npz", a=np.array([{}], dtype=object))
-    (tmp_path / "w.pth").write_bytes(b"")
     for name, reason in (
         ("evil.npz", "cannot be read"),
-        ("w.pth", "npz or .safetensors"),
+        ("w.onnx", "read from .npz, .safetensors"),
         ("none.npz", "no weights at"),
     ):
         with pytest.raises(InputError, match=reason):
             read_state_dict(tmp_path / name)
+
+
+def test_a_released_training_checkpoint_is_read(
+    tmp_path: Path, weights: dict[str, np.ndarray]
+) -> None:
+    torch = pytest.importorskip("torch")
+    net = {name: torch.from_numpy(value.copy()) for name, value in weights.items()}
+    torch.save({"net": net, "epoch": 3}, tmp_path / "released.t")
+    read = read_state_dict(tmp_path / "released.t")
+    assert read.keys() == weights.keys()
+    np.testing.assert_array_equal(read["bottleneck.weight"], weights["bottleneck.weight"])

@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 from lupi_jax.config import Config, parse_config
 from lupi_jax.errors import DivergedError, InputError
-from lupi_jax.training import load_run, train
+from lupi_jax.training import load_run, loop, train
 from lupi_jax.training.checkpoints import Checkpoints
+from lupi_jax.training.logging import read_metrics
 from lupi_jax.training.loop import prepare_data
+from lupi_jax.training.run import fresh_variables
 from lupi_jax.training.state import TrainState
 
 
@@ -79,8 +82,6 @@ def test_resumed_is_bit_for_bit_uninterrupted(
 def test_a_killed_run_repeats_what_it_had_not_saved(
     root: Path, whole: tuple[Path, TrainState], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lupi_jax.training import loop
-
     class Killed(Exception):
         pass
 
@@ -117,8 +118,9 @@ def test_checkpoint_alone_rebuilds_the_network(whole: tuple[Path, TrainState]) -
     assert load_run(whole[0], 3).step == 3
     untrained = load_run(whole[0], untrained=True)
     assert untrained.step == 0
-    kernel = untrained.variables["params"]["classifier"]["kernel"]
-    assert not np.array_equal(kernel, run.variables["params"]["classifier"]["kernel"])
+    first = fresh_variables(run.config, run.model)
+    for x, y in zip(jax.tree.leaves(untrained.variables), jax.tree.leaves(first), strict=True):
+        np.testing.assert_array_equal(x, y)
     with pytest.raises(InputError, match="no step has validation figures"):
         load_run(whole[0], "best")
     with pytest.raises(InputError, match="there are: 3, 6"):
@@ -146,16 +148,37 @@ def test_images_may_move_but_not_change(
         train(configure(moved), whole[0])
 
 
-def test_divergence_names_step_and_term_and_saves_nothing_bad(root: Path, tmp_path: Path) -> None:
-    good = configure(root, steps=3)
-    train(good, tmp_path / "run")
-    # An infinite rate from the fourth step on: the update of step 4 ruins step 5.
-    with pytest.raises(DivergedError, match=r"(loss/\w+|gradient_norm) is (nan|inf) at step \d"):
-        train(configure(root, steps=9, optimizer__rate=1e30), tmp_path / "bad")
-    with Checkpoints(tmp_path / "run", read_only=True) as checkpoints:
+def test_divergence_names_step_and_term_and_keeps_the_last_good_checkpoint(
+    root: Path, whole: tuple[Path, TrainState], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = loop.RunLog.record
+
+    def broken_at_five(self: Any, step: int, metrics: Any) -> None:
+        if step == 5:  # what one term that is not finite does to the figures beside it
+            nan = jnp.asarray(jnp.nan)
+            spoiled = ("loss/triplet", "loss/total", "gradient_norm")
+            metrics = {**metrics, **dict.fromkeys(spoiled, nan)}
+        record(self, step, metrics)
+
+    monkeypatch.setattr(loop.RunLog, "record", broken_at_five)
+    with pytest.raises(DivergedError, match="loss/triplet is nan at step 5"):
+        train(configure(root), tmp_path)
+    monkeypatch.undo()
+    with Checkpoints(tmp_path, read_only=True) as checkpoints:
         assert checkpoints.newest == 3
+    assert_same(train(configure(root), tmp_path), whole[1])
+
+
+def test_a_rate_too_high_diverges_before_anything_is_saved(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(DivergedError, match=r"is (nan|inf) at step [23]:"):
+        train(configure(root, optimizer__rate=1e30), tmp_path)
     with pytest.raises(InputError, match="no complete checkpoint"):
-        load_run(tmp_path / "bad")
+        load_run(tmp_path)
+
+
+def test_half_a_line_of_a_killed_run_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"step": 2, "split": "train"}\n{"step": 4, "spl')
+    assert read_metrics(tmp_path) == [{"step": 2, "split": "train"}]
 
 
 def test_best_checkpoint_outlives_newer_ones(root: Path, tmp_path: Path) -> None:

@@ -3,8 +3,17 @@
 import json
 import subprocess
 import sys
+from functools import partial
+from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
+from jax.sharding import SingleDeviceSharding
+
+from lupi_jax.models import EmbedNet, initialize
+from lupi_jax.training.checkpoints import Checkpoints
+from lupi_jax.training.run import abstract
 
 PROGRAM = """
 import json, sys
@@ -17,6 +26,7 @@ from lupi_jax.errors import InputError
 from lupi_jax.losses import LossSettings
 from lupi_jax.modality import Modality
 from lupi_jax.models import EmbedNet, initialize
+from lupi_jax.training.checkpoints import Checkpoints
 from lupi_jax.training.optimizer import learning_rate, make_optimizer
 from lupi_jax.training.parallel import ParallelStep
 from lupi_jax.training.state import TrainState
@@ -47,6 +57,14 @@ def run(how, devices):
     return losses, [np.asarray(x) for x in leaves]
 
 one = run("shard_map", 1)
+
+# A checkpoint of four devices, for a process that has one.
+variables = initialize(EmbedNet(6, backbone="thin"), jax.random.key(7), image_size=(32, 32))
+variables = jax.tree.map(lambda x: x.astype("float32"), variables)
+state = ParallelStep(step, devices=4).place(TrainState.create(variables, tx))
+with Checkpoints(sys.argv[1]) as checkpoints:
+    checkpoints.save(state.replace(step=state.step + 9), {}, {})
+    checkpoints.wait()
 result = {"losses": one[0]}
 for how, devices in (("shard_map", 4), ("pmap", 4)):
     losses, leaves = run(how, devices)
@@ -63,8 +81,14 @@ print(json.dumps(result))
 
 
 @pytest.fixture(scope="module")
-def result() -> dict:
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
+def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("four_devices")
+
+
+@pytest.fixture(scope="module")
+def result(workdir: Path) -> dict:
+    command = [sys.executable, "-c", PROGRAM, str(workdir)]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -75,6 +99,17 @@ def test_four_devices_equal_one(result: dict, how: str) -> None:
     assert losses < 1e-10
     assert parameters < 1e-8
     assert result["losses"][0] != result["losses"][2]  # it did train
+
+
+def test_a_checkpoint_of_four_devices_is_read_by_one(result: dict, workdir: Path) -> None:
+    assert len(jax.devices()) == 1
+    model = EmbedNet(6, backbone="thin")
+    fresh = partial(initialize, model, jax.random.key(7), image_size=(32, 32))
+    here = SingleDeviceSharding(jax.devices()[0])
+    with Checkpoints(workdir, read_only=True) as checkpoints:
+        restored = checkpoints.variables(9, abstract(fresh, here))
+    for x, y in zip(jax.tree.leaves(restored), jax.tree.leaves(fresh()), strict=True):
+        np.testing.assert_array_equal(x, y)
 
 
 def test_rows_that_do_not_divide_are_refused_with_the_numbers(result: dict) -> None:
