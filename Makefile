@@ -19,12 +19,12 @@ $(VENV)/installed: pyproject.toml
 	touch $@
 
 demo: $(VENV)/installed
-	$(BIN)/lupi make-synthetic --out data/synthetic --layout folder --identities 96 --seed 0
+	$(BIN)/lupi make-synthetic --out data/synthetic --layout folder --identities 192 --seed 0
 	$(BIN)/lupi train --config configs/synthetic.py --workdir runs/demo
 	$(BIN)/lupi evaluate --workdir runs/demo --untrained
 	$(BIN)/lupi evaluate --workdir runs/demo
 	$(BIN)/lupi export --workdir runs/demo --split test --out runs/demo/features.npz
-	$(BIN)/lupi search --workdir runs/demo --query data/synthetic/test/infrared/0070 \
+	$(BIN)/lupi search --workdir runs/demo --query data/synthetic/test/infrared/0150 \
 		--gallery runs/demo/features.npz --top 10 --out runs/demo/search.png
 
 test: $(VENV)/installed
