@@ -2,15 +2,16 @@
 
     lupi make-synthetic --out data/synthetic --layout folder --identities 192 --seed 0
     lupi train --config configs/synthetic.py --workdir runs/demo
-    lupi train --config configs/synthetic.py:baseline --workdir runs/baseline
+    lupi train --config configs/synthetic.py:paper --workdir runs/paper
 
-The recipe of configs/folder.py, shortened. Variants: `paper` (default), `released`, `baseline`.
+The recipe of configs/folder.py. Variants: `released` (default: what the method's own code does),
+`paper`, `baseline`.
 """
 
 from ml_collections import ConfigDict
 
 
-def get_config(recipe: str = "paper") -> ConfigDict:
+def get_config(recipe: str = "released") -> ConfigDict:
     config = ConfigDict()
     config.recipe = recipe
     config.seed = 0
