@@ -23,9 +23,8 @@ demo: $(VENV)/installed
 	$(BIN)/lupi train --config configs/synthetic.py --workdir runs/demo
 	$(BIN)/lupi evaluate --workdir runs/demo --untrained
 	$(BIN)/lupi evaluate --workdir runs/demo
-	$(BIN)/lupi export --workdir runs/demo --split test --out runs/demo/features.npz
 	$(BIN)/lupi search --workdir runs/demo --query data/synthetic/test/infrared/0150/c3_0001.jpg \
-		--gallery runs/demo/features.npz --top 10 --out runs/demo/search.png
+		--gallery data/synthetic/test/visible --top 10 --out runs/demo/search.png
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile
