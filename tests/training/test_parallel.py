@@ -59,8 +59,9 @@ def run(how, devices):
 one = run("shard_map", 1)
 
 # A checkpoint of four devices, for a process that has one.
-variables = initialize(EmbedNet(6, backbone="thin"), jax.random.key(7), image_size=(32, 32))
-variables = jax.tree.map(lambda x: x.astype("float32"), variables)
+model = EmbedNet(6, backbone="thin")
+shapes = jax.eval_shape(lambda: initialize(model, jax.random.key(7), image_size=(32, 32)))
+variables = jax.tree.map(lambda x: np.arange(x.size, dtype="float32").reshape(x.shape), shapes)
 state = ParallelStep(step, devices=4).place(TrainState.create(variables, tx))
 with Checkpoints(sys.argv[1]) as checkpoints:
     checkpoints.save(state.replace(step=state.step + 9), {}, {})
@@ -70,7 +71,9 @@ for how, devices in (("shard_map", 4), ("pmap", 4)):
     losses, leaves = run(how, devices)
     result[how] = [
         float(np.max(np.abs(np.array(losses) - one[0]))),
-        max(float(np.abs(a - b).max() / (np.abs(b).max() + 1e-30)) for a, b in zip(leaves, one[1])),
+        # Some gradients are zero but for rounding: that of a bias before a normalisation.
+        max(float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-6))
+            for a, b in zip(leaves, one[1])),
     ]
 try:
     ParallelStep(step, devices=3)(None, batches[0])
@@ -108,8 +111,8 @@ def test_a_checkpoint_of_four_devices_is_read_by_one(result: dict, workdir: Path
     here = SingleDeviceSharding(jax.devices()[0])
     with Checkpoints(workdir, read_only=True) as checkpoints:
         restored = checkpoints.variables(9, abstract(fresh, here))
-    for x, y in zip(jax.tree.leaves(restored), jax.tree.leaves(fresh()), strict=True):
-        np.testing.assert_array_equal(x, y)
+    for x in jax.tree.leaves(restored):
+        np.testing.assert_array_equal(x, np.arange(x.size).reshape(x.shape))
 
 
 def test_rows_that_do_not_divide_are_refused_with_the_numbers(result: dict) -> None:
