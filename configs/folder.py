@@ -34,9 +34,10 @@ def get_config(recipe: str = "paper") -> ConfigDict:
     config.views.erase = 0.0
     config.views.pad = 4  # the paper's 10 at (288, 144), scaled
 
-    # Without pre-trained weights the paper's recipe does not train: with SGD at its rate of 0.1 the
-    # identity loss stays at ln(classes). What was found to train, and why:
-    # - Adam at 3e-3, for stems and trunk as for the head, since none of them is pre-trained.
+    # The paper starts from ImageNet. Without, this is what was found to train, and why
+    # (experiments/README.md has the figures):
+    # - Adam, for stems and trunk as for the head, since none of them is pre-trained: in 300 steps it
+    #   came much further than SGD.
     # - Average pooling, 16 identities x 2 images and no random erasing: with them a run of some
     #   hundred steps fits the training identities, with GeM, 8 x 4 and erasing it does not.
     # - For `paper`, a colour-free weight of 1, not 10: Eq. 6 takes the length of the difference of
