@@ -36,8 +36,8 @@ def get_config(recipe: str = "paper") -> ConfigDict:
 
     # The paper starts from ImageNet. Without, this is what was found to train, and why
     # (experiments/README.md has the figures):
-    # - Adam, for stems and trunk as for the head, since none of them is pre-trained: in 300 steps it
-    #   came much further than SGD.
+    # - Adam, which came much further than SGD in 300 steps, for stems and trunk as for the head,
+    #   since none of them is pre-trained.
     # - Average pooling, 16 identities x 2 images and no random erasing: with them a run of some
     #   hundred steps fits the training identities, with GeM, 8 x 4 and erasing it does not.
     # - For `paper`, a colour-free weight of 1, not 10: Eq. 6 takes the length of the difference of
