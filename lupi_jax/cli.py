@@ -136,6 +136,11 @@ def _parser() -> argparse.ArgumentParser:
         "lupi search --workdir runs/demo --query some.jpg --gallery folder/ --out ranking.png",
     )
     trained(sub)
+    _add_search_arguments(sub)
+    return parser
+
+
+def _add_search_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--query", type=Path, required=True, help="an image, or a folder of images")
     sub.add_argument(
         "--gallery", type=Path, required=True, help="a folder of images, or an exported .npz"
@@ -145,7 +150,6 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--top", type=int, default=10)
     sub.add_argument("--out", type=Path, metavar="PICTURE", help="ranking picture to write")
     sub.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    return parser
 
 
 def _make_synthetic(options: argparse.Namespace) -> None:
