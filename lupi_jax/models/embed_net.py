@@ -1,12 +1,13 @@
 """EmbedNet: images of one or several modalities to embeddings."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
+from jax.core import Tracer
 
 from lupi_jax.modality import Modality
 from lupi_jax.models.layers import BatchNorm, Dtype, average_pool, generalized_mean_pool
@@ -101,9 +102,7 @@ class EmbedNet(nn.Module):
         neck = BatchNorm(
             self.axis_name,
             frozen_bias=True,
-            scale_init=lambda key, shape, dtype=jnp.float32: (
-                1.0 + 0.01 * jax.random.normal(key, shape, dtype)
-            ),
+            scale_init=lambda key, shape, dtype: 1.0 + 0.01 * jax.random.normal(key, shape, dtype),
             name="neck",
         )(pooled, train)
         logits = nn.Dense(
@@ -130,10 +129,18 @@ def initialize(
     Returns:
       {"params": ..., "batch_stats": ...}.
     """
-    images = {m: jnp.zeros((2, *image_size, 3)) for m in modalities}
-    variables = jax.jit(lambda key: model.init(key, images, train=True))(key)
+
+    def draw(key: Array) -> dict[str, Any]:
+        images = {modalities[0]: jnp.zeros((2, *image_size, 3))}
+        return cast(dict[str, Any], model.init(key, images, train=True))
+
+    if not isinstance(key, Tracer):
+        # Run once, and mostly random numbers: optimised, it takes four times as long to compile.
+        quick = {"xla_backend_optimization_level": "0"} if jax.default_backend() == "cpu" else None
+        draw = jax.jit(draw).lower(key).compile(quick)  # pyright: ignore[reportArgumentType]
+    variables = draw(key)
     for collection in variables.values():
-        for m in modalities:
+        for m in modalities[1:]:
             # Copies, not aliases: a training step donates its buffers.
             collection[f"stem_{m}"] = jax.tree.map(jnp.copy, collection[f"stem_{modalities[0]}"])
     return variables
