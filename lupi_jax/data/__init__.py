@@ -11,10 +11,13 @@ from lupi_jax.data.batches import Batch, HostRows
 from lupi_jax.data.folder import read_any_images, read_folder
 from lupi_jax.data.images import read_image, read_images
 from lupi_jax.data.index import Index, hold_out, require_modalities
+from lupi_jax.data.llcm import read_llcm
 from lupi_jax.data.memmap import decode_to_memmap, memmap_batches
 from lupi_jax.data.pipeline import tfdata_batches
+from lupi_jax.data.regdb import read_regdb
 from lupi_jax.data.sampler import IdentitySampler, RowsByLabel
 from lupi_jax.data.synthetic import read_manifest
+from lupi_jax.data.sysu_mm01 import read_permutations, read_sysu
 from lupi_jax.modality import Modality
 
 __all__ = [
@@ -31,6 +34,10 @@ __all__ = [
     "read_image",
     "read_images",
     "read_index",
+    "read_llcm",
+    "read_permutations",
+    "read_regdb",
+    "read_sysu",
     "require_modalities",
     "source_modalities",
 ]
@@ -51,8 +58,15 @@ def read_index(source: SourceConfig, split: str) -> Index:
     Raises:
       InputError: the data are missing, incomplete or misnamed.
     """
-    if source.name == "synthetic" and Path(source.root).is_dir():
-        read_manifest(Path(source.root))
+    match source.name:
+        case "sysu":
+            return read_sysu(source.root, split)
+        case "regdb":
+            return read_regdb(source.root, split, source.trial)
+        case "llcm":
+            return read_llcm(source.root, split)
+        case "synthetic" if Path(source.root).is_dir():
+            read_manifest(Path(source.root))
     return read_folder(source.root, split)
 
 
