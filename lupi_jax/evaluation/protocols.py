@@ -1,51 +1,447 @@
-"""Who queries whom: evaluation protocols as plain data."""
+"""Who queries whom: evaluation protocols as plain data.
+
+A protocol turns the columns of an index into tasks, the lines of a table. Rows of the intermediate
+modality stand beside the visible ones they are made of, with the same identity, camera and path;
+they count as visible wherever a protocol speaks of cameras.
+"""
 
 import dataclasses
+import random
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol
 
 import numpy as np
 
 from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
 
+Cmc = Literal["identity", "image"]
+SysuProtocol = Literal["official", "agw", "released"]
+Pair = tuple[Modality, Modality]
+"""(query, gallery)."""
+
+Permutations = Mapping[tuple[int, int], np.ndarray]
+"""(identity, camera) -> [trials, n] orders of its n images sorted by name, counted from 0."""
+
+
+class Images(Protocol):
+    """What a protocol has to know of n images: four columns of `lupi_jax.data.Index`."""
+
+    @property
+    def paths(self) -> np.ndarray:
+        """[n] str; within one identity and camera, their order is that of the files."""
+        ...
+
+    @property
+    def identities(self) -> np.ndarray:
+        """[n] int."""
+        ...
+
+    @property
+    def cameras(self) -> np.ndarray:
+        """[n] int."""
+        ...
+
+    @property
+    def modalities(self) -> np.ndarray:
+        """[n] values of `Modality`."""
+        ...
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Trial:
-    """One retrieval task over the rows of a set of features.
+    """One retrieval over the rows of a set of features.
 
     Attributes:
       query: [q] row numbers.
-      gallery: [g] row numbers.
+      gallery: [g] row numbers; a row drawn twice is there twice.
       cmc: what CMC counts, "image" or "identity".
+      groups: [n] int group of every row, or None. A gallery image of the query's own group is not
+        there for it.
     """
 
     query: np.ndarray
     gallery: np.ndarray
-    cmc: str
+    cmc: Cmc
+    groups: np.ndarray | None = None
+
+    @property
+    def excluded(self) -> np.ndarray | None:
+        """[q, g] bool, True where the gallery image is not there for the query; None: nowhere.
+
+        Made anew each time: the masks of all trials of a protocol would fill a gigabyte.
+        """
+        if self.groups is None:
+            return None
+        return self.groups[self.query][:, None] == self.groups[self.gallery]
 
 
-NAME = "all against all, CMC over images"
+@dataclasses.dataclass(frozen=True, eq=False)
+class Task:
+    """One line of a table, averaged over its trials.
+
+    Attributes:
+      name: of the search, such as "all-search, single-shot".
+      query: modality of the queries.
+      gallery: modality of the gallery.
+      trials: at least one.
+    """
+
+    name: str
+    query: Modality
+    gallery: Modality
+    trials: tuple[Trial, ...]
+
 
 DIRECTIONS = (
     (Modality.INFRARED, Modality.VISIBLE),
     (Modality.VISIBLE, Modality.INFRARED),
 )
 
+SYSU_VISIBLE_CAMERAS = (1, 2, 4, 5)
+SYSU_INFRARED_CAMERAS = (3, 6)
+SYSU_SEARCHES = {"all-search": SYSU_VISIBLE_CAMERAS, "indoor": (1, 2)}
+"""Cameras of a visible gallery."""
 
-def all_against_all(modalities: np.ndarray, query: Modality, gallery: Modality) -> Trial:
-    """Every image of one modality queries every image of the other; CMC over images.
+SHOTS = {"single-shot": 1, "multi-shot": 10}
+"""Gallery images per identity and camera."""
 
-    The protocol of the `folder` layout, and RegDB's.
+SYSU_TEST_IMAGES = {1: 1374, 2: 1565, 3: 1883, 4: 1918, 5: 1918, 6: 1920}
+SYSU_TEST_IDENTITIES = 96
+"""SYSU-MM01's test set: images of each camera, and identities."""
+
+SYSU_COUNTS = {
+    "all-search, single-shot": (301, 3803),
+    "all-search, multi-shot": (3010, 3803),
+    "indoor, single-shot": (112, 2208),
+    "indoor, multi-shot": (1120, 2208),
+}
+"""Of infrared -> visible over the test set: gallery images, and queries with a true match."""
+
+# Cameras 2 and 3 look at the same room, so that the background gives a person away.
+_SYSU_LOCATIONS = np.array([0, 1, 2, 2, 4, 5, 6])
+
+_RELEASED_CAMERAS = {False: ((1, 4), (2, 5)), True: ((3,), (6,))}
+
+
+def all_images(images: Images, pairs: Sequence[Pair]) -> tuple[Task, ...]:
+    """Every image of one modality queries every image of another; CMC over images.
+
+    The protocol of the `folder` layout, and RegDB's. Between infrared and visible (or
+    intermediate) images nothing is excluded. Otherwise a query ignores the images of its identity
+    that its own camera took ("other cameras"); where that leaves no query a match, because nobody
+    is seen by two cameras, it ignores itself and what is made of it ("other images").
 
     Args:
-      modalities: [n] modality of every row.
-      query: modality of the queries.
-      gallery: modality of the gallery.
+      images: of all modalities in `pairs`.
+      pairs: one task each.
 
     Raises:
-      InputError: one side is empty.
+      InputError: a side of a pair is empty, or no query has a true match.
     """
-    sides = [np.flatnonzero(modalities == m) for m in (query, gallery)]
-    for modality, rows in zip((query, gallery), sides, strict=True):
-        if not len(rows):
-            raise InputError(f"the split has no {modality} image to evaluate {query} -> {gallery}")
-    return Trial(sides[0], sides[1], "image")
+    tasks = []
+    for query, gallery in pairs:
+        rows, shown = (_rows(images, modality, (query, gallery)) for modality in (query, gallery))
+        name, groups = "all images", None
+        if _same_spectrum(query, gallery):
+            name, groups = "all images, other cameras", _identity_and_camera(images)
+            if not has_match(Trial(rows, shown, "image", groups), images.identities).any():
+                groups = np.unique(images.paths, return_inverse=True)[1]
+                name = "all images, other images"
+        trial = Trial(rows, shown, "image", groups)
+        tasks.append(_task(name, query, gallery, (trial,), images))
+    return tuple(tasks)
+
+
+def sysu(
+    images: Images,
+    pairs: Sequence[Pair],
+    protocol: SysuProtocol = "official",
+    trials: int = 10,
+    permutations: Permutations | None = None,
+) -> tuple[Task, ...]:
+    """SYSU-MM01's tasks: all-search and indoor, single- and multi-shot; CMC over identities.
+
+    All images of a modality query galleries that are drawn anew for each trial, 1 or 10 images of
+    each identity and camera (all, where a camera has fewer). Infrared galleries are of cameras 3
+    and 6 and have all-search only: indoor search is a choice among visible cameras.
+
+    Between infrared and visible (or intermediate) images, cameras 2 and 3 ignore each other.
+    Otherwise a query ignores the images of its identity that its own camera took.
+
+    How galleries are drawn:
+      "official": trial t takes the first entries of row t of the data set's own permutations.
+      "agw": by Python's generator, seeded with the number of the trial (from 0), identity by
+        identity and camera by camera; single-shot galleries are those of Ye et al.'s code (AGW,
+        TPAMI 2021) and what builds on it.
+      "released": as the code released with LUPI, seeded in the same way rather than by the clock:
+        multi-shot with replacement; no camera is ignored; a modality is searched for itself by
+        cameras 1 and 4 in 2 and 5, or by 3 in 6.
+
+    Args:
+      images: test images, of all modalities in `pairs`.
+      pairs: up to four tasks each.
+      protocol: how galleries are drawn.
+      trials: galleries per task, at least 1.
+      permutations: of the official protocol (`lupi_jax.data.sysu_mm01.read_permutations`).
+
+    Raises:
+      InputError: an option is unknown or out of range, a camera does not fit its modality, a side
+        of a task is empty, no query has a true match, the permutations do not fit the images, or
+        the whole test set gives other than the published counts.
+    """
+    if protocol not in ("official", "agw", "released"):
+        raise InputError(f"protocol {protocol!r} is none of official, agw, released")
+    if trials < 1:
+        raise InputError(f"{trials} trials of a protocol: give at least 1")
+    _check_sysu_cameras(images)
+    tasks = []
+    for query, gallery in pairs:
+        within = _same_spectrum(query, gallery)
+        if protocol == "released":
+            groups = None
+        else:
+            groups = _identity_and_camera(images) if within else _SYSU_LOCATIONS[images.cameras]
+        for search, (query_cameras, gallery_cameras) in _sysu_searches(
+            query, gallery, protocol
+        ).items():
+            rows = _rows(images, query, (query, gallery), query_cameras)
+            _rows(images, gallery, (query, gallery), gallery_cameras)
+            places = _by_identity_and_camera(images, gallery, gallery_cameras)
+            orders = None
+            if protocol == "official":
+                orders = _check_permutations(permutations, places, images, gallery_cameras, trials)
+            for shot, number in SHOTS.items():
+                drawn = tuple(
+                    Trial(rows, _draw(places, number, t, protocol, orders), "identity", groups)
+                    for t in range(trials)
+                )
+                task = _task(f"{search}, {shot}", query, gallery, drawn, images)
+                check_sysu_counts(task, images)
+                tasks.append(task)
+    return tuple(tasks)
+
+
+def llcm(images: Images, pairs: Sequence[Pair] = DIRECTIONS, trials: int = 10) -> tuple[Task, ...]:
+    """LLCM's task: all images of a modality query one per identity and camera; CMC over identities.
+
+    The gallery is drawn anew for each trial by Python's generator, seeded with the number of the
+    trial (from 0), identity by identity and camera by camera, as in Zhang and Wang's code (CVPR
+    2023). A query ignores the images of its identity that the camera of its own number took, in
+    whichever modality.
+
+    Args:
+      images: test images, of all modalities in `pairs`.
+      pairs: one task each.
+      trials: galleries per task, at least 1.
+
+    Raises:
+      InputError: there is no trial, a side of a pair is empty, or no query has a true match.
+    """
+    if trials < 1:
+        raise InputError(f"{trials} trials of a protocol: give at least 1")
+    groups = _identity_and_camera(images)
+    tasks = []
+    for query, gallery in pairs:
+        rows = _rows(images, query, (query, gallery))
+        _rows(images, gallery, (query, gallery))
+        places = _by_identity_and_camera(images, gallery)
+        drawn = tuple(
+            Trial(rows, _draw(places, 1, t, "agw"), "identity", groups) for t in range(trials)
+        )
+        tasks.append(_task("single-shot", query, gallery, drawn, images))
+    return tuple(tasks)
+
+
+def has_match(trial: Trial, identities: np.ndarray) -> np.ndarray:
+    """Whether each query has a true match among the gallery images that are there for it.
+
+    Args:
+      trial: q queries and g gallery images, q, g >= 1, of n rows.
+      identities: [n] of all rows.
+
+    Returns:
+      [q] bool.
+    """
+    wanted, shown = identities[trial.query], identities[trial.gallery]
+    if trial.groups is None:
+        return np.isin(wanted, shown)
+    # A match is an image of the identity in another group: of the identity's groups in the
+    # gallery, one more than the query's own.
+    pairs = np.unique(np.stack([shown, trial.groups[trial.gallery]]), axis=1)
+    distinct, counts = np.unique(pairs[0], return_counts=True)
+    place = np.minimum(np.searchsorted(distinct, wanted), len(distinct) - 1)
+    total = np.where(distinct[place] == wanted, counts[place], 0)
+    known = set(zip(*pairs.tolist(), strict=True))
+    own = zip(wanted.tolist(), trial.groups[trial.query].tolist(), strict=True)
+    return total > np.array([pair in known for pair in own])
+
+
+def is_sysu_test_set(images: Images) -> bool:
+    """Whether visible and infrared images are as many as SYSU-MM01's whole test set has."""
+    real = images.modalities != Modality.INTERMEDIATE
+    cameras, counts = np.unique(images.cameras[real], return_counts=True)
+    return (
+        len(np.unique(images.identities[real])) == SYSU_TEST_IDENTITIES
+        and dict(zip(cameras.tolist(), counts.tolist(), strict=True)) == SYSU_TEST_IMAGES
+    )
+
+
+def check_sysu_counts(task: Task, images: Images) -> None:
+    """Check a task over SYSU-MM01's whole test set against the published counts.
+
+    Smaller sets (stand-ins, a choice of identities) and galleries of infrared images have no
+    published counts and pass.
+
+    Raises:
+      InputError: a gallery or the number of queries with a match is another.
+    """
+    cross = task.query == Modality.INFRARED and task.gallery != Modality.INFRARED
+    if not cross or not is_sysu_test_set(images):
+        return
+    # Every trial draws as many images of the same cameras, so that one stands for all.
+    trial = task.trials[0]
+    found = len(trial.gallery), int(has_match(trial, images.identities).sum())
+    if found != SYSU_COUNTS[task.name]:
+        gallery, valid = SYSU_COUNTS[task.name]
+        raise InputError(
+            f"SYSU-MM01, {task.name}: {found[0]} gallery images and {found[1]} queries with a "
+            f"match instead of {gallery} and {valid}: images lie with the wrong identity or "
+            "camera; extract the data set again"
+        )
+
+
+def _same_spectrum(a: Modality, b: Modality) -> bool:
+    return (a == Modality.INFRARED) == (b == Modality.INFRARED)
+
+
+def _rows(
+    images: Images, modality: Modality, pair: Pair, cameras: tuple[int, ...] | None = None
+) -> np.ndarray:
+    """Row numbers of a modality (of some cameras), at least one."""
+    chosen = images.modalities == modality
+    if cameras is not None:
+        chosen &= np.isin(images.cameras, cameras)
+    rows = np.flatnonzero(chosen)
+    if not len(rows):
+        of = "" if cameras is None else f" of cameras {', '.join(map(str, cameras))}"
+        raise InputError(
+            f"the split has no {modality} image{of} to evaluate {pair[0]} -> {pair[1]}"
+        )
+    return rows
+
+
+def _identity_and_camera(images: Images) -> np.ndarray:
+    """[n] int, equal for rows of one identity and one camera."""
+    both = np.stack([images.identities, images.cameras])
+    return np.unique(both, axis=1, return_inverse=True)[1].reshape(-1)
+
+
+def _task(
+    name: str, query: Modality, gallery: Modality, trials: tuple[Trial, ...], images: Images
+) -> Task:
+    # Every trial draws of the same identities and cameras, so that one stands for all.
+    if not has_match(trials[0], images.identities).any():
+        raise InputError(
+            f"{query} -> {gallery}, {name}: no query has an image of its identity in its gallery"
+        )
+    return Task(name, query, gallery, trials)
+
+
+def _by_identity_and_camera(
+    images: Images, modality: Modality, cameras: tuple[int, ...] | None = None
+) -> dict[tuple[int, int], np.ndarray]:
+    """(identity, camera) -> its rows by path; in the order of identities, then of cameras."""
+    chosen = images.modalities == modality
+    if cameras is not None:
+        chosen &= np.isin(images.cameras, cameras)
+    rows = np.flatnonzero(chosen)
+    keys = images.paths[rows], images.cameras[rows], images.identities[rows]
+    rows = rows[np.lexsort(keys)]
+    places = np.stack([images.identities[rows], images.cameras[rows]], axis=1)
+    starts = np.flatnonzero((places[1:] != places[:-1]).any(axis=1)) + 1
+    parts = np.split(rows, starts)
+    return {(int(images.identities[p[0]]), int(images.cameras[p[0]])): p for p in parts}
+
+
+def _draw(
+    places: Mapping[tuple[int, int], np.ndarray],
+    shots: int,
+    trial: int,
+    protocol: SysuProtocol,
+    permutations: Permutations | None = None,
+) -> np.ndarray:
+    """[g] rows: `shots` of each identity and camera, or all where there are fewer."""
+    # Python's own generator and its functions, call by call: they make the published galleries.
+    generator = random.Random(trial)
+    drawn = []
+    for place, rows in places.items():
+        files = range(len(rows))
+        if permutations is not None:
+            picked = permutations[place][trial, :shots]
+        elif shots == 1:
+            picked = [generator.choice(files)]
+        elif protocol == "released":
+            picked = generator.choices(files, k=shots)
+        else:
+            picked = generator.sample(files, min(shots, len(files)))
+        drawn.append(rows[picked])
+    return np.concatenate(drawn)
+
+
+def _sysu_searches(
+    query: Modality, gallery: Modality, protocol: SysuProtocol
+) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Name of a search -> cameras of its queries, cameras of its gallery."""
+    if protocol == "released" and _same_spectrum(query, gallery):
+        cameras = _RELEASED_CAMERAS[query == Modality.INFRARED]
+        names = (", ".join(map(str, side)) for side in cameras)
+        return {f"cameras {' in '.join(names)}": cameras}
+    infrared = query == Modality.INFRARED
+    queries = SYSU_INFRARED_CAMERAS if infrared else SYSU_VISIBLE_CAMERAS
+    if gallery == Modality.INFRARED:
+        return {"all-search": (queries, SYSU_INFRARED_CAMERAS)}
+    return {search: (queries, cameras) for search, cameras in SYSU_SEARCHES.items()}
+
+
+def _check_sysu_cameras(images: Images) -> None:
+    for modality in Modality:
+        infrared = modality == Modality.INFRARED
+        cameras = SYSU_INFRARED_CAMERAS if infrared else SYSU_VISIBLE_CAMERAS
+        found = np.unique(images.cameras[images.modalities == modality])
+        foreign = np.setdiff1d(found, cameras)
+        if len(foreign):
+            raise InputError(
+                f"{modality} images of camera {foreign[0]}: SYSU-MM01's protocols need its own "
+                f"cameras, {', '.join(map(str, cameras))} for {modality}"
+            )
+
+
+def _check_permutations(
+    permutations: Permutations | None,
+    places: Mapping[tuple[int, int], np.ndarray],
+    images: Images,
+    cameras: tuple[int, ...],
+    trials: int,
+) -> Permutations:
+    """The permutations, once they are known to order just the images there are."""
+    if permutations is None:
+        raise InputError(
+            'the official protocol draws by exp/rand_perm_cam.mat: read it, or use protocol "agw"'
+        )
+    for identity in np.unique(images.identities).tolist():
+        for camera in cameras:
+            orders = permutations.get((identity, camera), np.empty((trials, 0), int))
+            count = len(places.get((identity, camera), ()))
+            if orders.shape[1] != count:
+                raise InputError(
+                    f"identity {identity} of camera {camera} has {count} images, but "
+                    f"exp/rand_perm_cam.mat orders {orders.shape[1]}: complete the data set, or "
+                    'use protocol "agw"'
+                )
+            if len(orders) < trials:
+                raise InputError(
+                    f"exp/rand_perm_cam.mat is for {len(orders)} trials, not {trials}: ask for "
+                    'fewer, or use protocol "agw"'
+                )
+    return permutations
