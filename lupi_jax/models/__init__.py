@@ -1,16 +1,19 @@
 """Pixels to embeddings: the network and its weights."""
 
 from lupi_jax.models.embed_net import Embedding, EmbedNet, initialize
-from lupi_jax.models.pretrained import from_torch, read_state_dict, to_torch
+from lupi_jax.models.pretrained import classes_of, from_torch, modalities_of, to_torch
 from lupi_jax.models.resnet import BACKBONES, Backbone
+from lupi_jax.models.weights import read_state_dict
 
 __all__ = [
     "BACKBONES",
     "Backbone",
     "EmbedNet",
     "Embedding",
+    "classes_of",
     "from_torch",
     "initialize",
+    "modalities_of",
     "read_state_dict",
     "to_torch",
 ]

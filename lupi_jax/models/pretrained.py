@@ -1,42 +1,64 @@
-"""Weights from PyTorch: the released LUPI / AGW checkpoints and torchvision's ResNets.
+"""Weights from PyTorch: released LUPI and AGW checkpoints, and torchvision's ResNets.
 
-One declarative table names every tensor; both directions read it. A file is taken whole or
-refused with every mismatch in one report.
+A declarative table for each names every tensor; both directions read it. Weights are taken whole
+or refused with every mismatch in one report; what is not to be taken has to be named.
 """
 
+import dataclasses
+import difflib
+import itertools
 import re
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
 from lupi_jax.models.embed_net import EmbedNet, initialize
+from lupi_jax.models.resnet import BACKBONES
+from lupi_jax.models.weights import listed
 
 Variables = dict[str, Any]
 
 # Rows of (our modules, a regular expression; PyTorch's module, with \1.. from it).
 Table = tuple[tuple[str, str], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """PyTorch networks that name their tensors alike.
+
+    Attributes:
+      title: what messages call it.
+      mark: names that only this family has, a regular expression.
+      table: our modules and theirs.
+      ignored: names of what the network has no use for, a regular expression.
+      absent: our modules that no such network has and that may be taken from elsewhere without
+        being named, a regular expression.
+      stem_relu: whether a ReLU follows the stem's first normalisation, as `EmbedNet.stem_relu`;
+        None where the weights serve either.
+    """
+
+    title: str
+    mark: str
+    table: Table
+    ignored: str
+    absent: str = "(?!)"
+    stem_relu: bool | None = None
+
+
+_COUNTERS = r"(.+\.)?num_batches_tracked"
+_BLOCK = r"layer[1-4]\.\d+\.(conv[1-3]|bn[1-3]|downsample\.[01])\.\w+"
 _STEMS = (
     ("visible", "visible_module"),
     ("infrared", "thermal_module"),
     ("intermediate", "gray_module"),
 )
-_RELEASED: Table = (
-    *((rf"stem_{ours}/conv1", f"{theirs}.resnet_part1.0") for ours, theirs in _STEMS),
-    *((rf"stem_{ours}/bn1", f"{theirs}.resnet_part1.1") for ours, theirs in _STEMS),
-    *(
-        (rf"stem_{ours}/layer1/block(\d+)/(.+)", rf"{theirs}.resnet_part1.3.\1.\2")
-        for ours, theirs in _STEMS
-    ),
-    *(
-        (rf"trunk/layer{i + 2}/block(\d+)/(.+)", rf"base_resnet.resnet_part2.{i}.\1.\2")
-        for i in range(3)
-    ),
+_HEAD: Table = (
     (r"trunk/layer(\d)/non_local(\d+)/g", r"NL_\1.\2.g.0"),
     (r"trunk/layer(\d)/non_local(\d+)/(theta|phi)", r"NL_\1.\2.\3"),
     (r"trunk/layer(\d)/non_local(\d+)/out", r"NL_\1.\2.W.0"),
@@ -44,13 +66,56 @@ _RELEASED: Table = (
     (r"neck", "bottleneck"),
     (r"classifier", "classifier"),
 )
-# torchvision's ResNet has one stem, copied to every modality, and neither neck nor non-local.
-_TORCHVISION: Table = (
-    (r"stem_\w+/(conv1|bn1)", r"\1"),
-    (r"stem_\w+/layer1/block(\d+)/(.+)", r"layer1.\1.\2"),
-    (r"trunk/layer(\d)/block(\d+)/(.+)", r"layer\1.\2.\3"),
+_RELEASED = Family(
+    title="LUPI",
+    mark=r".+_module\.resnet_part1\..+|base_resnet\.resnet_part2\..+",
+    table=(
+        *((rf"stem_{ours}/conv1", f"{theirs}.resnet_part1.0") for ours, theirs in _STEMS),
+        *((rf"stem_{ours}/bn1", f"{theirs}.resnet_part1.1") for ours, theirs in _STEMS),
+        *(
+            (rf"stem_{ours}/layer1/block(\d+)/(.+)", rf"{theirs}.resnet_part1.3.\1.\2")
+            for ours, theirs in _STEMS
+        ),
+        *(
+            (rf"trunk/layer{i + 2}/block(\d+)/(.+)", rf"base_resnet.resnet_part2.{i}.\1.\2")
+            for i in range(3)
+        ),
+        *_HEAD,
+    ),
+    ignored=_COUNTERS,
+    stem_relu=False,
 )
-_TORCH_SUFFIXES = (".pth", ".pt", ".t")
+# AGW's modalities share layer1, which is copied to both stems. Each of its three parts holds a
+# whole ResNet and uses a piece of it.
+_AGW = Family(
+    title="AGW",
+    mark=r"visible_module\.visible\..+|thermal_module\.thermal\..+|base_resnet\.base\..+",
+    table=(
+        (r"stem_visible/(conv1|bn1)", r"visible_module.visible.\1"),
+        (r"stem_infrared/(conv1|bn1)", r"thermal_module.thermal.\1"),
+        (r"stem_(?:visible|infrared)/layer1/block(\d+)/(.+)", r"base_resnet.base.layer1.\1.\2"),
+        (r"trunk/layer(\d)/block(\d+)/(.+)", r"base_resnet.base.layer\1.\2.\3"),
+        *_HEAD,
+    ),
+    ignored=rf"{_COUNTERS}|(visible_module\.visible|thermal_module\.thermal)\.{_BLOCK}"
+    r"|base_resnet\.base\.(conv1|bn1)\.\w+",
+    stem_relu=True,
+)
+# torchvision's ResNet has one stem, copied to every modality, and neither neck nor non-local.
+_TORCHVISION = Family(
+    title="torchvision's ResNet",
+    mark=rf"conv1\.weight|{_BLOCK}",
+    table=(
+        (r"stem_\w+/(conv1|bn1)", r"\1"),
+        (r"stem_\w+/layer1/block(\d+)/(.+)", r"layer1.\1.\2"),
+        (r"trunk/layer(\d)/block(\d+)/(.+)", r"layer\1.\2.\3"),
+    ),
+    ignored=rf"{_COUNTERS}|fc\.(weight|bias)",
+    absent=r"trunk/layer\d/non_local\d+/\w+|neck|classifier",
+)
+_FAMILIES = (_RELEASED, _AGW, _TORCHVISION)
+# nn.DataParallel, whose state dict carries it on every name.
+_WRAPPER = "module."
 _WITHIN_BLOCK = {"downsample_conv": "downsample.0", "downsample_bn": "downsample.1"}
 _LEAVES = {
     "kernel": "weight",
@@ -59,8 +124,6 @@ _LEAVES = {
     "mean": "running_mean",
     "var": "running_var",
 }
-_IGNORED = re.compile(r"(.*\.)?num_batches_tracked")
-_IGNORED_TORCHVISION = re.compile(r"(.*\.)?num_batches_tracked|fc\.(weight|bias)")
 
 
 def _torch_name(path: tuple[str, ...], table: Table) -> str | None:
@@ -87,123 +150,259 @@ def _to_theirs(value: np.ndarray) -> np.ndarray:
     return value.T
 
 
+def _unwrapped(state_dict: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    if all(name.startswith(_WRAPPER) for name in state_dict):
+        return {name.removeprefix(_WRAPPER): value for name, value in state_dict.items()}
+    return dict(state_dict)
+
+
+def _family(tensors: Mapping[str, np.ndarray]) -> Family:
+    for family in _FAMILIES:
+        if any(re.fullmatch(family.mark, name) for name in tensors):
+            return family
+    first = ("params", "stem_visible", "conv1", "kernel")
+    known = "; ".join(f"{f.title}, as {_torch_name(first, f.table)}" for f in _FAMILIES)
+    names = ", ".join(itertools.islice(tensors, 3)) or "none"
+    raise InputError(
+        f"these {len(tensors)} weights are of no network known here: the first are {names}; known "
+        f"are those of {known}"
+    )
+
+
+def classes_of(state_dict: Mapping[str, np.ndarray]) -> int | None:
+    """How many identities the network of these weights classifies; None without a classifier.
+
+    Args:
+      state_dict: {name: array} as `from_torch` takes it. A torchvision ResNet's `fc` is no
+        classifier of identities.
+    """
+    weight = _unwrapped(state_dict).get("classifier.weight")
+    return len(weight) if np.ndim(weight) == 2 else None  # pyright: ignore[reportArgumentType]
+
+
+def modalities_of(state_dict: Mapping[str, np.ndarray]) -> tuple[Modality, ...]:
+    """The modalities that these weights have a stem for; all where one stem serves each.
+
+    Args:
+      state_dict: {name: array} as `from_torch` takes it.
+
+    Raises:
+      InputError: the weights are of no network known here.
+    """
+    tensors = _unwrapped(state_dict)
+    table = _family(tensors).table
+    return tuple(
+        m
+        for m in Modality
+        if _torch_name(("params", f"stem_{m}", "conv1", "kernel"), table) in tensors
+    )
+
+
 def from_torch(
     state_dict: Mapping[str, np.ndarray],
     model: EmbedNet,
     modalities: tuple[Modality, ...] = tuple(Modality),
     initial: Variables | None = None,
+    fresh: tuple[str, ...] = (),
 ) -> Variables:
     """Variables of `model` from PyTorch tensors.
 
     Args:
-      state_dict: {name: array} in PyTorch's layouts, either of a released LUPI / AGW network
-        (names as `visible_module.resnet_part1.0.weight`) or of a torchvision ResNet
-        (`layer1.0.conv1.weight`): its stem is then copied to every modality, its `fc` ignored,
-        and what it does not have (non-local blocks, neck, classifier) is taken from `initial`.
+      state_dict: {name: array} in PyTorch's layouts, with or without nn.DataParallel's `module.`,
+        of a released LUPI network (names as `visible_module.resnet_part1.0.weight`), of AGW
+        (`visible_module.visible.conv1.weight`), or of a torchvision ResNet (`conv1.weight`): its
+        stem is then copied to every modality, its `fc` ignored, and what it does not have
+        (non-local blocks, neck, classifier) is taken from `initial`.
       model: the network to fill.
-      modalities: whose stems to fill.
+      modalities: whose stems to fill; other stems of `state_dict` are left out.
       initial: variables to take the rest from; fresh ones (key 0) where None.
+      fresh: what to take from `initial` whatever `state_dict` has of it: modules of ours
+        ("classifier", "trunk/layer2/non_local0") or the beginning of names of theirs ("NL_2"),
+        whole parts of a name each.
 
     Returns:
       {"params": ..., "batch_stats": ...} of float arrays, in the dtype of `state_dict`.
 
     Raises:
-      InputError: some tensor is missing, unexpected or misshaped; all of them are named.
+      InputError: the weights are of no network known here, or of one that computes otherwise;
+        some tensor is missing, unexpected, misshaped or not of finite floats (all of them are
+        named); `fresh` names nothing.
     """
-    torchvision = "conv1.weight" in state_dict
-    table = _TORCHVISION if torchvision else _RELEASED
-    ignored = _IGNORED_TORCHVISION if torchvision else _IGNORED
-    template = jax.eval_shape(
-        lambda: initialize(model, jax.random.key(0), modalities, image_size=(32, 32))
-    )
-    if torchvision and initial is None:
-        initial = initialize(model, jax.random.key(0), modalities, image_size=(32, 32))
-    fallback = flatten_dict(initial) if torchvision else {}
-    result, used, missing, misshaped = {}, set(), [], []
-    expected_shapes: dict[tuple[str, ...], Any] = flatten_dict(template)
-    for path, expected in expected_shapes.items():
-        name = _torch_name(path, table)
-        if name is None:
-            result[path] = fallback[path]
-            continue
-        used.add(name)
-        if name not in state_dict:
-            missing.append(name)
-            continue
-        value = _to_ours(np.asarray(state_dict[name]))
-        if value.shape != expected.shape:
-            theirs = _to_theirs(np.empty(expected.shape)).shape
-            misshaped.append(f"{name} is {np.shape(state_dict[name])}, not {theirs}")
-        result[path] = value
-    unexpected = [k for k in state_dict if k not in used and not ignored.fullmatch(k)]
-    report = [
-        f"{len(names)} {kind}: {', '.join(sorted(set(names))[:20])}"
-        + (", ..." if len(set(names)) > 20 else "")
-        for kind, names in (
-            ("missing", missing),
-            ("unexpected", unexpected),
-            ("misshaped", misshaped),
-        )
-        if names
-    ]
-    if report:
+    tensors = _unwrapped(state_dict)
+    family = _family(tensors)
+    if family.stem_relu is not None and family.stem_relu != model.stem_relu:
         raise InputError(
-            f"these weights do not fit EmbedNet({model.num_classes}, {model.backbone}): "
-            + "; ".join(report)
+            f"these weights are of {family.title}, which has {'a' if family.stem_relu else 'no'} "
+            "ReLU after each stem's first normalisation: set "
+            f"--config.model.stem_relu={family.stem_relu}"
         )
-    return unflatten_dict(result)
+    template = jax.eval_shape(
+        lambda: initialize(model, jax.random.key(0), tuple(Modality), image_size=(32, 32))
+    )
+    whole: dict[tuple[str, ...], Any] = flatten_dict(template)
+    others = {f"stem_{m}" for m in Modality if m not in modalities}
+    expected = {path: shape for path, shape in whole.items() if path[1] not in others}
+    names = {path: _torch_name(path, family.table) for path in expected}
+    _check_fresh(fresh, [_ours(path) for path in expected], tensors)
+    kept = {
+        path
+        for path, name in names.items()
+        if _begins(_ours(path), fresh, "/")
+        or (name is None and re.fullmatch(family.absent, "/".join(path[1:-1])))
+        or (name is not None and _begins(name, fresh, "."))
+    }
+    result: dict[tuple[str, ...], Any] = {}
+    bad = set()
+    problems: dict[str, list[str]] = {
+        kind: [] for kind in ("missing", "unexpected", "misshaped", "not of floats", "not finite")
+    }
+    for path in expected.keys() - kept:
+        name = names[path]
+        if name is None or name not in tensors:
+            # Where theirs has no name for it, the module of ours says more than its variables.
+            problems["missing"].append(name or path[1])
+            bad.add(path)
+            continue
+        value = np.asarray(tensors[name])
+        result[path] = _to_ours(value)
+        if result[path].shape != expected[path].shape:
+            theirs = _to_theirs(np.empty(expected[path].shape)).shape
+            problems["misshaped"].append(f"{name} is {value.shape}, not {theirs}")
+            bad.add(path)
+        if not jnp.issubdtype(value.dtype, jnp.floating):
+            problems["not of floats"].append(f"{name} is {value.dtype}")
+        elif not np.isfinite(value).all():
+            problems["not finite"].append(name)
+    used = set(names.values())
+    # A stem that nobody asked for is left where it is.
+    used |= {_torch_name(path, family.table) for path in whole.keys() - expected.keys()}
+    problems["unexpected"] = [
+        name
+        for name in tensors
+        if name not in used
+        and not re.fullmatch(family.ignored, name)
+        and not _begins(name, fresh, ".")
+    ]
+    report = [f"{len(set(of))} {kind}: {listed(of)}" for kind, of in problems.items() if of]
+    if report:
+        good = expected.keys() - bad
+        how = _how_to_ask(
+            [_ours(path) for path in sorted(bad)],
+            [_ours(path) for path in good],
+            sorted(problems["unexpected"]),
+            [name for name in used if name],
+        )
+        other = _other_backbone(tensors, family, model) or _other_blocks(tensors, family, model)
+        report = [*other, *report] if other else [*report, *how]
+        raise InputError(
+            f"these weights of {family.title} do not fit EmbedNet({model.num_classes}, "
+            f"{model.backbone}): {'; '.join(report)}"
+        )
+    if kept:
+        if initial is None:
+            initial = initialize(model, jax.random.key(0), modalities, image_size=(32, 32))
+        fallback = flatten_dict(initial)
+        result.update({path: fallback[path] for path in kept})
+    return unflatten_dict({path: result[path] for path in expected})
+
+
+def _ours(path: tuple[str, ...]) -> str:
+    """Our variable `path` = (collection, modules..., leaf) without its collection."""
+    return "/".join(path[1:])
+
+
+def _begins(name: str, prefixes: Iterable[str], separator: str) -> bool:
+    """Whether one of `prefixes` is `name` or its first parts."""
+    return any(f"{name}{separator}".startswith(f"{prefix}{separator}") for prefix in prefixes)
+
+
+def _check_fresh(fresh: tuple[str, ...], ours: list[str], theirs: Iterable[str]) -> None:
+    """Refuse what in `fresh` begins neither a path of ours nor a name of theirs."""
+    wrong = [
+        name
+        for name in fresh
+        if not any(_begins(path, (name,), "/") for path in ours)
+        and not any(_begins(other, (name,), ".") for other in theirs)
+    ]
+    if not wrong:
+        return
+    tops, their_tops = ({n.split(s)[0] for n in names} for names, s in ((ours, "/"), (theirs, ".")))
+    known = {path.rpartition("/")[0] for path in ours} | tops | their_tops
+    close = difflib.get_close_matches(wrong[0], known, 1)
+    raise InputError(
+        f"pretrained_fresh names nothing by {', '.join(map(repr, wrong))}"
+        + (f" (did you mean {close[0]}?)" if close else "")
+        + f": the network has {listed(tops)}, the weights have {listed(their_tops)}"
+    )
+
+
+def _other_backbone(
+    tensors: Mapping[str, np.ndarray], family: Family, model: EmbedNet
+) -> list[str]:
+    """Which backbone the weights are of, where that is not the model's."""
+
+    def has(layer: int, block: int, conv: str) -> bool:
+        path = ("params", "trunk", f"layer{layer}", f"block{block}", conv, "kernel")
+        return _torch_name(path, family.table) in tensors
+
+    blocks = tuple(
+        next(block for block in itertools.count() if not has(layer, block, "conv1"))
+        for layer in (2, 3, 4)
+    )
+    shape = (blocks, has(2, 0, "conv3"))
+    shapes = {name: (net.blocks[1:], net.bottleneck) for name, net in BACKBONES.items()}
+    if shape == shapes[model.backbone]:
+        return []
+    known = [name for name in BACKBONES if shapes[name] == shape]
+    return [f"they are of {known[0]}" if known else f"layer2 to layer4 have {blocks} blocks"]
+
+
+def _other_blocks(tensors: Mapping[str, np.ndarray], family: Family, model: EmbedNet) -> list[str]:
+    """What to set where only one of weights and model has non-local blocks."""
+    has = any(name.startswith("NL_") for name in tensors)
+    if family is _TORCHVISION or has == model.non_local:
+        return []
+    if has:
+        return ["they have non-local blocks: set --config.model.non_local=True"]
+    return [
+        "they have no non-local blocks: set --config.model.non_local=False, and for the original's "
+        "`base` networks --config.model.pooling=average"
+    ]
+
+
+def _how_to_ask(ours: list[str], good: list[str], theirs: list[str], used: list[str]) -> list[str]:
+    """How to have the variables `ours` and the tensors `theirs` left out, and no more than these.
+
+    Nothing where that takes many names: these are then of another network, and little would be
+    left of them.
+    """
+    names = [_shortest(path, good, "/") for path in ours]
+    names += [_shortest(name, used, ".") for name in theirs]
+    fresh = tuple(dict.fromkeys(names))
+    if not 0 < len(fresh) <= 8:
+        return []
+    return [
+        f'to start these anew, or leave them out, name them: --config.pretrained_fresh="{fresh}"'
+    ]
+
+
+def _shortest(name: str, others: list[str], separator: str) -> str:
+    """The fewest first parts of `name` that none of `others` begins with."""
+    parts = itertools.accumulate(name.split(separator), f"{{}}{separator}{{}}".format)
+    return next((p for p in parts if not any(_begins(o, (p,), separator) for o in others)), name)
 
 
 def to_torch(variables: Variables) -> dict[str, np.ndarray]:
-    """The released code's {name: array} of our variables: the inverse of `from_torch`."""
+    """The released code's {name: array} of our variables: the inverse of `from_torch`.
+
+    The released network has no ReLU in its stem: one made with `stem_relu` computes something else
+    under these names.
+    """
     result = {}
     for path, value in flatten_dict(variables).items():
-        name = _torch_name(path, _RELEASED)
+        name = _torch_name(path, _RELEASED.table)
         assert name is not None, path
         result[name] = np.ascontiguousarray(_to_theirs(np.asarray(value)))
         if path[-1] == "mean":
             result[name.replace("running_mean", "num_batches_tracked")] = np.zeros((), np.int64)
     return result
-
-
-def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
-    """Read {name: array} from `.npz`, `.safetensors`, or with PyTorch `.pth`, `.pt`, `.t`.
-
-    No pickle is executed: PyTorch's files are read with `weights_only=True`. Of a training
-    checkpoint (a dictionary with "net" or "state_dict") the weights are taken.
-
-    Raises:
-      InputError: the file is missing, of another kind, or cannot be read.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"no weights at {path}: put the file there or correct `pretrained`")
-    try:
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as file:
-                return dict(file)
-        if path.suffix == ".safetensors":
-            from safetensors.numpy import load_file
-
-            return load_file(path)
-        if path.suffix in _TORCH_SUFFIXES:
-            return _read_torch(path)
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(f"{path} cannot be read as {path.suffix}: {error}") from error
-    kinds = ", ".join((".npz", ".safetensors", *_TORCH_SUFFIXES))
-    raise InputError(f"{path}: weights are read from {kinds}, not {path.suffix!r}")
-
-
-def _read_torch(path: Path) -> dict[str, np.ndarray]:
-    try:
-        import torch  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise InputError(
-            f"{path} needs PyTorch to be read: pip install 'lupi-jax[torch]', or convert it to .npz"
-        ) from error
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    for key in ("net", "state_dict"):
-        content = content.get(key, content)
-    return {name: tensor.numpy() for name, tensor in content.items()}

@@ -1,0 +1,232 @@
+"""Files of weights to {name: array}: NumPy's, safetensors' and PyTorch's, here or on a hub.
+
+Reading a file never runs what is in it: objects other than tensors are refused.
+"""
+
+import pickle
+import re
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from lupi_jax.errors import InputError
+
+_HUB = "hf://"
+_HUB_FILE = "model.safetensors"
+# What a training checkpoint keeps its weights under, beside its epoch and its figures.
+_WITHIN = ("net", "state_dict")
+# A pickled NumPy array or number, by its names before and after NumPy 2.
+_NUMPY_GLOBALS = (
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    *(
+        (f"numpy.{core}.multiarray", name)
+        for core in ("core", "_core")
+        for name in ("_reconstruct", "scalar")
+    ),
+)
+
+
+def read_state_dict(source: str | Path) -> dict[str, np.ndarray]:
+    """Read {name: array} from `.npz`, `.safetensors`, or with PyTorch `.pth`, `.pt`, `.t`.
+
+    PyTorch's files are read with `weights_only=True`. Of a training checkpoint (a dictionary
+    with "net" or "state_dict") the weights are taken.
+
+    Args:
+      source: a file, or `hf://owner/name[/file][@revision]`: a file (`model.safetensors` where
+        none is named) of a Hugging Face repository, kept in that library's cache.
+
+    Returns:
+      {name: array} as the file has them; floats narrower than float32 are widened to it.
+
+    Raises:
+      InputError: the file is missing, of another kind, damaged, or holds anything but tensors.
+    """
+    path = _fetch(str(source)) if str(source).startswith(_HUB) else Path(source)
+    if path.is_dir():
+        raise InputError(f"{path} is a directory: name the file of weights in it")
+    if not path.is_file():
+        raise InputError(f"no weights at {path}: put the file there or correct the path")
+    read = _reader(path, path)
+    if not path.stat().st_size:
+        raise InputError(f"{path} is empty: fetch or copy it again")
+    try:
+        tensors = read(path)
+    except InputError:
+        raise
+    except Exception as error:
+        raise _damaged(path, error) from error
+    if not tensors:
+        raise InputError(f"{path} holds no tensors")
+    return {name: _widened(tensor) for name, tensor in tensors.items()}
+
+
+def _reader(file: Path, source: str | Path) -> Callable[[Path], dict[str, np.ndarray]]:
+    """What reads `file`, which was asked for as `source`."""
+    if file.suffix in _READERS:
+        return _READERS[file.suffix]
+    raise InputError(f"{source}: weights are read from {', '.join(_READERS)}, not {file.suffix!r}")
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except ValueError as error:
+        # There is no type for it: NumPy says so in words.
+        if "pickle" in str(error):
+            raise _pickled(path, "arrays of objects") from error
+        raise
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    from safetensors.numpy import load_file
+
+    return load_file(path)
+
+
+def _read_torch(path: Path) -> dict[str, np.ndarray]:
+    try:
+        import torch  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise InputError(
+            f"{path} needs PyTorch to be read: pip install 'lupi-jax[torch]', or convert it to .npz"
+        ) from error
+    # The warnings are about how the file was written; what is wrong with it is in the error.
+    with warnings.catch_warnings(), torch.serialization.safe_globals(_stand_ins()):
+        warnings.simplefilter("ignore")
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            forbidden = re.search(r"GLOBAL (\S+)", str(error))
+            if forbidden:
+                raise _pickled(path, forbidden[1]) from error
+            raise _damaged(path, "torch.save did not write it") from error
+    for key in _WITHIN:
+        if isinstance(content, Mapping) and key in content:
+            content = content[key]
+    if not isinstance(content, Mapping):
+        raise InputError(f"{path} holds a {type(content).__name__}, no dictionary of tensors")
+    others = [str(k) for k, v in content.items() if not isinstance(v, torch.Tensor)]
+    if others and len(others) == len(content):
+        raise InputError(
+            f"{path} holds no weights: a dictionary of tensors is looked for, on its own or under "
+            f"{' or '.join(map(repr, _WITHIN))}, and its entries are {listed(others)}"
+        )
+    if others:
+        raise InputError(
+            f"{path}: {len(others)} of {len(content)} entries of the weights are no tensors: "
+            f"{listed(others)}"
+        )
+    return {
+        # NumPy has no bfloat16 that PyTorch knows.
+        str(name): (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().numpy()
+        for name, tensor in content.items()
+    }
+
+
+_READERS: dict[str, Callable[[Path], dict[str, np.ndarray]]] = {
+    ".npz": _read_npz,
+    ".safetensors": _read_safetensors,
+    ".pth": _read_torch,
+    ".pt": _read_torch,
+    ".t": _read_torch,
+}
+
+
+class _Unread:
+    """Stands where a checkpoint has a NumPy value: takes what it is made from, and keeps none."""
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    def __setstate__(self, _: Any) -> None:
+        pass
+
+
+def _stand_ins() -> list[type]:
+    """Classes that PyTorch's restricted unpickler takes for NumPy's, by their names.
+
+    The field's checkpoints keep accuracies, NumPy arrays, beside the weights, and
+    `weights_only=True` refuses the whole file over them. NumPy's own functions are not meant for
+    files that nobody trusts; these do nothing.
+    """
+    return [type(name, (_Unread,), {"__module__": module}) for module, name in _NUMPY_GLOBALS]
+
+
+def _widened(tensor: np.ndarray) -> np.ndarray:
+    narrow = jnp.issubdtype(tensor.dtype, jnp.floating) and tensor.dtype.itemsize < 4
+    return tensor.astype(np.float32) if narrow else tensor
+
+
+def _fetch(address: str) -> Path:
+    """The local copy of `hf://owner/name[/file][@revision]`, fetched where the cache lacks it."""
+    match = re.fullmatch(rf"{_HUB}([^/@]+/[^/@]+)(?:/([^@]*))?(?:@(.+))?", address)
+    if not match:
+        raise InputError(f"{address}: write {_HUB}owner/name[/file][@revision]")
+    repository, file, revision = match[1], match[2] or _HUB_FILE, match[3]
+    _reader(Path(file), address)
+    at = f" at revision {revision}" if revision else ""
+    what = f"fetch {file} of the Hugging Face repository {repository}{at}"
+    try:
+        import huggingface_hub
+        from huggingface_hub import constants, errors
+    except ImportError as error:
+        raise InputError(
+            f"{address} needs huggingface_hub to be read: pip install 'lupi-jax[hub]', or {what} "
+            "yourself and give its path as `pretrained`"
+        ) from error
+    if constants.HF_HUB_OFFLINE:
+        unreachable = "it is not in the cache, and HF_HUB_OFFLINE forbids to fetch it"
+    else:
+        unreachable = "it is not in the cache, and the hub cannot be reached"
+    # The first that fits counts: some of these errors are kinds of others.
+    reasons = (
+        (errors.HFValidationError, "no repository can be called that"),
+        (errors.GatedRepoError, "the repository is gated: accept its terms, then log in"),
+        (errors.RepositoryNotFoundError, "there is no such repository, or not for you"),
+        (errors.RevisionNotFoundError, "the repository has no such revision"),
+        (errors.LocalEntryNotFoundError, unreachable),
+        (errors.EntryNotFoundError, "the repository has no such file"),
+    )
+    try:
+        return Path(huggingface_hub.hf_hub_download(repository, file, revision=revision))
+    except Exception as error:
+        reason = next((text for kind, text in reasons if isinstance(error, kind)), _brief(error))
+        raise InputError(
+            f"{address}: {reason}; {what} on a machine with a network, and give its path here as "
+            f"`pretrained`, or copy the folder models--{repository.replace('/', '--')} of that "
+            f"machine's cache into {constants.HF_HUB_CACHE}"
+        ) from error
+
+
+def listed(names: Iterable[str], most: int = 20) -> str:
+    """The first of `names`, sorted, in a line."""
+    names = set(names)
+    return ", ".join(sorted(names)[:most]) + (", ..." if len(names) > most else "")
+
+
+def _brief(error: Exception) -> str:
+    """An error of a library in a short line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:150]}".removesuffix(": ")
+
+
+def _damaged(path: Path, reason: str | Exception) -> InputError:
+    reason = reason if isinstance(reason, str) else _brief(reason)
+    return InputError(
+        f"{path} cannot be read: damaged, cut short or no {path.suffix} file ({reason})"
+    )
+
+
+def _pickled(path: Path, what: str) -> InputError:
+    return InputError(
+        f"{path} holds pickled objects other than tensors ({what}); these could run code, and the "
+        "file is not loaded: where it was made, save its tensors alone, by "
+        "torch.save(net.state_dict(), file) or numpy.savez of arrays of numbers"
+    )
