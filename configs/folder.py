@@ -4,7 +4,8 @@
     lupi train --config configs/folder.py:baseline --config.data.root=DATA --workdir runs/baseline
 
 A small network from scratch, for a CPU. Variants: `paper` (default), `released` (what the
-original code does) and `baseline` (visible and infrared only).
+original code does), `baseline` (visible and infrared only) and `agw` (Ye et al., TPAMI 2021). The
+paper's other settings are the fields named in configs/sysu.py.
 """
 
 from ml_collections import ConfigDict

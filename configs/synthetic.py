@@ -5,7 +5,7 @@
     lupi train --config configs/synthetic.py:paper --workdir runs/paper
 
 The recipe of configs/folder.py. Variants: `released` (default: what the method's own code does),
-`paper`, `baseline`.
+`paper`, `baseline`, `agw`.
 """
 
 from ml_collections import ConfigDict

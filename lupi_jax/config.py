@@ -1,7 +1,7 @@
 """The configuration of a run: a ConfigDict at the edge, frozen dataclasses inside.
 
-A field left at None is filled from the recipe; whatever is written in a config file or on the
-command line wins. Every mistake is found at once and named by its field.
+A field left at None is filled from the setting and the recipe; whatever is written in a config
+file or on the command line wins. Every mistake is found at once and named by its field.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from lupi_jax.errors import InputError
 from lupi_jax.losses import LossSettings
-from lupi_jax.modality import Modality
+from lupi_jax.modality import Modality, stem_for
 from lupi_jax.views import ViewSettings
 
 
@@ -22,9 +22,11 @@ class SourceConfig:
     """Where the images come from.
 
     Attributes:
-      name: "synthetic" (made by `lupi make-synthetic`) or "folder"; both read
-        `{train,test}/{visible,infrared}/<identity>/c<camera>_<n>.jpg`.
+      name: "synthetic" (made by `lupi make-synthetic`) or "folder", which both read
+        `{train,test}/{visible,infrared}/<identity>/c<camera>_<n>.jpg`; or "sysu" (SYSU-MM01),
+        "regdb" or "llcm", each as its owners give it out.
       root: the data set's directory.
+      trial: RegDB's split, 1 to 10: one network each.
       image_size: (height, width) in pixels every image is resized to.
       validation_identities: training identities held out for validation figures and for keeping
         the best checkpoint; 0 trains on all and keeps the newest.
@@ -35,8 +37,9 @@ class SourceConfig:
       prefetch: batches kept ready ahead of the step.
     """
 
-    name: Literal["synthetic", "folder"] = "folder"
+    name: Literal["synthetic", "folder", "sysu", "regdb", "llcm"] = "folder"
     root: str = ""
+    trial: int = 1
     image_size: tuple[int, int] = (288, 144)
     validation_identities: int = 0
     feed: Literal["auto", "tfdata", "memmap"] = "auto"
@@ -97,6 +100,24 @@ class OptimizerConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class EvaluationConfig:
+    """Who queries whom at test time.
+
+    Attributes:
+      pairs: "<query>_to_<gallery>" of two modalities each (see `PAIRS`), the same one twice
+        included: the test pairs of the paper's Table 3. Intermediate images are made of the
+        visible ones as in training.
+      protocol: of SYSU-MM01: "official" (the data set's own permutation file), "agw" (galleries
+        drawn by seed) or "released" (the original code's deviations).
+      trials: galleries drawn, where a protocol draws them.
+    """
+
+    pairs: tuple[str, ...] = ("infrared_to_visible", "visible_to_infrared")
+    protocol: Literal["official", "agw", "released"] = "official"
+    trials: int = 10
+
+
+@dataclasses.dataclass(frozen=True)
 class LogConfig:
     """What a run writes down.
 
@@ -121,31 +142,44 @@ class Config:
       seed: of everything drawn: initial weights, batches, views, held-out identities.
       steps: SGD steps.
       epochs: instead of steps: passes of floor(max(visible, infrared) / (P K)) + 1 steps.
-      recipe: "paper", "released" or "baseline" (see `RECIPES`).
+      recipe: "paper", "released", "baseline" or "agw" (see `RECIPES`).
+      setting: which modality is privileged, in the paper's Fig. 1 (see `SETTINGS`):
+        "infrared_privileged" (a), "visible_privileged" (b), "intermediate_privileged" (c), or
+        "recipe" for what the recipe trains on.
       modalities: those trained on.
-      pretrained: file of weights to start from, as `models.read_state_dict` reads; "" for none.
+      pretrained: weights to start from: a file or `hf://owner/name`, as `models.read_state_dict`
+        reads; "" for none.
+      pretrained_fresh: modules that are not taken from there, but start anew: ("classifier",).
       parallel: "shard_map" or "pmap": how the step is mapped over devices.
-      dtype: "float32" or "bfloat16" of the computation.
+      dtype: of the computation: "float32", "bfloat16" (parameters, statistics, distances and
+        losses stay float32), or "float64" for checks (views and
+        stored features stay float32; needs JAX_ENABLE_X64=1).
     """
 
     seed: int = 0
     steps: int = 0
     epochs: float = 0.0
-    recipe: Literal["paper", "released", "baseline"] = "paper"
+    recipe: Literal["paper", "released", "baseline", "agw"] = "paper"
+    setting: Literal[
+        "recipe", "infrared_privileged", "visible_privileged", "intermediate_privileged"
+    ] = "recipe"
     modalities: tuple[str, ...] = tuple(str(m) for m in Modality)
     pretrained: str = ""
+    pretrained_fresh: tuple[str, ...] = ()
     parallel: Literal["shard_map", "pmap"] = "shard_map"
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Literal["float32", "bfloat16", "float64"] = "float32"
     data: SourceConfig = SourceConfig()
     batch: BatchConfig = BatchConfig()
     model: ModelConfig = ModelConfig()
     views: ViewSettings = dataclasses.field(default_factory=ViewSettings)
     loss: LossSettings = dataclasses.field(default_factory=LossSettings)
     optimizer: OptimizerConfig = OptimizerConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
     log: LogConfig = LogConfig()
 
 
-# What the method's two descriptions, and the two-modality baseline, say where they differ.
+# What the method's two descriptions and the two-modality methods it is measured against (its own
+# baseline; AGW, Ye et al. 2021) say where they differ.
 RECIPES: dict[str, dict[str, Any]] = {
     "paper": {
         "modalities": ("visible", "infrared", "intermediate"),
@@ -168,10 +202,38 @@ RECIPES: dict[str, dict[str, Any]] = {
         "views.erase_fill": "mean",
         "views.quantize_intermediate": False,
     },
+    "agw": {
+        "modalities": ("visible", "infrared"),
+        "loss.triplet": "weighted_regularized",
+        "loss.color_free": "none",
+        "views.erase": 0.0,
+        "views.erase_fill": "mean",
+        "views.quantize_intermediate": False,
+        "model.stem_relu": True,
+    },
 }
 
+# The paper's Fig. 1: what is trained on, and what is left of it at test time.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "recipe": {},
+    "infrared_privileged": {  # (a)
+        "modalities": ("visible", "infrared"),
+        "evaluation.pairs": ("visible_to_visible",),
+    },
+    "visible_privileged": {  # (b)
+        "modalities": ("visible", "infrared"),
+        "evaluation.pairs": ("infrared_to_infrared",),
+    },
+    "intermediate_privileged": {  # (c)
+        "modalities": ("visible", "infrared", "intermediate"),
+        "evaluation.pairs": ("infrared_to_visible", "visible_to_infrared"),
+    },
+}
+
+PAIRS = tuple(f"{query}_to_{gallery}" for query in Modality for gallery in Modality)
+
 _POSITIVE = ("batch.identities", "batch.images", "data.workers", "data.prefetch",
-             "optimizer.rate", "log.every", "log.keep")  # fmt: skip
+             "optimizer.rate", "evaluation.trials", "log.every", "log.keep")  # fmt: skip
 _NOT_NEGATIVE = ("seed", "steps", "epochs", "data.validation_identities", "views.pad",
                  "loss.margin", "loss.color_free_weight", "loss.color_free_threshold",
                  "loss.color_free_alpha", "optimizer.trunk_factor", "optimizer.weight_decay",
@@ -184,6 +246,7 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     (_FRACTIONS, lambda v: 0 <= v <= 1, "must lie in [0, 1]"),
     (("optimizer.momentum",), lambda v: 0 <= v < 1, "must lie in [0, 1)"),
     (("seed",), lambda v: v < 2**32, "must be below 2^32: JAX's keys take no more of it"),
+    (("data.trial",), lambda v: 1 <= v <= 10, "must be one of 1 to 10"),
     (("data.root",), bool, "is empty: name the data set's directory"),
     (("data.image_size",), lambda v: min(v) >= 32, "must be at least (32, 32)"),
     (("views.erase_area",), lambda v: 0 < v[0] <= v[1] <= 1, "must be 0 < low <= high <= 1"),
@@ -198,6 +261,11 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
         ("modalities",),
         lambda v: bool(v) and len(set(v)) == len(v) and set(v) <= {str(m) for m in Modality},
         f"must be different names out of {', '.join(Modality)}",
+    ),
+    (
+        ("evaluation.pairs",),
+        lambda v: bool(v) and len(set(v)) == len(v) and set(v) <= set(PAIRS),
+        f"must be different names out of {', '.join(PAIRS)}",
     ),
 )
 
@@ -220,16 +288,38 @@ _CROSS_RULES: tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...] = (
         "log.validate_every and data.validation_identities need each other: set both or neither",
     ),
     (
-        ("modalities", "loss.color_free", "recipe"),
-        lambda modalities, color_free, _: (
+        ("data.name", "evaluation.protocol"),
+        lambda name, protocol: name == "sysu" or protocol == EvaluationConfig.protocol,
+        "evaluation.protocol is a choice for data.name = sysu alone: leave it out",
+    ),
+    (
+        ("data.name", "evaluation.trials"),
+        lambda name, trials: name in ("sysu", "llcm") or trials == EvaluationConfig.trials,
+        "evaluation.trials is a choice for data.name = sysu and llcm alone: leave it out",
+    ),
+    (
+        ("data.name", "data.trial"),
+        lambda name, trial: name == "regdb" or trial == SourceConfig.trial,
+        "data.trial is a choice for data.name = regdb alone: leave it out",
+    ),
+    (
+        ("modalities", "evaluation.pairs", "data.validation_identities"),
+        lambda trained, pairs, identities: (
+            not identities
+            or all(
+                stem_for(Modality(m), [Modality(t) for t in trained])
+                for pair in pairs
+                for m in pair.split("_to_")
+            )
+        ),
+        "data.validation_identities needs evaluation.pairs of modalities that are trained on",
+    ),
+    (
+        ("modalities", "loss.color_free"),
+        lambda modalities, color_free: (
             color_free == "none" or {"visible", "intermediate"} <= set(modalities)
         ),
         "loss.color_free must be none where modalities lack visible or intermediate",
-    ),
-    (
-        ("modalities", "data.validation_identities"),
-        lambda modalities, identities: not identities or {"visible", "infrared"} <= set(modalities),
-        "data.validation_identities needs visible and infrared among modalities",
     ),
 )
 
@@ -269,7 +359,11 @@ def parse_config(values: Mapping[str, Any]) -> Config:
         except (TypeError, ValueError):
             problems[name] = f"= {given[name]!r} is not {_describe(kind)}"
     recipe = fields.get("recipe", Config.recipe)
-    fields = {**to_fields(Config()), **RECIPES[recipe], **fields}
+    setting = fields.get("setting", Config.setting)
+    fields = {**to_fields(Config()), **RECIPES[recipe], **SETTINGS[setting], **fields}
+    pair = {Modality.VISIBLE, Modality.INTERMEDIATE}
+    if given.get("loss.color_free") is None and not pair <= set(fields["modalities"]):
+        fields["loss.color_free"] = "none"
     for names, holds, message in _RULES:
         for name in names:
             if name not in problems and not holds(fields[name]):

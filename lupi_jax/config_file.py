@@ -1,6 +1,7 @@
 """A configuration from a Python file and from the command line's overrides."""
 
 import ast
+import dataclasses
 import importlib.util
 import inspect
 import typing
@@ -8,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lupi_jax.config import Config, field_types, parse_config
+from lupi_jax.config import Config, differences, field_types, parse_config
 from lupi_jax.errors import InputError
 
 PREFIX = "--config."
@@ -45,10 +46,35 @@ def load_config(spec: str, overrides: Mapping[str, str]) -> Config:
         raise InputError(
             f"{path} gives no configuration: {type(error).__name__}: {error}"
         ) from error
+    return parse_config(_overridden(values, overrides))
+
+
+def change_config(config: Config, overrides: Mapping[str, str], allowed: Sequence[str]) -> Config:
+    """A finished run's configuration with a few fields changed.
+
+    Args:
+      config: of the run.
+      overrides: {dotted field name: value as text}.
+      allowed: the fields that may change.
+
+    Raises:
+      InputError: fields are wrong or may not change; all of them are named.
+    """
+    changed = parse_config(_overridden(dataclasses.asdict(config), overrides))
+    fixed = [name for name in differences(config, changed) if name not in allowed]
+    if fixed:
+        raise InputError(
+            f"{', '.join(fixed)}: a trained network is what it is; what may be changed here: "
+            f"{', '.join(allowed)}"
+        )
+    return changed
+
+
+def _overridden(values: dict[str, Any], overrides: Mapping[str, str]) -> dict[str, Any]:
     types = field_types()
     for name, text in overrides.items():
         _set(values, name, _parse(text, types.get(name)))
-    return parse_config(values)
+    return values
 
 
 def parse_overrides(arguments: Sequence[str]) -> dict[str, str]:

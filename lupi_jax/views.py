@@ -146,6 +146,28 @@ def luma(images: Images) -> Array:
     return _mix(images, jnp.asarray(LUMA))
 
 
+def make_intermediate(
+    key: Array, images: Images, settings: ViewSettings, first_row: int | Array = 0
+) -> Array:
+    """Intermediate images as `settings` makes them for training, before any augmentation.
+
+    Args:
+        key: a JAX random key; row i draws its weights with `fold_in(key, first_row + i)`.
+        images: [n, h, w, 3] RGB uint8.
+        settings: its `intermediate` and `quantize_intermediate` are used.
+        first_row: number of row 0 among all images.
+
+    Returns:
+        [n, h, w, 3] float32, 0 to 255.
+
+    Raises:
+        ValueError: if the last dimension is not 3.
+    """
+    _check_channels(images)
+    keys = _row_keys(key, len(images), first_row)
+    return jax.vmap(partial(_grey, settings=settings))(keys, jnp.asarray(images))
+
+
 def make_views(
     key: Array,
     visible: Images | None,
@@ -203,20 +225,27 @@ def _view(key: Array, image: Array, settings: ViewSettings, grey: bool) -> Array
     # crop and the flip because a sum over channels commutes with both.
     if settings.pad:
         image = _pad_and_crop(crop_key, image, settings.pad)
-    image = jnp.where(jax.random.bernoulli(flip_key, settings.flip), image[:, ::-1], image)
+    flipped = jax.random.uniform(flip_key, dtype=jnp.float32) < settings.flip
+    image = jnp.where(flipped, image[:, ::-1], image)
     if grey:
-        random = settings.intermediate == "random_channel"
-        image = _mix(image, _draw_weights(weights_key) if random else jnp.asarray(LUMA))
-        if settings.quantize_intermediate:
-            image = jnp.floor(image)
+        image = _grey(weights_key, image, settings)
     view = normalise(image)
     return _erase(erase_key, view, settings) if settings.erase else view
+
+
+def _grey(key: Array, image: Array, settings: ViewSettings) -> Array:
+    """The intermediate image [h, w, 3] float32 of one visible image [h, w, 3]."""
+    random = settings.intermediate == "random_channel"
+    image = _mix(image, _draw_weights(key) if random else jnp.asarray(LUMA))
+    return jnp.floor(image) if settings.quantize_intermediate else image
 
 
 def _pad_and_crop(key: Array, image: Array, pad: int) -> Array:
     padded = jnp.pad(image, ((pad, pad), (pad, pad), (0, 0)))
     # float32 draws end at 1 - 2^-23: the floor, here and in `_erase`, never reaches its bound.
-    top, left = jnp.floor(jax.random.uniform(key, (2,)) * (2 * pad + 1)).astype(jnp.int32)
+    top, left = jnp.floor(jax.random.uniform(key, (2,), jnp.float32) * (2 * pad + 1)).astype(
+        jnp.int32
+    )
     return jax.lax.dynamic_slice(padded, (top, left, jnp.zeros_like(top)), image.shape)
 
 
@@ -224,8 +253,8 @@ def _erase(key: Array, view: Array, settings: ViewSettings) -> Array:
     """Fill a random rectangle; where no attempt fits, none, as in the released code."""
     full_height, full_width, _ = view.shape
     size_key, place_key = jax.random.split(key)
-    shares, ratios = jax.random.uniform(size_key, (2, _ERASE_ATTEMPTS))
-    decide, vertical, horizontal = jax.random.uniform(place_key, (3,))
+    shares, ratios = jax.random.uniform(size_key, (2, _ERASE_ATTEMPTS), jnp.float32)
+    decide, vertical, horizontal = jax.random.uniform(place_key, (3,), jnp.float32)
 
     low, high = settings.erase_area
     area = (low + (high - low) * shares) * (full_height * full_width)
@@ -257,7 +286,7 @@ def _row_keys(key: Array, rows: int, first_row: int | Array = 0) -> Array:
 
 
 def _draw_weights(key: Array) -> Array:
-    return jax.random.uniform(key, (3,))
+    return jax.random.uniform(key, (3,), jnp.float32)
 
 
 def _mix(images: Images, weights: Array) -> Array:

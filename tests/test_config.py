@@ -50,6 +50,7 @@ RECIPES = {
     "paper": (3, "sum", "paper", "mean", False),
     "released": (3, "mean", "released", "released", True),
     "baseline": (2, "mean", "none", "mean", False),
+    "agw": (2, "weighted_regularized", "none", "mean", False),
 }
 
 
@@ -65,6 +66,36 @@ def test_a_recipe_fills_what_is_left_open(recipe):
         config.views.quantize_intermediate,
     )
     assert filled == RECIPES[recipe]
+    assert config.model.stem_relu == (recipe == "agw")
+
+
+@pytest.mark.parametrize(
+    ("setting", "modalities", "pairs"),
+    [
+        ("infrared_privileged", ("visible", "infrared"), ("visible_to_visible",)),
+        ("visible_privileged", ("visible", "infrared"), ("infrared_to_infrared",)),
+        (
+            "intermediate_privileged",
+            ("visible", "infrared", "intermediate"),
+            ("infrared_to_visible", "visible_to_infrared"),
+        ),
+    ],
+)
+def test_the_settings_of_figure_1(setting, modalities, pairs):
+    config = parse_config(merged(recipe="released", setting=setting))
+    assert (config.modalities, config.evaluation.pairs) == (modalities, pairs)
+    assert config.loss.color_free == ("released" if len(modalities) == 3 else "none")
+    other = parse_config(merged(setting=setting, modalities=("infrared",)))
+    assert (other.modalities, other.evaluation.pairs) == (("infrared",), pairs)
+
+
+@pytest.mark.parametrize(
+    "modalities",
+    [("visible",), ("infrared",), ("intermediate",), ("visible", "infrared")],
+)
+def test_without_its_pair_the_colour_free_term_goes_by_itself(modalities):
+    config = parse_config(merged(modalities=modalities))
+    assert (config.modalities, config.loss.color_free) == (modalities, "none")
 
 
 def test_what_is_written_wins_over_the_recipe():
@@ -105,10 +136,10 @@ def test_every_mistake_is_found_at_once_in_one_line():
     assert found == {
         "sead is no field (did you mean seed?)",
         "optimizer.rte is no field (did you mean optimizer.rate?)",
-        "recipe = 'papr' is not one of paper, released, baseline",
+        "recipe = 'papr' is not one of paper, released, baseline, agw",
         "batch.images = 'four' is not a whole number",
         "model.backbone = 'resnet101' is not one of resnet50, resnet34, resnet18, thin",
-        "dtype = 'float16' is not one of float32, bfloat16",
+        "dtype = 'float16' is not one of float32, bfloat16, float64",
         "steps = -3 must not be negative",
         "batch.identities = 0 must be positive",
         "optimizer.rate = 0.0 must be positive",
@@ -142,6 +173,11 @@ def test_every_mistake_is_found_at_once_in_one_line():
         (merged(data__workers=0), "data.workers = 0 must be positive"),
         (merged(optimiser__rate=0.1), "did you mean optimizer.rate?"),
         (merged(batch=5), "batch is no field"),
+        (merged(data__name="regdb", data__trial=11), "data.trial = 11 must be one of 1 to 10"),
+        (
+            merged(evaluation__pairs=("visible_to_thermal",)),
+            "must be different names out of visible_to_visible, visible_to_infrared",
+        ),
     ],
 )
 def test_a_wrong_field_is_named(values, message):
@@ -155,10 +191,27 @@ CROSS = [
         merged(optimizer__factors=(0.1,)),
         "optimizer.factors must be as many as optimizer.milestones",
     ),
+    (
+        merged(evaluation__protocol="agw"),
+        "evaluation.protocol is a choice for data.name = sysu alone: leave it out",
+    ),
+    (
+        merged(evaluation__trials=3),
+        "evaluation.trials is a choice for data.name = sysu and llcm alone: leave it out",
+    ),
+    (merged(data__trial=2), "data.trial is a choice for data.name = regdb alone: leave it out"),
+    (
+        merged(
+            modalities=("visible", "intermediate"),
+            data__validation_identities=5,
+            log__validate_every=5,
+        ),
+        "data.validation_identities needs evaluation.pairs of modalities that are trained on",
+    ),
     (merged(log__validate_every=5), "need each other: set both or neither"),
     (merged(data__validation_identities=5), "need each other: set both or neither"),
     (
-        merged(modalities=("visible", "infrared")),
+        merged(modalities=("visible", "infrared"), loss__color_free="released"),
         "loss.color_free must be none where modalities lack visible or intermediate",
     ),
 ]
@@ -204,19 +257,23 @@ def test_every_field_has_a_name_and_a_type():
     assert fields["loss.color_free_alpha"] == 0.5
 
 
-@pytest.mark.parametrize("variant", ["", ":paper", ":released", ":baseline"])
+@pytest.mark.parametrize("variant", ["", ":paper", ":released", ":baseline", ":agw"])
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda path: path.stem)
 def test_the_shipped_configurations_hold(file, variant):
     config = load_config(f"{file}{variant}", {"data.root": "somewhere"})
     assert config.data.root == "somewhere"
-    default = {"synthetic": "released", "folder": "paper"}[file.stem]
+    default = "released" if file.stem == "synthetic" else "paper"
     assert config.recipe == (variant.removeprefix(":") or default)
-    assert len(config.modalities) == (2 if variant == ":baseline" else 3)
-    assert config.steps > 0
+    assert len(config.modalities) == (2 if variant in (":baseline", ":agw") else 3)
+    assert config.data.name == file.stem
+    small = file.stem in ("synthetic", "folder")
+    assert (config.steps > 0, config.epochs > 0) == (small, not small)
+    assert config.model.backbone == ("thin" if small else "resnet50")
+    assert config.pretrained == ("" if small else "hf://timm/resnet50.tv_in1k")
 
 
 def test_there_are_shipped_configurations():
-    assert {"synthetic", "folder"} <= {file.stem for file in CONFIGS}
+    assert {"synthetic", "folder", "sysu", "regdb", "llcm"} == {file.stem for file in CONFIGS}
 
 
 def config_file(path: Path, body: str) -> str:

@@ -9,9 +9,14 @@ from jax import Array
 
 from lupi_jax.losses.color_free import color_free, color_free_mse
 from lupi_jax.losses.identity import identity_cross_entropy
-from lupi_jax.losses.triplet import bimodal_triplet, dual_triplet, unimodal_triplet
+from lupi_jax.losses.triplet import (
+    bimodal_triplet,
+    dual_triplet,
+    unimodal_triplet,
+    weighted_regularized_triplet,
+)
 
-TripletForm = Literal["sum", "mean", "none"]
+TripletForm = Literal["sum", "mean", "weighted_regularized", "none"]
 ColorFreeForm = Literal["paper", "released", "none"]
 ColorFreeNorm = Literal["l2", "l1_mean"]
 
@@ -26,8 +31,8 @@ class LossSettings:
     Attributes:
         margin: margin of the triplet losses, 0 or more.
         triplet: how the three roles of Eq. 5 are combined: "sum" (paper) or "mean" (released);
-            "none" leaves the triplet loss out. With two modalities or one, "sum" and "mean" are
-            the same.
+            with two modalities or one these are the same. "weighted_regularized" is AGW's loss
+            over the rows of all modalities instead, "none" leaves the triplet loss out.
         color_free: "paper" (Eq. 6), "released" (mean squared error) or "none".
         color_free_weight: lambda of Eq. 7, 0 or more.
         color_free_threshold: distance above which Eq. 6 minimises the distance itself.
@@ -98,8 +103,12 @@ def objective(
 
     rows = jnp.concatenate([scores[name] for name in names])
     terms = {"identity": identity_cross_entropy(rows, jnp.tile(labels, len(names)))}
-    if settings.triplet != "none":
-        inputs = [features[name] for name in names]
+    inputs = [features[name] for name in names]
+    if settings.triplet == "weighted_regularized":
+        terms["triplet"] = weighted_regularized_triplet(
+            jnp.concatenate(inputs), jnp.tile(labels, len(names))
+        )
+    elif settings.triplet != "none":
         match inputs:
             case [one]:
                 terms["triplet"] = unimodal_triplet(one, labels, settings.margin)

@@ -152,7 +152,7 @@ def unimodal_triplet(features: Array, labels: Array, margin: float = 0.3) -> Arr
     return cross_triplet(features, features, features, labels, labels, labels, margin=margin)
 
 
-def weighted_regularized_triplet(features: Array, labels: Array, epsilon: float = 0.0) -> Array:
+def weighted_regularized_triplet(features: Array, labels: Array, epsilon: float = 1e-6) -> Array:
     """Weighted regularised triplet loss of AGW (Ye et al., arXiv:2001.04193, TPAMI 2021).
 
     softplus(sum_p w_p d_p - sum_n w_n d_n), averaged over the anchors that have a negative. The
@@ -163,9 +163,9 @@ def weighted_regularized_triplet(features: Array, labels: Array, epsilon: float 
     Args:
         features: [n, d] embeddings, of one modality or of several stacked.
         labels: [n] identities.
-        epsilon: added to sum_n exp(-d_n) and to sum_p exp(d_p - max d_p) under the weights. AGW's
-            released code has 1e-6, which stands above the whole sum once negatives are farther
-            than about 14 and so removes them from the loss.
+        epsilon: added to sum_n exp(-d_n) and to sum_p exp(d_p - max d_p) under the weights, as in
+            AGW's released code. Beware: it stands above the whole sum once negatives are farther
+            than about 14, and so removes them from the loss; 0 keeps them.
 
     Returns:
         Scalar, 0 or more; 0 with zero gradient if all rows have one label.

@@ -62,11 +62,11 @@ def prepare_data(config: Config) -> TrainingData:
     """
     index = read_index(config.data, "train")
     sources = source_modalities(config.modalities)
-    index = index[np.isin(index.modalities, sources)]
-    require_modalities(index, sources)
     validation = None
     if config.data.validation_identities:
         index, validation = hold_out(index, config.data.validation_identities, config.seed)
+    index = index[np.isin(index.modalities, sources)]
+    require_modalities(index, sources)
     sampler = make_sampler(index, config)
     per_epoch = max(index.count(m) for m in sources) // sampler.batch_size + 1
     return TrainingData(index, sampler, validation, per_epoch)

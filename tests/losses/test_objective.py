@@ -14,6 +14,7 @@ from lupi_jax.losses import (
     identity_cross_entropy,
     objective,
     unimodal_triplet,
+    weighted_regularized_triplet,
 )
 from lupi_jax.modality import Modality
 
@@ -117,6 +118,17 @@ def test_every_setting_reaches_its_loss():
     np.testing.assert_allclose(
         terms["color_free"], 3 * color_free_mse(pooled[V], pooled[Z]), rtol=1e-6
     )
+
+
+@pytest.mark.parametrize("names", [(T,), (V, T), (V, T, Z)])
+def test_the_weighted_regularized_triplet_is_over_all_rows(names):
+    pooled, logits = batch(*names)
+    settings = LossSettings(triplet="weighted_regularized", color_free="none")
+    total, terms = objective(pooled, logits, LABELS, settings)
+    rows = jnp.concatenate([pooled[name] for name in names])
+    expected = weighted_regularized_triplet(rows, jnp.tile(LABELS, len(names)))
+    np.testing.assert_allclose(terms["triplet"], expected, rtol=1e-6)
+    np.testing.assert_allclose(total, terms["identity"] + expected, rtol=1e-6)
 
 
 def test_terms_can_be_switched_off():

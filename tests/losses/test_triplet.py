@@ -1,5 +1,4 @@
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -17,49 +16,9 @@ from lupi_jax.losses import (
     weighted_regularized_triplet,
 )
 
-# Features drawn at random, losses and gradients from the authors' PyTorch code in float32: cases
-# 0, 1 and 3 of the golden figures (the file's `source` field names repository and revision).
-GOLDEN = np.load(Path(__file__).parent / "golden_losses.npz")
-
 
 def column(*values):
     return jnp.asarray(values, float)[:, None]
-
-
-def golden_features(case):
-    v, t, z = (GOLDEN[f"{case}_{name}"] for name in ("visible", "infrared", "intermediate"))
-    return jnp.asarray(v, float), jnp.asarray(t, float), jnp.asarray(z, float)
-
-
-def assert_close_to_golden(found, expected, tolerance):
-    """Largest error over largest value."""
-    error = np.abs(np.asarray(found, np.float64) - expected).max() / np.abs(expected).max()
-    assert error <= tolerance
-
-
-# Golden figures
-
-
-@pytest.mark.parametrize(("case", "x64"), [(0, False), (1, False), (3, False), (0, True)], ids=str)
-def test_golden_triplets(case, x64):
-    with jax.enable_x64(x64):
-        features, labels = golden_features(case), jnp.asarray(GOLDEN[f"{case}_labels"])
-        loss, gradient = jax.jit(jax.value_and_grad(dual_triplet, (0, 1, 2)))(*features, labels)
-        bimodal = jax.jit(bimodal_triplet)(features[0], features[1], labels)
-    assert loss.dtype == bimodal.dtype == (jnp.float64 if x64 else jnp.float32)
-    assert_close_to_golden(loss, GOLDEN[f"{case}_triplet"], 1e-7)
-    assert_close_to_golden(np.stack(gradient), GOLDEN[f"{case}_triplet_grad"], 5e-7)
-    assert_close_to_golden(bimodal, GOLDEN[f"{case}_bimodal_triplet"], 2e-7)
-
-
-@pytest.mark.parametrize("case", [0, 1, 3])
-def test_golden_weighted_regularized_triplet(case):
-    v, t, _ = golden_features(case)
-    labels = jnp.tile(jnp.asarray(GOLDEN[f"{case}_labels"]), 2)
-    rows = jnp.concatenate([v, t])
-    found = jax.jit(partial(weighted_regularized_triplet, epsilon=1e-6))(rows, labels)
-    # A row's distance to itself is rounding noise in float32, there and here, and has a weight.
-    assert_close_to_golden(found, GOLDEN[f"{case}_weighted_regularized_triplet"], 5e-6)
 
 
 # Hand values
@@ -105,7 +64,7 @@ def test_weighted_regularized_triplet_by_hand():
     # Row 3: negatives at 3 and 2, softmax of (-3, -2) weighs 2 with e / (1 + e).
     negative = 2 * positive + 3 * (1 - positive)
     expected = np.mean(np.log1p(np.exp([positive - 3, positive - 2, 0 - negative])))
-    found = weighted_regularized_triplet(column(0, 1, 3), jnp.asarray([0, 0, 1]))
+    found = weighted_regularized_triplet(column(0, 1, 3), jnp.asarray([0, 0, 1]), epsilon=0.0)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
@@ -259,8 +218,9 @@ def test_weighted_negatives_far_away_keep_their_pull():
     # Two identities 100 apart: the loss is softplus(-100), about 0. AGW's epsilon loses the
     # negatives, exp(-100) against 1e-6, and the loss is softplus(0) = ln 2.
     x, labels = column(0, 100), jnp.asarray([0, 1])
-    np.testing.assert_allclose(weighted_regularized_triplet(x, labels), 0, atol=1e-20)
-    lost = weighted_regularized_triplet(x, labels, epsilon=1e-6)
+    kept = weighted_regularized_triplet(x, labels, epsilon=0.0)
+    np.testing.assert_allclose(kept, 0, atol=1e-20)
+    lost = weighted_regularized_triplet(x, labels)
     np.testing.assert_allclose(lost, np.log(2), rtol=1e-5)
 
 

@@ -1,0 +1,42 @@
+"""RegDB (Nguyen et al., Sensors 2017), as its owners give it out by agreement.
+
+    lupi train --config configs/regdb.py --config.data.root=RegDB --config.data.trial=1 \
+        --workdir runs/regdb-1
+    lupi evaluate --workdir runs/regdb-1
+
+One network for each of the ten splits, tested on its own. Variants: `paper` (default),
+`released`, `baseline`, `agw`; the paper's other settings are the fields named in configs/sysu.py.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config(recipe: str = "paper") -> ConfigDict:
+    config = ConfigDict()
+    config.recipe = recipe  # fills the fields in which the method's two descriptions differ
+    config.seed = 0
+    config.epochs = 120
+    # ImageNet weights: torchvision's first ones, which the original starts from.
+    config.pretrained = "hf://timm/resnet50.tv_in1k"
+
+    config.data = ConfigDict()
+    config.data.name = "regdb"
+    config.data.root = "data/RegDB"
+    config.data.trial = 1  # the split, 1 to 10
+    config.data.image_size = (288, 144)  # (height, width)
+
+    config.batch = ConfigDict()
+    config.batch.identities = 8
+    config.batch.images = 4  # of each identity and modality
+
+    config.optimizer = ConfigDict()  # SGD with Nesterov momentum 0.9, weight decay 5e-4
+    config.optimizer.rate = 0.1
+    config.optimizer.trunk_factor = 0.1  # stems and trunk are pre-trained
+    config.optimizer.warmup = 10  # epochs, as the milestones
+    config.optimizer.milestones = (20, 50)
+    config.optimizer.factors = (0.1, 0.01)
+
+    config.log = ConfigDict()
+    config.log.every = 50
+    config.log.checkpoint_every = 1000
+    return config
