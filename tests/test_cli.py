@@ -160,6 +160,25 @@ def test_evaluation_as_json_and_of_the_untrained_network(demo, capfd):
     assert json.loads((demo.workdir / "evaluation/test-step0.json").read_text()) == untrained
 
 
+def test_another_question_does_not_overwrite_the_answer(demo, capfd):
+    folder = demo.workdir / "evaluation"
+    before = contents(folder)
+    pairs = "--config.evaluation.pairs=('visible_to_visible',)"
+    assert main(["evaluate", *demo.run, pairs]) == 0
+    out, err = capfd.readouterr()
+    assert "all images, other cameras" in out
+    written = folder / "test-step3-visible_to_visible.json"
+    assert f"wrote {written}" in err.splitlines()
+    result = json.loads(written.read_text())
+    assert result["config"]["evaluation"]["pairs"] == ["visible_to_visible"]
+    assert {(row["query"], row["gallery"]) for row in result["results"]} == {("visible", "visible")}
+    after = contents(folder)
+    assert {name: after[name] for name in before} == before
+    assert main(["evaluate", *demo.run, "--config.steps=5"]) == 2
+    err = capfd.readouterr().err
+    assert "steps: a trained network is what it is" in err
+
+
 def test_exported_features_are_those_of_the_library(demo, exported):
     with np.load(exported, allow_pickle=False) as arrays:
         features, paths, ids = arrays["features"], arrays["paths"], arrays["ids"]
@@ -340,7 +359,7 @@ def test_features_of_another_network(demo, own, refused):
     values = np.array([[0.6, 0.8]], np.float32)
     np.savez(file, features=values, pooled=values, **{k: np.array(v) for k, v in columns.items()})
     search = ("search", *demo.run, "--query", own / "test/infrared/1", "--gallery", file)
-    assert "holds features of length 2, the network of" in refused(*search)
+    assert "holds features of length 2, this network makes 256" in refused(*search)
     message = refused(*search, "--gallery-modality", "infrared")
     assert message == f"{file} holds no infrared features"
 
@@ -391,7 +410,7 @@ def test_data_that_a_run_cannot_be_evaluated_on(demo, refused, tmp_path):
 
 
 def test_unknown_commands_and_arguments_are_the_parsers(capfd):
-    for arguments, word in (([], "COMMAND"), (["evaluate", "--workdir", "x", "--jsn"], "--jsn")):
+    for arguments, word in (([], "COMMAND"), (["make-synthetic", "--out", "x", "--jsn"], "--jsn")):
         with pytest.raises(SystemExit) as caught:
             main(arguments)
         assert caught.value.code == 2

@@ -13,9 +13,9 @@ from jax import Array
 
 from lupi_jax.data import Index, read_images
 from lupi_jax.errors import InputError
-from lupi_jax.modality import Modality
+from lupi_jax.modality import Modality, stem_for
 from lupi_jax.models import Embedding, EmbedNet
-from lupi_jax.views import normalise
+from lupi_jax.views import ViewSettings, make_intermediate, normalise
 
 BATCH = 64
 
@@ -176,6 +176,31 @@ def extract_features(
     return neck if feature == "neck" else pooled
 
 
+def with_intermediate(index: Index) -> Index:
+    """`index` and, after its rows, one of the intermediate modality for every visible image."""
+    visible = np.flatnonzero(index.modalities == Modality.VISIBLE)
+    both = index[np.concatenate([np.arange(len(index)), visible])]
+    modalities = np.concatenate(
+        [index.modalities, np.full(len(visible), str(Modality.INTERMEDIATE))]
+    )
+    return dataclasses.replace(both, modalities=modalities)
+
+
+@partial(jax.jit, static_argnums=2)
+def _intermediate_batch(key: Array, images: Array, views: ViewSettings, first: Array) -> Array:
+    return normalise(make_intermediate(key, images, views, first))
+
+
+def _intermediate(
+    images: Iterable[np.ndarray], views: ViewSettings, seed: int, batch_size: int
+) -> Iterator[np.ndarray]:
+    """The intermediate images, normalised, of visible ones; fixed by `seed` and their order."""
+    key = jax.random.key(seed)
+    for number, (batch, count) in enumerate(_padded(images, batch_size)):
+        made = _intermediate_batch(key, batch, views, jnp.asarray(number * batch_size))
+        yield from np.asarray(made)[:count]
+
+
 def embed_index(
     model: EmbedNet,
     variables: Any,
@@ -183,27 +208,43 @@ def embed_index(
     size: tuple[int, int],
     workers: int = 4,
     batch_size: int = BATCH,
+    views: ViewSettings | None = None,
+    seed: int = 0,
 ) -> Features:
-    """Features of every image of `index`, each through the stem of its own modality.
+    """Features of every image of `index`, each through its stem (`modality.stem_for`).
+
+    Args:
+      model: the network.
+      variables: its parameters and running statistics.
+      index: n images; rows of the intermediate modality name the visible image they are made of.
+      size: (height, width) in pixels every image is resized to.
+      workers: files decoded at once.
+      batch_size: images embedded at once.
+      views: how intermediate images are made; as the paper does where None.
+      seed: of what they draw.
 
     Raises:
       InputError: an image cannot be read, the network was trained without its modality, or gives
         it a feature that is zero or not finite.
     """
     width = model.features
+    stems = [m for m in Modality if f"stem_{m}" in variables["params"]]
     pooled, neck = (np.empty((len(index), width), np.float32) for _ in range(2))
-    for modality in (Modality.VISIBLE, Modality.INFRARED):
+    for modality in Modality:
         rows = np.flatnonzero(index.modalities == modality)
         if not len(rows):
             continue
-        if f"stem_{modality}" not in variables["params"]:
+        stem = stem_for(modality, stems)
+        if stem is None:
             raise InputError(
-                f"this network was trained without {modality} images and cannot embed those of "
-                f"{index.root}"
+                f"this network was trained on {' and '.join(stems)} images and cannot embed "
+                f"{modality} ones"
             )
-        images = read_images(index[rows], size, workers)
         batch = min(batch_size, len(rows))
-        pooled[rows], neck[rows] = embed_images(model, variables, images, modality, batch)
+        images = read_images(index[rows], size, workers)
+        if modality == Modality.INTERMEDIATE:
+            images = _intermediate(images, views or ViewSettings(), seed, batch)
+        pooled[rows], neck[rows] = embed_images(model, variables, images, stem, batch)
     bad = [not np.all(np.abs(np.linalg.norm(x, axis=1) - 1) < 0.01) for x in (pooled, neck)]
     if any(bad):
         raise InputError(

@@ -42,11 +42,16 @@ def ranking_rows(
     """
     spread = np.linspace(0, len(trial.query) - 1, min(queries, len(trial.query)))
     shown = trial.query[spread.round().astype(int)]
-    rows, _ = nearest(features.neck[shown], features.neck[trial.gallery], top)
-    return [
-        ranking_row(features, q, features, trial.gallery[r], size)
-        for q, r in zip(shown, rows, strict=True)
-    ]
+    distances = pairwise_distances(features.neck[shown], features.neck[trial.gallery])
+    if trial.groups is not None:
+        own = trial.groups[shown][:, None] == trial.groups[trial.gallery]
+        distances = np.where(own, np.inf, distances)
+    result = []
+    for row, distance in zip(shown, distances, strict=True):
+        found = np.argsort(distance, kind="stable")[:top]
+        found = trial.gallery[found[np.isfinite(distance[found])]]
+        result.append(ranking_row(features, row, features, found, size))
+    return result
 
 
 def ranking_row(

@@ -1,6 +1,6 @@
 """From a configuration and images to a trained network on disk."""
 
 from lupi_jax.training.loop import train
-from lupi_jax.training.run import Run, load, load_run
+from lupi_jax.training.run import MOVABLE, Run, load, load_run, load_untrained, load_weights
 
-__all__ = ["Run", "load", "load_run", "train"]
+__all__ = ["MOVABLE", "Run", "load", "load_run", "load_untrained", "load_weights", "train"]

@@ -14,29 +14,60 @@ from lupi_jax.config import Config, differences, parse_config
 from lupi_jax.data import Index
 from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
-from lupi_jax.models import EmbedNet, from_torch, initialize, read_state_dict
+from lupi_jax.models import (
+    EmbedNet,
+    classes_of,
+    from_torch,
+    initialize,
+    modalities_of,
+    read_state_dict,
+)
 from lupi_jax.training.checkpoints import Checkpoints
 
-# Fields that a run may be resumed with other values of: they do not change its numbers.
-RESUMABLE = ("steps", "epochs", "data.root", "data.feed",
-             "data.workers", "data.prefetch", "log.every", "log.checkpoint_every",
-             "log.keep")  # fmt: skip
+# Fields that a run may be evaluated with other values of: they do not concern its network.
+MOVABLE = ("data.root", "data.workers", "evaluation.pairs", "evaluation.protocol",
+           "evaluation.trials")  # fmt: skip
+# Fields that a run may be resumed with other values of: they do not change its numbers (the pairs
+# do where a validation chooses by them).
+RESUMABLE = (*MOVABLE, "steps", "epochs", "data.feed", "data.prefetch", "log.every",
+             "log.checkpoint_every", "log.keep")  # fmt: skip
+
+_COMPUTE = {"float32": None, "bfloat16": jnp.bfloat16, "float64": None}
 
 
 def make_model(config: Config, num_classes: int, axis_name: str | None = None) -> EmbedNet:
-    """The network `config` describes."""
+    """The network `config` describes.
+
+    Raises:
+      InputError: `config.dtype` is float64 and JAX is not in its 64-bit mode.
+    """
+    if config.dtype == "float64" and not jax.config.read("jax_enable_x64"):
+        raise InputError(
+            "dtype = float64 needs JAX's 64-bit mode: set JAX_ENABLE_X64=1 in the environment"
+        )
     return EmbedNet(
         num_classes,
         **dataclasses.asdict(config.model),
-        dtype=jnp.bfloat16 if config.dtype == "bfloat16" else None,
+        dtype=_COMPUTE[config.dtype],
         axis_name=axis_name,
     )
 
 
+def _modalities(config: Config) -> tuple[Modality, ...]:
+    return tuple(Modality(m) for m in config.modalities)
+
+
+def _as_parameters(config: Config, variables: Any) -> Any:
+    """`variables` in the dtype of a run's parameters and statistics, copied."""
+    dtype = jnp.float64 if config.dtype == "float64" else jnp.float32
+    return jax.tree.map(lambda x: jnp.array(x, dtype), variables)
+
+
 def fresh_variables(config: Config, model: EmbedNet) -> dict[str, Any]:
     """The network's variables drawn from the run's seed."""
-    modalities = tuple(Modality(m) for m in config.modalities)
-    return initialize(model, jax.random.key(config.seed), modalities, config.data.image_size)
+    key = jax.random.key(config.seed)
+    variables = initialize(model, key, _modalities(config), config.data.image_size)
+    return _as_parameters(config, variables)
 
 
 def initial_variables(config: Config, model: EmbedNet) -> dict[str, Any]:
@@ -48,10 +79,20 @@ def initial_variables(config: Config, model: EmbedNet) -> dict[str, Any]:
     variables = fresh_variables(config, model)
     if not config.pretrained:
         return variables
-    modalities = tuple(Modality(m) for m in config.modalities)
     tensors = read_state_dict(config.pretrained)
-    variables = from_torch(tensors, model, modalities, initial=variables)
-    return jax.tree.map(lambda x: jnp.array(x, jnp.float32), variables)
+    try:
+        variables = from_torch(
+            tensors, model, _modalities(config), variables, config.pretrained_fresh
+        )
+    except InputError as error:
+        raise InputError(f"{config.pretrained}: {error}") from error
+    return _as_parameters(config, variables)
+
+
+def versions() -> dict[str, str]:
+    """{package: version} of what a run's numbers depend on."""
+    packages = ("lupi-jax", "jax", "flax", "optax", "orbax-checkpoint", "numpy")
+    return {name: version(name) for name in packages}
 
 
 def run_record(config: Config, training: Index) -> dict[str, Any]:
@@ -61,12 +102,11 @@ def run_record(config: Config, training: Index) -> dict[str, Any]:
       config: of the run.
       training: the images trained on; their fingerprint tells this data set from others.
     """
-    packages = ("lupi-jax", "jax", "flax", "optax", "orbax-checkpoint", "numpy")
     return {
         "config": dataclasses.asdict(config),
         "num_classes": len(training.classes),
         "data": training.fingerprint,
-        "versions": {name: version(name) for name in packages},
+        "versions": versions(),
     }
 
 
@@ -82,7 +122,9 @@ def check_same_run(saved: dict[str, Any], record: dict[str, Any], workdir: Path)
       InputError: names the fields that differ.
     """
     changed = differences(parse_config(saved["config"]), parse_config(record["config"]))
-    changed = [name for name in changed if name not in RESUMABLE]
+    validated = record["config"]["data"]["validation_identities"] > 0
+    fixed = {"evaluation.pairs"} if validated else set()
+    changed = [name for name in changed if name not in RESUMABLE or name in fixed]
     if saved["data"] != record["data"]:
         changed.append("the training images")
     if changed:
@@ -104,20 +146,22 @@ def abstract(make: Callable[[], Any], sharding: Sharding) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A trained network and where it came from.
+    """A network and where it came from.
 
     Attributes:
       model: the network.
       variables: its parameters and running statistics.
       config: of the run.
-      step: of the checkpoint; 0 for the untrained network.
-      record: what the checkpoint says of the run.
+      name: what to call it: "step 600", "untrained", "released.t".
+      step: of the checkpoint; 0 for an untrained network, None for one trained elsewhere.
+      record: what results say of it.
     """
 
     model: EmbedNet
     variables: Any
     config: Config
-    step: int
+    name: str
+    step: int | None
     record: dict[str, Any]
 
 
@@ -138,10 +182,66 @@ def load_run(workdir: str | Path, checkpoint: str | int = "newest", untrained: b
         config = parse_config(record["config"])
         model = make_model(config, record["num_classes"])
         if untrained:
-            return Run(model, initial_variables(config, model), config, 0, record)
+            return Run(model, initial_variables(config, model), config, "untrained", 0, record)
         here = SingleDeviceSharding(jax.devices()[0])
         like = abstract(lambda: fresh_variables(config, model), here)
-        return Run(model, checkpoints.variables(step, like), config, step, record)
+        variables = checkpoints.variables(step, like)
+        return Run(model, variables, config, f"step {step}", step, record)
+
+
+def load_weights(config: Config, checkpoint: str) -> Run:
+    """The network of a PyTorch training checkpoint (LUPI's, AGW's) and of a configuration.
+
+    Args:
+      config: describes the network; the number of classes is the file's, and of the configured
+        modalities those are taken that it has a stem for.
+      checkpoint: file or `hf://owner/name`, as `models.read_state_dict` reads.
+
+    Raises:
+      InputError: the file cannot be read, holds no trained network, or does not fit `config`.
+    """
+    tensors = read_state_dict(checkpoint)
+    classes = classes_of(tensors)
+    if classes is None:
+        raise InputError(
+            f"{checkpoint} holds no classifier, so no network trained to tell people apart: to "
+            "evaluate a pre-trained backbone give --config.pretrained and --untrained instead"
+        )
+    foreign = [n for n in config.pretrained_fresh if n.split("/")[0] in ("trunk", "neck")]
+    foreign += [n for n in config.pretrained_fresh if n.startswith("stem_")]
+    if foreign:
+        raise InputError(
+            f"pretrained_fresh = {', '.join(foreign)}: a network without its trained weights is "
+            "nothing to evaluate; set the configuration to the one it was trained with"
+        )
+    try:
+        modalities = tuple(m for m in modalities_of(tensors) if str(m) in config.modalities)
+        if not modalities:
+            raise InputError(f"no stem for {' or '.join(config.modalities)} in these weights")
+        config = dataclasses.replace(config, modalities=tuple(str(m) for m in modalities))
+        model = make_model(config, classes)
+        variables = from_torch(tensors, model, modalities, fresh=config.pretrained_fresh)
+        variables = _as_parameters(config, variables)
+    except InputError as error:
+        raise InputError(f"{checkpoint}: {error}") from error
+    record = {
+        "config": dataclasses.asdict(config),
+        "num_classes": classes,
+        "checkpoint": str(checkpoint),
+        "versions": versions(),
+    }
+    return Run(model, variables, config, Path(checkpoint).name, None, record)
+
+
+def load_untrained(config: Config) -> Run:
+    """The network of a configuration before its first step.
+
+    Raises:
+      InputError: the pre-trained weights are missing or do not fit.
+    """
+    model = make_model(config, 1)  # retrieval does not see the classifier
+    record = {"config": dataclasses.asdict(config), "versions": versions()}
+    return Run(model, initial_variables(config, model), config, "untrained", 0, record)
 
 
 def load(workdir: str | Path, checkpoint: str | int = "newest") -> tuple[EmbedNet, Any]:

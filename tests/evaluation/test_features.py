@@ -4,9 +4,18 @@ import pytest
 from PIL import Image
 
 import lupi_jax as lupi
-from lupi_jax import InputError, Modality
-from lupi_jax.data import Index
+from lupi_jax import (
+    InputError,
+    Modality,
+    ViewSettings,
+    extract_features,
+    normalise,
+    random_channel,
+)
+from lupi_jax.data import Index, read_image
 from lupi_jax.evaluation import Features, embed_images, embed_index, load_features
+from lupi_jax.evaluation.features import with_intermediate
+from lupi_jax.modality import stem_for
 
 SIZE = (32, 32)
 MODEL = lupi.EmbedNet(4, backbone="thin", non_local=False)
@@ -202,11 +211,45 @@ def test_arrays_that_do_not_fit_are_refused(index, tmp_path, name, change, messa
         load_features(file)
 
 
+def without(variables, *modalities):
+    params = {k: v for k, v in variables["params"].items() if k not in modalities}
+    return {**variables, "params": params}
+
+
+def test_each_modality_has_a_stem_or_a_stand_in():
+    v, t, z = Modality
+    assert [stem_for(m, (v, t, z)) for m in Modality] == [v, t, z]
+    assert [stem_for(m, (v, t)) for m in Modality] == [v, t, v]
+    assert [stem_for(m, (t,)) for m in Modality] == [t, t, t]  # as in Table 3
+    assert [stem_for(m, (t, z)) for m in Modality] == [z, t, z]
+    assert stem_for(t, (v, z)) is None
+
+
 def test_a_modality_without_stem_is_refused(variables, index):
-    lacking = {**variables, "params": dict(variables["params"])}
-    del lacking["params"]["stem_infrared"]
-    with pytest.raises(InputError, match="trained without infrared images"):
-        embed_index(MODEL, lacking, index, (32, 32))
+    with pytest.raises(InputError, match="trained on visible and intermediate images and cannot"):
+        embed_index(MODEL, without(variables, "stem_infrared"), index, (32, 32))
+
+
+def test_intermediate_images_are_made_of_visible_ones(variables, index):
+    """By hand: the luma or the drawn mix of each visible file through the intermediate stem."""
+    visible = np.flatnonzero(index.modalities == "visible")
+    both = with_intermediate(index)
+    made = np.flatnonzero(both.modalities == "intermediate")
+    assert len(both) == len(index) + len(visible)
+    assert both.paths[made].tolist() == index.paths[visible].tolist()
+    assert both.identities[made].tolist() == index.identities[visible].tolist()
+    images = np.stack([read_image(index.root / p, SIZE) for p in index.paths[visible]])
+    grey = images.astype(np.float64) @ (0.299, 0.587, 0.114)
+    views = ViewSettings(intermediate="luma")
+    features = embed_index(MODEL, variables, both, SIZE, batch_size=2, views=views)
+    expected = extract_features(
+        MODEL, variables, normalise(np.repeat(grey[..., None], 3, -1)), Modality.INTERMEDIATE
+    )
+    np.testing.assert_allclose(features.neck[made], expected, atol=1e-5)
+    drawn = random_channel(jax.random.key(3), images)
+    features = embed_index(MODEL, variables, both, SIZE, batch_size=2, seed=3)
+    expected = extract_features(MODEL, variables, normalise(drawn), Modality.INTERMEDIATE)
+    np.testing.assert_allclose(features.neck[made], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("value", [0.0, np.nan])

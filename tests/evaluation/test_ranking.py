@@ -7,9 +7,8 @@ from PIL import Image
 from lupi_jax import InputError
 from lupi_jax.data import Index
 from lupi_jax.evaluation import Features
-from lupi_jax.evaluation.protocols import Trial, all_against_all
+from lupi_jax.evaluation.protocols import DIRECTIONS, all_images
 from lupi_jax.evaluation.ranking import nearest, ranking_row, ranking_rows
-from lupi_jax.modality import Modality
 
 SIZE = (32, 32)
 
@@ -76,7 +75,7 @@ def test_a_row_marks_right_and_wrong(tmp_path):
 def test_rows_of_a_trial_go_through_its_own_numbers(tmp_path):
     # Queries at 0, 90, 180 degrees (rows 1, 3, 5), the gallery a little off (rows 0, 2, 4).
     features = make_features(tmp_path, [7, 8, 8, 9, 9, 7], [170, 1, 5, 90, 80, 180])
-    trial = all_against_all(features.index.modalities, Modality.INFRARED, Modality.VISIBLE)
+    (trial,) = all_images(features.index, DIRECTIONS[:1])[0].trials
     rows = ranking_rows(features, trial, SIZE, queries=2, top=2)
     assert [row.query_title for row in rows] == ["8 · cam 1", "7 · cam 2"]  # first and last
     assert [row.titles for row in rows] == [
@@ -94,11 +93,9 @@ def test_a_missing_gallery_image_is_named(tmp_path):
         ranking_row(features, 0, features, np.array([1]), SIZE)
 
 
-def test_all_against_all_takes_every_image_of_both_sides():
-    modalities = np.array(["visible", "infrared", "infrared", "visible", "infrared"])
-    trial = all_against_all(modalities, Modality.INFRARED, Modality.VISIBLE)
-    assert isinstance(trial, Trial)
-    assert (trial.query.tolist(), trial.gallery.tolist()) == ([1, 2, 4], [0, 3])
-    assert trial.cmc == "image"
-    with pytest.raises(InputError, match="no visible image to evaluate visible -> infrared"):
-        all_against_all(modalities[[1, 2]], Modality.VISIBLE, Modality.INFRARED)
+def test_a_query_is_not_shown_beside_itself(tmp_path):
+    features = make_features(tmp_path, [7, 0, 7, 0, 8, 0], [0, 50, 10, 50, 5, 50])
+    (task,) = all_images(features.index, [("visible", "visible")])
+    rows = ranking_rows(features, task.trials[0], SIZE, queries=1, top=5)
+    assert rows[0].query_title == "7 · cam 0"
+    assert rows[0].titles == ["8 · cam 1", "7 · cam 2"]
