@@ -3,16 +3,18 @@
 import argparse
 import dataclasses
 import json
+import logging
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lupi_jax.errors import DivergedError, InputError
+from lupi_jax.errors import DivergedError, InputError, MismatchError
 
 if TYPE_CHECKING:
-    from lupi_jax.config import Config
+    from lupi_jax.parity import Row
+    from lupi_jax.training import Run
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
 
@@ -27,22 +29,23 @@ to start with:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status is 0, 1 (training diverged), 2 (bad input), 130 (Ctrl-C)."""
+    """Run one command; the exit status is 0, 1 (diverged, or no parity), 2 (bad input), 130."""
     # JAX has set 1 by now. 3, since TensorFlow calls it an error that there is no GPU.
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
-    if rest and options.command is not _train:
+    if rest and not options.takes_fields:
         parser.error(f"unknown argument {rest[0]}")
     options.rest = rest
     try:
-        from absl import logging
+        from absl import logging as absl_logging
 
-        logging.set_verbosity(logging.ERROR)  # Orbax and TFDS narrate
+        absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax and TFDS narrate
+        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # every try of a dead network
         options.command(options)
     except InputError as error:
         return _fail(error, 2)
-    except DivergedError as error:
+    except (DivergedError, MismatchError) as error:
         return _fail(error, 1)
     except OSError as error:
         if error.filename is None:
@@ -74,14 +77,22 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        sub.set_defaults(command=function)
+        sub.set_defaults(command=function, takes_fields=False)
         return sub
 
-    def trained(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--workdir", type=Path, required=True, help="of a `lupi train` run")
+    def network(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--workdir", type=Path, metavar="RUN", help="of a `lupi train` run")
         sub.add_argument(
-            "--checkpoint", default="newest", metavar="WHICH", help="newest (default), best, a step"
+            "--checkpoint",
+            metavar="WHICH",
+            help="of a run: newest (default), best, a step; with --config: PyTorch weights",
         )
+        sub.add_argument(
+            "--config",
+            metavar="FILE[:VARIANT]",
+            help="instead of --workdir: what network --checkpoint is of",
+        )
+        sub.set_defaults(takes_fields=True)
 
     def images(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--split", choices=("test", "train"), default="test")
@@ -106,17 +117,24 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--config", required=True, metavar="FILE[:VARIANT]", help="a Python file")
     sub.add_argument("--workdir", type=Path, required=True, help="directory of the run")
+    sub.set_defaults(takes_fields=True)
     sub.usage = "lupi train --config FILE[:VARIANT] --workdir DIR [--config.FIELD=VALUE ...]"
 
     sub = command(
         "evaluate",
         _evaluate,
         "measure a run on people never seen in training",
-        "lupi evaluate --workdir runs/demo",
+        "lupi evaluate --workdir runs/demo\n"
+        "  lupi evaluate --workdir runs/demo \\\n"
+        "      --config.evaluation.pairs=\"('visible_to_visible',)\"\n"
+        "  lupi evaluate --config configs/sysu.py:released --checkpoint original.t",
     )
-    trained(sub)
+    network(sub)
     images(sub)
     sub.add_argument("--untrained", action="store_true", help="the network before its first step")
+    sub.add_argument(
+        "--out", type=Path, metavar="DIR", help="where JSON and pictures go (RUN/evaluation)"
+    )
     sub.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
     sub = command(
@@ -125,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
         "write features to a NumPy file",
         "lupi export --workdir runs/demo --split test --out features.npz",
     )
-    trained(sub)
+    network(sub)
     images(sub)
     sub.add_argument("--out", type=Path, required=True, metavar="FILE.npz")
 
@@ -135,9 +153,35 @@ def _parser() -> argparse.ArgumentParser:
         "rank a gallery for your own query images",
         "lupi search --workdir runs/demo --query some.jpg --gallery folder/ --out ranking.png",
     )
-    trained(sub)
+    network(sub)
     _add_search_arguments(sub)
+
+    sub = command(
+        "parity",
+        _parity,
+        "compare with the released PyTorch code's numbers, without PyTorch",
+        "lupi parity --case resnet18_base",
+    )
+    _add_parity_arguments(sub)
     return parser
+
+
+def _add_parity_arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--precision",
+        choices=("float64", "float32", "bfloat16"),
+        default="float64",
+        help="of the network (float64); losses are compared in float32",
+    )
+    sub.add_argument(
+        "--case", action="append", metavar="NAME", help="of a network; may be repeated (all)"
+    )
+    sub.add_argument(
+        "--figures", type=Path, metavar="DIR", help="other golden files (the package's)"
+    )
+    form = sub.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    form.add_argument("--markdown", action="store_true", help="print a Markdown table")
 
 
 def _add_search_arguments(sub: argparse.ArgumentParser) -> None:
@@ -170,57 +214,94 @@ def _train(options: argparse.Namespace) -> None:
     print(f"trained; next: lupi evaluate --workdir {options.workdir}", file=sys.stderr)
 
 
+def _load(options: argparse.Namespace, untrained: bool = False) -> "Run":
+    """The network that --workdir, or --config and --checkpoint, ask for."""
+    from lupi_jax.config_file import change_config, load_config, parse_overrides
+    from lupi_jax.training import MOVABLE, load_run, load_untrained, load_weights
+
+    overrides = parse_overrides(options.rest)
+    if getattr(options, "data_root", None) is not None:
+        overrides["data.root"] = options.data_root
+    if (options.workdir is None) == (options.config is None):
+        raise InputError(
+            "which network? Give --workdir of a `lupi train` run, or --config and --checkpoint, a "
+            "file of PyTorch weights"
+        )
+    if options.config is None:
+        run = load_run(options.workdir, options.checkpoint or "newest", untrained)
+        return dataclasses.replace(run, config=change_config(run.config, overrides, MOVABLE))
+    config = load_config(options.config, overrides)
+    if untrained:
+        if options.checkpoint:
+            raise InputError("--checkpoint is a trained network: leave out --untrained, or it")
+        return load_untrained(config)
+    if options.checkpoint is None:
+        either = ", or --untrained" if hasattr(options, "untrained") else ""
+        raise InputError(
+            f"--config needs --checkpoint, a file of PyTorch weights{either}; a run of "
+            "`lupi train` is given by --workdir alone"
+        )
+    return load_weights(config, options.checkpoint)
+
+
 def _evaluate(options: argparse.Namespace) -> None:
     from lupi_jax.evaluation import evaluate
-    from lupi_jax.evaluation.protocols import DIRECTIONS, NAME, all_against_all
     from lupi_jax.evaluation.ranking import ranking_rows
     from lupi_jax.pictures import ranking_picture, training_curves
-    from lupi_jax.training import load_run
     from lupi_jax.training.logging import read_metrics
 
-    run = load_run(options.workdir, options.checkpoint, options.untrained)
-    config = _moved(run.config, options.data_root)
-    features, results = evaluate(config, run.model, run.variables, options.split)
-    data, index = config.data, features.index
+    run = _load(options, options.untrained)
+    data = run.config.data
+    found = evaluate(run.config, run.model, run.variables, options.split)
+    fingerprint = found.features.index.fingerprint
     result = {
         **run.record,
-        "protocol": NAME,
+        "config": dataclasses.asdict(run.config),
+        "protocol": found.protocol,
         "split": options.split,
-        "images": {"root": data.root, "fingerprint": index.fingerprint},
+        "images": {"root": data.root, "fingerprint": fingerprint},
         "step": run.step,
-        "results": results,
+        "results": found.rows,
     }
-    folder = options.workdir / "evaluation"
-    name = f"{options.split}-step{run.step}"
-    if options.data_root:
-        name += f"-{index.fingerprint}"
-    folder.mkdir(exist_ok=True)
-    (folder / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
-    pictures = []
-    if run.step:
-        for query, gallery in DIRECTIONS:
-            trial = all_against_all(index.modalities, query, gallery)
-            picture = folder / f"{name}-{query}-to-{gallery}.png"
-            ranking_picture(picture, ranking_rows(features, trial, data.image_size))
-            pictures.append(picture)
-        rows = read_metrics(options.workdir)
-        if rows:
-            pictures.append(folder / "training.png")
-            training_curves(pictures[-1], rows)
     if options.json:
         print(json.dumps(result))
     else:
-        state = f"step {run.step}" if run.step else "untrained"
-        _print_results(f"{data.name} {data.root}, {options.split}, {state}", results)
-    for path in (folder / f"{name}.json", *pictures):
+        title = f"{data.name} {data.root}, {options.split}, {run.name}: {found.protocol}"
+        _print_results(title, found.rows)
+    folder = options.out or (options.workdir and options.workdir / "evaluation")
+    if folder is None:
+        return
+    name = "-".join([options.split, *_result_name(run, fingerprint)])
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [folder / f"{name}.json"]
+    written[0].write_text(json.dumps(result, indent=1) + "\n")
+    if run.name != "untrained":
+        first = {(task.query, task.gallery): task for task in reversed(found.tasks)}
+        for task in sorted(first.values(), key=found.tasks.index):
+            picture = folder / f"{name}-{task.query}-to-{task.gallery}.png"
+            rows = ranking_rows(found.features, task.trials[0], data.image_size)
+            ranking_picture(picture, rows)
+            written.append(picture)
+        curves = read_metrics(options.workdir) if options.workdir else []
+        if curves:
+            written.append(folder / "training.png")
+            training_curves(written[-1], curves)
+    for path in written:
         print(f"wrote {path}", file=sys.stderr)
 
 
-def _moved(config: "Config", root: str | None) -> "Config":
-    """A run's configuration with its images at `root`, if given."""
-    if root is None:
-        return config
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, root=root))
+def _result_name(run: "Run", fingerprint: str) -> list[str]:
+    """What tells this result from others of the network: its step, and what is not as trained."""
+    trained, now = run.record["config"], run.config
+    parts = [run.name if run.step is None else f"step{run.step}"]
+    if now.data.root != trained["data"]["root"]:
+        parts.append(fingerprint)
+    before = trained.get("evaluation", {})
+    for field, value in dataclasses.asdict(now.evaluation).items():
+        if field in before and value != type(value)(before[field]):
+            text = "+".join(value) if isinstance(value, tuple) else str(value)
+            parts.append(f"{text}trials" if field == "trials" else text)
+    return parts
 
 
 def _print_results(title: str, rows: list[dict[str, Any]]) -> None:
@@ -229,17 +310,23 @@ def _print_results(title: str, rows: list[dict[str, Any]]) -> None:
     figures = {"rank1": "R1", "rank5": "R5", "rank10": "R10", "rank20": "R20",
                "mean_ap": "mAP", "mean_inp": "mINP"}  # fmt: skip
     table = Table(title=f"{title} (percent)")
-    for heading in ("query -> gallery", "feature", "queries", "gallery"):
+    for heading in ("query -> gallery", "search", "feature", "queries", "gallery"):
         table.add_column(heading)
     for heading in figures.values():
         table.add_column(heading, justify="right")
+
+    def figure(row: dict[str, Any], name: str) -> str:
+        spread = f" ± {100 * row['std'][name]:.2f}" if "std" in row else ""
+        return f"{100 * row[name]:.2f}{spread}"
+
     for row in rows:
         table.add_row(
             f"{row['query']} -> {row['gallery']}",
+            row["search"],
             row["feature"],
             str(row["valid_queries"]),
             str(row["gallery_images"]),
-            *(f"{100 * row[name]:.2f}" for name in figures),
+            *(figure(row, name) for name in figures),
         )
     _console().print(table)
 
@@ -254,12 +341,11 @@ def _console() -> Any:
 def _export(options: argparse.Namespace) -> None:
     from lupi_jax.data import read_index
     from lupi_jax.evaluation import embed_index
-    from lupi_jax.training import load_run
 
     if options.out.suffix != ".npz":
         raise InputError(f"--out {options.out}: features are written to a .npz file")
-    run = load_run(options.workdir, options.checkpoint)
-    data = _moved(run.config, options.data_root).data
+    run = _load(options)
+    data = run.config.data
     index = read_index(data, options.split)
     features = embed_index(run.model, run.variables, index, data.image_size, data.workers)
     features.save(options.out)
@@ -274,7 +360,6 @@ def _search(options: argparse.Namespace) -> None:
     from lupi_jax.evaluation.ranking import nearest, ranking_row
     from lupi_jax.modality import Modality
     from lupi_jax.pictures import ranking_picture
-    from lupi_jax.training import load_run
 
     if options.top < 1:
         raise InputError(f"--top {options.top}: must be positive")
@@ -290,7 +375,7 @@ def _search(options: argparse.Namespace) -> None:
             raise InputError(f"{options.gallery} holds no {options.gallery_modality} features")
     else:
         images = read_any_images(options.gallery, Modality(options.gallery_modality))
-    run = load_run(options.workdir, options.checkpoint)
+    run = _load(options)
     data = run.config.data
     if gallery is None:
         assert images is not None
@@ -298,8 +383,8 @@ def _search(options: argparse.Namespace) -> None:
     query = embed_index(run.model, run.variables, queries, data.image_size, data.workers)
     if gallery.neck.shape[1] != query.neck.shape[1]:
         raise InputError(
-            f"{options.gallery} holds features of length {gallery.neck.shape[1]}, the network of "
-            f"{options.workdir} makes {query.neck.shape[1]}: export them anew"
+            f"{options.gallery} holds features of length {gallery.neck.shape[1]}, this network "
+            f"makes {query.neck.shape[1]}: export them anew"
         )
     rows, distances = nearest(query.neck, gallery.neck, options.top)
     found = [
@@ -328,3 +413,42 @@ def _search(options: argparse.Namespace) -> None:
             [ranking_row(query, i, gallery, rows[i][:10], data.image_size) for i in shown],
         )
         print(f"wrote {options.out}", file=sys.stderr)
+
+
+def _parity(options: argparse.Namespace) -> None:
+    from lupi_jax import parity
+
+    folder = options.figures or parity.FIGURES
+    cases = [parity.load_network(name, folder) for name in options.case or parity.networks(folder)]
+    rows: list[parity.Row] = []
+    if not options.case:
+        rows += parity.check_metrics(folder) + parity.check_losses(folder)
+    for case in cases:
+        print(f"{case.name}, {options.precision} ...", file=sys.stderr)
+        rows += parity.check_network(case, options.precision)
+    if options.json:
+        print(json.dumps([{**dataclasses.asdict(row), "passed": row.passed} for row in rows]))
+    elif options.markdown:
+        print(parity.markdown(rows))
+    else:
+        _print_parity(rows)
+    failed = [row for row in rows if not row.passed]
+    if failed:
+        raise MismatchError(
+            f"{len(failed)} of {len(rows)} quantities are above their tolerance, first "
+            f"{failed[0].case} {failed[0].quantity}: {failed[0].error:.1e}"
+        )
+
+
+def _print_parity(rows: "list[Row]") -> None:
+    from rich.table import Table
+
+    table = Table(title="against the released PyTorch code: maximum error over maximum value")
+    for heading in ("case", "quantity"):
+        table.add_column(heading)
+    for heading in ("error", "tolerance", ""):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        verdict = "" if row.passed else "above"
+        table.add_row(row.case, row.quantity, f"{row.error:.1e}", f"{row.tolerance:.1e}", verdict)
+    _console().print(table)

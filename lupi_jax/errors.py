@@ -11,3 +11,7 @@ class InputError(ValueError):
 
 class DivergedError(RuntimeError):
     """Training produced a figure that is not finite. The message names the step and the term."""
+
+
+class MismatchError(Exception):
+    """A number is further from the released PyTorch code's than it may be."""

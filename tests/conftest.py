@@ -1,5 +1,9 @@
-"""Tiny image folders for whoever needs real files."""
+"""Tiny image folders for whoever needs real files, and one store of compiled programs for all."""
 
+import atexit
+import os
+import shutil
+import tempfile
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -7,6 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
+# Most of the tests' time is compilation, often of the same program in another function, process or
+# worker (which inherit the environment). To be set before JAX is imported.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _programs = tempfile.mkdtemp(prefix="lupi-jax-tests-")
+    atexit.register(shutil.rmtree, _programs, ignore_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _programs
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 # {split: {modality: {identity directory: number of images}}}
 Layout = Mapping[str, Mapping[str, Mapping[str, int]]]

@@ -1,0 +1,54 @@
+"""One line of the table of errors."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lupi_jax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """How far one quantity of a case is from the released code's.
+
+    Attributes:
+      case: its name.
+      quantity: its name in the case's figures.
+      error: see `relative_error`; 0 or more, NaN where a figure is.
+      tolerance: the largest error that passes.
+    """
+
+    case: str
+    quantity: str
+    error: float
+    tolerance: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the error is within the tolerance (NaN is not)."""
+        return self.error <= self.tolerance
+
+
+def relative_error(found: Any, expected: Any) -> float:
+    """Maximum absolute error over maximum absolute value.
+
+    Raises:
+      InputError: the shapes differ.
+    """
+    found, expected = (np.asarray(x, np.float64) for x in (found, expected))
+    if found.shape != expected.shape:
+        raise InputError(f"figures of shape {expected.shape} do not fit {found.shape}")
+    return float(np.max(np.abs(found - expected)) / np.max(np.abs(expected)))
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The rows as a Markdown table."""
+    lines = ["| case | quantity | error | tolerance | |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {row.case} | {row.quantity} | {row.error:.1e} | {row.tolerance:.1e} | "
+        f"{'' if row.passed else 'above'} |"
+        for row in rows
+    ]
+    return "\n".join(lines)
