@@ -18,8 +18,8 @@ from lupi_jax.parity.cases import FIGURES, LOSSES, METRICS, load_numbered
 from lupi_jax.parity.rows import Row, relative_error
 
 _LOSS_TOLERANCE = 1e-6
-# The figure is itself float32, and an anchor's distance to itself, rounding noise of about
-# 3e-4 there and here, has a weight in it: exact arithmetic is 1.6e-6 away.
+# The figure is itself float32, and an anchor's distance to itself, rounding noise there and
+# here, has a weight in it: exact arithmetic is 1.6e-6 away.
 _WEIGHTED_TOLERANCE = 5e-6
 _METRIC_TOLERANCE = 1e-12
 _PROTOCOLS: tuple[tuple[str, bool, Literal["identity", "image"]], ...] = (

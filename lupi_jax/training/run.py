@@ -76,10 +76,11 @@ def initial_variables(config: Config, model: EmbedNet) -> dict[str, Any]:
     Raises:
       InputError: the pre-trained weights are missing or do not fit.
     """
+    # The file first: what is wrong with it shows at once.
+    tensors = read_state_dict(config.pretrained) if config.pretrained else None
     variables = fresh_variables(config, model)
-    if not config.pretrained:
+    if tensors is None:
         return variables
-    tensors = read_state_dict(config.pretrained)
     try:
         variables = from_torch(
             tensors, model, _modalities(config), variables, config.pretrained_fresh
