@@ -27,7 +27,7 @@ demo: $(VENV)/installed
 		--gallery data/synthetic/test/visible --top 10 --out runs/demo/search.png
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest -m slow

@@ -53,3 +53,12 @@ def write_layout() -> Callable[[Path, Layout], Path]:
         return root
 
     return write
+
+
+# Those that take minutes begin, so that no worker is left alone with one at the end.
+_LONGEST = ("test_network.py", "test_parallel.py", "test_loop.py", "test_settings.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
