@@ -15,7 +15,7 @@ def get_config(recipe: str = "released") -> ConfigDict:
     config = ConfigDict()
     config.recipe = recipe
     config.seed = 0
-    config.steps = 600
+    config.steps = 660
 
     config.data = ConfigDict()
     config.data.name = "synthetic"
@@ -42,7 +42,7 @@ def get_config(recipe: str = "released") -> ConfigDict:
     config.optimizer.clip = 5.0
     config.optimizer.unit = "steps"
     config.optimizer.warmup = 30
-    config.optimizer.milestones = (400, 540)
+    config.optimizer.milestones = (440, 600)
     config.optimizer.factors = (0.1, 0.01)
     config.loss = ConfigDict()
     if recipe == "paper":
