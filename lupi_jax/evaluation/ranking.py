@@ -1,5 +1,7 @@
 """Nearest images of a gallery, and the pictures that show them."""
 
+import dataclasses
+
 import numpy as np
 
 from lupi_jax.data import read_image
@@ -9,18 +11,23 @@ from lupi_jax.evaluation.protocols import Trial
 from lupi_jax.pictures import RankingRow
 
 
-def nearest(query: np.ndarray, gallery: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
+def nearest(
+    query: np.ndarray, gallery: np.ndarray, top: int, excluded: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """The `top` nearest gallery rows of each query by cosine distance.
 
     Args:
       query: [q, d], L2-normalised.
       gallery: [g, d], L2-normalised.
       top: how many; fewer come back from a smaller gallery.
+      excluded: [q, g] bool, gallery rows that are not there for a query: last, infinitely far.
 
     Returns:
       Rows of the gallery [q, k] and their distances [q, k], nearest first, k = min(top, g).
     """
     distances = pairwise_distances(query, gallery)
+    if excluded is not None:
+        distances = np.where(excluded, np.inf, distances)
     rows = np.argsort(distances, axis=1, kind="stable")[:, :top]
     return rows, np.take_along_axis(distances, rows, axis=1)
 
@@ -42,16 +49,12 @@ def ranking_rows(
     """
     spread = np.linspace(0, len(trial.query) - 1, min(queries, len(trial.query)))
     shown = trial.query[spread.round().astype(int)]
-    distances = pairwise_distances(features.neck[shown], features.neck[trial.gallery])
-    if trial.groups is not None:
-        own = trial.groups[shown][:, None] == trial.groups[trial.gallery]
-        distances = np.where(own, np.inf, distances)
-    result = []
-    for row, distance in zip(shown, distances, strict=True):
-        found = np.argsort(distance, kind="stable")[:top]
-        found = trial.gallery[found[np.isfinite(distance[found])]]
-        result.append(ranking_row(features, row, features, found, size))
-    return result
+    excluded = dataclasses.replace(trial, query=shown).excluded
+    rows, distances = nearest(features.neck[shown], features.neck[trial.gallery], top, excluded)
+    return [
+        ranking_row(features, q, features, trial.gallery[r[np.isfinite(d)]], size)
+        for q, r, d in zip(shown, rows, distances, strict=True)
+    ]
 
 
 def ranking_row(
