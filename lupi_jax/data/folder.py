@@ -1,66 +1,94 @@
 """The folder layout: `{train,test}/{visible,infrared}/<identity>/c<camera>_<n>.jpg`."""
 
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from lupi_jax.data.index import Index
+from lupi_jax.data.index import Index, Row, make_index
+from lupi_jax.data.lists import SPLITS, OnFault, read_directory, read_person, refuse
 from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
 
-SPLITS = ("train", "test")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
-_NUMBER = r"\d{1,9}"  # fits an int32
-_IDENTITY = re.compile(_NUMBER)
-_FILE = re.compile(rf"c({_NUMBER})_.+")
+_IDENTITY = re.compile(r"[0-9]{1,9}")  # fits an int32
+_IMAGE = re.compile(r"c([0-9]{1,9})_.+\.(?:jpe?g|png|bmp)", re.IGNORECASE)
+_MODALITIES = (Modality.VISIBLE, Modality.INFRARED)
 
 
-def read_folder(root: str | Path, split: str) -> Index:
+def read_folder(root: str | Path, split: str, report: OnFault = refuse) -> Index:
     """Index one split of a data set in the folder layout, sorted by path.
 
     Identities are whole numbers (the directories' names, leading zeros allowed). A split may
-    lack images of one modality; files of other kinds are passed over.
+    lack images of one modality. Nothing is passed over but hidden files and what file browsers
+    leave: an image of another kind, or under another name, would be lost without a word.
+
+    Args:
+      root: directory of `train` and `test`.
+      split: "train" or "test".
+      report: told of every fault that leaves something to read; by default the first is raised.
 
     Raises:
-      InputError: the root or split is missing or empty, or a name does not fit the layout.
+      InputError: the root or split is missing or empty, a directory cannot be read, an identity
+        has no image in its directory or has two of them, or something does not fit the layout.
     """
     root = Path(root)
-    if not root.is_dir():
+    if not os.path.isdir(root):  # unlike Path's, never raises
         raise InputError(
             f"no data at {root}: correct data.root (after training: --data-root), or make "
             f"synthetic people with `lupi make-synthetic --out {root}`"
         )
     if split not in SPLITS:
         raise InputError(f"split {split!r} is none of {', '.join(SPLITS)}")
-    rows = []
-    for modality in (Modality.VISIBLE, Modality.INFRARED):
-        for person in sorted((root / split / modality).glob("*/")):
-            if not _IDENTITY.fullmatch(person.name):
-                raise InputError(
-                    f"{person}: an identity's directory is named by a number of up to 9 digits"
-                )
-            for file in sorted(person.iterdir()):
-                if file.suffix.lower() not in IMAGE_SUFFIXES:
-                    continue
-                match = _FILE.fullmatch(file.stem)
-                if not match:
-                    raise InputError(f"{file}: an image is named c<camera>_<n>, as c1_0001.jpg")
-                path = file.relative_to(root).as_posix()
-                rows.append((path, int(person.name), int(match[1]), str(modality)))
+    folder = root / split
+    names = []
+    for entry in read_directory(folder, report) if os.path.isdir(folder) else []:
+        names.append(entry.name)
+        if entry.name not in _MODALITIES:
+            report(
+                entry.path,
+                f"{entry.path} does not belong here: {split} holds visible and infrared; "
+                "rename it or move it away",
+            )
+    rows: list[Row] = []
+    for modality in _MODALITIES:
+        if modality in names:
+            rows += _read_modality(root, split, modality, report)
     if not rows:
         raise InputError(
-            f"no images under {root / split}: expected "
+            f"no images under {folder}: expected "
             f"{split}/{{visible,infrared}}/<identity>/c<camera>_<n>.jpg"
         )
-    paths, identities, cameras, modalities = zip(*rows, strict=True)
-    return Index(
-        root,
-        np.array(paths),
-        np.array(identities, np.int32),
-        np.array(cameras, np.int32),
-        np.array(modalities),
-    )
+    return make_index(root, rows)
+
+
+def _read_modality(root: Path, split: str, modality: Modality, report: OnFault) -> Iterator[Row]:
+    directories: dict[int, str] = {}
+    for person in read_directory(root / split / modality, report):
+        if not _IDENTITY.fullmatch(person.name):
+            report(
+                person.path,
+                f"{person.path} does not belong here: an identity's directory is named by a number "
+                "of up to 9 digits; rename it or move it away",
+            )
+            continue
+        identity = int(person.name)
+        first = directories.setdefault(identity, person.name)
+        if first != person.name:
+            report(
+                person.path,
+                f"{person.path} is identity {identity}, and so is {first}: "
+                "rename one, or put them together",
+            )
+        image = None
+        example = "c1_0001.jpg (c<camera>_<n>; also .jpeg, .png, .bmp)"
+        for image, match in read_person(Path(person.path), _IMAGE, example, report):
+            path = f"{split}/{modality}/{person.name}/{image}"
+            yield Row(path, identity, int(match[1]), str(modality))
+        if image is None and os.path.isdir(person.path):
+            report(person.path, f"{person.path} holds no image: add one, or remove the directory")
 
 
 def read_any_images(path: str | Path, modality: Modality) -> Index:

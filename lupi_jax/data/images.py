@@ -1,6 +1,6 @@
 """One image file to pixels; every feed and the evaluator decode through here."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -13,6 +13,9 @@ from lupi_jax.data.index import Index
 from lupi_jax.errors import InputError
 
 MAX_PIXELS = 64_000_000
+
+ReadRow = Callable[[int], np.ndarray]
+"""Row of an index -> its image, uint8 [h, w, 3]."""
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -31,20 +34,28 @@ def read_image(path: str | Path, size: tuple[int, int]) -> np.ndarray:
         with more than 8 bits.
     """
     try:
+        if Path(path).is_fifo():  # opening it would wait for a writer
+            raise InputError(f"{path}: a pipe, no image; replace or remove it")
         with Image.open(path) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise InputError(f"{path}: {image.width} x {image.height} pixels are too many")
+                raise InputError(
+                    f"{path}: {image.width} x {image.height} pixels are too many; make it smaller"
+                )
             if image.mode.startswith(("I", "F")):
                 raise InputError(f"{path}: more than 8 bits a channel; convert it to 8 bits first")
             image = image.convert("RGB")
             if image.size != (size[1], size[0]):
                 image = image.resize((size[1], size[0]), Image.Resampling.LANCZOS)
             return np.asarray(image)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        if isinstance(error, InputError):
-            raise
-        reason = "no such file" if isinstance(error, FileNotFoundError) else "unreadable image"
-        raise InputError(f"{path}: {reason}; replace or remove it") from error
+    except InputError:
+        raise
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; replace or remove it") from error
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{path}: too many pixels; make it smaller") from error
+    except Exception as error:
+        # On damaged bytes Pillow raises whatever its parsers meet, a dozen types.
+        raise InputError(f"{path}: unreadable image; replace or remove it") from error
 
 
 def parallel_map(
@@ -63,7 +74,16 @@ def parallel_map(
                 future.cancel()
 
 
+def file_reader(index: Index, size: tuple[int, int]) -> ReadRow:
+    """Decodes an image of `index` whenever it is asked for."""
+    return lambda row: read_image(index.root / index.paths[row], size)
+
+
+def read_rows(read: ReadRow, rows: Iterable[int], workers: int = 4) -> Iterator[np.ndarray]:
+    """The images of `rows` in their order, read by `workers` threads, a few ahead."""
+    return parallel_map(read, iter(rows), workers, 8 * workers)
+
+
 def read_images(index: Index, size: tuple[int, int], workers: int = 4) -> Iterator[np.ndarray]:
-    """Every image of `index` in its order, uint8 [h, w, 3] each."""
-    files = (index.root / path for path in index.paths)
-    return parallel_map(lambda file: read_image(file, size), files, workers, 8 * workers)
+    """Every image of `index` in its order, uint8 [h, w, 3] each, decoded from its file."""
+    return read_rows(file_reader(index, size), range(len(index)), workers)

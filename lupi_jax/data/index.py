@@ -2,7 +2,9 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -62,6 +64,35 @@ class Index:
     def labels(self) -> np.ndarray:
         """[n] int32 training labels, 0..len(classes)-1."""
         return np.searchsorted(self.classes, self.identities).astype(np.int32)
+
+
+class Row(NamedTuple):
+    """One image of an `Index`."""
+
+    path: str
+    identity: int
+    camera: int
+    modality: str
+
+
+def make_index(root: Path, rows: list[Row]) -> Index:
+    """The index of `rows` in their order; at least one."""
+    paths, identities, cameras, modalities = zip(*rows, strict=True)
+    return Index(
+        root,
+        np.array(paths),
+        np.array(identities, np.int32),
+        np.array(cameras, np.int32),
+        np.array(modalities),
+    )
+
+
+def concatenate(parts: Sequence[Index]) -> Index:
+    """The images of `parts`, all below one root, one after the other; at least one part."""
+    columns = ("paths", "identities", "cameras", "modalities")
+    return Index(
+        parts[0].root, *(np.concatenate([getattr(part, c) for part in parts]) for c in columns)
+    )
 
 
 def require_modalities(index: Index, modalities: tuple[Modality, ...]) -> None:

@@ -6,14 +6,13 @@ from typing import Any
 import numpy as np
 
 from lupi_jax.data.batches import Batch, HostRows
-from lupi_jax.data.images import read_image
-from lupi_jax.data.index import Index
+from lupi_jax.data.images import ReadRow
 from lupi_jax.data.sampler import IdentitySampler
 from lupi_jax.errors import InputError
 
 
 def tfdata_batches(
-    index: Index,
+    read: ReadRow,
     size: tuple[int, int],
     sampler: IdentitySampler,
     names: tuple[str, ...],
@@ -26,14 +25,14 @@ def tfdata_batches(
     """The batches of steps `start`..`stop` - 1; arguments as `memmap_batches`, plus:
 
     Args:
-      index: the images the sampler's rows number.
-      size: (height, width) to resize to.
+      read: of the index that the sampler's rows number: decodes a file, or maps a prepared image.
+      size: (height, width) of what it reads.
       sampler: rows of a step.
       names: key of each of the sampler's tables in the batch.
-      start: first step: since a batch is a function of its step, resuming needs nothing else.
+      start: first step.
       stop: step after the last.
       host: which rows of every batch this process feeds.
-      workers: files decoded at once.
+      workers: images read at once.
       prefetch: batches kept ready.
 
     Raises:
@@ -59,13 +58,13 @@ def tfdata_batches(
         # Pillow inside tf.data, for two reasons: the feeds agree bit for bit, and a file that
         # TensorFlow's decoders do not know (palette BMP, progressive CMYK JPEG) works in both.
         try:
-            return read_image(index.root / index.paths[row], size)
+            return read(int(row))
         except InputError as failure:
             # Raised below instead: TensorFlow would log a traceback beside the one line.
             failures.append(failure)
             return np.zeros((*size, 3), np.uint8)
 
-    def read(row: Any) -> Any:
+    def image(row: Any) -> Any:
         return tf.ensure_shape(tf.numpy_function(decode, [row], tf.uint8), (*size, 3))
 
     steps = tf.data.Dataset.range(start, stop)
@@ -75,7 +74,7 @@ def tfdata_batches(
                 tf.numpy_function(rows, [step], tf.int64)
             )
         )
-        .map(read, num_parallel_calls=workers, deterministic=True)
+        .map(image, num_parallel_calls=workers, deterministic=True)
         .batch(len(rows(np.asarray(start))))
     )
     of_step = steps.map(lambda step: tf.numpy_function(labels, [step], tf.int32))

@@ -8,27 +8,27 @@ and tested on the other half of the same split.
 import re
 from pathlib import Path
 
-from lupi_jax.data.folder import SPLITS
-from lupi_jax.data.index import Index
+from lupi_jax.data.index import Index, Row, make_index
 from lupi_jax.data.lists import (
-    Listed,
-    Row,
+    SPLITS,
+    OnFault,
     check_source,
-    make_index,
-    read_labelled_paths,
+    read_people,
+    refuse,
     require_disjoint,
     require_files,
     require_one_label_each,
+    require_some,
 )
 from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
 
 TRIALS = range(1, 11)
 _FOLDERS = {Modality.VISIBLE: "Visible", Modality.INFRARED: "Thermal"}
-_CAMERAS = {Modality.VISIBLE: 1, Modality.INFRARED: 2}
+CAMERAS = {Modality.VISIBLE: 1, Modality.INFRARED: 2}
 
 
-def read_regdb(root: str | Path, split: str, trial: int) -> Index:
+def read_regdb(root: str | Path, split: str, trial: int, report: OnFault = refuse) -> Index:
     """Index one split of RegDB, visible images first, in the order of the lists.
 
     Identities are the people's own numbers, as in the paths: the labels in the lists count from 0
@@ -38,6 +38,7 @@ def read_regdb(root: str | Path, split: str, trial: int) -> Index:
       root: directory of `Visible`, `Thermal` and `idx`.
       split: "train" or "test".
       trial: which of the ten splits, 1 to 10.
+      report: told of every fault that leaves something to read; by default the first is raised.
 
     Raises:
       InputError: the trial is out of range; the root or a list is missing, unreadable or damaged;
@@ -48,44 +49,40 @@ def read_regdb(root: str | Path, split: str, trial: int) -> Index:
     if trial not in TRIALS:
         raise InputError(f"data.trial = {trial!r} is out of range: RegDB has the splits 1 to 10")
     people = {
-        (name, modality): _read_list(_list(root, name, modality, trial), _FOLDERS[modality])
+        (name, modality): read_people(
+            _list(root, name, modality, trial),
+            re.compile(rf"{folder}/([0-9]{{1,9}})/[^/]+"),
+            f"{folder}/<person>/<image>",
+            report,
+        )
         for name in SPLITS
-        for modality in _FOLDERS
+        for modality, folder in _FOLDERS.items()
     }
     for name in SPLITS:
         require_one_label_each(
-            (_list(root, name, modality, trial), image, person)
-            for modality in _FOLDERS
-            for image, person in people[name, modality]
+            (
+                (_list(root, name, modality, trial), image, person)
+                for modality in _FOLDERS
+                for image, person in people[name, modality]
+            ),
+            report,
         )
     train, test = (
         {person for modality in _FOLDERS for _, person in people[name, modality]} for name in SPLITS
     )
-    require_disjoint(f"{root}: the training lists of split {trial}", train, "its test lists", test)
+    require_disjoint(
+        f"{root}: the training lists of split {trial}", train, "its test lists", test, report
+    )
     rows = []
     for modality in _FOLDERS:
-        chosen = people[split, modality]
-        require_files(root, _list(root, split, modality, trial), (image for image, _ in chosen))
+        file = _list(root, split, modality, trial)
         rows += [
-            Row(image.path, person, _CAMERAS[modality], str(modality)) for image, person in chosen
+            Row(image.path, person, CAMERAS[modality], str(modality))
+            for image, person in require_files(root, file, people[split, modality], report)
         ]
+    require_some(root, split, rows)
     return make_index(root, rows)
 
 
 def _list(root: Path, split: str, modality: Modality, trial: int) -> Path:
     return root / f"idx/{split}_{_FOLDERS[modality].lower()}_{trial}.txt"
-
-
-def _read_list(file: Path, folder: str) -> list[tuple[Listed, int]]:
-    """The lines of a list, each with the number of the person in its path."""
-    form = re.compile(rf"{folder}/(\d{{1,9}})/[^/]+")
-    people = []
-    for image in read_labelled_paths(file):
-        match = form.fullmatch(image.path)
-        if not match:
-            raise InputError(
-                f"{file}, line {image.line}: {image.path} is not {folder}/<person>/<image>: "
-                "restore the list the data set came with"
-            )
-        people.append((image, int(match[1])))
-    return people

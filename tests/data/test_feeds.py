@@ -1,14 +1,15 @@
+import dataclasses
 import os
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import lupi_jax.data as data_module
 from lupi_jax import Config, InputError, parse_config
 from lupi_jax.data import (
     Batch,
@@ -16,13 +17,12 @@ from lupi_jax.data import (
     Index,
     make_feed,
     make_sampler,
+    prepare,
     read_folder,
     read_image,
-    read_images,
 )
-from lupi_jax.data import memmap as memmap_module
+from lupi_jax.data import images as images_module
 from lupi_jax.data.images import parallel_map
-from lupi_jax.data.memmap import decode_to_memmap
 
 SIZE = (40, 32)
 PEOPLE = {"1": 3, "2": 1, "4": 2, "9": 4}
@@ -146,52 +146,53 @@ def test_an_unreadable_image_is_named_and_nothing_else_said(index, feed_of, dama
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_the_decoded_images_are_found_again(index, tmp_path, monkeypatch):
-    pixels = decode_to_memmap(index, SIZE, tmp_path)
-    expected = np.stack(list(read_images(index, SIZE)))
-    np.testing.assert_array_equal(pixels, expected)
-    assert not pixels.flags.writeable
-    assert len(list(tmp_path.glob("*.npy"))) == 1
-    monkeypatch.setattr(memmap_module, "read_images", lambda *_: pytest.fail("decoded twice"))
-    np.testing.assert_array_equal(decode_to_memmap(index, SIZE, tmp_path), expected)
+def test_the_decoded_images_are_found_again(index, root, tmp_path, monkeypatch):
+    config = config_of(root, "memmap")
+    sampler = make_sampler(index, config)
+
+    def first() -> Batch:
+        return next(make_feed(index, sampler, config, tmp_path / "cache", HostRows())(0, 1))
+
+    expected = first()
+    monkeypatch.setattr(data_module, "prepare", lambda *_: pytest.fail("decoded twice"))
+    assert_same([first()], [expected])
 
 
-def test_a_changed_image_is_decoded_anew(index, tmp_path):
-    file = index.root / index.paths[4]
+def test_a_changed_image_is_decoded_anew(index, root, tmp_path):
+    file = index.root / "train/visible/2/c1_0000.jpg"
     image = Image.open(file)
     image.save(file, "BMP")  # which is as long whatever it shows
+    config = config_of(root, "memmap", identities=4)
     stat = file.stat()
-    before = decode_to_memmap(index, SIZE, tmp_path)
+
+    def shown() -> np.ndarray:
+        feed = make_feed(index, make_sampler(index, config), config, tmp_path, HostRows())
+        batch = next(feed(0, 1))
+        return batch["visible"][batch["labels"] == 1]
+
+    before = shown()
     image.transpose(Image.Transpose.FLIP_TOP_BOTTOM).save(file, "BMP")
     os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
     assert file.stat().st_size == stat.st_size
-    after = decode_to_memmap(index, SIZE, tmp_path)
-    changed = [row for row in range(len(index)) if (before[row] != after[row]).any()]
-    assert changed == [4]
-    assert decode_to_memmap(index, (32, 32), tmp_path).shape == (len(index), 32, 32, 3)
-    # A part of the same images is another array.
-    assert len(decode_to_memmap(index[np.arange(3)], SIZE, tmp_path)) == 3
+    assert (before != shown()).any()
 
 
-def test_an_interrupted_decode_is_never_taken_for_complete(index, tmp_path, monkeypatch):
-    cache = tmp_path / "cache"
-
-    def interrupted(*arguments) -> Iterator[np.ndarray]:
-        yield from islice(read_images(*arguments), 2)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(memmap_module, "read_images", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            decode_to_memmap(index, SIZE, cache)
-        assert list(cache.iterdir()) == []
-        # Killed outright, the process cannot even tidy up.
-        patch.setattr(Path, "unlink", lambda *_, **__: None)
-        with pytest.raises(KeyboardInterrupt):
-            decode_to_memmap(index, SIZE, cache)
-    assert len(list(cache.glob("*.partial"))) == 1
-    pixels = decode_to_memmap(index, SIZE, cache)
-    np.testing.assert_array_equal(pixels, np.stack(list(read_images(index, SIZE))))
+@pytest.mark.parametrize("feed", ["memmap", "tfdata"])
+def test_a_prepared_set_feeds_what_the_files_do(index, root, tmp_path, feed, monkeypatch):
+    if feed == "tfdata":
+        pytest.importorskip("tensorflow")
+    config = config_of(root, feed)
+    sampler = make_sampler(index, config)
+    files = list(make_feed(index, sampler, config, tmp_path / "cache", HostRows())(0, 3))
+    prepare(index, SIZE, tmp_path / "prepared")
+    prepared = dataclasses.replace(
+        config, data=dataclasses.replace(config.data, prepared=str(tmp_path / "prepared"))
+    )
+    monkeypatch.setattr(images_module, "read_image", lambda *_: pytest.fail("decoded again"))
+    assert_same(
+        list(make_feed(index, sampler, prepared, tmp_path / "none", HostRows())(0, 3)), files
+    )
+    assert not (tmp_path / "none").exists()
 
 
 def test_an_image_is_resized_as_pillow_does_it(tmp_path):
@@ -270,7 +271,7 @@ def test_the_feed_is_chosen_by_what_is_installed(index, root, tmp_path, monkeypa
             HostRows(),
         )(0, 1)
     )
-    assert len(list(cache.glob("*.npy"))) == 1
+    assert len(list(cache.glob("*/*.npy"))) == 1
 
 
 def test_the_tensorflow_feed_without_tensorflow_says_what_to_do(index, root, tmp_path, monkeypatch):

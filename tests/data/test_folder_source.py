@@ -20,8 +20,9 @@ def root(tmp_path, write_layout) -> Path:
 
 
 def test_a_split_is_indexed_in_the_order_of_its_paths(root):
-    (root / "train/visible/7/notes.txt").write_text("passed over")
-    (root / "train/visible/README").write_text("no identity")
+    (root / "train/visible/7/Thumbs.db").write_text("passed over")
+    (root / "train/visible/.DS_Store").write_text("no identity")
+    (root / "README").write_text("beside the splits")
     index = read_folder(root, "train")
     assert list(index.paths) == [
         "train/visible/0002/c1_0000.jpg",
@@ -64,7 +65,7 @@ def test_rows_of_an_index_keep_their_columns_together(root):
 def test_a_missing_root_and_an_empty_split_are_named(tmp_path, split):
     with pytest.raises(InputError, match=r"no data at .*nowhere.*data\.root.*make-synthetic"):
         read_folder(tmp_path / "nowhere", split)
-    (tmp_path / split / "visible" / "0001").mkdir(parents=True)
+    (tmp_path / split / "visible").mkdir(parents=True)
     with pytest.raises(InputError, match=f"no images under .*{split}: expected {split}/"):
         read_folder(tmp_path, split)
 
@@ -72,12 +73,17 @@ def test_a_missing_root_and_an_empty_split_are_named(tmp_path, split):
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("0001/frame_1.jpg", r"0001/frame_1\.jpg: an image is named c<camera>_<n>"),
-        ("0001/c_1.jpg", r"c_1\.jpg: an image is named"),
-        ("0001/c12345678901_1.jpg", r"c12345678901_1\.jpg: an image is named"),
-        ("anna/c1_1.jpg", r"anna: an identity's directory is named by a number"),
-        ("-1/c1_1.jpg", r"-1: an identity's directory is named by a number"),
-        ("12345678901/c1_1.jpg", r"12345678901: an identity's directory .* up to 9 digits"),
+        ("0001/frame_1.jpg", r"0001/frame_1\.jpg does not belong here: .*\(c<camera>_<n>; "),
+        ("0001/c_1.jpg", r"c_1\.jpg does not belong here: infrared/0001 holds images named as c1_"),
+        ("0001/c12345678901_1.jpg", r"c12345678901_1\.jpg does not belong here"),
+        ("0001/c1_1.jpg/c1_1.jpg", r"0001/c1_1\.jpg is no image but a directory"),
+        ("0001/day/c1_1.jpg", r"0001/day does not belong here"),
+        ("anna/c1_1.jpg", r"anna does not belong here: an identity's directory is named by a num"),
+        ("-1/c1_1.jpg", r"-1 does not belong here: an identity's directory is named by a number"),
+        ("12345678901/c1_1.jpg", r"12345678901 does not belong here: .* up to 9 digits"),
+        ("c1_1.jpg", r"infrared/c1_1\.jpg does not belong here: an identity's directory"),
+        ("../c1_1.jpg", r"train/c1_1\.jpg does not belong here: train holds visible and infrared"),
+        ("../thermal/1/c1_1.jpg", r"train/thermal does not belong here: train holds visible and i"),
     ],
 )
 def test_a_misnamed_file_or_folder_is_named(tmp_path, write_image, path, message):
@@ -85,6 +91,40 @@ def test_a_misnamed_file_or_folder_is_named(tmp_path, write_image, path, message
     write_image(tmp_path / "train/infrared" / path)
     with pytest.raises(InputError, match=message):
         read_folder(tmp_path, "train")
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "c1_0009.txt", "c1_0009.webp", "c1_0009"])
+def test_what_is_no_image_is_not_passed_over(root, name):
+    (root / "test/visible/31" / name).touch()
+    with pytest.raises(InputError, match=rf"31/{name} does not belong here: visible/31 holds im"):
+        read_folder(root, "test")
+    read_folder(root, "train")
+
+
+def test_an_identity_has_one_directory_with_images(root, write_image):
+    (root / "train/infrared/0003").mkdir()
+    with pytest.raises(InputError, match=r"infrared/0003 holds no image: add one, or remove"):
+        read_folder(root, "train")
+    write_image(root / "train/infrared/0003/c1_1.jpg")
+    write_image(root / "train/infrared/3/c1_1.jpg")
+    with pytest.raises(InputError, match=r"infrared/3 is identity 3, and so is 0003: rename one"):
+        read_folder(root, "train")
+
+
+def test_reading_past_faults_tells_them_all_and_keeps_the_rest(root):
+    (root / "train/visible/7/c1_0000.jpg").rename(root / "train/visible/7/first.jpg")
+    (root / "train/visible/anna").mkdir()
+    (root / "train/infrared/0002/c1_0000.jpg").rename(root / "train/infrared/0002/c1_0000")
+    told = []
+    index = read_folder(root, "train", lambda where, message: told.append((str(where), message)))
+    paths = ["train/visible/7/first.jpg", "train/visible/anna", "train/infrared/0002/c1_0000"]
+    # The last but one image of its directory is gone, too.
+    assert [where for where, _ in told] == [
+        *(str(root / p) for p in paths),
+        f"{root}/train/infrared/0002",
+    ]
+    assert all(message.startswith(where) for where, message in told)
+    assert len(index) == 10 - 2
 
 
 def test_an_unknown_split_is_refused(root):

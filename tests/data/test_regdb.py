@@ -111,9 +111,9 @@ VISIBLE = lines("Visible", PEOPLE["train"])
         ),
         (
             [*VISIBLE, "Visible/9/a.bmp 1", "Visible/9/b.bmp 1"],
-            r"train_visible_3\.txt lists 2 images that are not there, .* line 5: .*9/a\.bmp; extr",
+            r"Visible/9/a\.bmp is listed in .*RegDB/idx, but missing or no file: extract",
         ),
-        ([*VISIBLE, "Visible/77/a.bmp 7"], r"lists 1 images that are not there.*77/a\.bmp"),
+        ([*VISIBLE, "Visible/77/a.bmp 7"], r"RegDB/Visible/77 is listed in .* no directory: extr"),
     ],
 )
 def test_a_damaged_list_is_refused(root, listed, message):
@@ -121,6 +121,24 @@ def test_a_damaged_list_is_refused(root, listed, message):
     with pytest.raises(InputError, match=message) as refusal:
         read_regdb(root, "train", 3)
     assert "\n" not in str(refusal.value)
+
+
+def test_reading_past_faults_tells_them_all_and_keeps_the_rest(root):
+    wrong = [line.replace(" 1", " 0") for line in VISIBLE[2:]]
+    unknown = ["Visible/anna/x.bmp 4", "Visible/77/a.bmp 7"]
+    rewrite(root, "train_visible", ["Visible/9", *VISIBLE[:2], *wrong, *unknown])
+    told = []
+    index = read_regdb(root, "train", 3, lambda where, message: told.append(message))
+    expected = [
+        "train_visible_3.txt, line 1: 'Visible/9' is not a path and a label",
+        "train_visible_3.txt, line 6: Visible/anna/x.bmp is not Visible/<person>/<image>",
+        "train_visible_3.txt, line 4: label 0 and person 9 disagree",  # nor is line 5 right
+        "train_thermal_3.txt, line 3: label 1 and person 9 disagree",
+        "RegDB/Visible/77 is listed in",
+    ]
+    assert len(told) == len(expected)
+    assert all(words in message for words, message in zip(expected, told, strict=True))
+    assert list(index.identities) == [285, 285, 9, 9] * 2
 
 
 def test_a_person_in_training_and_test_lists_is_named(root):
@@ -133,7 +151,7 @@ def test_a_person_in_training_and_test_lists_is_named(root):
 def test_only_the_images_of_the_split_have_to_be_there(root):
     (root / "Thermal/31/male_back_t_00001_31.bmp").unlink()
     assert len(read_regdb(root, "train", 3)) == 8
-    with pytest.raises(InputError, match=r"test_thermal_3\.txt lists 1 images .* line 2: "):
+    with pytest.raises(InputError, match=r"31/male_back_t_00001_31\.bmp is listed in"):
         read_regdb(root, "test", 3)
 
 
@@ -141,11 +159,11 @@ def test_a_directory_is_no_image(root):
     image = root / "Visible/9/male_back_v_00001_9.bmp"
     image.unlink()
     image.mkdir()
-    with pytest.raises(InputError, match=r"lists 1 images that are not there.*00001_9\.bmp"):
+    with pytest.raises(InputError, match=r"00001_9\.bmp is listed in .* missing or no file"):
         read_regdb(root, "train", 3)
     (root / "Visible/285").rename(root / "Visible/286")
     (root / "Visible/285").touch()
-    with pytest.raises(InputError, match=r"lists 3 images that are not there, the first on line 1"):
+    with pytest.raises(InputError, match=r"Visible/285 is listed in .* missing or no directory"):
         read_regdb(root, "train", 3)
 
 

@@ -1,12 +1,17 @@
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.io import savemat
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.io import loadmat, savemat
+from scipy.sparse import csc_matrix
 
 from lupi_jax import InputError, Modality
 from lupi_jax.data.sysu_mm01 import read_permutations, read_sysu
+from lupi_jax.evaluation.protocols import sysu
 
 # {camera: {identity: number of images}}
 SEEN = {
@@ -105,8 +110,8 @@ def test_a_missing_root_and_an_unknown_split_are_refused(root, tmp_path):
         read_sysu(tmp_path / "nowhere", "train")
     with pytest.raises(InputError, match=r"test_id\.txt is no directory: correct data\.root"):
         read_sysu(root / "exp/test_id.txt", "train")
-    with pytest.raises(InputError, match="'val' is none of train, test"):
-        read_sysu(root, "val")
+    with pytest.raises(InputError, match="'all' is none of train, val, test"):
+        read_sysu(root, "all")
 
 
 @pytest.mark.parametrize(
@@ -158,7 +163,7 @@ def test_an_identity_with_empty_directories_only_has_no_image(root):
         ("cam6/notes.txt", r"cam6/notes\.txt does not belong here"),
         ("cam3/0005/0003.png", r"cam3/0005/0003\.png does not belong here.*named as 0001\.jpg"),
         ("cam3/0005/3.jpg", r"cam3/0005/3\.jpg does not belong here"),
-        ("cam3/0005/0003.jpg/x", r"cam3/0005/0003\.jpg does not belong here"),
+        ("cam3/0005/0003.jpg/x", r"cam3/0005/0003\.jpg is no image but a directory"),
         ("cam4/0002", r"cam4/0002 is a file where a directory should be"),
     ],
 )
@@ -245,5 +250,151 @@ def test_a_file_of_permutations_that_cannot_be_used_is_refused(root):
     numbers = np.empty((6, 1), object)
     numbers[:, 0] = [np.arange(4)] * 6
     savemat(file, {"rand_perm_cam": numbers})
-    with pytest.raises(InputError, match="identity 1 of camera 1 has no permutations"):
+    with pytest.raises(InputError, match="camera 1 has no cell for each identity"):
+        read_permutations(root)
+
+
+# -- The permutations, as MATLAB and SciPy write them --------------------------------------------
+
+EMPTY = [(0, 0), (1, 0), (10, 0), (0, 1)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.dictionaries(
+        st.tuples(st.integers(1, 9), st.sampled_from(range(1, 7))), st.integers(1, 12), max_size=12
+    ),
+    st.integers(1, 10),
+    st.sampled_from(["uint8", "uint16", "int32", "float64"]),
+    st.tuples(st.booleans(), st.booleans(), st.booleans()),
+    st.integers(0, 2**32 - 1),
+)
+def test_permutations_are_read_however_they_were_written(counts, trials, dtype, flags, seed):
+    compressed, lying, lying_inside = flags
+    rng = np.random.default_rng(seed)
+    expected = {
+        place: [rng.permutation(count).tolist() for _ in range(trials)]
+        for place, count in counts.items()
+    }
+    cameras = np.empty((6, 1), object)
+    for camera in range(1, 7):
+        cells = np.empty((rng.integers(9, 12), 1), object)
+        for identity in range(1, len(cells) + 1):
+            order = expected.get((identity, camera))
+            empty = np.empty(EMPTY[rng.integers(len(EMPTY))])
+            cells[identity - 1, 0] = (empty if order is None else np.add(order, 1)).astype(dtype)
+        cameras[camera - 1, 0] = cells.T if lying_inside else cells
+    with tempfile.TemporaryDirectory() as root:
+        (Path(root) / "exp").mkdir()
+        content = {"rand_perm_cam": cameras.T if lying else cameras, "other": np.ones(3)}
+        savemat(f"{root}/exp/rand_perm_cam.mat", content, do_compression=compressed)
+        permutations = read_permutations(root)
+    assert {place: order.tolist() for place, order in permutations.items()} == expected
+    assert {order.dtype for order in permutations.values()} <= {np.dtype(np.int32)}
+
+
+def test_official_galleries_are_the_first_entries_of_the_trials_row(root):
+    folder = root / "cam1/0011"
+    for n in (2, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13):  # with 0001, twelve: the fifth is 0006
+        (folder / f"{n:04d}.jpg").touch()
+    (root / "cam6/0011").mkdir()
+    (root / "cam6/0011/0001.jpg").touch()
+    orders = {
+        1: {11: [[5, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12], [12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1]]},
+        4: {11: [[2, 1], [1, 2]]},
+        5: {11: [[1], [1]]},
+    }
+    write_permutations(root, orders)
+    index = read_sysu(root, "test")
+    tasks = sysu(
+        index, [(Modality.INFRARED, Modality.VISIBLE)], "official", 2, read_permutations(root)
+    )
+    galleries = {task.name: [index.paths[trial.gallery] for trial in task.trials] for task in tasks}
+
+    def numbers(search: str, trial: int, camera: int) -> list[int]:
+        paths = [path.split("/") for path in galleries[search][trial]]
+        assert {identity for _, identity, _ in paths} == {"0011"}
+        return [int(name[:4]) for folder, _, name in paths if folder == f"cam{camera}"]
+
+    first = [6, 1, 2, 3, 4, 7, 8, 9, 10, 11]
+    second = [13, 12, 11, 10, 9, 8, 7, 6, 4, 3]
+    for search in ("all-search", "indoor"):
+        assert numbers(f"{search}, single-shot", 0, 1) == [6]
+        assert numbers(f"{search}, single-shot", 1, 1) == [13]
+        assert numbers(f"{search}, multi-shot", 0, 1) == first
+        assert numbers(f"{search}, multi-shot", 1, 1) == second
+    assert [numbers("all-search, single-shot", t, 4) for t in (0, 1)] == [[2], [1]]
+    assert [numbers("all-search, multi-shot", t, 4) for t in (0, 1)] == [[2, 1], [1, 2]]
+    assert [numbers("all-search, multi-shot", t, 5) for t in (0, 1)] == [[1], [1]]
+    assert [numbers("indoor, multi-shot", t, 4) for t in (0, 1)] == [[], []]
+
+
+def test_a_damaged_byte_is_refused_or_changes_nothing(root):
+    write_permutations(root, {1: {2: [[2, 1, 3], [3, 1, 2]]}, 6: {3: [[1, 2], [2, 1]]}})
+    file = root / "exp/rand_perm_cam.mat"
+    # Compressed, as MATLAB writes it and the data set has it: that comes with a check sum.
+    savemat(file, {"rand_perm_cam": loadmat(file)["rand_perm_cam"]}, do_compression=True)
+    content, before = file.read_bytes(), read_permutations(root)
+    flipped = [bytes([byte ^ 0x24]) for byte in content]
+    damaged = [content[:n] + flipped[n] + content[n + 1 :] for n in range(124, len(content))]
+    damaged += [content[:n] for n in range(len(content))]
+    refusals = []
+    for part in damaged:
+        file.write_bytes(part)
+        try:
+            assert {k: v.tolist() for k, v in read_permutations(root).items()} == {
+                k: v.tolist() for k, v in before.items()
+            }
+        except InputError as refusal:
+            refusals.append(str(refusal))
+    assert len(refusals) > 0.95 * len(damaged)
+    assert all("exp/rand_perm_cam.mat" in text and "\n" not in text for text in refusals)
+
+
+def test_matlab_files_of_other_formats_are_refused(root):
+    file = root / "exp/rand_perm_cam.mat"
+    # Version 7.3 is HDF5 behind a header of 512 bytes.
+    header = b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM"
+    file.write_bytes(header.ljust(512, b"\0") + b"\x89HDF\r\n\x1a\n" + bytes(1000))
+    with pytest.raises(InputError, match=r"is not a MATLAB file with rand_perm_cam: restore"):
+        read_permutations(root)
+    savemat(file, {"rand_perm_cam": np.ones((6, 1))}, format="4")  # which has no cells
+    with pytest.raises(InputError, match="is not a cell for each of 6 cameras"):
+        read_permutations(root)
+
+
+@pytest.mark.parametrize(
+    "orders",
+    [
+        [[1.0, 1.5]],
+        [[np.nan, 1.0]],
+        [[np.inf, 1.0]],
+        [[-1, 1]],
+        [[257]],
+        [[1], [2], [3]],  # a row is a trial: this is three trials of one image
+        [[[1]], [[1]]],
+        [[1 + 0j, 2]],
+        "abc",
+        {"orders": 1.0},
+        csc_matrix([[1.0, 2.0], [2.0, 1.0]]),
+    ],
+)
+def test_a_cell_of_other_content_is_refused(root, orders):
+    cells = np.empty((3, 1), object)
+    cells[0, 0], cells[1, 0] = np.empty((10, 0)), np.array([[2, 1]])
+    cells[2, 0] = np.array(orders) if isinstance(orders, list) else orders
+    cameras = np.empty((6, 1), object)
+    cameras[:, 0] = [cells] * 6
+    savemat(root / "exp/rand_perm_cam.mat", {"rand_perm_cam": cameras})
+    with pytest.raises(InputError, match="identity 3 of camera 1 has no permutations of its image"):
+        read_permutations(root)
+
+
+@pytest.mark.parametrize("cells", [np.ones((3, 1)), "abc", {"a": 1.0}, csc_matrix(np.eye(3))])
+def test_a_camera_without_cells_is_refused(root, cells):
+    cameras = np.empty((6, 1), object)
+    for camera in range(6):
+        cameras[camera, 0] = cells
+    savemat(root / "exp/rand_perm_cam.mat", {"rand_perm_cam": cameras})
+    with pytest.raises(InputError, match="camera 1 has no cell for each identity: restore it"):
         read_permutations(root)

@@ -1,0 +1,341 @@
+"""Images decoded and resized once: uint8 on disk, read through memory maps.
+
+A prepared set is a directory of shards, `images-<n>.npy` [rows, h, w, 3], and its manifest
+`prepared.json`, which is written last: without it the set is half-written and nothing reads it.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import shutil
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lupi_jax.data.images import ReadRow, read_images
+from lupi_jax.data.index import Index
+from lupi_jax.errors import InputError
+
+MANIFEST = "prepared.json"
+MARKER = "prepared.partial.json"
+FORMAT = 1
+SHARD_BYTES = 128 * 2**20
+
+Progress = Callable[[int, int], None]
+"""Called with the images done so far and the images in all."""
+
+
+class Prepared(NamedTuple):
+    """What `prepare` did: images it decoded, and shards it found whole and damaged."""
+
+    decoded: int
+    kept: int
+    damaged: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """What a set is made of, and how its rows lie in its shards."""
+
+    size: tuple[int, int]
+    files: list[tuple[str, int, int]]
+
+    @property
+    def rows_per_shard(self) -> int:
+        return max(1, SHARD_BYTES // (self.size[0] * self.size[1] * 3))
+
+    @property
+    def shards(self) -> dict[str, range]:
+        """{name: its rows}."""
+        rows, step = len(self.files), self.rows_per_shard
+        starts = enumerate(range(0, rows, step))
+        return {f"images-{n:05d}.npy": range(i, min(i + step, rows)) for n, i in starts}
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Plain values that tell this set from every other."""
+        return {
+            "format": FORMAT,
+            "size": list(self.size),
+            "resampling": "lanczos",
+            "rows_per_shard": self.rows_per_shard,
+            "files": [list(file) for file in self.files],
+        }
+
+
+def prepare(
+    index: Index,
+    size: tuple[int, int],
+    folder: str | Path,
+    workers: int = 4,
+    progress: Progress | None = None,
+) -> Prepared:
+    """Decode and resize every image of `index` into `folder`; or finish, or check, what is there.
+
+    Shards appear under their names only when they are complete, and the manifest, which holds
+    their checksums, when all are: whatever interrupts this, calling it again goes on. Called on a
+    whole set it reads every shard; those whose checksum is another, or whose images have changed,
+    are made anew.
+
+    Args:
+      index: n images.
+      size: (height, width) in pixels they are resized to.
+      folder: absent, empty, or a set of images of the same names and size, whole or begun.
+      workers: files decoded, and shards checked, at once.
+      progress: called after each image.
+
+    Raises:
+      InputError: an image cannot be read, `folder` holds something else, or it cannot be written
+        (n h w 3 bytes).
+    """
+    folder = Path(folder)
+    plan = _Plan(size, _stat(index))
+    try:
+        before = _claim(folder, plan)
+        for name in _outdated(before, plan):
+            (folder / name).unlink(missing_ok=True)
+            before.get("checksums", {}).pop(name, None)
+        found = _checksums(folder, plan, workers)
+        expected = before.get("checksums", found)
+        damaged = tuple(name for name in expected if found.get(name) != expected[name])
+        kept = {name: digest for name, digest in found.items() if name not in damaged}
+        missing = [name for name in plan.shards if name not in kept]
+        if missing:
+            _write(folder / MARKER, json.dumps(plan.record).encode())
+            (folder / MANIFEST).unlink(missing_ok=True)
+            _require_space(folder, plan, missing)
+            done = sum(len(plan.shards[name]) for name in kept)
+            for name in missing:
+                kept[name] = _write_shard(folder / name, index, plan, workers, progress, done)
+                done += len(plan.shards[name])
+        if missing or not (folder / MANIFEST).exists():
+            checksums = {name: kept[name] for name in plan.shards}
+            _write(folder / MANIFEST, json.dumps({**plan.record, "checksums": checksums}).encode())
+        (folder / MARKER).unlink(missing_ok=True)
+        for left in folder.glob(".images-*.partial"):  # of runs that were killed
+            left.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"cannot prepare images in {folder} ({error.strerror or error}): check the path, its "
+            "permissions and the free space; what is complete is kept"
+        ) from error
+    decoded = sum(len(plan.shards[name]) for name in missing)
+    return Prepared(decoded, len(plan.shards) - len(missing), damaged)
+
+
+def prepared_reader(folder: str | Path, index: Index, size: tuple[int, int]) -> ReadRow:
+    """Reads images of `index` from a prepared set; holds no image in memory.
+
+    Args:
+      folder: as `prepare` wrote it.
+      index: images that are in it, and have not changed since.
+      size: (height, width) it was prepared at.
+
+    Raises:
+      InputError: there is no whole set, or not of these images at this size.
+    """
+    folder = Path(folder)
+    manifest = _read_manifest(folder)
+    if tuple(manifest["size"]) != tuple(size):
+        h, w = manifest["size"]
+        raise InputError(
+            f"{folder} holds images of ({h}, {w}) pixels, not {tuple(size)}: set data.image_size, "
+            "or prepare them at that size in another folder"
+        )
+    rows = {file[0]: row for row, file in enumerate(manifest["files"])}
+    lacking = [path for path in index.paths.tolist() if path not in rows]
+    if lacking:
+        raise InputError(
+            f"{folder} lacks {len(lacking)} images of {index.root}, the first {lacking[0]}: "
+            "prepare the data set anew, in another folder"
+        )
+    changed = [f[0] for f in _stat(index) if list(f) != manifest["files"][rows[f[0]]]]
+    if changed:
+        raise InputError(
+            f"{len(changed)} images of {index.root} have changed since {folder} was prepared, the "
+            f"first {changed[0]}: run `lupi prepare` again, into the same folder"
+        )
+    place = np.array([rows[path] for path in index.paths.tolist()])
+    per_shard, shape = manifest["rows_per_shard"], (*size, 3)
+    shards = _Plan((size[0], size[1]), manifest["files"]).shards
+    offsets = [_open_shard(folder / n, (len(r), *shape)).offset for n, r in shards.items()]
+    files = [folder / name for name in shards]
+
+    def read(row: int) -> np.ndarray:
+        shard, within = divmod(int(place[row]), per_shard)
+        start = offsets[shard] + within * math.prod(shape)
+        # A map of its own for each image: one of the whole file would count every page that was
+        # ever read as this process's memory.
+        try:
+            return np.array(np.memmap(files[shard], np.uint8, "r", start, shape))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{files[shard]}: {error}; run `lupi prepare` again") from error
+
+    return read
+
+
+def cache_folder(cache: Path, index: Index, size: tuple[int, int]) -> Path:
+    """Where under `cache` a prepared set of just these images, as they are now, belongs."""
+    record = json.dumps(_Plan(size, _stat(index)).record)
+    return cache / hashlib.sha256(record.encode()).hexdigest()[:16]
+
+
+def is_prepared(folder: Path) -> bool:
+    """Whether `folder` holds a whole prepared set."""
+    return (folder / MANIFEST).is_file()
+
+
+def _stat(index: Index) -> list[tuple[str, int, int]]:
+    """(path, bytes, modification time in ns) of every image."""
+
+    def stat(path: str) -> tuple[str, int, int]:
+        try:
+            found = os.stat(index.root / path)
+        except OSError as error:
+            raise InputError(
+                f"{index.root / path}: {error.strerror}; replace or remove it"
+            ) from error
+        return path, found.st_size, found.st_mtime_ns
+
+    return [stat(path) for path in index.paths.tolist()]
+
+
+def _claim(folder: Path, plan: _Plan) -> dict[str, Any]:
+    """What `folder` says of the set in it, with "checksums" if that is whole; {} if it is new.
+
+    Makes the folder.
+
+    Raises:
+      InputError: it holds anything else.
+    """
+
+    def kind(record: dict[str, Any]) -> dict[str, Any]:
+        paths = [file[0] for file in record["files"]]
+        return {**record, "files": paths, "checksums": None}
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (MANIFEST, MARKER):
+        if not (folder / name).exists():
+            continue
+        try:
+            found = json.loads((folder / name).read_text())
+            same = kind(found) == kind(plan.record)
+        except (ValueError, KeyError, TypeError, IndexError):
+            raise InputError(
+                f"{folder / name} is damaged: delete {folder} and prepare it anew"
+            ) from None
+        if not same:
+            raise InputError(
+                f"{folder} holds other images, or at another size: choose another folder, or "
+                "delete it"
+            )
+        return found
+    if any(not entry.name.startswith(".") for entry in folder.iterdir()):
+        raise InputError(f"{folder} is not empty and holds no prepared images: choose another")
+    return {}
+
+
+def _outdated(before: dict[str, Any], plan: _Plan) -> list[str]:
+    """The shards with images that have changed since."""
+    now = plan.record["files"]
+    then = before.get("files", now)
+    return [name for name, rows in plan.shards.items() if any(then[i] != now[i] for i in rows)]
+
+
+def _checksums(folder: Path, plan: _Plan, workers: int) -> dict[str, str]:
+    """{name: SHA-256} of the shards that are there."""
+    there = [name for name in plan.shards if (folder / name).is_file()]
+
+    def digest(name: str) -> str:
+        with (folder / name).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    with ThreadPoolExecutor(workers) as pool:
+        return dict(zip(there, pool.map(digest, there), strict=True))
+
+
+def _require_space(folder: Path, plan: _Plan, missing: list[str]) -> None:
+    needed = sum(len(plan.shards[name]) for name in missing) * plan.size[0] * plan.size[1] * 3
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise InputError(
+            f"{folder} has room for {free / 2**30:.1f} GiB and needs {needed / 2**30:.1f} more: "
+            "free some, choose another folder, or lower data.image_size"
+        )
+
+
+def _write_shard(
+    file: Path, index: Index, plan: _Plan, workers: int, progress: Progress | None, done: int
+) -> str:
+    """Decode the images of a shard; its SHA-256."""
+    rows = plan.shards[file.name]
+    # Processes of several machines, of equal numbers even, may share the folder.
+    partial = file.with_name(f".{file.name}.{uuid.uuid4().hex}.partial")
+    try:
+        # Written, not mapped: on a full disk a write fails, a map kills the process.
+        with partial.open("w+b") as out:
+            header = {"descr": "|u1", "fortran_order": False, "shape": (len(rows), *plan.size, 3)}
+            np.lib.format.write_array_header_1_0(out, header)
+            part = index[np.arange(rows.start, rows.stop)]
+            for number, image in enumerate(read_images(part, plan.size, workers), done + 1):
+                out.write(image.tobytes())
+                if progress is not None:
+                    progress(number, len(plan.files))
+            out.flush()
+            os.fsync(out.fileno())
+            out.seek(0)
+            digest = hashlib.file_digest(out, "sha256").hexdigest()
+        os.replace(partial, file)
+    except FileNotFoundError:
+        # Whoever finished the same set meanwhile has tidied up.
+        if not file.is_file():
+            raise
+        return digest
+    finally:
+        partial.unlink(missing_ok=True)
+    return digest
+
+
+def _write(path: Path, content: bytes) -> None:
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    with partial.open("wb") as out:
+        out.write(content)
+        out.flush()
+        os.fsync(out.fileno())
+    os.replace(partial, path)
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        if manifest["format"] > FORMAT:
+            raise InputError(f"{folder} was prepared by a newer lupi_jax: upgrade")
+        return manifest
+    except (FileNotFoundError, NotADirectoryError):
+        begun = (folder / MARKER).is_file()
+        what = "a half-prepared set" if begun else "no prepared images"
+        raise InputError(f"{what} at {folder}: run `lupi prepare --out {folder}` first") from None
+    except OSError as error:
+        raise InputError(f"cannot read {folder / MANIFEST}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError):
+        raise InputError(
+            f"{folder / MANIFEST} is damaged: delete {folder} and prepare it anew"
+        ) from None
+
+
+def _open_shard(file: Path, shape: tuple[int, ...]) -> np.memmap:
+    try:
+        pixels = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        pixels = None
+    if not isinstance(pixels, np.memmap) or pixels.shape != shape or pixels.dtype != np.uint8:
+        raise InputError(
+            f"{file} is missing or damaged: run `lupi prepare --out {file.parent}` again to mend it"
+        )
+    return pixels

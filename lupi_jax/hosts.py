@@ -1,0 +1,232 @@
+"""Several processes as one run: how they join, agree to stop, and share work.
+
+JAX's own engine does the work (`jax.distributed`): nothing here starts a process or knows a
+cluster.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Literal, Self
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
+
+from lupi_jax.errors import InputError
+
+STALLED_STATUS = 76
+"""Exit status of a process that gave up waiting for the others."""
+
+LOST = jax.errors.JaxRuntimeError
+"""What a collective operation raises when another process is gone."""
+
+Mode = Literal["auto", "on", "off"]
+
+
+def join(
+    mode: Mode = "auto",
+    coordinator: str | None = None,
+    processes: int | None = None,
+    process: int | None = None,
+    timeout: int = 300,
+) -> None:
+    """Join the other processes of a run; to be called before anything touches a device.
+
+    Args:
+      mode: "auto" joins where coordinator, processes and process are given, or where JAX finds
+        itself in a Slurm job, a Kubernetes JobSet, a TPU pod or an MPI run; "on" is an error where
+        neither is so; "off" stays alone.
+      coordinator: host:port of process 0.
+      processes: how many there are.
+      process: which this one is, from 0.
+      timeout: seconds to wait for the others.
+
+    Raises:
+      InputError: there is nothing to join, or the others do not come.
+    """
+    given = (coordinator, processes, process)
+    if any(x is not None for x in given) and (None in given or mode == "off"):
+        raise InputError(
+            "--coordinator, --processes and --process go together, and not with --distributed off: "
+            "give all three or none"
+        )
+    if mode == "off":
+        return
+    try:
+        jax.distributed.initialize(coordinator, processes, process, initialization_timeout=timeout)
+    except ValueError as error:
+        # So JAX says that it found no cluster, or that a number is out of range.
+        if coordinator is not None or mode == "on":
+            raise InputError(
+                f"cannot join other processes ({error}): give --coordinator HOST:PORT, --processes "
+                "and --process, or start under Slurm, Kubernetes, MPI or on a TPU pod"
+            ) from error
+        return
+    except RuntimeError as error:
+        raise InputError(
+            f"cannot join the other processes within {timeout} s "
+            f"({' '.join(str(error).split())[:300]}): are all started, and is the coordinator "
+            "reachable?"
+        ) from error
+    # The first message between CPUs prints a line to stdout, where results go.
+    stdout = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        wait_for_all("all have joined")
+    finally:
+        os.dup2(stdout, 1)
+        os.close(stdout)
+
+
+def joined() -> bool:
+    """Whether this process is one of several."""
+    return jax.distributed.is_initialized() and jax.process_count() > 1
+
+
+def is_first() -> bool:
+    """Whether this process is the one that prints and writes."""
+    return jax.process_index() == 0
+
+
+def wait_for_all(name: str) -> None:
+    """Wait until every process has come to the point `name`."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+def all_agree(yes: bool) -> bool:
+    """Whether every process says yes."""
+    if jax.process_count() == 1:
+        return yes
+    return bool(np.all(multihost_utils.process_allgather(np.array(yes))))
+
+
+def share(count: int) -> range:
+    """This process's part of `count` rows: the next ceil(count / n), or what is left of them."""
+    size = -(-count // jax.process_count())
+    start = jax.process_index() * size
+    return range(min(start, count), min(start + size, count))
+
+
+def gather(part: np.ndarray, count: int) -> np.ndarray:
+    """All `count` rows, from each process's `share` of them.
+
+    Args:
+      part: [m, ...], the rows `share(count)`.
+      count: rows in all.
+
+    Returns:
+      [count, ...], the same in every process.
+    """
+    processes = jax.process_count()
+    if processes == 1:
+        return part
+    padded = np.zeros((-(-count // processes), *part.shape[1:]), part.dtype)
+    padded[: len(part)] = part
+    every = np.asarray(multihost_utils.process_allgather(padded))
+    return every.reshape(-1, *part.shape[1:])[:count]
+
+
+def over_local_devices() -> tuple[Sharding, Sharding]:
+    """Where this process's devices hold the whole of an array each, and where a share of its rows.
+
+    For work that each process does by itself.
+    """
+    devices = jax.local_devices()
+    if len(devices) == 1:
+        return SingleDeviceSharding(devices[0]), SingleDeviceSharding(devices[0])
+    mesh = Mesh(np.array(devices), ("rows",))
+    return NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("rows"))
+
+
+class StopRequest:
+    """SIGTERM and Ctrl-C as a wish to stop after a step, the same one in every process.
+
+    A second Ctrl-C is not a wish.
+    """
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._before: dict[signal.Signals, Callable[..., object] | int | None] = {}
+
+    def __enter__(self) -> Self:
+        # Handlers belong to the main thread: elsewhere (a notebook's worker) nothing is caught.
+        if threading.current_thread() is not threading.main_thread():
+            return self
+        # Of several processes, JAX itself listens for SIGTERM, to have them agree on a step.
+        alone = jax.process_count() == 1
+        for number in (signal.SIGINT, signal.SIGTERM) if alone else (signal.SIGINT,):
+            self._before[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self._asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self._asked = True
+        if jax.process_count() > 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def after(self, step: int) -> bool:
+        """Whether to stop after `step`; to be asked once after each, by every process."""
+        if jax.process_count() == 1:
+            return self._asked
+        return multihost_utils.reached_preemption_sync_point(step)
+
+
+class Watchdog:
+    """Ends the process when nothing has happened for a while.
+
+    A collective operation whose peer hangs never returns, and nothing can interrupt it.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        """Watch from now on; 0 seconds watches nothing."""
+        self._seconds = seconds
+        self._last = time.monotonic()
+        self._done = threading.Event()
+        self._what = "start"
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Self:
+        if self._seconds:
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._done.set()
+
+    def beat(self, what: str) -> None:
+        """Something has happened: `what`."""
+        self._last, self._what = time.monotonic(), what
+
+    def _watch(self) -> None:
+        while not self._done.wait(min(1.0, self._seconds / 4)):
+            if time.monotonic() - self._last > self._seconds:
+                print(
+                    f"lupi: process {jax.process_index()}: nothing since {self._what} for "
+                    f"{self._seconds:.0f} s (step_timeout): another process or the input hangs; "
+                    "the same command goes on from the last checkpoint",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                os._exit(STALLED_STATUS)
