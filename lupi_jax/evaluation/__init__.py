@@ -1,7 +1,13 @@
 """Features and a protocol to CMC, mAP and mINP."""
 
 from lupi_jax.evaluation.domain_shift import maximum_mean_discrepancy
-from lupi_jax.evaluation.evaluator import evaluate, evaluate_features, validate
+from lupi_jax.evaluation.evaluator import (
+    Evaluation,
+    average_runs,
+    evaluate,
+    evaluate_features,
+    validate,
+)
 from lupi_jax.evaluation.features import (
     Features,
     embed_images,
@@ -10,15 +16,19 @@ from lupi_jax.evaluation.features import (
     load_features,
 )
 from lupi_jax.evaluation.metrics import RetrievalMetrics, pairwise_distances, retrieval_metrics
+from lupi_jax.evaluation.reranking import k_reciprocal_distances
 
 __all__ = [
+    "Evaluation",
     "Features",
     "RetrievalMetrics",
+    "average_runs",
     "embed_images",
     "embed_index",
     "evaluate",
     "evaluate_features",
     "extract_features",
+    "k_reciprocal_distances",
     "load_features",
     "maximum_mean_discrepancy",
     "pairwise_distances",

@@ -1,12 +1,14 @@
 """Features and a protocol to a table of figures."""
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from lupi_jax.config import Config
 from lupi_jax.data import Index, read_index, read_permutations
+from lupi_jax.errors import InputError
 from lupi_jax.evaluation.features import Features, embed_index, with_intermediate
 from lupi_jax.evaluation.metrics import RetrievalMetrics, pairwise_distances, retrieval_metrics
 from lupi_jax.evaluation.protocols import (
@@ -18,11 +20,18 @@ from lupi_jax.evaluation.protocols import (
     llcm,
     sysu,
 )
+from lupi_jax.evaluation.reranking import k_reciprocal_distances
 from lupi_jax.modality import Modality
 from lupi_jax.models import EmbedNet
 
 RANKS = (1, 5, 10, 20)
 FEATURES = ("neck", "pooled")
+
+DISTANCES = {"none": pairwise_distances, "k_reciprocal": k_reciprocal_distances}
+"""How queries and gallery are compared, by `evaluation.reranking`."""
+
+SEARCHED_SPLITS = ("test", "val")
+"""Splits a data set's own protocol is for: of people who are not trained on."""
 
 
 class Evaluation(NamedTuple):
@@ -33,12 +42,15 @@ class Evaluation(NamedTuple):
       tasks: what was measured.
       rows: the figures, as `evaluate_features` gives them.
       protocol: what they are measured by, as results name it.
+      seeds: of the galleries of its trials, or their rows in the data set's permutations; none
+        where nothing is drawn.
     """
 
     features: Features
     tasks: tuple[Task, ...]
     rows: list[dict[str, Any]]
     protocol: str
+    seeds: list[int]
 
 
 def summarize(metrics: RetrievalMetrics) -> dict[str, float]:
@@ -59,45 +71,60 @@ def protocol_name(config: Config, index: Index, split: str = "test") -> str:
     Args:
       config: its `data` and `evaluation` are used.
       index: the whole split.
-      split: "test" or "train".
+      split: "test", "val" or "train".
     """
     trials = config.evaluation.trials
-    match config.data.name if split == "test" else "":
+    name = "all images"
+    match config.data.name if split in SEARCHED_SPLITS else "":
         case "sysu":
             name = f"SYSU-MM01 {config.evaluation.protocol}, {trials} trials"
-            whole = sum(SYSU_TEST_IMAGES.values())
-            part = f", not its whole test set ({len(index)} of {whole} images)"
-            return name if is_sysu_test_set(index) else name + part
+            if not is_sysu_test_set(index):
+                whole = sum(SYSU_TEST_IMAGES.values())
+                name += f", not its whole test set ({len(index)} of {whole} images)"
         case "llcm":
-            return f"LLCM, {trials} trials"
+            name = f"LLCM, {trials} trials"
         case "regdb":
-            return f"RegDB split {config.data.trial}, all images"
-    return "all images"
+            name = f"RegDB split {config.data.trial}, all images"
+    if config.evaluation.reranking != "none":
+        name += ", with k-reciprocal re-ranking"
+    return name
 
 
 def make_tasks(config: Config, index: Index, split: str = "test") -> tuple[Task, ...]:
-    """The tasks of a split: the data set's own protocol on its test split, else all images.
+    """The tasks of a split: the data set's own protocol but for training images, else all images.
 
     Args:
       config: its `data` and `evaluation` are used.
       index: images of all modalities asked for.
-      split: "test" or "train".
+      split: "test", "val" or "train".
 
     Raises:
       InputError: the images do not fit the protocol.
     """
     pairs, asked = parse_pairs(config.evaluation.pairs), config.evaluation
-    if split == "test" and config.data.name == "sysu":
+    own = split in SEARCHED_SPLITS
+    if own and config.data.name == "sysu":
         official = asked.protocol == "official"
         permutations = read_permutations(config.data.root) if official else None
         return sysu(index, pairs, asked.protocol, asked.trials, permutations)
-    if split == "test" and config.data.name == "llcm":
+    if own and config.data.name == "llcm":
         return llcm(index, pairs, asked.trials)
     return all_images(index, pairs)
 
 
-def evaluate_features(features: Features, tasks: Sequence[Task]) -> list[dict[str, Any]]:
+def evaluate_features(
+    features: Features,
+    tasks: Sequence[Task],
+    reranking: str = "none",
+    names: Sequence[str] = FEATURES,
+) -> list[dict[str, Any]]:
     """Every task with both features: one row each.
+
+    Args:
+      features: of all images of the tasks.
+      tasks: who queries whom.
+      reranking: "none" or "k_reciprocal", which re-ranks each trial's queries and gallery.
+      names: the features compared, out of "neck" and "pooled".
 
     Returns:
       Rows with "query", "gallery" (modalities), "search" (the task's name), "feature", "trials",
@@ -107,11 +134,11 @@ def evaluate_features(features: Features, tasks: Sequence[Task]) -> list[dict[st
     rows = []
     ids = features.index.identities
     for task in tasks:
-        for name in FEATURES:
+        for name in names:
             values = getattr(features, name)
             trials = [
                 retrieval_metrics(
-                    pairwise_distances(values[trial.query], values[trial.gallery]),
+                    DISTANCES[reranking](values[trial.query], values[trial.gallery]),
                     ids[trial.query],
                     ids[trial.gallery],
                     trial.excluded,
@@ -125,6 +152,7 @@ def evaluate_features(features: Features, tasks: Sequence[Task]) -> list[dict[st
                 "gallery": str(task.gallery),
                 "search": task.name,
                 "feature": name,
+                "reranking": reranking,
                 "trials": len(trials),
                 "queries": len(task.trials[0].query),
                 "valid_queries": trials[0].valid_queries,
@@ -137,6 +165,34 @@ def evaluate_features(features: Features, tasks: Sequence[Task]) -> list[dict[st
                 }
             rows.append(row)
     return rows
+
+
+def average_runs(runs: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Mean and standard deviation over networks of what `evaluate_features` gives of each.
+
+    Args:
+      runs: the rows of each network, the same tasks in the same order.
+
+    Returns:
+      Rows of the same form: "trials" the number of networks, counts and figures their means, and
+      with several networks "std".
+    """
+    averaged = []
+    for rows in zip(*runs, strict=True):
+        same = ("query", "gallery", "search", "feature", "reranking")
+        row: dict[str, Any] = {name: rows[0][name] for name in same}
+        if any(other[name] != row[name] for other in rows for name in same):
+            raise ValueError("only runs of the same tasks have a mean")
+        row["trials"] = len(rows)
+        for name in ("queries", "valid_queries", "gallery_images"):
+            row[name] = round(float(np.mean([other[name] for other in rows])))
+        figures = [name for name in rows[0] if name not in row and name != "std"]
+        values = {name: [other[name] for other in rows] for name in figures}
+        row |= {name: float(np.mean(v)) for name, v in values.items()}
+        if len(rows) > 1:
+            row["std"] = {name: float(np.std(v, ddof=1)) for name, v in values.items()}
+        averaged.append(row)
+    return averaged
 
 
 def _asked_for(config: Config, index: Index) -> Index:
@@ -157,40 +213,73 @@ def _embed(config: Config, model: EmbedNet, variables: Any, index: Index) -> Fea
         data.workers,
         views=config.views,
         seed=config.seed,
+        prepared=data.prepared,
     )
 
 
-def evaluate(config: Config, model: EmbedNet, variables: Any, split: str = "test") -> Evaluation:
+def require_unseen(config: Config, index: Index, trained_on: Collection[int]) -> None:
+    """Check that nobody of a test split was trained on.
+
+    Raises:
+      InputError: names those who were.
+    """
+    shared = np.intersect1d(index.classes, np.array(list(trained_on), int))
+    if len(shared):
+        which = f"split {config.data.trial} of RegDB" if config.data.name == "regdb" else "the test"
+        own = "its own split (data.trial)" if config.data.name == "regdb" else "other people"
+        names = ", ".join(map(str, shared[:10])) + (", ..." if len(shared) > 10 else "")
+        raise InputError(
+            f"this network was trained on {len(shared)} of the {len(index.classes)} people "
+            f"{which} is about ({names}): evaluate it on {own}"
+        )
+
+
+def evaluate(
+    config: Config,
+    model: EmbedNet,
+    variables: Any,
+    split: str = "test",
+    trained_on: Collection[int] = (),
+) -> Evaluation:
     """Embed a split of the run's data and measure it.
 
     Args:
       config: of the run; its `data` says where the images are, its `evaluation` what is measured.
       model: the network.
       variables: its parameters and running statistics.
-      split: "test" or "train".
+      split: "test", "val" or "train".
+      trained_on: identities the network has seen; nothing is measured on them but by asking for
+        the split "train".
 
     Raises:
-      InputError: the data cannot be read or evaluated.
+      InputError: the data cannot be read or evaluated, or were trained on.
     """
     whole = read_index(config.data, split)
+    if split != "train":
+        require_unseen(config, whole, trained_on)
     index = _asked_for(config, whole)
     tasks = make_tasks(config, index, split)  # what is wrong with them shows before the long part
     features = _embed(config, model, variables, index)
-    rows = evaluate_features(features, tasks)
-    return Evaluation(features, tasks, rows, protocol_name(config, whole, split))
+    rows = evaluate_features(features, tasks, config.evaluation.reranking)
+    drawn = split in SEARCHED_SPLITS and config.data.name in ("sysu", "llcm")
+    seeds = list(range(config.evaluation.trials)) if drawn else []
+    return Evaluation(features, tasks, rows, protocol_name(config, whole, split), seeds)
 
 
 def validate(config: Config, model: EmbedNet, variables: Any, index: Index) -> dict[str, float]:
     """Figures on held-out images, as the training loop asks for them.
 
+    By the data set's own protocol, with one gallery where it draws them.
+
     Returns:
-      Mean over the configured pairs, for the neck's feature: "mean_ap" and "rank1".
+      Mean over its tasks, for the neck's feature: "mean_ap" and "rank1".
 
     Raises:
       InputError: an image cannot be read, or a modality is missing.
     """
     index = _asked_for(config, index)
-    tasks = all_images(index, parse_pairs(config.evaluation.pairs))
-    rows = evaluate_features(_embed(config, model, variables, index), tasks)
-    neck = [row for row in rows if row["feature"] == "neck"]
-    return {name: float(np.mean([row[name] for row in neck])) for name in ("mean_ap", "rank1")}
+    once = dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, trials=1))
+    tasks = make_tasks(once, index, "val")
+    features = _embed(config, model, variables, index)
+    rows = evaluate_features(features, tasks, config.evaluation.reranking, ("neck",))
+    return {name: float(np.mean([row[name] for row in rows])) for name in ("mean_ap", "rank1")}

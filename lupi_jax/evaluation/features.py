@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from lupi_jax.data import Index, read_images
+from lupi_jax import hosts
+from lupi_jax.data import Index, make_reader, read_rows
 from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality, stem_for
 from lupi_jax.models import Embedding, EmbedNet
@@ -125,19 +126,25 @@ def embed_images(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pooled and neck features [n, d] float32, L2-normalised, of n images in their order.
 
+    Each batch is divided among this process's devices.
+
     Args:
       model: the network.
       variables: its parameters and running statistics.
       images: each [h, w, 3], uint8, or floating and normalised already.
       modality: whose stem they go through.
-      batch_size: images embedded at once; every batch is filled up to it, so that one compiled
-        program serves all and no image is dropped.
+      batch_size: images embedded at once, rounded up to what the devices divide; every batch is
+        filled up to it, so that one compiled program serves all and no image is dropped.
 
     Raises:
       ValueError: there is no image.
     """
     pooled, neck = [], []
-    for batch, count in _padded(images, batch_size):
+    devices = jax.local_device_count()
+    whole, rows = hosts.over_local_devices()
+    variables = jax.device_put(variables, whole)
+    for batch, count in _padded(images, -(-batch_size // devices) * devices):
+        batch = jax.device_put(batch, rows)
         features = _embed(model, variables, batch, Modality(modality))
         pooled.append(np.asarray(features[0])[:count])
         neck.append(np.asarray(features[1])[:count])
@@ -192,12 +199,15 @@ def _intermediate_batch(key: Array, images: Array, views: ViewSettings, first: A
 
 
 def _intermediate(
-    images: Iterable[np.ndarray], views: ViewSettings, seed: int, batch_size: int
+    images: Iterable[np.ndarray], views: ViewSettings, seed: int, batch_size: int, first: int
 ) -> Iterator[np.ndarray]:
-    """The intermediate images, normalised, of visible ones; fixed by `seed` and their order."""
+    """The intermediate images, normalised, of visible ones: the `first`, and those after it.
+
+    Each is fixed by `seed` and its number.
+    """
     key = jax.random.key(seed)
     for number, (batch, count) in enumerate(_padded(images, batch_size)):
-        made = _intermediate_batch(key, batch, views, jnp.asarray(number * batch_size))
+        made = _intermediate_batch(key, batch, views, jnp.asarray(first + number * batch_size))
         yield from np.asarray(made)[:count]
 
 
@@ -210,8 +220,11 @@ def embed_index(
     batch_size: int = BATCH,
     views: ViewSettings | None = None,
     seed: int = 0,
+    prepared: str | Path = "",
 ) -> Features:
     """Features of every image of `index`, each through its stem (`modality.stem_for`).
+
+    Of several processes each embeds its share, and has all features in the end.
 
     Args:
       model: the network.
@@ -222,11 +235,13 @@ def embed_index(
       batch_size: images embedded at once.
       views: how intermediate images are made; as the paper does where None.
       seed: of what they draw.
+      prepared: a directory of `lupi prepare` to read from; "" decodes the files.
 
     Raises:
       InputError: an image cannot be read, the network was trained without its modality, or gives
         it a feature that is zero or not finite.
     """
+    read = make_reader(index, size, prepared)
     width = model.features
     stems = [m for m in Modality if f"stem_{m}" in variables["params"]]
     pooled, neck = (np.empty((len(index), width), np.float32) for _ in range(2))
@@ -240,11 +255,16 @@ def embed_index(
                 f"this network was trained on {' and '.join(stems)} images and cannot embed "
                 f"{modality} ones"
             )
-        batch = min(batch_size, len(rows))
-        images = read_images(index[rows], size, workers)
-        if modality == Modality.INTERMEDIATE:
-            images = _intermediate(images, views or ViewSettings(), seed, batch)
-        pooled[rows], neck[rows] = embed_images(model, variables, images, stem, batch)
+        share = hosts.share(len(rows))
+        parts = tuple(np.empty((0, width), np.float32) for _ in range(2))
+        if share:
+            batch = min(batch_size, len(share))
+            images = read_rows(read, rows[share], workers)
+            if modality == Modality.INTERMEDIATE:
+                made_as = views or ViewSettings()
+                images = _intermediate(images, made_as, seed, batch, share.start)
+            parts = embed_images(model, variables, images, stem, batch)
+        pooled[rows], neck[rows] = (hosts.gather(part, len(rows)) for part in parts)
     bad = [not np.all(np.abs(np.linalg.norm(x, axis=1) - 1) < 0.01) for x in (pooled, neck)]
     if any(bad):
         raise InputError(

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import jax
 import numpy as np
 import pytest
@@ -257,3 +260,26 @@ def test_features_of_a_ruined_network_are_refused(variables, index, value):
     params = jax.tree.map(lambda x: np.full_like(x, value), variables["params"])
     with pytest.raises(InputError, match="zero or not finite"):
         embed_index(MODEL, {**variables, "params": params}, index, (32, 32))
+
+
+DEVICES = """
+import sys
+import jax
+jax.config.update("jax_num_cpu_devices", int(sys.argv[1]))
+import numpy as np
+from lupi_jax import EmbedNet, extract_features
+from lupi_jax.models import initialize
+model = EmbedNet(3, backbone="thin")
+variables = initialize(model, jax.random.key(0), image_size=(32, 32))
+images = np.random.default_rng(0).integers(0, 256, (7, 32, 32, 3), np.uint8)
+np.save(sys.argv[2], extract_features(model, variables, images, "infrared"))
+"""
+
+
+def test_the_devices_of_a_process_share_the_images(tmp_path):
+    for devices in (1, 4):
+        command = [sys.executable, "-c", DEVICES, str(devices), str(tmp_path / f"{devices}.npy")]
+        subprocess.run(command, check=True)
+    one, four = (np.load(tmp_path / f"{devices}.npy") for devices in (1, 4))
+    assert four.shape == (7, 256)
+    np.testing.assert_allclose(four, one, atol=1e-6)
