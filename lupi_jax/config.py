@@ -26,25 +26,41 @@ class SourceConfig:
         `{train,test}/{visible,infrared}/<identity>/c<camera>_<n>.jpg`; or "sysu" (SYSU-MM01),
         "regdb" or "llcm", each as its owners give it out.
       root: the data set's directory.
+      index: of "folder": a CSV or Parquet file that says of each image its path below `root`,
+        identity, camera, modality and split, instead of directories' and files' names.
+      prepared: a directory of `lupi prepare`: images are read from there, resized already; ""
+        decodes the files.
       trial: RegDB's split, 1 to 10: one network each.
       image_size: (height, width) in pixels every image is resized to.
       validation_identities: training identities held out for validation figures and for keeping
         the best checkpoint; 0 trains on all and keeps the newest.
+      validation_split: hold out the data set's own validation identities instead: SYSU-MM01's 99
+        (trains on 296, not 395), or the split "val" of an index.
       feed: "tfdata" (decodes files as it goes), "memmap" (decodes once into a memory-mapped
         array under the workdir; needs no TensorFlow) or "auto": tfdata where TensorFlow is
         installed. All give the same batches bit for bit.
       workers: files decoded at once.
-      prefetch: batches kept ready ahead of the step.
+      prefetch: batches kept ready ahead of the step. With `workers` it bounds the memory of a
+        feed, whatever the size of the data set: that many batches and one more, and an image a
+        worker.
     """
 
     name: Literal["synthetic", "folder", "sysu", "regdb", "llcm"] = "folder"
     root: str = ""
+    index: str = ""
+    prepared: str = ""
     trial: int = 1
     image_size: tuple[int, int] = (288, 144)
     validation_identities: int = 0
+    validation_split: bool = False
     feed: Literal["auto", "tfdata", "memmap"] = "auto"
     workers: int = 4
     prefetch: int = 4
+
+    @property
+    def validates(self) -> bool:
+        """Whether training identities are held out."""
+        return self.validation_split or self.validation_identities > 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,11 +126,15 @@ class EvaluationConfig:
       protocol: of SYSU-MM01: "official" (the data set's own permutation file), "agw" (galleries
         drawn by seed) or "released" (the original code's deviations).
       trials: galleries drawn, where a protocol draws them.
+      reranking: "k_reciprocal" (Zhong et al., CVPR 2017, with its k1 = 20, k2 = 6, lambda = 0.3)
+        compares queries with the whole gallery and with each other, which a search does not do;
+        results name it. "none" is the field's usual figure.
     """
 
     pairs: tuple[str, ...] = ("infrared_to_visible", "visible_to_infrared")
     protocol: Literal["official", "agw", "released"] = "official"
     trials: int = 10
+    reranking: Literal["none", "k_reciprocal"] = "none"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,9 +171,14 @@ class Config:
         reads; "" for none.
       pretrained_fresh: modules that are not taken from there, but start anew: ("classifier",).
       parallel: "shard_map" or "pmap": how the step is mapped over devices.
+      batch_norm: "global" takes its statistics over the whole batch, so that any number of devices
+        computes the same; "device" over each device's rows, as PyTorch's data-parallel training
+        does by default.
+      step_timeout: seconds after which a process in which no step has ended ends itself, because
+        another one or its input hangs; 0 for never. The first step counts its compilation.
       dtype: of the computation: "float32", "bfloat16" (parameters, statistics, distances and
-        losses stay float32), or "float64" for checks (views and
-        stored features stay float32; needs JAX_ENABLE_X64=1).
+        losses stay float32), or "float64" for checks (views and stored features stay float32;
+        needs JAX_ENABLE_X64=1).
     """
 
     seed: int = 0
@@ -167,6 +192,8 @@ class Config:
     pretrained: str = ""
     pretrained_fresh: tuple[str, ...] = ()
     parallel: Literal["shard_map", "pmap"] = "shard_map"
+    batch_norm: Literal["global", "device"] = "global"
+    step_timeout: float = 1800.0
     dtype: Literal["float32", "bfloat16", "float64"] = "float32"
     data: SourceConfig = SourceConfig()
     batch: BatchConfig = BatchConfig()
@@ -237,7 +264,7 @@ _POSITIVE = ("batch.identities", "batch.images", "data.workers", "data.prefetch"
 _NOT_NEGATIVE = ("seed", "steps", "epochs", "data.validation_identities", "views.pad",
                  "loss.margin", "loss.color_free_weight", "loss.color_free_threshold",
                  "loss.color_free_alpha", "optimizer.trunk_factor", "optimizer.weight_decay",
-                 "optimizer.clip", "optimizer.warmup", "log.validate_every",
+                 "optimizer.clip", "optimizer.warmup", "step_timeout", "log.validate_every",
                  "log.checkpoint_every")  # fmt: skip
 _FRACTIONS = ("views.flip", "views.erase")
 _RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
@@ -283,9 +310,25 @@ _CROSS_RULES: tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...] = (
         "optimizer.factors must be as many as optimizer.milestones",
     ),
     (
-        ("log.validate_every", "data.validation_identities"),
-        lambda every, identities: bool(every) == bool(identities),
-        "log.validate_every and data.validation_identities need each other: set both or neither",
+        ("log.validate_every", "data.validation_identities", "data.validation_split"),
+        lambda every, identities, split: bool(every) == bool(identities or split),
+        "log.validate_every and data.validation_identities (or data.validation_split) need each "
+        "other: set both or neither",
+    ),
+    (
+        ("data.validation_identities", "data.validation_split"),
+        lambda identities, split: not (identities and split),
+        "set one of data.validation_identities and data.validation_split",
+    ),
+    (
+        ("data.name", "data.index", "data.validation_split"),
+        lambda name, index, split: not split or name == "sysu" or bool(index),
+        "data.validation_split needs a data set that has one: data.name = sysu, or a data.index",
+    ),
+    (
+        ("data.name", "data.index"),
+        lambda name, index: name == "folder" or not index,
+        "data.index is a choice for data.name = folder alone: leave it out",
     ),
     (
         ("data.name", "evaluation.protocol"),
@@ -303,16 +346,16 @@ _CROSS_RULES: tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...] = (
         "data.trial is a choice for data.name = regdb alone: leave it out",
     ),
     (
-        ("modalities", "evaluation.pairs", "data.validation_identities"),
-        lambda trained, pairs, identities: (
-            not identities
+        ("modalities", "evaluation.pairs", "data.validation_identities", "data.validation_split"),
+        lambda trained, pairs, identities, split: (
+            not (identities or split)
             or all(
                 stem_for(Modality(m), [Modality(t) for t in trained])
                 for pair in pairs
                 for m in pair.split("_to_")
             )
         ),
-        "data.validation_identities needs evaluation.pairs of modalities that are trained on",
+        "a validation needs evaluation.pairs of modalities that are trained on",
     ),
     (
         ("modalities", "loss.color_free"),

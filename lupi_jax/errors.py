@@ -13,5 +13,9 @@ class DivergedError(RuntimeError):
     """Training produced a figure that is not finite. The message names the step and the term."""
 
 
+class StoppedError(RuntimeError):
+    """Training was asked to stop, and did so after saving. The message names the step."""
+
+
 class MismatchError(Exception):
     """A number is further from the released PyTorch code's than it may be."""

@@ -206,10 +206,31 @@ CROSS = [
             data__validation_identities=5,
             log__validate_every=5,
         ),
-        "data.validation_identities needs evaluation.pairs of modalities that are trained on",
+        "a validation needs evaluation.pairs of modalities that are trained on",
     ),
     (merged(log__validate_every=5), "need each other: set both or neither"),
     (merged(data__validation_identities=5), "need each other: set both or neither"),
+    (
+        merged(data__name="sysu", data__validation_split=True),
+        "need each other: set both or neither",
+    ),
+    (
+        merged(
+            data__name="sysu",
+            data__validation_split=True,
+            data__validation_identities=5,
+            log__validate_every=5,
+        ),
+        "set one of data.validation_identities and data.validation_split",
+    ),
+    (
+        merged(data__name="regdb", data__validation_split=True, log__validate_every=5),
+        "needs a data set that has one: data.name = sysu, or a data.index",
+    ),
+    (
+        merged(data__name="sysu", data__index="images.csv"),
+        "data.index is a choice for data.name = folder alone: leave it out",
+    ),
     (
         merged(modalities=("visible", "infrared"), loss__color_free="released"),
         "loss.color_free must be none where modalities lack visible or intermediate",
@@ -233,6 +254,8 @@ def test_a_rule_between_fields_is_silent_where_one_of_them_is_wrong_already():
         MINIMAL,
         merged(steps=0, epochs=2, recipe="released"),
         merged(log__validate_every=5, data__validation_identities=3),
+        merged(log__validate_every=5, data__name="sysu", data__validation_split=True),
+        merged(log__validate_every=5, data__index="images.csv", data__validation_split=True),
         merged(optimizer__milestones=(), optimizer__factors=(), optimizer__rate=1),
         merged(recipe="baseline", modalities=("infrared",)),
     ],

@@ -1,16 +1,23 @@
 """Checkpoints of a run; the only module that imports Orbax."""
 
+import contextlib
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
+from lupi_jax import hosts
 from lupi_jax.errors import InputError
 from lupi_jax.training.state import TrainState
 
-FORMAT = 1
+FORMAT = 2
 BEST = "mean_ap"
 
 
@@ -18,7 +25,9 @@ class Checkpoints:
     """The checkpoints under `<workdir>/checkpoints`: state, what rebuilds it, validation figures.
 
     The newest `keep` stay, and the one of the best validation mAP where there are such figures.
-    A checkpoint appears under its step only when it is complete.
+    A checkpoint appears under its step only when it is complete, and says what its arrays hash to:
+    one that has been damaged since is never used. Every process of a run takes part in saving and
+    restoring; the directory is one that all of them share.
     """
 
     def __init__(self, workdir: str | Path, keep: int = 2, read_only: bool = False) -> None:
@@ -48,9 +57,10 @@ class Checkpoints:
             read_only=read_only,
             create=not read_only,
         )
-        self._manager = ocp.CheckpointManager(
-            self.directory, options=options, item_names=("variables", "optimizer", "run")
-        )
+        with self._writing("open the checkpoints"):
+            self._manager = ocp.CheckpointManager(
+                self.directory, options=options, item_names=("variables", "optimizer", "run")
+            )
         if read_only and self.newest is None:
             raise InputError(f"no complete checkpoint under {workdir}: train there first")
 
@@ -58,7 +68,8 @@ class Checkpoints:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._manager.close()
+        with self._writing("finish saving"):
+            self._manager.close()
 
     @property
     def newest(self) -> int | None:
@@ -101,45 +112,176 @@ class Checkpoints:
           state: what to save, under its step.
           run: plain values that say how to rebuild the run.
           figures: validation figures of this very state, {} for none.
+
+        Raises:
+          InputError: it, or the checkpoint before it, cannot be written.
         """
         optimizer = {"step": state.step, "opt_state": state.opt_state}
-        self._manager.save(
-            int(state.step),
-            args=ocp.args.Composite(
-                variables=ocp.args.StandardSave(state.variables),
-                optimizer=ocp.args.StandardSave(optimizer),
-                run=ocp.args.JsonSave({"format": FORMAT, **run}),
-            ),
-            metrics=figures or None,
-        )
+        digests = {"variables": _digest(state.variables), "optimizer": _digest(optimizer)}
+        with self._writing(f"save step {int(state.step)}"):
+            self._manager.save(
+                int(state.step),
+                args=ocp.args.Composite(
+                    variables=ocp.args.StandardSave(state.variables),
+                    optimizer=ocp.args.StandardSave(optimizer),
+                    run=ocp.args.JsonSave({"format": FORMAT, "digests": digests, **run}),
+                ),
+                metrics=figures or None,
+            )
 
     def wait(self) -> None:
-        """Wait until what is being saved is on disk."""
-        self._manager.wait_until_finished()
+        """Wait until what is being saved is on disk.
+
+        Raises:
+          InputError: it cannot be written.
+        """
+        with self._writing("save"):
+            self._manager.wait_until_finished()
 
     def run(self, step: int) -> dict[str, Any]:
         """What `save` was given as `run`.
 
         Raises:
-          InputError: the checkpoint was made by a newer version of this package.
+          InputError: the checkpoint was made by a newer or much older version of this package, or
+            it is damaged.
         """
-        saved = self._manager.restore(step, args=ocp.args.Composite(run=ocp.args.JsonRestore()))
-        run = dict(saved["run"])
-        if run.pop("format") > FORMAT:
-            raise InputError(f"{self.directory / str(step)} was made by a newer lupi_jax: upgrade")
+        with self._reading(step):
+            run = self._record(step)
+        run.pop("digests")
         return run
 
     def variables(self, step: int, like: Any) -> Any:
-        """The network's variables alone, shaped and placed as `like`."""
-        args = ocp.args.Composite(variables=ocp.args.StandardRestore(like))
-        return self._manager.restore(step, args=args)["variables"]
+        """The network's variables alone, shaped and placed as `like`.
+
+        Raises:
+          InputError: the checkpoint is damaged.
+        """
+        with self._reading(step):
+            args = ocp.args.Composite(variables=ocp.args.StandardRestore(like))
+            variables = self._manager.restore(step, args=args)["variables"]
+            _check(self._record(step), variables=variables)
+        return variables
 
     def state(self, step: int, like: TrainState) -> TrainState:
-        """The whole state, shaped and placed as `like`."""
+        """The whole state, shaped and placed as `like`.
+
+        Raises:
+          InputError: the checkpoint is damaged.
+        """
         like = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         args = ocp.args.Composite(
             variables=ocp.args.StandardRestore(like.variables),
             optimizer=ocp.args.StandardRestore({"step": like.step, "opt_state": like.opt_state}),
         )
-        saved = self._manager.restore(step, args=args)
+        with self._reading(step):
+            saved = self._manager.restore(step, args=args)
+            _check(self._record(step), **saved)
         return TrainState(**saved["variables"], **saved["optimizer"])
+
+    def resume(
+        self, same_run: Callable[[dict[str, Any]], None], like: Callable[[], TrainState]
+    ) -> TrainState | None:
+        """The newest state that is whole; what is damaged is named, and moved aside.
+
+        Args:
+          same_run: given a checkpoint's `run`; raises where it is of another one.
+          like: makes what to shape and place the state as.
+
+        Returns:
+          None where there is no checkpoint.
+
+        Raises:
+          InputError: what `same_run` raises.
+        """
+        while (step := self.newest) is not None:
+            state, run = None, None
+            try:
+                run = self.run(step)
+            except DamagedError as error:
+                fault = str(error)
+            if hosts.all_agree(run is not None):
+                assert run is not None
+                same_run(run)
+                try:
+                    state = self.state(step, like())
+                except DamagedError as error:
+                    fault = str(error)
+                if hosts.all_agree(state is not None):
+                    return state
+            self._set_aside(step, fault if run is None or state is None else "damaged elsewhere")
+        return None
+
+    def _set_aside(self, step: int, fault: str) -> None:
+        kept = self.directory.with_name("damaged")
+        if hosts.is_first():
+            kept.mkdir(exist_ok=True)
+            number = sum(1 for _ in kept.glob(f"{step}-*"))
+            place = kept / f"{step}-{number}"
+            os.replace(self.directory / str(step), place)
+            print(f"{fault}; moved to {place}, going on without it", file=sys.stderr)
+        hosts.wait_for_all(f"checkpoint {step} set aside")
+        self._manager.reload()
+
+    def _record(self, step: int) -> dict[str, Any]:
+        saved = self._manager.restore(step, args=ocp.args.Composite(run=ocp.args.JsonRestore()))
+        run = dict(saved["run"])
+        made = run.pop("format")
+        if made > FORMAT:
+            raise InputError(f"{self.directory / str(step)} was made by a newer lupi_jax: upgrade")
+        if made < FORMAT:
+            raise InputError(
+                f"{self.directory / str(step)} was made by an older lupi_jax, which did not write "
+                "down whom it trained on: train again, in another --workdir"
+            )
+        return run
+
+    @contextlib.contextmanager
+    def _reading(self, step: int) -> Iterator[None]:
+        """What goes wrong in here says that a checkpoint is damaged."""
+        try:
+            yield
+        except InputError:
+            raise
+        except Exception as error:  # Orbax and TensorStore have a dozen types for it
+            if isinstance(error, hosts.LOST) and hosts.joined():
+                raise
+            reason = " ".join(str(error).split())[:200]
+            raise DamagedError(
+                f"checkpoint {self.directory / str(step)} is damaged ({reason})"
+            ) from error
+
+    @contextlib.contextmanager
+    def _writing(self, what: str) -> Iterator[None]:
+        """What goes wrong in here says that the disk cannot be written."""
+        try:
+            yield
+        except InputError:
+            raise
+        except (OSError, ValueError, RuntimeError) as error:
+            if isinstance(error, hosts.LOST) and hosts.joined():
+                raise
+            reason = " ".join(str(error).split())[:300]
+            raise InputError(
+                f"cannot {what} under {self.directory} ({reason}): check its permissions and the "
+                "free space; the same command goes on from the last complete checkpoint"
+            ) from error
+
+
+class DamagedError(InputError):
+    """A checkpoint is not what was saved."""
+
+
+def _digest(tree: Any) -> str:
+    """SHA-256 of the arrays of `tree`, with their places, shapes and dtypes."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = np.ascontiguousarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {array.shape} {array.dtype}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _check(record: dict[str, Any], **items: Any) -> None:
+    for name, tree in items.items():
+        if _digest(tree) != record["digests"][name]:
+            raise ValueError(f"its {name} have another checksum than when they were saved")

@@ -37,7 +37,15 @@ class RunLog:
     TensorBoard reads the same figures from `<workdir>/tensorboard`.
     """
 
-    def __init__(self, workdir: Path, start: int, steps: int, every: int, batch_size: int) -> None:
+    def __init__(
+        self,
+        workdir: Path,
+        start: int,
+        steps: int,
+        every: int,
+        batch_size: int,
+        writes: bool = True,
+    ) -> None:
         """Continue the log of `workdir` at step `start`, forgetting what came after it.
 
         Args:
@@ -46,15 +54,19 @@ class RunLog:
           steps: steps in all.
           every: steps in a window.
           batch_size: images a step reads, for the rate.
+          writes: whether this process writes and shows anything; all look for figures that are
+            not finite.
         """
         self._every, self._batch_size = every, batch_size
         self._pending: list[tuple[int, Metrics]] = []
         self._window: dict[str, list[float]] = defaultdict(list)
         self._clock = time.perf_counter()
-        _forget_after(workdir, start)
-        self._file = (workdir / METRICS_FILE).open("a")
-        self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1)
-        self._console = Console(stderr=True)
+        self._file, self._events = None, None
+        if writes:
+            _forget_after(workdir, start)
+            self._file = (workdir / METRICS_FILE).open("a")
+            self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1)
+        self._console = Console(stderr=True, quiet=not writes)
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -62,7 +74,7 @@ class RunLog:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=self._console,
-            disable=not self._console.is_terminal,
+            disable=not (writes and self._console.is_terminal),
         )
         self._task: TaskID = self._progress.add_task("training", total=steps, completed=start)
         self._steps = steps
@@ -73,8 +85,9 @@ class RunLog:
 
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
-        self._events.close()
-        self._file.close()
+        for opened in (self._events, self._file):
+            if opened is not None:
+                opened.close()
 
     def record(self, step: int, metrics: Metrics) -> None:
         """Take the metrics of a step; when a window is over, fetch all but this newest.
@@ -145,6 +158,8 @@ class RunLog:
             )
 
     def _write(self, row: dict[str, Any]) -> None:
+        if self._file is None or self._events is None:
+            return
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
         for name, value in row.items():

@@ -16,19 +16,20 @@ from lupi_jax.data import (
     HostRows,
     IdentitySampler,
     Index,
-    hold_out,
     make_feed,
     make_sampler,
-    read_index,
+    read_training,
     require_modalities,
     source_modalities,
 )
+from lupi_jax.errors import StoppedError
+from lupi_jax.hosts import StopRequest, Watchdog, is_first
 from lupi_jax.modality import Modality
 from lupi_jax.models import EmbedNet
 from lupi_jax.training.checkpoints import Checkpoints
 from lupi_jax.training.logging import RunLog
 from lupi_jax.training.optimizer import learning_rate, make_optimizer
-from lupi_jax.training.parallel import ParallelStep
+from lupi_jax.training.parallel import ParallelStep, local_copy
 from lupi_jax.training.run import (
     abstract,
     check_same_run,
@@ -60,11 +61,8 @@ def prepare_data(config: Config) -> TrainingData:
     Raises:
       InputError: the data cannot serve this configuration.
     """
-    index = read_index(config.data, "train")
     sources = source_modalities(config.modalities)
-    validation = None
-    if config.data.validation_identities:
-        index, validation = hold_out(index, config.data.validation_identities, config.seed)
+    index, validation = read_training(config.data, config.seed)
     index = index[np.isin(index.modalities, sources)]
     require_modalities(index, sources)
     sampler = make_sampler(index, config)
@@ -101,6 +99,9 @@ def train(config: Config, workdir: str | Path, validate: Validate | None = None)
     On a workdir that already holds checkpoints of the same configuration this resumes from the
     newest, and ends with what an uninterrupted run ends with, bit for bit.
 
+    In a run of several processes (`lupi_jax.hosts.join`) all call this with the same arguments, and
+    share the workdir.
+
     Args:
       config: of the run.
       workdir: gets `checkpoints/`, `metrics.jsonl`, `tensorboard/`, and the memory-mapped feed's
@@ -113,13 +114,15 @@ def train(config: Config, workdir: str | Path, validate: Validate | None = None)
     Raises:
       InputError: the data, the configuration or the workdir cannot be used.
       DivergedError: a figure is not finite.
+      StoppedError: SIGTERM or Ctrl-C asked for it; the state is saved, and the same call goes on.
     """
     workdir = Path(workdir)
     data = prepare_data(config)
     if data.validation is not None and validate is None:
         raise ValueError("this configuration holds identities out: give train() a `validate`")
     steps = config.steps or math.ceil(config.epochs * data.steps_per_epoch)
-    model = make_model(config, len(data.train.classes), axis_name=AXIS)
+    axis_name = AXIS if config.batch_norm == "global" else None
+    model = make_model(config, len(data.train.classes), axis_name)
     tx = make_optimizer(config.optimizer, data.steps_per_epoch)
     step_function = make_train_step(
         model,
@@ -132,36 +135,50 @@ def train(config: Config, workdir: str | Path, validate: Validate | None = None)
     )
     parallel = ParallelStep(step_function, config.parallel)
     host = HostRows(jax.process_index(), jax.process_count())
-    record = run_record(config, data.train)
+    record = run_record(config, data.train, steps)
 
-    with Checkpoints(workdir, config.log.keep) as checkpoints:
-        start = checkpoints.newest or 0
-        if start:
-            check_same_run(checkpoints.run(start), record, workdir)
-            fresh = partial(fresh_variables, config, model)
-            like = abstract(lambda: TrainState.create(fresh(), tx), parallel.state_sharding)
-            state = checkpoints.state(start, like)
-        else:
+    def like() -> TrainState:
+        fresh = partial(fresh_variables, config, model)
+        return abstract(lambda: TrainState.create(fresh(), tx), parallel.state_sharding)
+
+    def same_run(saved: dict[str, Any]) -> None:
+        check_same_run(saved, record, workdir)
+
+    with (
+        Watchdog(config.step_timeout) as watchdog,
+        Checkpoints(workdir, config.log.keep) as checkpoints,
+        StopRequest() as stop,
+    ):
+        state = checkpoints.resume(same_run, like)
+        if state is None:
             state = TrainState.create(initial_variables(config, model), tx)
+        start = int(state.step)
         state = parallel.place(state)
         feed = make_feed(data.train, data.sampler, config, workdir / "cache", host)
-        _announce(config, data, state, start, steps)
+        if is_first():
+            _announce(config, data, state, start, steps)
         images = len(source_modalities(config.modalities)) * data.sampler.batch_size
-        with RunLog(workdir, start, steps, config.log.every, images) as log:
+        with RunLog(workdir, start, steps, config.log.every, images, is_first()) as log:
             for step, batch in enumerate(feed(start, steps), start + 1):
                 state, metrics = parallel(state, batch)
                 log.record(step, metrics)
+                watchdog.beat(f"step {step} of {steps}")
+                stopping = stop.after(step) and step < steps
                 judged = data.validation is not None and _due(
                     step, steps, config.log.validate_every
                 )
-                if not judged and not _due(step, steps, config.log.checkpoint_every):
+                if not (judged or stopping or _due(step, steps, config.log.checkpoint_every)):
                     continue
                 log.flush()  # no state is saved before its step's figures are known to be finite
                 figures = {}
                 if judged and validate is not None and data.validation is not None:
                     with log.paused():
-                        figures = validate(config, model, state.variables, data.validation)
+                        variables = local_copy(state.variables)
+                        figures = validate(config, model, variables, data.validation)
                     log.validation(step, figures)
                 checkpoints.save(state, record, figures)
+                if stopping:
+                    checkpoints.wait()
+                    raise StoppedError(f"stopped after step {step} of {steps}, which is saved")
         checkpoints.wait()
     return state

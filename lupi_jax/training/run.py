@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Sharding, SingleDeviceSharding
+from jax.sharding import Sharding
 
 from lupi_jax.config import Config, differences, parse_config
 from lupi_jax.data import Index
@@ -23,14 +23,18 @@ from lupi_jax.models import (
     read_state_dict,
 )
 from lupi_jax.training.checkpoints import Checkpoints
+from lupi_jax.training.parallel import everywhere, local_copy
 
 # Fields that a run may be evaluated with other values of: they do not concern its network.
-MOVABLE = ("data.root", "data.workers", "evaluation.pairs", "evaluation.protocol",
-           "evaluation.trials")  # fmt: skip
-# Fields that a run may be resumed with other values of: they do not change its numbers (the pairs
-# do where a validation chooses by them).
-RESUMABLE = (*MOVABLE, "steps", "epochs", "data.feed", "data.prefetch", "log.every",
-             "log.checkpoint_every", "log.keep")  # fmt: skip
+MOVABLE = ("data.root", "data.index", "data.prepared", "data.trial", "data.workers",
+           "evaluation.pairs", "evaluation.protocol", "evaluation.trials",
+           "evaluation.reranking")  # fmt: skip
+# Fields that a run may be resumed with other values of: they do not change its numbers.
+RESUMABLE = (*(name for name in MOVABLE if name != "data.trial"), "steps", "epochs",
+             "step_timeout", "data.feed", "data.prefetch", "log.every", "log.checkpoint_every",
+             "log.keep")  # fmt: skip
+# What a validation chooses by: with one, a run is resumed with the same only.
+JUDGING = ("evaluation.pairs", "evaluation.protocol", "evaluation.reranking")
 
 _COMPUTE = {"float32": None, "bfloat16": jnp.bfloat16, "float64": None}
 
@@ -96,16 +100,19 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in packages}
 
 
-def run_record(config: Config, training: Index) -> dict[str, Any]:
+def run_record(config: Config, training: Index, steps: int) -> dict[str, Any]:
     """What a checkpoint says of its run, plain values that survive JSON.
 
     Args:
       config: of the run.
       training: the images trained on; their fingerprint tells this data set from others.
+      steps: where the run ends.
     """
     return {
         "config": dataclasses.asdict(config),
+        "steps": steps,
         "num_classes": len(training.classes),
+        "identities": training.classes.tolist(),
         "data": training.fingerprint,
         "versions": versions(),
     }
@@ -123,8 +130,8 @@ def check_same_run(saved: dict[str, Any], record: dict[str, Any], workdir: Path)
       InputError: names the fields that differ.
     """
     changed = differences(parse_config(saved["config"]), parse_config(record["config"]))
-    validated = record["config"]["data"]["validation_identities"] > 0
-    fixed = {"evaluation.pairs"} if validated else set()
+    validated = parse_config(record["config"]).data.validates
+    fixed = set(JUDGING) if validated else set()
     changed = [name for name in changed if name not in RESUMABLE or name in fixed]
     if saved["data"] != record["data"]:
         changed.append("the training images")
@@ -165,6 +172,26 @@ class Run:
     step: int | None
     record: dict[str, Any]
 
+    @property
+    def trained_on(self) -> tuple[int, ...]:
+        """Identities it was trained on, as `config.data` numbers them.
+
+        None of an untrained network, of one trained elsewhere, and of one trained on another data
+        set, whose numbers are of other people.
+        """
+        if self.step in (None, 0):
+            return ()
+        then, now = self.record["config"]["data"], self.config.data
+        published = now.name in ("sysu", "regdb", "llcm")
+        if not published and (then["root"], then["index"]) != (now.root, now.index):
+            return ()
+        return tuple(self.record["identities"])
+
+    @property
+    def unfinished(self) -> int:
+        """Steps that were still to come; 0 where that is not known."""
+        return max(0, self.record.get("steps", 0) - (self.step or 0)) if self.step else 0
+
 
 def load_run(workdir: str | Path, checkpoint: str | int = "newest", untrained: bool = False) -> Run:
     """Rebuild the network of a run from its checkpoint alone.
@@ -184,9 +211,8 @@ def load_run(workdir: str | Path, checkpoint: str | int = "newest", untrained: b
         model = make_model(config, record["num_classes"])
         if untrained:
             return Run(model, initial_variables(config, model), config, "untrained", 0, record)
-        here = SingleDeviceSharding(jax.devices()[0])
-        like = abstract(lambda: fresh_variables(config, model), here)
-        variables = checkpoints.variables(step, like)
+        like = abstract(lambda: fresh_variables(config, model), everywhere())
+        variables = local_copy(checkpoints.variables(step, like))
         return Run(model, variables, config, f"step {step}", step, record)
 
 
@@ -208,8 +234,7 @@ def load_weights(config: Config, checkpoint: str) -> Run:
             f"{checkpoint} holds no classifier, so no network trained to tell people apart: to "
             "evaluate a pre-trained backbone give --config.pretrained and --untrained instead"
         )
-    foreign = [n for n in config.pretrained_fresh if n.split("/")[0] in ("trunk", "neck")]
-    foreign += [n for n in config.pretrained_fresh if n.startswith("stem_")]
+    foreign = [n for n in config.pretrained_fresh if n.startswith(("trunk", "neck", "stem_"))]
     if foreign:
         raise InputError(
             f"pretrained_fresh = {', '.join(foreign)}: a network without its trained weights is "

@@ -34,7 +34,9 @@ def make_train_step(
 
     Every device embeds its own rows; features and logits are gathered, so that hard mining sees
     the whole batch, and batch normalisation averages over the axis (`model.axis_name` = `AXIS`).
-    n devices therefore compute what one device computes for the same global batch.
+    n devices therefore compute what one device computes for the same global batch. Where
+    `model.axis_name` is None each device normalises by its own rows, as PyTorch's data-parallel
+    training does by default; running statistics are then the mean over devices.
 
     Args:
       model: the network.
@@ -78,7 +80,10 @@ def make_train_step(
             total, terms = objective(by_modality(embedding.pooled), logits, labels, loss)
             hits = jnp.stack([x.argmax(-1) == labels for x in logits.values()]).mean()
             # Every device computes the whole loss; the gradients of n shares add up to it.
-            return total / devices, (total, terms, hits, updates["batch_stats"])
+            batch_stats = updates["batch_stats"]
+            if model.axis_name is None:  # each device has normalised by its own rows
+                batch_stats = lax.pmean(batch_stats, AXIS)
+            return total / devices, (total, terms, hits, batch_stats)
 
         gradient, (total, terms, hits, batch_stats) = jax.grad(share_of_loss, has_aux=True)(
             state.params

@@ -1,0 +1,113 @@
+"""`lupi make-synthetic`, `lupi check-data` and `lupi prepare`: what comes before training."""
+
+import argparse
+import dataclasses
+import json
+
+from lupi_jax.commands.console import print_table, progress, say
+from lupi_jax.config import SourceConfig
+from lupi_jax.data import prepare as prepare_images
+from lupi_jax.data import read_every_image
+from lupi_jax.data.check import Count
+from lupi_jax.data.check import check_data as check
+from lupi_jax.data.synthetic import LAYOUTS
+from lupi_jax.errors import InputError
+
+
+def make_synthetic(options: argparse.Namespace) -> None:
+    """Write a data set of rendered people.
+
+    Raises:
+      InputError: a number is out of range, or the folder holds something else.
+    """
+    named = ("height", "width", "images_per_modality", "like")
+    asked = {name: getattr(options, name) for name in named}
+    with progress("pictures") as advance:
+        written = LAYOUTS[options.layout](
+            options.out,
+            identities=options.identities,
+            seed=options.seed,
+            workers=options.workers,
+            progress=advance,
+            **{name: value for name, value in asked.items() if value is not None},
+        )
+    say(f"{'wrote' if written else 'already there:'} {options.out}")
+
+
+def check_data(options: argparse.Namespace) -> None:
+    """Check a data set's folder; print its counts and everything that is wrong.
+
+    Raises:
+      InputError: something is.
+    """
+    with progress("images") as advance:
+        report = check(_source(options), advance)
+    if options.json:
+        print(json.dumps(dataclasses.asdict(report)))
+    else:
+        expected = any(
+            n is not None
+            for row in report.rows
+            for n in (row.expected_identities, row.expected_images)
+        )
+        wanted = (">identities due", ">images due") if expected else ()
+        print_table(
+            f"{options.data} {options.root}",
+            ("split", "modality", "camera", ">identities", ">images", *wanted),
+            [_cells(row, expected) for row in report.rows],
+        )
+        for problem in report.problems:
+            print(problem)
+    if report.problems:
+        count = len(report.problems)
+        raise InputError(f"{options.root}: {count} problem{'s' * (count > 1)}, named above")
+    say(f"{options.root}: nothing wrong")
+
+
+def prepare(options: argparse.Namespace) -> None:
+    """Decode and resize every image of a data set once.
+
+    Raises:
+      InputError: an image cannot be read, or the folder holds something else.
+    """
+    source = _source(options)
+    size = _size(options.size)
+    index = read_every_image(source)
+    say(f"{source.name} {source.root}: {len(index)} images to {size[0]} x {size[1]} pixels")
+    with progress("images") as advance:
+        done = prepare_images(index, size, options.out, options.workers, advance)
+    for name in done.damaged:
+        say(f"{options.out / name} was damaged and is made anew")
+    say(
+        f"{options.out}: {done.decoded} of {len(index)} images decoded"
+        + (f", {done.kept} shards found whole by their checksums" if done.kept else "")
+        + f"; next: --config.data.prepared={options.out} "
+        f'--config.data.image_size="{size}"'
+    )
+
+
+def _cells(row: Count, expected: bool) -> list[object]:
+    def due(found: int, wanted: int | None) -> str:
+        return "" if wanted is None else f"{wanted}{'' if wanted == found else ' (!)'}"
+
+    counts = [row.split, row.modality, "all" if row.camera is None else row.camera]
+    found = [row.identities, row.images]
+    wanted = [due(row.identities, row.expected_identities), due(row.images, row.expected_images)]
+    return [*counts, *found, *(wanted if expected else [])]
+
+
+def _source(options: argparse.Namespace) -> SourceConfig:
+    if options.index and options.data != "folder":
+        raise InputError("--index describes images of --data folder: leave it out")
+    return SourceConfig(
+        name=options.data, root=options.root, index=options.index, workers=options.workers
+    )
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.partition("x")
+    if not (height.isdecimal() and width.isdecimal()) or min(int(height), int(width)) < 32:
+        raise InputError(
+            f"--size {text}: give height x width in pixels, at least 32x32, as 288x144"
+        )
+    return int(height), int(width)

@@ -1,0 +1,36 @@
+"""`lupi train`."""
+
+import argparse
+
+from lupi_jax.commands.console import say
+from lupi_jax.commands.network import overrides_of, parse_trials
+from lupi_jax.config_file import load_config
+from lupi_jax.errors import InputError
+from lupi_jax.evaluation import validate
+from lupi_jax.training import train as run_training
+
+
+def train(options: argparse.Namespace) -> None:
+    """Train one network, or one for each of several of RegDB's splits.
+
+    Raises:
+      InputError: as `lupi_jax.training.train`, or the splits are of no use here.
+    """
+    overrides = overrides_of(options)
+    if options.trials is None:
+        run_training(load_config(options.config, overrides), options.workdir, validate)
+        say(f"trained; next: lupi evaluate --workdir {options.workdir}")
+        return
+    if "data.trial" in overrides:
+        raise InputError("--trials and --config.data.trial both say which splits: give one of them")
+    trials = parse_trials(options.trials)
+    configs = {
+        trial: load_config(options.config, {**overrides, "data.trial": str(trial)})
+        for trial in trials
+    }
+    if any(config.data.name != "regdb" for config in configs.values()):
+        raise InputError("--trials are RegDB's splits: leave it out for another data set")
+    for trial, config in configs.items():
+        say(f"split {trial} of RegDB:")
+        run_training(config, options.workdir / f"trial-{trial}", validate)
+    say(f"trained; next: lupi evaluate --workdir {options.workdir} --trials {options.trials}")
