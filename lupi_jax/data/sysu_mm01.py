@@ -76,7 +76,15 @@ def read_sysu(root: str | Path, split: str, report: OnFault = refuse) -> Index:
 
 
 def read_permutations(root: str | Path) -> dict[tuple[int, int], np.ndarray]:
-    """The orders in which the official protocol draws its galleries, `exp/rand_perm_cam.mat`.
+    """The orders in `exp/rand_perm_cam.mat` below `root`, as `read_permutation_file` gives them."""
+    return read_permutation_file(Path(root) / PERMUTATIONS)
+
+
+def read_permutation_file(file: Path) -> dict[tuple[int, int], np.ndarray]:
+    """The orders in which the official protocol draws its galleries.
+
+    Args:
+      file: the data set's `rand_perm_cam.mat`.
 
     Returns:
       (identity, camera) -> [trials, n] int32; each row orders that identity's n images of that
@@ -88,10 +96,9 @@ def read_permutations(root: str | Path) -> dict[tuple[int, int], np.ndarray]:
     # Slow to import, and only the official protocol needs it.
     from scipy.io import loadmat
 
-    file = Path(root) / PERMUTATIONS
-    if file.is_fifo():  # reading it would wait for a writer
-        raise InputError(f"cannot read {file} (it is a pipe): restore it from the data set")
     try:
+        if file.is_fifo():  # reading it would wait for a writer
+            raise InputError(f"cannot read {file} (it is a pipe): restore it from the data set")
         content = file.read_bytes()
     except FileNotFoundError:
         raise InputError(

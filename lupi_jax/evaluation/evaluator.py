@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lupi_jax import published
 from lupi_jax.config import Config
 from lupi_jax.data import Index, read_index, read_permutations
 from lupi_jax.errors import InputError
 from lupi_jax.evaluation.features import Features, embed_index, with_intermediate
 from lupi_jax.evaluation.metrics import RetrievalMetrics, pairwise_distances, retrieval_metrics
 from lupi_jax.evaluation.protocols import (
-    SYSU_TEST_IMAGES,
     Pair,
     Task,
     all_images,
@@ -79,7 +79,7 @@ def protocol_name(config: Config, index: Index, split: str = "test") -> str:
         case "sysu":
             name = f"SYSU-MM01 {config.evaluation.protocol}, {trials} trials"
             if not is_sysu_test_set(index):
-                whole = sum(SYSU_TEST_IMAGES.values())
+                whole = sum(published.SYSU_TEST_IMAGES.values())
                 name += f", not its whole test set ({len(index)} of {whole} images)"
         case "llcm":
             name = f"LLCM, {trials} trials"

@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from lupi_jax import published
 from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
 
@@ -105,10 +106,6 @@ SYSU_SEARCHES = {"all-search": SYSU_VISIBLE_CAMERAS, "indoor": (1, 2)}
 
 SHOTS = {"single-shot": 1, "multi-shot": 10}
 """Gallery images per identity and camera."""
-
-SYSU_TEST_IMAGES = {1: 1374, 2: 1565, 3: 1883, 4: 1918, 5: 1918, 6: 1920}
-SYSU_TEST_IDENTITIES = 96
-"""SYSU-MM01's test set: images of each camera, and identities."""
 
 SYSU_COUNTS = {
     "all-search, single-shot": (301, 3803),
@@ -282,8 +279,8 @@ def is_sysu_test_set(images: Images) -> bool:
     real = images.modalities != Modality.INTERMEDIATE
     cameras, counts = np.unique(images.cameras[real], return_counts=True)
     return (
-        len(np.unique(images.identities[real])) == SYSU_TEST_IDENTITIES
-        and dict(zip(cameras.tolist(), counts.tolist(), strict=True)) == SYSU_TEST_IMAGES
+        len(np.unique(images.identities[real])) == published.SYSU_IDENTITIES["test"]
+        and dict(zip(cameras.tolist(), counts.tolist(), strict=True)) == published.SYSU_TEST_IMAGES
     )
 
 

@@ -211,6 +211,14 @@ def test_sysu_is_held_against_what_is_published(sysu):
     assert "of 1 identities (0005: 0, not 1)" in problems[1]
 
 
+def test_a_camera_without_images_is_missed(sysu):
+    for person in ("0004", "0005"):
+        shutil.rmtree(sysu / f"cam6/{person}")
+    report = check("sysu", sysu)
+    assert Count("test", "infrared", 6, 0, 0, None, 2) in report.rows
+    assert any("split test: 0 images, not 2 (infrared, camera 6)" in p for p in report.problems)
+
+
 def test_sysu_lists_that_lost_an_identity(sysu):
     (sysu / "exp/val_id.txt").write_text("3,2")
     (sysu / "exp/train_id.txt").write_text("1")

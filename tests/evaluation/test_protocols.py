@@ -7,12 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lupi_jax import InputError, Modality
+from lupi_jax import InputError, Modality, published
 from lupi_jax.data import Index
 from lupi_jax.evaluation.metrics import retrieval_metrics
 from lupi_jax.evaluation.protocols import (
     DIRECTIONS,
-    SYSU_TEST_IMAGES,
     Trial,
     all_images,
     has_match,
@@ -401,7 +400,7 @@ def whole_test_set() -> Counts:
 def test_the_whole_test_set_has_the_published_counts():
     images = make_images(whole_test_set())
     assert is_sysu_test_set(images)
-    assert {c: int(np.sum(images.cameras == c)) for c in range(1, 7)} == SYSU_TEST_IMAGES
+    assert {c: int(np.sum(images.cameras == c)) for c in range(1, 7)} == published.SYSU_TEST_IMAGES
     found = {
         task.name: (
             len(task.trials[0].query),

@@ -30,7 +30,7 @@ from lupi_jax.data.synthetic.plans import (
     sysu_picture,
 )
 from lupi_jax.data.synthetic.writing import FORMATS, Content, Picture, tally
-from lupi_jax.data.sysu_mm01 import read_permutations
+from lupi_jax.data.sysu_mm01 import read_permutation_file
 from lupi_jax.errors import InputError
 
 _SYSU_LISTS = tuple(f"{name}_id" for name in ("train", "val", "test", "available"))
@@ -45,22 +45,18 @@ def sysu_like(exp: Path) -> Content:
     orders, `cam<camera>/<identity>/<n>.jpg`, also those of identities that are in no list.
 
     Args:
-        exp: the folder of that name: {train,val,test}_id.txt and rand_perm_cam.mat. Their MATLAB
-            twins and available_id.txt are copied where they are there.
+        exp: folder of {train,val,test}_id.txt and rand_perm_cam.mat. Their MATLAB twins and
+            available_id.txt are copied where they are there.
 
     Raises:
-        InputError: the folder has another name; a list or the permutations are missing or damaged;
-            two lists share an identity, or one of them has no image.
+        InputError: a list or the permutations are missing or damaged; two lists share an identity,
+            or one of them has no image.
     """
-    if exp.absolute().name != "exp":
-        raise InputError(
-            f"{exp} is not named exp: give the folder exp/ of SYSU-MM01, under that name"
-        )
     lists = {name: exp / f"{name}_id.txt" for name in ("train", "val", "test")}
     splits = {name: read_identities(file) for name, file in lists.items()}
     for first, second in itertools.combinations(splits, 2):
         require_disjoint(str(lists[first]), splits[first], str(lists[second]), splits[second])
-    cells = read_permutations(exp.absolute().parent)
+    cells = read_permutation_file(exp / "rand_perm_cam.mat")
     for name, file in lists.items():
         require_images(file, splits[name], (identity for identity, _ in cells))
     pictures = [

@@ -141,7 +141,7 @@ def read_manifest(root: Path) -> dict[str, Any]:
     """
     root = Path(root)
     try:
-        text = (root / MANIFEST).read_text(encoding="utf-8")
+        content = (root / MANIFEST).read_bytes()
     except FileNotFoundError:
         if (root / MARKER).is_file():
             raise InputError(
@@ -155,7 +155,7 @@ def read_manifest(root: Path) -> dict[str, Any]:
             f"cannot read {root / MANIFEST} ({error.strerror}): check the path and its permissions"
         ) from error
     try:
-        manifest = json.loads(text)
+        manifest = json.loads(content)
     except ValueError:
         manifest = None
     if not isinstance(manifest, dict) or manifest.get("generator") != GENERATOR:
