@@ -1,11 +1,13 @@
 """RegDB (Nguyen et al., Sensors 2017), as its owners give it out by agreement.
 
-    lupi train --config configs/regdb.py --config.data.root=RegDB --config.data.trial=1 \
-        --workdir runs/regdb-1
-    lupi evaluate --workdir runs/regdb-1
+    lupi train --config configs/regdb.py --config.data.root=RegDB --workdir runs/regdb \
+        --trials all
+    lupi evaluate --workdir runs/regdb --trials all
 
-One network for each of the ten splits, tested on its own. Variants: `paper` (default),
-`released`, `baseline`, `agw`; the paper's other settings are the fields named in configs/sysu.py.
+One network for each of the ten splits, in runs/regdb/trial-1 to trial-10, tested on its own;
+the result is their mean. `--trials 3` trains one of them, for a job a split. Variants: `paper`
+(default), `released`, `baseline`, `agw`; the paper's other settings are the fields named in
+configs/sysu.py.
 """
 
 from ml_collections import ConfigDict

@@ -83,14 +83,14 @@ def main() -> int:
     done_file = options.workdir / "full_size.json"
     done = json.loads(done_file.read_text()) if done_file.is_file() else {}
     for name, arguments in commands(options.exp, options.workdir, options.steps).items():
-        if name in done:
+        if done.get(name, {}).get("arguments") == arguments:
             continue
         print(f"{name}: lupi {shlex.join(arguments)}", file=sys.stderr)
         found = measured(arguments)
         if found["status"]:
             print(f"full_size: {name} failed with {found['status']}", file=sys.stderr)
             return found["status"]
-        done[name] = found
+        done[name] = {"arguments": arguments, **found}
         done_file.write_text(json.dumps(done, indent=1) + "\n")
     folder = Path(__file__).parent / "results" / "sysu_standin"
     folder.mkdir(parents=True, exist_ok=True)

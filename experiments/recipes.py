@@ -22,7 +22,7 @@ from absl import logging
 from lupi_jax.config import to_fields
 from lupi_jax.config_file import load_config, parse_overrides
 from lupi_jax.errors import DivergedError, InputError
-from lupi_jax.evaluation import evaluate, validate
+from lupi_jax.evaluation import evaluate, make_validation
 from lupi_jax.training import load_run, train
 from lupi_jax.training.logging import read_metrics
 
@@ -43,7 +43,7 @@ def measure(spec: str, overrides: dict[str, str], workdir: Path) -> dict[str, An
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"], capture_output=True, text=True
     ).stdout.strip()
-    train(config, workdir, validate)
+    train(config, workdir, make_validation)
     run, untrained = load_run(workdir), load_run(workdir, untrained=True)
     last = [row for row in read_metrics(workdir) if row["split"] == "train"][-1]
     record = {

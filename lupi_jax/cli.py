@@ -1,13 +1,16 @@
 """The command line: parses, and calls `lupi_jax.commands`."""
 
 import argparse
+import errno
 import importlib
 import logging
 import os
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from types import CoroutineType
 
 from lupi_jax import hosts
 from lupi_jax.errors import DivergedError, InputError, MismatchError, StoppedError
@@ -43,33 +46,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"unknown argument {rest[0]}")
     options.rest = rest
     try:
-        from absl import logging as absl_logging
-
-        absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax and TFDS narrate
-        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # every try of a dead network
+        _quieten()
         if hasattr(options, "distributed"):
             joined = (options.coordinator, options.processes, options.process)
-            hosts.join(options.distributed, *joined)
+            hosts.join(options.distributed, *joined, stops=options.command == ("train", "train"))
         module, function = options.command
         # Imported by its command alone: `lupi --help` need not wait for JAX and Orbax.
         getattr(importlib.import_module(f"lupi_jax.commands.{module}"), function)(options)
-    except InputError as error:
-        return _fail(error, 2)
-    except (DivergedError, MismatchError) as error:
-        return _fail(error, 1)
-    except OSError as error:
-        if error.filename is None:
-            raise
-        return _fail(f"{error.filename}: {error.strerror}", 2)
-    except StoppedError as error:
-        return _fail(f"{error}; the same command goes on", STOPPED_STATUS)
-    except hosts.LOST as error:
-        if not hosts.joined():
-            raise
-        return _fail(f"another process of this run is lost ({error})", LOST_STATUS)
-    except KeyboardInterrupt:
-        return _fail("interrupted; what was saved is intact", 130)
-    except BaseException:
+    except BaseException as error:
+        status, message = _verdict(error)
+        if status is not None:
+            return _fail(message, status)
         if hosts.joined():
             traceback.print_exc()
             _fail("stopped by a fault of its own", 1)
@@ -77,14 +64,54 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _verdict(error: BaseException) -> tuple[int | None, str]:
+    """Exit status and message for what ended a command; None for a fault of this package."""
+    match error:
+        case InputError():
+            return 2, str(error)
+        case DivergedError() | MismatchError():
+            return 1, str(error)
+        case OSError() if error.filename is not None:
+            return 2, f"{error.filename}: {error.strerror}"
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            return 2, f"{error.strerror}: make room; what was saved is intact"
+        case StoppedError():
+            return STOPPED_STATUS, f"{error}; the same command goes on"
+        case hosts.LOST() if hosts.joined():
+            return LOST_STATUS, f"another process of this run is lost ({error})"
+        case KeyboardInterrupt():
+            return 130, "interrupted; what was saved is intact"
+    return None, ""
+
+
+def _quieten() -> None:
+    """Keep libraries from logging what they raise as well, with tracebacks, and from narrating."""
+    from absl import logging as absl_logging
+
+    absl_logging.set_verbosity(absl_logging.FATAL)  # Orbax and TFDS
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # Orbax's tasks
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # every try of a dead network
+    sys.unraisablehook = _unraisable
+
+
+def _unraisable(caught: "sys.UnraisableHookArgs") -> None:
+    # After one of Orbax's tasks has failed, which is raised, the others fail unseen.
+    if isinstance(caught.object, CoroutineType) or "loop is closed" in str(caught.exc_value):
+        return
+    sys.__unraisablehook__(caught)
+
+
 def _fail(message: object, status: int) -> int:
     # One line, whatever a library or a user's config file wrote into its exception.
     text = " ".join(str(message).split())
     print(f"lupi: {text if len(text) < 1000 else text[:1000] + ' ...'}", file=sys.stderr)
-    if hosts.joined():
-        # Leaving properly means waiting for the others, who may be waiting for this one.
+    if hosts.joined() and status != STOPPED_STATUS:
+        # Leaving properly means waiting for the others, who may be waiting for this one. The first
+        # goes last: without it JAX aborts the others before they have said why they end.
         sys.stdout.flush()
         sys.stderr.flush()
+        if hosts.is_first():
+            time.sleep(3)
         os._exit(status)
     return status
 
@@ -263,7 +290,13 @@ def _add_source_arguments(sub: argparse.ArgumentParser) -> None:
 
 def _add_workers(sub: argparse.ArgumentParser) -> None:
     cores = os.cpu_count() or 1
-    sub.add_argument("--workers", type=int, default=cores, help=f"at once ({cores})")
+    sub.add_argument("--workers", type=_positive, default=cores, help=f"at once ({cores})")
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no whole number above 0")
+    return int(text)
 
 
 def _add_parity_arguments(sub: argparse.ArgumentParser) -> None:

@@ -346,6 +346,14 @@ _CROSS_RULES: tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...] = (
         "data.trial is a choice for data.name = regdb alone: leave it out",
     ),
     (
+        ("evaluation.pairs", "evaluation.reranking"),
+        lambda pairs, reranking: (
+            reranking == "none" or all(pair.count("infrared") == 1 for pair in pairs)
+        ),
+        "evaluation.reranking is for pairs of infrared and visible (or intermediate) images: "
+        "elsewhere a query is in the gallery itself",
+    ),
+    (
         ("modalities", "evaluation.pairs", "data.validation_identities", "data.validation_split"),
         lambda trained, pairs, identities, split: (
             not (identities or split)

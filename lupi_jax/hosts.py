@@ -5,13 +5,14 @@ cluster.
 """
 
 import os
+import re
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Literal, Self
+from typing import Literal, NoReturn, Self
 
 import jax
 import numpy as np
@@ -35,6 +36,7 @@ def join(
     processes: int | None = None,
     process: int | None = None,
     timeout: int = 300,
+    stops: bool = True,
 ) -> None:
     """Join the other processes of a run; to be called before anything touches a device.
 
@@ -46,9 +48,10 @@ def join(
       processes: how many there are.
       process: which this one is, from 0.
       timeout: seconds to wait for the others.
+      stops: whether SIGTERM is to be a wish that `StopRequest` sees; else it ends the process.
 
     Raises:
-      InputError: there is nothing to join, or the others do not come.
+      InputError: there is nothing to join. Where the others do not come the process ends itself.
     """
     given = (coordinator, processes, process)
     if any(x is not None for x in given) and (None in given or mode == "off"):
@@ -58,8 +61,17 @@ def join(
         )
     if mode == "off":
         return
+    if coordinator is not None and not re.fullmatch(r".+:[0-9]+", coordinator):
+        raise InputError(f"--coordinator {coordinator}: give HOST:PORT of process 0")
+    # JAX's own timeout aborts the process with a stack of C++.
+    jax.config.update("jax_enable_preemption_service", stops)
+    timer = threading.Timer(timeout, _nobody_came, [timeout])
+    timer.daemon = True
+    timer.start()
     try:
-        jax.distributed.initialize(coordinator, processes, process, initialization_timeout=timeout)
+        jax.distributed.initialize(
+            coordinator, processes, process, initialization_timeout=timeout + 60
+        )
     except ValueError as error:
         # So JAX says that it found no cluster, or that a number is out of range.
         if coordinator is not None or mode == "on":
@@ -69,11 +81,15 @@ def join(
             ) from error
         return
     except RuntimeError as error:
+        # Too late where JAX is in use already (a notebook, a test): not asked to join, stay alone.
+        if coordinator is None and mode == "auto" and "before any JAX calls" in str(error):
+            return
         raise InputError(
-            f"cannot join the other processes within {timeout} s "
-            f"({' '.join(str(error).split())[:300]}): are all started, and is the coordinator "
-            "reachable?"
+            f"cannot join the other processes ({' '.join(str(error).split())[:300]}): are all "
+            "started, and is the coordinator's port free and reachable?"
         ) from error
+    finally:
+        timer.cancel()
     # The first message between CPUs prints a line to stdout, where results go.
     stdout = os.dup(1)
     try:
@@ -82,6 +98,19 @@ def join(
     finally:
         os.dup2(stdout, 1)
         os.close(stdout)
+
+
+def _nobody_came(timeout: int) -> None:
+    _give_up(
+        f"the other processes have not come within {timeout} s: are all started, and is the "
+        "coordinator reachable?"
+    )
+
+
+def _give_up(reason: str) -> NoReturn:
+    """End the process from another thread than the one that waits."""
+    print(f"lupi: {reason}", file=sys.stderr, flush=True)
+    os._exit(STALLED_STATUS)
 
 
 def joined() -> bool:
@@ -222,11 +251,8 @@ class Watchdog:
     def _watch(self) -> None:
         while not self._done.wait(min(1.0, self._seconds / 4)):
             if time.monotonic() - self._last > self._seconds:
-                print(
-                    f"lupi: process {jax.process_index()}: nothing since {self._what} for "
+                _give_up(
+                    f"process {jax.process_index()}: nothing since {self._what} for "
                     f"{self._seconds:.0f} s (step_timeout): another process or the input hangs; "
-                    "the same command goes on from the last checkpoint",
-                    file=sys.stderr,
-                    flush=True,
+                    "the same command goes on from the last checkpoint"
                 )
-                os._exit(STALLED_STATUS)

@@ -22,3 +22,11 @@ LLCM_IDENTITIES = {"train": 713, "test": 351}
 
 LLCM_IMAGES = 46_767
 """Images in all."""
+
+SYSU_COUNTS = {
+    "all-search, single-shot": (301, 3803),
+    "all-search, multi-shot": (3010, 3803),
+    "indoor, single-shot": (112, 2208),
+    "indoor, multi-shot": (1120, 2208),
+}
+"""Of infrared -> visible over SYSU-MM01's test set: gallery images, queries with a true match."""

@@ -81,13 +81,14 @@ def test_a_network_each_split_and_their_mean(regdb, said):
         json.loads(said("evaluate", "--workdir", regdb / f"run/trial-{t}", "--json"))
         for t in (1, 2)
     ]
+    part = "not its whole test set (5 people, 40 images), rendered people"
     assert [run["protocol"] for run in runs] == [
-        "RegDB split 1, all images",
-        "RegDB split 2, all images",
+        f"RegDB split 1, all images, {part}",
+        f"RegDB split 2, all images, {part}",
     ]
     mean = json.loads(said("evaluate", "--workdir", regdb / "run", "--trials", "1,2", "--json"))
-    assert mean["protocol"] == "RegDB, all images, 2 splits, one network each"
-    assert mean["trials"] == [1, 2]
+    assert mean["protocol"] == f"RegDB, 2 splits, one network each, all images, {part}"
+    assert (mean["splits"], mean["trials"]) == ([1, 2], 2)
     assert len(mean["results"]) == 4  # two directions, two features
     for row, first, second in zip(
         mean["results"], runs[0]["results"], runs[1]["results"], strict=True
@@ -108,11 +109,13 @@ def test_a_result_says_all_that_it_depends_on(regdb, said):
     assert result["seeds"] == {"training": 0, "galleries": []}
     assert result["feature"] == ["neck", "pooled"]
     assert result["reranking"] == "none"
-    assert result["checkpoint"] == str(regdb / "run/trial-2")
+    assert (result["workdir"], result["checkpoint"]) == (str(regdb / "run/trial-2"), "newest")
+    assert result["people_unseen_in_training"] is True
     assert result["selection"] == "the newest"
     assert result["step"] == result["steps"] == 2
     assert result["config"]["data"]["name"] == "regdb"
-    assert {"jax", "lupi-jax", "numpy"} <= result["versions"].keys()
+    for when in ("training", "evaluation"):
+        assert {"jax", "lupi-jax", "numpy", "pillow"} <= result["versions"][when].keys()
 
 
 def test_a_split_that_was_trained_on_is_refused_by_name(regdb, refused):
@@ -125,7 +128,7 @@ def test_a_split_that_was_trained_on_is_refused_by_name(regdb, refused):
         f"({names}): evaluate it on its own split (data.trial)"
     )
     run = load_run(regdb / "run/trial-1")
-    assert set(run.trained_on) == people(regdb, "train", 1)
+    assert set(run.seen) == people(regdb, "train", 1)
 
 
 def test_splits_that_are_not_there_or_not_their_own_are_refused(regdb, refused, tmp_path):
@@ -157,7 +160,7 @@ def test_which_trials(text, trials):
     assert parse_trials(text) == trials
 
 
-@pytest.mark.parametrize("text", ["", "0", "11", "5..2", "a", "1..", "-1", "1;2"])
+@pytest.mark.parametrize("text", ["", "0", "11", "5..2", "a", "1..", "-1", "1;2", "1..99999999999"])
 def test_no_such_trials(text):
     with pytest.raises(lupi.InputError, match="--trials"):
         parse_trials(text)
@@ -179,19 +182,21 @@ def test_model_selection_sees_the_validation_identities_only(sysu, said):
         name: set(map(int, (sysu / f"data/exp/{name}_id.txt").read_text().split(",")))
         for name in ("train", "val", "test")
     }
-    assert set(load_run(sysu / "run").trained_on) == lists["train"]
+    assert set(load_run(sysu / "run").seen) == lists["train"]
     rows = [json.loads(line) for line in (sysu / "run/metrics.jsonl").read_text().splitlines()]
     validated = [row for row in rows if row["split"] == "validation"]
     assert [row["step"] for row in validated] == [1, 2]
     # Its figures are those of the last checkpoint on the 2 people, by SYSU-MM01's protocol.
     run = ("evaluate", "--workdir", sysu / "run", "--json")
     result = json.loads(said(*run, "--split", "val", "--config.evaluation.trials=1"))
-    assert result["protocol"].startswith("SYSU-MM01 agw, 1 trials, not its whole test set")
+    assert result["protocol"] == ("SYSU-MM01 agw, 1 trials, validation identities, rendered people")
     neck = [row["mean_ap"] for row in result["results"] if row["feature"] == "neck"]
     assert len(neck) == 6  # two searches of visible galleries and one of infrared, two shots each
     assert validated[-1]["mean_ap"] == pytest.approx(np.mean(neck), abs=1e-9)
     best = json.loads(said(*run, "--checkpoint", "best"))
-    assert best["selection"] == "best mAP on the data set's own validation identities"
+    assert best["selection"] == (
+        "best mAP, mean over the protocol's searches, on the data set's own validation identities"
+    )
     assert best["step"] == max(validated, key=lambda row: row["mean_ap"])["step"]
     assert best["seeds"]["galleries"] == list(range(10))
 
@@ -214,7 +219,10 @@ def test_re_ranked_figures_are_those_of_re_ranked_distances_and_say_so(regdb, sa
     )
     asked = ("--config.evaluation.reranking=k_reciprocal", "--json")
     result = json.loads(said("evaluate", *run, *asked))
-    assert result["protocol"] == "RegDB split 1, all images, with k-reciprocal re-ranking"
+    assert result["protocol"] == (
+        "RegDB split 1, all images, not its whole test set (5 people, 40 images), rendered people, "
+        "with k-reciprocal re-ranking"
+    )
     (row,) = (
         row for row in result["results"] if (row["query"], row["feature"]) == ("infrared", "neck")
     )
@@ -244,3 +252,88 @@ def test_prepared_images_give_the_same_figures(regdb, said, refused, tmp_path):
     assert refused(*train(regdb, "regdb", prepared, "--config.data.image_size=48,32")).startswith(
         f"{tmp_path / 'prepared'} holds images of (32, 32) pixels, not (48, 32): set"
     )
+
+
+def test_the_best_of_every_split_may_be_averaged(tmp_path, regdb, said):
+    """The best checkpoint may be older than the end of training, which is no fault."""
+    root = tmp_path
+    (root / "data").symlink_to(regdb / "data")
+    chosen = (
+        "--config.data.validation_identities=2",
+        "--config.log.validate_every=1",
+        "--config.log.keep=3",
+    )
+    assert main([*train(root, "regdb", *chosen), "--trials", "1"]) == 0
+    run = ("evaluate", "--workdir", root / "run", "--trials", "1", "--json")
+    for which in ("best", "1"):
+        result = json.loads(said(*run, "--checkpoint", which))
+        assert result["checkpoint"] == which
+        assert (root / f"run/evaluation/test-trials1-{which}.json").is_file()
+    held = json.loads(
+        said("evaluate", "--workdir", root / "run/trial-1", "--split", "val", "--json")
+    )
+    assert held["results"][0]["queries"] == 8  # two people, four images
+
+
+def test_re_ranking_is_for_two_spectra(regdb, refused):
+    asked = (
+        "--config.evaluation.reranking=k_reciprocal",
+        "--config.evaluation.pairs=('visible_to_visible',)",
+    )
+    message = refused("evaluate", "--workdir", regdb / "run/trial-1", *asked)
+    assert message.startswith("config: evaluation.reranking is for pairs of infrared and visible")
+
+
+def test_networks_without_a_run_do_not_overwrite_each_other(sysu, said, tmp_path):
+    config = [
+        x for x in train(sysu, "sysu")[1:] if not x.startswith(("--workdir", str(sysu / "run")))
+    ]
+    for more in ((), ("--config.evaluation.reranking=k_reciprocal",)):
+        asked = ("--config.evaluation.protocol=agw", "--config.evaluation.trials=2", *more)
+        said(
+            "evaluate",
+            *config,
+            *asked,
+            "--untrained",
+            "--split",
+            "val",
+            "--out",
+            tmp_path,
+            "--json",
+        )
+    names = sorted(path.name.split("-", 3)[-1] for path in tmp_path.glob("*.json"))
+    assert names == ["agw-2trials-k_reciprocal.json", "agw-2trials.json"]
+
+
+def test_paths_that_look_like_markup(tmp_path, said, write_layout):
+    root = write_layout(
+        tmp_path / "a[/b]", {s: {m: {p: 2} for m in ("visible", "infrared")}
+                             for s, p in (("train", "1"), ("test", "2"))}
+    )  # fmt: skip
+    assert str(root) in said("check-data", "--data", "folder", "--root", root)
+
+
+def test_every_fault_of_an_index_is_named(tmp_path, write_image, capfd):
+    for name in ("a", "b", "c"):
+        write_image(tmp_path / f"{name}.jpg")
+    (tmp_path / "images.csv").write_text(
+        "path,identity,camera,modality,split\n"
+        "a.jpg,1,1,visible,train\n"
+        "gone.jpg,1,2,infrared,train\n"
+        "b.jpg,x,1,visible,test\n"
+        "c.jpg,2,1,thermal,test\n"
+    )
+    capfd.readouterr()
+    data = ("--data", "folder", "--root", str(tmp_path), "--index", str(tmp_path / "images.csv"))
+    assert main(["check-data", *data]) == 2
+    out, err = capfd.readouterr()
+    for fault in ("line 3: no image file at", "line 4: identity 'x'", "line 5: modality 'thermal'"):
+        assert out.count(fault) == 1
+    assert "problems, named above" in err
+
+
+def test_as_many_workers_as_there_can_be(capfd):
+    with pytest.raises(SystemExit) as end:
+        main(["check-data", "--data", "folder", "--root", "x", "--workers", "0"])
+    assert end.value.code == 2
+    assert "0 is no whole number above 0" in capfd.readouterr().err

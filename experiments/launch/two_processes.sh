@@ -4,6 +4,11 @@
 #     PROCESSES=2 experiments/launch/two_processes.sh train --config configs/folder.py \
 #         --config.data.root=DATA --workdir runs/folder
 #
+# Needs: bash >= 4.4, python3 and `lupi` on PATH. CPU devices unless JAX_PLATFORMS says otherwise.
+# SIGTERM and Ctrl-C are passed on: the processes save and end with 75. When one fails the others
+# are killed; the exit status is that of the first one that failed.
+#
+# Run: bash 5.2, JAX 0.10.2, two processes. Not run: GPUs, an older bash.
 set -u
 export JAX_PLATFORMS=${JAX_PLATFORMS:-cpu}
 processes=${PROCESSES:-2}

@@ -15,6 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from lupi_jax.hosts import is_first
 
@@ -28,17 +29,18 @@ def say(message: str) -> None:
 
 
 def print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A table on stdout; in a pipe or a file as wide as its content, never cut.
+    """A table on stdout; in a pipe or a file as wide as its content.
 
     A heading that begins with ">" is of a column aligned to the right.
     """
-    table = Table(title=title)
+    table = Table()
     for heading in headings:
         justify = "right" if heading.startswith(">") else "left"
         table.add_column(heading.removeprefix(">"), justify=justify)
     for row in rows:
-        table.add_row(*map(str, row))
-    (Console() if sys.stdout.isatty() else Console(width=200)).print(table)
+        table.add_row(*(Text(str(cell)) for cell in row))  # a path may look like markup
+    console = Console() if sys.stdout.isatty() else Console(width=10_000)
+    console.print(Text(title), table, sep="\n")
 
 
 @contextlib.contextmanager

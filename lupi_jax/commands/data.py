@@ -54,7 +54,7 @@ def check_data(options: argparse.Namespace) -> None:
         print_table(
             f"{options.data} {options.root}",
             ("split", "modality", "camera", ">identities", ">images", *wanted),
-            [_cells(row, expected) for row in report.rows],
+            [_cells(row, expected, options.data) for row in report.rows],
         )
         for problem in report.problems:
             print(problem)
@@ -86,11 +86,12 @@ def prepare(options: argparse.Namespace) -> None:
     )
 
 
-def _cells(row: Count, expected: bool) -> list[object]:
+def _cells(row: Count, expected: bool, data: str) -> list[object]:
     def due(found: int, wanted: int | None) -> str:
         return "" if wanted is None else f"{wanted}{'' if wanted == found else ' (!)'}"
 
-    counts = [row.split, row.modality, "all" if row.camera is None else row.camera]
+    split = "train + val" if (data, row.split) == ("sysu", "train") else row.split
+    counts = [split, row.modality, "all" if row.camera is None else row.camera]
     found = [row.identities, row.images]
     wanted = [due(row.identities, row.expected_identities), due(row.images, row.expected_images)]
     return [*counts, *found, *(wanted if expected else [])]

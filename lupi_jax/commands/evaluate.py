@@ -10,6 +10,7 @@ from typing import Any
 
 from lupi_jax.commands.console import print_table, say
 from lupi_jax.commands.network import load, parse_trials
+from lupi_jax.config import EvaluationConfig
 from lupi_jax.errors import InputError
 from lupi_jax.evaluation import Evaluation, average_runs
 from lupi_jax.evaluation import evaluate as measure
@@ -18,6 +19,7 @@ from lupi_jax.hosts import is_first
 from lupi_jax.pictures import ranking_picture, training_curves
 from lupi_jax.training import Run
 from lupi_jax.training.logging import read_metrics
+from lupi_jax.training.run import versions
 
 FIGURES = {
     "rank1": "R1",
@@ -39,13 +41,13 @@ def evaluate(options: argparse.Namespace) -> None:
         _evaluate_trials(options)
         return
     run = load(options, options.untrained)
-    found = measure(run.config, run.model, run.variables, options.split, run.trained_on)
+    found = measure(run.config, run.model, run.variables, options.split, run.seen or ())
     result = _result(run, found, options)
     if not is_first():
         return
     data = run.config.data
     _print(result, f"{data.name} {data.root}, {options.split}, {run.name}", options)
-    if run.unfinished:
+    if run.unfinished and not options.untrained:
         say(f"note: training has {run.unfinished} steps to go")
     folder = options.out or (options.workdir and options.workdir / "evaluation")
     if folder is None:
@@ -95,16 +97,17 @@ def _evaluate_trials(options: argparse.Namespace) -> None:
                 f"{own.workdir} has {run.unfinished} steps to go: finish its training first"
             )
         say(f"split {trial} of RegDB, {run.name} ...")
-        found = measure(run.config, run.model, run.variables, options.split, run.trained_on)
+        found = measure(run.config, run.model, run.variables, options.split, run.seen or ())
         results.append(_result(run, found, own))
     shown = f"{len(trials)} splits, one network each" if len(trials) > 1 else f"split {trials[0]}"
+    rest = results[0]["protocol"].partition(", all images")[2]
+    common = ("split", "feature", "reranking", "checkpoint", "selection", "versions")
     result = {
-        "protocol": f"RegDB, all images, {shown}"
-        + (", with k-reciprocal re-ranking" if results[0]["reranking"] != "none" else ""),
-        "split": options.split,
-        "trials": trials,
-        "feature": results[0]["feature"],
-        "reranking": results[0]["reranking"],
+        **{name: results[0][name] for name in common},
+        "workdir": str(options.workdir),
+        "protocol": f"RegDB, {shown}, all images{rest}",
+        "splits": trials,
+        "trials": len(trials),
         "results": average_runs([r["results"] for r in results]),
         "runs": results,
     }
@@ -114,8 +117,8 @@ def _evaluate_trials(options: argparse.Namespace) -> None:
     _print(result, f"regdb {options.workdir}, {options.split}, {step}", options)
     folder = options.out or options.workdir / "evaluation"
     parts = [options.split, f"trials{'+'.join(map(str, trials))}"]
-    parts += ["untrained"] * options.untrained
-    parts += [result["reranking"]] * (result["reranking"] != "none")
+    parts += ["untrained"] * options.untrained + [options.checkpoint] * bool(options.checkpoint)
+    parts += _changed(run)
     say(f"wrote {_write(folder / ('-'.join(parts) + '.json'), result)}")
 
 
@@ -133,13 +136,16 @@ def _result(run: Run, found: Evaluation, options: argparse.Namespace) -> dict[st
         "seeds": {"training": config.seed, "galleries": found.seeds},
         "feature": sorted({row["feature"] for row in found.rows}),
         "reranking": config.evaluation.reranking,
-        "checkpoint": str(options.checkpoint or options.workdir or run.name),
+        "workdir": options.workdir and str(options.workdir),
+        "checkpoint": options.checkpoint or ("newest" if options.workdir else run.name),
         "selection": _selection(run, options),
+        "people_unseen_in_training": None if run.seen is None else options.split != "train",
         "images": {
             "root": config.data.root,
             "fingerprint": found.features.index.fingerprint,
         },
         "step": run.step,
+        "versions": {"training": trained.get("versions"), "evaluation": versions()},
         "results": found.rows,
     }
 
@@ -153,21 +159,31 @@ def _selection(run: Run, options: argparse.Namespace) -> str:
     if options.checkpoint != "best":
         return "the newest" if options.checkpoint in (None, "newest") else "by its step"
     data = run.config.data
+    who = f"{data.validation_identities} training identities held out"
     if data.validation_split:
-        return "best mAP on the data set's own validation identities"
-    return f"best mAP on {data.validation_identities} training identities held out"
+        who = "the data set's own validation identities"
+    return f"best mAP, mean over the protocol's searches, on {who}"
 
 
 def _result_name(run: Run, fingerprint: str) -> list[str]:
     """What tells this result from others of the network: its step, and what is not as trained."""
-    trained, now = run.record["config"], run.config
+    trained, now = run.record["config"]["data"], run.config.data
     parts = [run.name if run.step is None else f"step{run.step}"]
-    moved = ("root", "index", "trial")
-    if any(getattr(now.data, name) != trained["data"][name] for name in moved):
+    # A network without a run has no place of its own for its results.
+    elsewhere = run.step is None or "steps" not in run.record
+    if elsewhere or any(getattr(now, name) != trained[name] for name in ("root", "index", "trial")):
         parts.append(fingerprint)
-    before = trained.get("evaluation", {})
-    for field, value in dataclasses.asdict(now.evaluation).items():
-        if field in before and value != type(value)(before[field]):
+    return parts + _changed(run)
+
+
+def _changed(run: Run) -> list[str]:
+    """The evaluation's settings that are not the run's, or of a network without one the usual."""
+    before = dataclasses.asdict(EvaluationConfig())
+    if "steps" in run.record:
+        before = run.record["config"]["evaluation"]
+    parts = []
+    for field, value in dataclasses.asdict(run.config.evaluation).items():
+        if value != type(value)(before[field]):
             text = "+".join(value) if isinstance(value, tuple) else str(value)
             parts.append(f"{text}trials" if field == "trials" else text)
     return parts

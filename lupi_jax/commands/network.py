@@ -62,7 +62,7 @@ def parse_trials(text: str) -> list[int]:
         high = high if dots else low
         if not (low.isdecimal() and high.isdecimal()):
             raise InputError(f"--trials {text}: give all, 3, 1,4 or 2..5")
+        if not TRIALS[0] <= int(low) <= int(high) <= TRIALS[-1]:
+            raise InputError(f"--trials {text}: RegDB has the splits {TRIALS[0]} to {TRIALS[-1]}")
         trials.update(range(int(low), int(high) + 1))
-    if not trials or not trials <= set(TRIALS):
-        raise InputError(f"--trials {text}: RegDB has the splits {TRIALS[0]} to {TRIALS[-1]}")
     return sorted(trials)

@@ -6,7 +6,7 @@ from lupi_jax.commands.console import say
 from lupi_jax.commands.network import overrides_of, parse_trials
 from lupi_jax.config_file import load_config
 from lupi_jax.errors import InputError
-from lupi_jax.evaluation import validate
+from lupi_jax.evaluation import make_validation
 from lupi_jax.training import train as run_training
 
 
@@ -18,7 +18,7 @@ def train(options: argparse.Namespace) -> None:
     """
     overrides = overrides_of(options)
     if options.trials is None:
-        run_training(load_config(options.config, overrides), options.workdir, validate)
+        run_training(load_config(options.config, overrides), options.workdir, make_validation)
         say(f"trained; next: lupi evaluate --workdir {options.workdir}")
         return
     if "data.trial" in overrides:
@@ -32,5 +32,5 @@ def train(options: argparse.Namespace) -> None:
         raise InputError("--trials are RegDB's splits: leave it out for another data set")
     for trial, config in configs.items():
         say(f"split {trial} of RegDB:")
-        run_training(config, options.workdir / f"trial-{trial}", validate)
+        run_training(config, options.workdir / f"trial-{trial}", make_validation)
     say(f"trained; next: lupi evaluate --workdir {options.workdir} --trials {options.trials}")

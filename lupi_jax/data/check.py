@@ -23,13 +23,13 @@ from lupi_jax.data.counts import (
     part_name,
     published_sizes,
 )
-from lupi_jax.data.folder import IMAGE_SUFFIXES, read_folder
+from lupi_jax.data.folder import IMAGE_SUFFIXES
 from lupi_jax.data.images import parallel_map, read_image
 from lupi_jax.data.index import Index, concatenate
 from lupi_jax.data.lists import SPLITS, left_behind, read_directory, some
-from lupi_jax.data.llcm import read_llcm
-from lupi_jax.data.regdb import TRIALS, read_regdb
-from lupi_jax.data.sysu_mm01 import PERMUTATIONS, read_permutations, read_sysu
+from lupi_jax.data.regdb import TRIALS
+from lupi_jax.data.source import read_index
+from lupi_jax.data.sysu_mm01 import PERMUTATIONS, read_permutations
 from lupi_jax.data.table import TABLE_SPLITS, read_table
 from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
@@ -170,17 +170,13 @@ def _read(
     source: SourceConfig, split: str | None, trial: int | None, problems: _Problems
 ) -> Index | None:
     """One split of a source (None: all of a table), as far as it can be read."""
+    # A synthetic set is held against its manifest below, whatever its state.
+    name = "folder" if source.name == "synthetic" else source.name
+    source = dataclasses.replace(source, name=name, trial=trial or source.trial)
     try:
-        if source.index or split is None:
-            return read_table(source.index, source.root, split)
-        match source.name:
-            case "sysu":
-                return read_sysu(source.root, split, problems)
-            case "regdb":
-                return read_regdb(source.root, split, trial or source.trial, problems)
-            case "llcm":
-                return read_llcm(source.root, split, problems)
-        return read_folder(source.root, split, problems)
+        if split is None:
+            return read_table(source.index, source.root, None, problems)
+        return read_index(source, split, problems)
     except InputError as error:
         problems(source.root, str(error))
     return None

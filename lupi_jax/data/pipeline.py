@@ -1,4 +1,4 @@
-"""The tf.data feed: files to batches. The only module that imports TensorFlow."""
+"""The tf.data feed: files to batches. The only one that needs TensorFlow."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lupi_jax.data.images import ReadRow, read_images
+from lupi_jax.data.images import ReadRow, parallel_map, read_images
 from lupi_jax.data.index import Index
 from lupi_jax.errors import InputError
 
@@ -39,16 +39,35 @@ class Prepared(NamedTuple):
     damaged: tuple[str, ...]
 
 
+class _File(NamedTuple):
+    """An image file as it was: its path below the root, bytes, modification time, SHA-256."""
+
+    path: str
+    bytes: int
+    mtime_ns: int
+    digest: str
+
+
 @dataclasses.dataclass(frozen=True)
 class _Plan:
     """What a set is made of, and how its rows lie in its shards."""
 
     size: tuple[int, int]
-    files: list[tuple[str, int, int]]
+    rows_per_shard: int
+    files: list[_File]
+
+    @classmethod
+    def parse(cls, record: Any) -> "_Plan":
+        """What a manifest or marker says; TypeError, ValueError or KeyError if it is none."""
+        height, width = map(int, record["size"])
+        files = [_File(str(p), int(b), int(t), str(d)) for p, b, t, d in record["files"]]
+        return cls((height, width), int(record["rows_per_shard"]), files)
 
     @property
-    def rows_per_shard(self) -> int:
-        return max(1, SHARD_BYTES // (self.size[0] * self.size[1] * 3))
+    def record(self) -> dict[str, Any]:
+        """Plain values that `parse` reads."""
+        plain = {"format": FORMAT, "resampling": "lanczos", **dataclasses.asdict(self)}
+        return {**plain, "files": [list(file) for file in self.files]}
 
     @property
     def shards(self) -> dict[str, range]:
@@ -58,15 +77,17 @@ class _Plan:
         return {f"images-{n:05d}.npy": range(i, min(i + step, rows)) for n, i in starts}
 
     @property
-    def record(self) -> dict[str, Any]:
-        """Plain values that tell this set from every other."""
-        return {
-            "format": FORMAT,
-            "size": list(self.size),
-            "resampling": "lanczos",
-            "rows_per_shard": self.rows_per_shard,
-            "files": [list(file) for file in self.files],
-        }
+    def kind(self) -> tuple[object, ...]:
+        """Equal for sets of which one may become the other."""
+        return self.size, self.rows_per_shard, [file.path for file in self.files]
+
+    def outdated(self, then: "_Plan") -> list[str]:
+        """The shards of which `then`, of the same kind, had other images."""
+
+        def same(row: int) -> bool:
+            return self.files[row].digest == then.files[row].digest
+
+        return [name for name, rows in self.shards.items() if not all(map(same, rows))]
 
 
 def prepare(
@@ -95,14 +116,14 @@ def prepare(
         (n h w 3 bytes).
     """
     folder = Path(folder)
-    plan = _Plan(size, _stat(index))
+    rows = max(1, SHARD_BYTES // (size[0] * size[1] * 3))
+    plan = _Plan(size, rows, _read_files(index, workers))
     try:
-        before = _claim(folder, plan)
-        for name in _outdated(before, plan):
+        before, expected = _claim(folder, plan)
+        for name in plan.outdated(before) if before else []:
             (folder / name).unlink(missing_ok=True)
-            before.get("checksums", {}).pop(name, None)
+            expected.pop(name, None)
         found = _checksums(folder, plan, workers)
-        expected = before.get("checksums", found)
         damaged = tuple(name for name in expected if found.get(name) != expected[name])
         kept = {name: digest for name, digest in found.items() if name not in damaged}
         missing = [name for name in plan.shards if name not in kept]
@@ -114,9 +135,9 @@ def prepare(
             for name in missing:
                 kept[name] = _write_shard(folder / name, index, plan, workers, progress, done)
                 done += len(plan.shards[name])
-        if missing or not (folder / MANIFEST).exists():
-            checksums = {name: kept[name] for name in plan.shards}
-            _write(folder / MANIFEST, json.dumps({**plan.record, "checksums": checksums}).encode())
+        # Written also where only times have changed, so that they are not looked into again.
+        checksums = {name: kept[name] for name in plan.shards}
+        _write(folder / MANIFEST, json.dumps({**plan.record, "checksums": checksums}).encode())
         (folder / MARKER).unlink(missing_ok=True)
         for left in folder.glob(".images-*.partial"):  # of runs that were killed
             left.unlink(missing_ok=True)
@@ -141,34 +162,32 @@ def prepared_reader(folder: str | Path, index: Index, size: tuple[int, int]) -> 
       InputError: there is no whole set, or not of these images at this size.
     """
     folder = Path(folder)
-    manifest = _read_manifest(folder)
-    if tuple(manifest["size"]) != tuple(size):
-        h, w = manifest["size"]
+    plan = _read_manifest(folder)
+    if plan.size != tuple(size):
         raise InputError(
-            f"{folder} holds images of ({h}, {w}) pixels, not {tuple(size)}: set data.image_size, "
+            f"{folder} holds images of {plan.size} pixels, not {tuple(size)}: set data.image_size, "
             "or prepare them at that size in another folder"
         )
-    rows = {file[0]: row for row, file in enumerate(manifest["files"])}
-    lacking = [path for path in index.paths.tolist() if path not in rows]
+    rows = {file.path: row for row, file in enumerate(plan.files)}
+    paths = index.paths.tolist()
+    lacking = [path for path in paths if path not in rows]
     if lacking:
         raise InputError(
             f"{folder} lacks {len(lacking)} images of {index.root}, the first {lacking[0]}: "
             "prepare the data set anew, in another folder"
         )
-    changed = [f[0] for f in _stat(index) if list(f) != manifest["files"][rows[f[0]]]]
+    changed = [path for path in paths if _has_changed(index.root, plan.files[rows[path]])]
     if changed:
         raise InputError(
             f"{len(changed)} images of {index.root} have changed since {folder} was prepared, the "
             f"first {changed[0]}: run `lupi prepare` again, into the same folder"
         )
-    place = np.array([rows[path] for path in index.paths.tolist()])
-    per_shard, shape = manifest["rows_per_shard"], (*size, 3)
-    shards = _Plan((size[0], size[1]), manifest["files"]).shards
-    offsets = [_open_shard(folder / n, (len(r), *shape)).offset for n, r in shards.items()]
-    files = [folder / name for name in shards]
+    place, shape = [rows[path] for path in paths], (*plan.size, 3)
+    offsets = [_open_shard(folder / n, (len(r), *shape)).offset for n, r in plan.shards.items()]
+    files = [folder / name for name in plan.shards]
 
     def read(row: int) -> np.ndarray:
-        shard, within = divmod(int(place[row]), per_shard)
+        shard, within = divmod(place[row], plan.rows_per_shard)
         start = offsets[shard] + within * math.prod(shape)
         # A map of its own for each image: one of the whole file would count every page that was
         # ever read as this process's memory.
@@ -182,8 +201,11 @@ def prepared_reader(folder: str | Path, index: Index, size: tuple[int, int]) -> 
 
 def cache_folder(cache: Path, index: Index, size: tuple[int, int]) -> Path:
     """Where under `cache` a prepared set of just these images, as they are now, belongs."""
-    record = json.dumps(_Plan(size, _stat(index)).record)
-    return cache / hashlib.sha256(record.encode()).hexdigest()[:16]
+    digest = hashlib.sha256(repr((FORMAT, size)).encode())
+    for path in index.paths.tolist():
+        found = _stat(index.root / path)
+        digest.update(f"{path}\0{found.st_size}\0{found.st_mtime_ns}\n".encode())
+    return cache / digest.hexdigest()[:16]
 
 
 def is_prepared(folder: Path) -> bool:
@@ -191,61 +213,65 @@ def is_prepared(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()
 
 
-def _stat(index: Index) -> list[tuple[str, int, int]]:
-    """(path, bytes, modification time in ns) of every image."""
-
-    def stat(path: str) -> tuple[str, int, int]:
-        try:
-            found = os.stat(index.root / path)
-        except OSError as error:
-            raise InputError(
-                f"{index.root / path}: {error.strerror}; replace or remove it"
-            ) from error
-        return path, found.st_size, found.st_mtime_ns
-
-    return [stat(path) for path in index.paths.tolist()]
+def _stat(file: Path) -> os.stat_result:
+    try:
+        return os.stat(file)
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror}; replace or remove it") from error
 
 
-def _claim(folder: Path, plan: _Plan) -> dict[str, Any]:
-    """What `folder` says of the set in it, with "checksums" if that is whole; {} if it is new.
+def _digest(file: Path) -> str:
+    try:
+        with file.open("rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror}; replace or remove it") from error
+
+
+def _read_files(index: Index, workers: int) -> list[_File]:
+    def read(path: str) -> _File:
+        found = _stat(index.root / path)
+        return _File(path, found.st_size, found.st_mtime_ns, _digest(index.root / path))
+
+    return list(parallel_map(read, iter(index.paths.tolist()), workers, 8 * workers))
+
+
+def _has_changed(root: Path, file: _File) -> bool:
+    found = _stat(root / file.path)
+    if (found.st_size, found.st_mtime_ns) == (file.bytes, file.mtime_ns):
+        return False
+    # A copy of the data set has other times, and the same images.
+    return found.st_size != file.bytes or _digest(root / file.path) != file.digest
+
+
+def _claim(folder: Path, plan: _Plan) -> tuple[_Plan | None, dict[str, str]]:
+    """What `folder` says of the set in it (None: it is new), and the checksums of a whole one.
 
     Makes the folder.
 
     Raises:
       InputError: it holds anything else.
     """
-
-    def kind(record: dict[str, Any]) -> dict[str, Any]:
-        paths = [file[0] for file in record["files"]]
-        return {**record, "files": paths, "checksums": None}
-
     folder.mkdir(parents=True, exist_ok=True)
     for name in (MANIFEST, MARKER):
         if not (folder / name).exists():
             continue
         try:
-            found = json.loads((folder / name).read_text())
-            same = kind(found) == kind(plan.record)
-        except (ValueError, KeyError, TypeError, IndexError):
+            record = json.loads((folder / name).read_bytes())
+            found, checksums = _Plan.parse(record), dict(record.get("checksums", {}))
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise InputError(
                 f"{folder / name} is damaged: delete {folder} and prepare it anew"
             ) from None
-        if not same:
+        if found.kind != plan.kind:
             raise InputError(
                 f"{folder} holds other images, or at another size: choose another folder, or "
                 "delete it"
             )
-        return found
+        return found, checksums
     if any(not entry.name.startswith(".") for entry in folder.iterdir()):
         raise InputError(f"{folder} is not empty and holds no prepared images: choose another")
-    return {}
-
-
-def _outdated(before: dict[str, Any], plan: _Plan) -> list[str]:
-    """The shards with images that have changed since."""
-    now = plan.record["files"]
-    then = before.get("files", now)
-    return [name for name, rows in plan.shards.items() if any(then[i] != now[i] for i in rows)]
+    return None, {}
 
 
 def _checksums(folder: Path, plan: _Plan, workers: int) -> dict[str, str]:
@@ -311,12 +337,14 @@ def _write(path: Path, content: bytes) -> None:
     os.replace(partial, path)
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def _read_manifest(folder: Path) -> _Plan:
     try:
-        manifest = json.loads((folder / MANIFEST).read_text())
-        if manifest["format"] > FORMAT:
+        record = json.loads((folder / MANIFEST).read_bytes())
+        if record["format"] > FORMAT:
             raise InputError(f"{folder} was prepared by a newer lupi_jax: upgrade")
-        return manifest
+        return _Plan.parse(record)
+    except InputError:
+        raise
     except (FileNotFoundError, NotADirectoryError):
         begun = (folder / MARKER).is_file()
         what = "a half-prepared set" if begun else "no prepared images"

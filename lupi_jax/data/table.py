@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple
 
 from lupi_jax.data.index import Index, Row, make_index
-from lupi_jax.data.lists import some
+from lupi_jax.data.lists import OnFault, refuse, some
 from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
 
@@ -48,7 +48,9 @@ class _Table(NamedTuple):
     entries: list[_Entry]
 
 
-def read_table(file: str | Path, root: str | Path, split: str | None) -> Index:
+def read_table(
+    file: str | Path, root: str | Path, split: str | None, report: OnFault = refuse
+) -> Index:
     """Index one split of a data set that comes with a table of its images, in the table's order.
 
     The columns, of which all are needed, in any order; others are allowed and ignored:
@@ -68,6 +70,7 @@ def read_table(file: str | Path, root: str | Path, split: str | None) -> Index:
         Parquet file are counted from 1 in messages.
       root: directory the paths are relative to.
       split: "train", "val" or "test", or None for all three.
+      report: told of every fault of a row, which is then left out; by default the first is raised.
 
     Raises:
       InputError: the root or the file is missing, unreadable or of another kind; a column is
@@ -82,23 +85,25 @@ def read_table(file: str | Path, root: str | Path, split: str | None) -> Index:
     readers = {".csv": _read_csv, ".parquet": _read_parquet}
     if file.suffix.lower() not in readers:
         raise InputError(f"{file}: a table of images is a .csv or a .parquet file")
-    table = readers[file.suffix.lower()](file)
-    _check_cells(table, "path", _wrong_path)
+    table = readers[file.suffix.lower()](file, report)
+    table = _check_cells(table, "path", _wrong_path, report)
     for column in _NUMBERS:
-        _check_cells(table, column, _wrong_number)
-    _check_cells(table, "modality", lambda cell: _wrong_name(cell, _MODALITIES))
-    _check_cells(table, "split", lambda cell: _wrong_name(cell, TABLE_SPLITS))
+        table = _check_cells(table, column, _wrong_number, report)
+    table = _check_cells(table, "modality", lambda cell: _wrong_name(cell, _MODALITIES), report)
+    table = _check_cells(table, "split", lambda cell: _wrong_name(cell, TABLE_SPLITS), report)
     table = table._replace(
         entries=[e._replace(path=PurePosixPath(e.path).as_posix()) for e in table.entries]
     )
-    _check_repeated(table)
-    _check_disjoint(table)
+    table = _check_repeated(table, report)
+    _check_disjoint(table, report)
     chosen = [entry for entry in table.entries if split in (entry.split, None)]
     if not chosen:
         others = [name for name in TABLE_SPLITS if name in {e.split for e in table.entries}]
         which = f" of split {split}, only of {' and '.join(others)}" if others else ""
         raise InputError(f"{file} lists no image{which}: add some")
-    _check_files(root, table._replace(entries=chosen))
+    chosen = _check_files(root, table._replace(entries=chosen), report).entries
+    if not chosen:
+        raise InputError(f"{file} lists no image that is there: correct its paths, or data.root")
     return make_index(
         root, [Row(e.path, int(e.identity), int(e.camera), e.modality) for e in chosen]
     )
@@ -117,7 +122,7 @@ def _open(file: Path) -> BinaryIO:
     raise InputError(f"cannot read {file} (it is a pipe): write the table to a file")
 
 
-def _read_csv(file: Path) -> _Table:
+def _read_csv(file: Path, report: OnFault) -> _Table:
     with _open(file) as source:
         content = source.read()
     # A NUL is valid UTF-8, but there is none in text: UTF-16 is full of them.
@@ -142,9 +147,7 @@ def _read_csv(file: Path) -> _Table:
             entries.append(_entry(line, pick(cells)))
         else:
             ragged.append((line, f"{len(cells)} cells instead of {len(names)}: check its commas"))
-    table = _Table(file, "line", entries)
-    _refuse(table, ragged)
-    return table
+    return _drop(_Table(file, "line", entries), ragged, report)
 
 
 def _records(file: Path, text: str) -> Iterator[tuple[int, list[str]]]:
@@ -160,7 +163,7 @@ def _records(file: Path, text: str) -> Iterator[tuple[int, list[str]]]:
         raise InputError(f"{file}, line {line} is not CSV ({error}): check its quotes") from error
 
 
-def _read_parquet(file: Path) -> _Table:
+def _read_parquet(file: Path, report: OnFault) -> _Table:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -186,7 +189,8 @@ def _read_parquet(file: Path) -> _Table:
     table = _Table(file, "row", [_entry(row, cells) for row, cells in enumerate(rows, 1)])
     for place, name in enumerate(_COLUMNS):
         nulls = [row for row, cells in enumerate(rows, 1) if cells[place] is None]
-        _refuse(table, [(row, f"{name} is null: fill it in, or drop the row") for row in nulls])
+        fault = f"{name} is null: fill it in, or drop the row"
+        table = _drop(table, [(row, fault) for row in nulls], report)
     return table
 
 
@@ -224,22 +228,26 @@ def _check_names(file: Path, names: Sequence[str]) -> None:
         raise InputError(f"{file} has the column {', '.join(repeated)} twice: remove one")
 
 
-def _refuse(table: _Table, found: Sequence[tuple[int, str]]) -> None:
-    """Refuse a table for what is wrong with some of its rows, if any: (place, what) of each."""
-    if found:
-        place, what = found[0]
-        count = f" (first of {len(found)})" if len(found) > 1 else ""
-        raise InputError(f"{table.file}, {table.unit} {place}{count}: {what}")
+def _drop(table: _Table, found: Sequence[tuple[int, str]], report: OnFault) -> _Table:
+    """Report what is wrong with some of the rows, (place, what) of each; the table without them."""
+    count = f" (first of {len(found)})" if len(found) > 1 else ""
+    for place, what in found:
+        report(table.file, f"{table.file}, {table.unit} {place}{count}: {what}")
+        count = ""
+    wrong = {place for place, _ in found}
+    return table._replace(entries=[e for e in table.entries if e.place not in wrong])
 
 
-def _check_cells(table: _Table, column: str, wrong: Callable[[str], str]) -> None:
+def _check_cells(
+    table: _Table, column: str, wrong: Callable[[str], str], report: OnFault
+) -> _Table:
     """Check a column; `wrong` says what is wrong with a cell, nothing where it fits."""
     found = [
         (entry.place, f"{column} {getattr(entry, column)[:80]!r} {what}")
         for entry in table.entries
         if (what := wrong(getattr(entry, column)))
     ]
-    _refuse(table, found)
+    return _drop(table, found, report)
 
 
 def _wrong_path(path: str) -> str:
@@ -264,30 +272,31 @@ def _wrong_name(cell: str, names: Sequence[str]) -> str:
     return "" if cell in names else f"is none of {', '.join(names)}"
 
 
-def _check_repeated(table: _Table) -> None:
+def _check_repeated(table: _Table, report: OnFault) -> _Table:
     first: dict[str, int] = {}
     found = [
         (e.place, f"{e.path!r} is listed on {table.unit} {first[e.path]} already: remove one")
         for e in table.entries
         if first.setdefault(e.path, e.place) != e.place
     ]
-    _refuse(table, found)
+    return _drop(table, found, report)
 
 
-def _check_disjoint(table: _Table) -> None:
+def _check_disjoint(table: _Table, report: OnFault) -> None:
     people = {
         name: {int(e.identity) for e in table.entries if e.split == name} for name in TABLE_SPLITS
     }
     for one, other in itertools.combinations(TABLE_SPLITS, 2):
         shared = sorted(people[one] & people[other])
         if shared:
-            raise InputError(
+            report(
+                table.file,
                 f"{table.file}: {len(shared)} identities are in both {one} and {other} "
-                f"({some(shared)}): nobody may be judged by who was learnt from"
+                f"({some(shared)}): nobody may be judged by who was learnt from",
             )
 
 
-def _check_files(root: Path, table: _Table) -> None:
+def _check_files(root: Path, table: _Table, report: OnFault) -> _Table:
     missing = []
     for entry in table.entries:
         try:
@@ -301,4 +310,4 @@ def _check_files(root: Path, table: _Table) -> None:
         if not there:
             what = f"no image file at {str(root / entry.path)!r}: correct the path, or data.root"
             missing.append((entry.place, what))
-    _refuse(table, missing)
+    return _drop(table, missing, report)

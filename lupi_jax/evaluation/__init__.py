@@ -6,7 +6,7 @@ from lupi_jax.evaluation.evaluator import (
     average_runs,
     evaluate,
     evaluate_features,
-    validate,
+    make_validation,
 )
 from lupi_jax.evaluation.features import (
     Features,
@@ -30,8 +30,8 @@ __all__ = [
     "extract_features",
     "k_reciprocal_distances",
     "load_features",
+    "make_validation",
     "maximum_mean_discrepancy",
     "pairwise_distances",
     "retrieval_metrics",
-    "validate",
 ]

@@ -1,14 +1,17 @@
 """Features and a protocol to a table of figures."""
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from lupi_jax import published
 from lupi_jax.config import Config
-from lupi_jax.data import Index, read_index, read_permutations
+from lupi_jax.data import Index, read_permutations, read_searched
+from lupi_jax.data.counts import is_generated
+from lupi_jax.data.lists import some
 from lupi_jax.errors import InputError
 from lupi_jax.evaluation.features import Features, embed_index, with_intermediate
 from lupi_jax.evaluation.metrics import RetrievalMetrics, pairwise_distances, retrieval_metrics
@@ -29,6 +32,9 @@ FEATURES = ("neck", "pooled")
 
 DISTANCES = {"none": pairwise_distances, "k_reciprocal": k_reciprocal_distances}
 """How queries and gallery are compared, by `evaluation.reranking`."""
+
+RERANKED_IMAGES = 20_000
+"""More queries and gallery images together would not fit a usual machine's memory."""
 
 SEARCHED_SPLITS = ("test", "val")
 """Splits a data set's own protocol is for: of people who are not trained on."""
@@ -68,23 +74,36 @@ def parse_pairs(names: Sequence[str]) -> tuple[Pair, ...]:
 def protocol_name(config: Config, index: Index, split: str = "test") -> str:
     """What the figures of a split are measured by, as results name it.
 
+    It also says where the images are not the published test set: other identities, fewer images,
+    or rendered people in their place.
+
     Args:
       config: its `data` and `evaluation` are used.
       index: the whole split.
       split: "test", "val" or "train".
     """
-    trials = config.evaluation.trials
-    name = "all images"
-    match config.data.name if split in SEARCHED_SPLITS else "":
+    data, trials = config.data, config.evaluation.trials
+    name, whole = "all images", True
+    match data.name if split in SEARCHED_SPLITS else "":
         case "sysu":
             name = f"SYSU-MM01 {config.evaluation.protocol}, {trials} trials"
-            if not is_sysu_test_set(index):
-                whole = sum(published.SYSU_TEST_IMAGES.values())
-                name += f", not its whole test set ({len(index)} of {whole} images)"
+            whole = is_sysu_test_set(index)
         case "llcm":
             name = f"LLCM, {trials} trials"
+            whole = len(index.classes) == published.LLCM_IDENTITIES["test"]
         case "regdb":
-            name = f"RegDB split {config.data.trial}, all images"
+            name = f"RegDB split {data.trial}, all images"
+            people = published.REGDB_IDENTITIES // 2
+            whole = len(index.classes) == people and all(
+                index.count(m) == people * published.REGDB_IMAGES
+                for m in (Modality.VISIBLE, Modality.INFRARED)
+            )
+    if split == "val":
+        name += ", validation identities"
+    elif not whole:
+        name += f", not its whole test set ({len(index.classes)} people, {len(index)} images)"
+    if data.name in ("sysu", "regdb", "llcm") and is_generated(Path(data.root)):
+        name += ", rendered people"
     if config.evaluation.reranking != "none":
         name += ", with k-reciprocal re-ranking"
     return name
@@ -217,21 +236,25 @@ def _embed(config: Config, model: EmbedNet, variables: Any, index: Index) -> Fea
     )
 
 
-def require_unseen(config: Config, index: Index, trained_on: Collection[int]) -> None:
-    """Check that nobody of a test split was trained on.
+def require_unseen(config: Config, index: Index, split: str, trained_on: Collection[int]) -> None:
+    """Check that nobody of a split was trained on.
 
     Raises:
       InputError: names those who were.
     """
-    shared = np.intersect1d(index.classes, np.array(list(trained_on), int))
-    if len(shared):
-        which = f"split {config.data.trial} of RegDB" if config.data.name == "regdb" else "the test"
-        own = "its own split (data.trial)" if config.data.name == "regdb" else "other people"
-        names = ", ".join(map(str, shared[:10])) + (", ..." if len(shared) > 10 else "")
-        raise InputError(
-            f"this network was trained on {len(shared)} of the {len(index.classes)} people "
-            f"{which} is about ({names}): evaluate it on {own}"
-        )
+    shared = np.intersect1d(index.classes, np.array(list(trained_on), int)).tolist()
+    if not shared:
+        return
+    which, mend = f"the split {split!r}", "evaluate it on other people"
+    if config.data.name == "regdb":
+        which = f"split {config.data.trial} of RegDB"
+        mend = "evaluate it on its own split (data.trial)"
+    elif split == "val":
+        mend = "train with data.validation_split to have them held out"
+    raise InputError(
+        f"this network was trained on {len(shared)} of the {len(index.classes)} people {which} is "
+        f"about ({some(shared)}): {mend}"
+    )
 
 
 def evaluate(
@@ -254,11 +277,17 @@ def evaluate(
     Raises:
       InputError: the data cannot be read or evaluated, or were trained on.
     """
-    whole = read_index(config.data, split)
+    whole = read_searched(config.data, split, config.seed)
     if split != "train":
-        require_unseen(config, whole, trained_on)
+        require_unseen(config, whole, split, trained_on)
     index = _asked_for(config, whole)
     tasks = make_tasks(config, index, split)  # what is wrong with them shows before the long part
+    largest = max(len(t.query) + len(t.gallery) for task in tasks for t in task.trials)
+    if config.evaluation.reranking != "none" and largest > RERANKED_IMAGES:
+        raise InputError(
+            f"re-ranking compares all of {largest} images with each other, "
+            f"{8 * largest**2 / 2**30:.0f} GiB: leave evaluation.reranking out"
+        )
     features = _embed(config, model, variables, index)
     rows = evaluate_features(features, tasks, config.evaluation.reranking)
     drawn = split in SEARCHED_SPLITS and config.data.name in ("sysu", "llcm")
@@ -266,20 +295,29 @@ def evaluate(
     return Evaluation(features, tasks, rows, protocol_name(config, whole, split), seeds)
 
 
-def validate(config: Config, model: EmbedNet, variables: Any, index: Index) -> dict[str, float]:
-    """Figures on held-out images, as the training loop asks for them.
+def make_validation(config: Config, index: Index) -> Callable[[EmbedNet, Any], dict[str, float]]:
+    """How the training loop judges a network on held-out images.
 
     By the data set's own protocol, with one gallery where it draws them.
 
+    Args:
+      config: of the run.
+      index: the held-out images.
+
     Returns:
-      Mean over its tasks, for the neck's feature: "mean_ap" and "rank1".
+      (model, variables) -> means over the protocol's tasks, for the neck's feature: "mean_ap" and
+      "rank1".
 
     Raises:
-      InputError: an image cannot be read, or a modality is missing.
+      InputError: the images do not fit the protocol; later, an image cannot be read.
     """
-    index = _asked_for(config, index)
-    once = dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, trials=1))
-    tasks = make_tasks(once, index, "val")
-    features = _embed(config, model, variables, index)
-    rows = evaluate_features(features, tasks, config.evaluation.reranking, ("neck",))
-    return {name: float(np.mean([row[name] for row in rows])) for name in ("mean_ap", "rank1")}
+    images = _asked_for(config, index)
+    once = dataclasses.replace(config.evaluation, trials=1)
+    tasks = make_tasks(dataclasses.replace(config, evaluation=once), images, "val")
+
+    def validate(model: EmbedNet, variables: Any) -> dict[str, float]:
+        features = _embed(config, model, variables, images)
+        rows = evaluate_features(features, tasks, config.evaluation.reranking, ("neck",))
+        return {name: float(np.mean([row[name] for row in rows])) for name in ("mean_ap", "rank1")}
+
+    return validate

@@ -1,17 +1,24 @@
 """Checkpoints of a run; the only module that imports Orbax."""
 
 import contextlib
+import dataclasses
 import hashlib
+import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+from orbax.checkpoint.checkpoint_managers import (
+    AnyPreservationPolicy,
+    LatestN,
+    PreservationContext,
+    PreservationPolicy,
+)
 
 from lupi_jax import hosts
 from lupi_jax.errors import InputError
@@ -25,9 +32,9 @@ class Checkpoints:
     """The checkpoints under `<workdir>/checkpoints`: state, what rebuilds it, validation figures.
 
     The newest `keep` stay, and the one of the best validation mAP where there are such figures.
-    A checkpoint appears under its step only when it is complete, and says what its arrays hash to:
-    one that has been damaged since is never used. Every process of a run takes part in saving and
-    restoring; the directory is one that all of them share.
+    A checkpoint appears under its step only when it is complete, and says what all that it holds
+    hashes to: one that has been damaged since is never used. Every process of a run takes part in
+    saving and restoring; the directory is one that all of them share.
     """
 
     def __init__(self, workdir: str | Path, keep: int = 2, read_only: bool = False) -> None:
@@ -41,21 +48,10 @@ class Checkpoints:
             raise InputError(
                 f"no checkpoint under {workdir}: give the --workdir of a `lupi train` run"
             )
-        policy = AnyPreservationPolicy(
-            [
-                LatestN(keep),
-                BestN(
-                    get_metric_fn=lambda figures: figures[BEST],
-                    n=1,
-                    keep_checkpoints_without_metrics=False,
-                ),
-            ]
-        )
+        self._figures: dict[int, dict[str, float]] = {}
+        policy = AnyPreservationPolicy([LatestN(keep), _Best(lambda: self.best)])
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=policy,
-            best_fn=lambda figures: figures[BEST],
-            read_only=read_only,
-            create=not read_only,
+            preservation_policy=policy, read_only=read_only, create=not read_only
         )
         with self._writing("open the checkpoints"):
             self._manager = ocp.CheckpointManager(
@@ -102,8 +98,12 @@ class Checkpoints:
         return step
 
     def figures(self, step: int) -> dict[str, float]:
-        """The validation figures saved with a checkpoint, {} for none."""
-        return dict(self._manager.metrics(step) or {})
+        """The validation figures saved with a checkpoint, {} for none, or where it is damaged."""
+        if step not in self._figures:
+            self._figures[step] = {}
+            with contextlib.suppress(InputError), self._reading(step):
+                self._figures[step] = self._record(step)["figures"]
+        return self._figures[step]
 
     def save(self, state: TrainState, run: dict[str, Any], figures: dict[str, float]) -> None:
         """Save in the background.
@@ -117,16 +117,22 @@ class Checkpoints:
           InputError: it, or the checkpoint before it, cannot be written.
         """
         optimizer = {"step": state.step, "opt_state": state.opt_state}
-        digests = {"variables": _digest(state.variables), "optimizer": _digest(optimizer)}
+        record = {
+            "format": FORMAT,
+            "figures": figures,
+            "digests": {"variables": _digest(state.variables), "optimizer": _digest(optimizer)},
+            **run,
+        }
+        record["digest"] = _digest_of_record(record)
+        self._figures[int(state.step)] = figures
         with self._writing(f"save step {int(state.step)}"):
             self._manager.save(
                 int(state.step),
                 args=ocp.args.Composite(
                     variables=ocp.args.StandardSave(state.variables),
                     optimizer=ocp.args.StandardSave(optimizer),
-                    run=ocp.args.JsonSave({"format": FORMAT, "digests": digests, **run}),
+                    run=ocp.args.JsonSave(record),
                 ),
-                metrics=figures or None,
             )
 
     def wait(self) -> None:
@@ -146,9 +152,9 @@ class Checkpoints:
             it is damaged.
         """
         with self._reading(step):
-            run = self._record(step)
-        run.pop("digests")
-        return run
+            record = self._record(step)
+        own = ("format", "figures", "digests", "digest")
+        return {name: value for name, value in record.items() if name not in own}
 
     def variables(self, step: int, like: Any) -> Any:
         """The network's variables alone, shaped and placed as `like`.
@@ -198,14 +204,14 @@ class Checkpoints:
             try:
                 run = self.run(step)
             except DamagedError as error:
-                fault = str(error)
+                fault = error.fault
             if hosts.all_agree(run is not None):
                 assert run is not None
                 same_run(run)
                 try:
                     state = self.state(step, like())
                 except DamagedError as error:
-                    fault = str(error)
+                    fault = error.fault
                 if hosts.all_agree(state is not None):
                     return state
             self._set_aside(step, fault if run is None or state is None else "damaged elsewhere")
@@ -220,12 +226,13 @@ class Checkpoints:
             os.replace(self.directory / str(step), place)
             print(f"{fault}; moved to {place}, going on without it", file=sys.stderr)
         hosts.wait_for_all(f"checkpoint {step} set aside")
+        self._figures.pop(step, None)
         self._manager.reload()
 
     def _record(self, step: int) -> dict[str, Any]:
         saved = self._manager.restore(step, args=ocp.args.Composite(run=ocp.args.JsonRestore()))
-        run = dict(saved["run"])
-        made = run.pop("format")
+        record = dict(saved["run"])
+        made = record["format"]
         if made > FORMAT:
             raise InputError(f"{self.directory / str(step)} was made by a newer lupi_jax: upgrade")
         if made < FORMAT:
@@ -233,7 +240,9 @@ class Checkpoints:
                 f"{self.directory / str(step)} was made by an older lupi_jax, which did not write "
                 "down whom it trained on: train again, in another --workdir"
             )
-        return run
+        if record["digest"] != _digest_of_record(record):
+            raise ValueError("its run has another checksum than when it was saved")
+        return record
 
     @contextlib.contextmanager
     def _reading(self, step: int) -> Iterator[None]:
@@ -245,9 +254,8 @@ class Checkpoints:
         except Exception as error:  # Orbax and TensorStore have a dozen types for it
             if isinstance(error, hosts.LOST) and hosts.joined():
                 raise
-            reason = " ".join(str(error).split())[:200]
             raise DamagedError(
-                f"checkpoint {self.directory / str(step)} is damaged ({reason})"
+                f"checkpoint {self.directory / str(step)} is damaged ({_reason(error)})"
             ) from error
 
     @contextlib.contextmanager
@@ -260,15 +268,46 @@ class Checkpoints:
         except (OSError, ValueError, RuntimeError) as error:
             if isinstance(error, hosts.LOST) and hosts.joined():
                 raise
-            reason = " ".join(str(error).split())[:300]
             raise InputError(
-                f"cannot {what} under {self.directory} ({reason}): check its permissions and the "
-                "free space; the same command goes on from the last complete checkpoint"
+                f"cannot {what} under {self.directory} ({_reason(error)}): check its permissions "
+                "and the free space; the same command goes on from the last complete checkpoint"
             ) from error
 
 
 class DamagedError(InputError):
-    """A checkpoint is not what was saved."""
+    """A checkpoint is not what was saved: `fault` says which, and how that shows."""
+
+    def __init__(self, fault: str) -> None:
+        super().__init__(
+            f"{fault}: give another --checkpoint, or train on, which sets it aside and goes on "
+            "from an older one"
+        )
+        self.fault = fault
+
+
+@dataclasses.dataclass
+class _Best(PreservationPolicy):
+    """Keeps one checkpoint: that of the step `best` gives."""
+
+    best: Callable[[], int | None]
+
+    def should_preserve(
+        self, checkpoints: Sequence[Any], *, context: PreservationContext
+    ) -> Sequence[bool]:
+        best = self.best()
+        return [info.step == best for info in checkpoints]
+
+
+def _reason(error: Exception) -> str:
+    """An exception of Orbax's on one line: its beginning, and its end, where the cause stands."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else f"{text[:140]} ... {text[-140:]}"
+
+
+def _digest_of_record(record: dict[str, Any]) -> str:
+    """SHA-256 of what a checkpoint says of its run, whatever made JSON of it."""
+    said = {name: value for name, value in record.items() if name != "digest"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def _digest(tree: Any) -> str:

@@ -41,8 +41,8 @@ from lupi_jax.training.run import (
 from lupi_jax.training.state import TrainState
 from lupi_jax.training.step import AXIS, make_train_step
 
-# (config, model, variables, held-out images) -> figures, "mean_ap" among them.
-Validate = Callable[[Config, EmbedNet, Any, Index], dict[str, float]]
+# (config, held-out images) -> (model, variables) -> figures, "mean_ap" among them.
+MakeValidation = Callable[[Config, Index], Callable[[EmbedNet, Any], dict[str, float]]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -93,7 +93,9 @@ def _announce(
     )
 
 
-def train(config: Config, workdir: str | Path, validate: Validate | None = None) -> TrainState:
+def train(
+    config: Config, workdir: str | Path, make_validation: MakeValidation | None = None
+) -> TrainState:
     """Train, or go on training: the whole of a run.
 
     On a workdir that already holds checkpoints of the same configuration this resumes from the
@@ -106,7 +108,8 @@ def train(config: Config, workdir: str | Path, validate: Validate | None = None)
       config: of the run.
       workdir: gets `checkpoints/`, `metrics.jsonl`, `tensorboard/`, and the memory-mapped feed's
         `cache/`.
-      validate: how held-out images are judged; needed where the configuration holds some out.
+      make_validation: how held-out images are judged, `lupi_jax.evaluation.make_validation`;
+        needed where the configuration holds some out.
 
     Returns:
       The last state.
@@ -118,8 +121,11 @@ def train(config: Config, workdir: str | Path, validate: Validate | None = None)
     """
     workdir = Path(workdir)
     data = prepare_data(config)
-    if data.validation is not None and validate is None:
-        raise ValueError("this configuration holds identities out: give train() a `validate`")
+    validate = None
+    if data.validation is not None:
+        if make_validation is None:
+            raise ValueError("this configuration holds identities out: give make_validation")
+        validate = make_validation(config, data.validation)
     steps = config.steps or math.ceil(config.epochs * data.steps_per_epoch)
     axis_name = AXIS if config.batch_norm == "global" else None
     model = make_model(config, len(data.train.classes), axis_name)
@@ -164,17 +170,15 @@ def train(config: Config, workdir: str | Path, validate: Validate | None = None)
                 log.record(step, metrics)
                 watchdog.beat(f"step {step} of {steps}")
                 stopping = stop.after(step) and step < steps
-                judged = data.validation is not None and _due(
-                    step, steps, config.log.validate_every
-                )
+                judged = validate is not None and _due(step, steps, config.log.validate_every)
                 if not (judged or stopping or _due(step, steps, config.log.checkpoint_every)):
                     continue
                 log.flush()  # no state is saved before its step's figures are known to be finite
                 figures = {}
-                if judged and validate is not None and data.validation is not None:
+                if judged and validate is not None:
                     with log.paused():
                         variables = local_copy(state.variables)
-                        figures = validate(config, model, variables, data.validation)
+                        figures = validate(model, variables)
                     log.validation(step, figures)
                 checkpoints.save(state, record, figures)
                 if stopping:

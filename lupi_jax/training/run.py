@@ -1,6 +1,7 @@
 """A run on disk: what it is built from, and how to get its network back."""
 
 import dataclasses
+import os
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -96,7 +97,7 @@ def initial_variables(config: Config, model: EmbedNet) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """{package: version} of what a run's numbers depend on."""
-    packages = ("lupi-jax", "jax", "flax", "optax", "orbax-checkpoint", "numpy")
+    packages = ("lupi-jax", "jax", "flax", "optax", "orbax-checkpoint", "numpy", "scipy", "pillow")
     return {name: version(name) for name in packages}
 
 
@@ -163,6 +164,7 @@ class Run:
       name: what to call it: "step 600", "untrained", "released.t".
       step: of the checkpoint; 0 for an untrained network, None for one trained elsewhere.
       record: what results say of it.
+      unfinished: steps its training has still to go.
     """
 
     model: EmbedNet
@@ -171,26 +173,21 @@ class Run:
     name: str
     step: int | None
     record: dict[str, Any]
+    unfinished: int = 0
 
     @property
-    def trained_on(self) -> tuple[int, ...]:
-        """Identities it was trained on, as `config.data` numbers them.
+    def seen(self) -> tuple[int, ...] | None:
+        """Identities it was trained on, as `config.data` numbers them; none of an untrained one.
 
-        None of an untrained network, of one trained elsewhere, and of one trained on another data
-        set, whose numbers are of other people.
+        None where that is not known: of a network trained elsewhere, or on another folder, whose
+        numbers are of other people.
         """
-        if self.step in (None, 0):
+        if self.step == 0:
             return ()
         then, now = self.record["config"]["data"], self.config.data
         published = now.name in ("sysu", "regdb", "llcm")
-        if not published and (then["root"], then["index"]) != (now.root, now.index):
-            return ()
-        return tuple(self.record["identities"])
-
-    @property
-    def unfinished(self) -> int:
-        """Steps that were still to come; 0 where that is not known."""
-        return max(0, self.record.get("steps", 0) - (self.step or 0)) if self.step else 0
+        same = published or os.path.realpath(then["root"]) == os.path.realpath(now.root)
+        return tuple(self.record["identities"]) if self.step and same else None
 
 
 def load_run(workdir: str | Path, checkpoint: str | int = "newest", untrained: bool = False) -> Run:
@@ -213,7 +210,8 @@ def load_run(workdir: str | Path, checkpoint: str | int = "newest", untrained: b
             return Run(model, initial_variables(config, model), config, "untrained", 0, record)
         like = abstract(lambda: fresh_variables(config, model), everywhere())
         variables = local_copy(checkpoints.variables(step, like))
-        return Run(model, variables, config, f"step {step}", step, record)
+        unfinished = record["steps"] - (checkpoints.newest or 0)
+        return Run(model, variables, config, f"step {step}", step, record, max(0, unfinished))
 
 
 def load_weights(config: Config, checkpoint: str) -> Run:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import lupi_jax.data as data_module
 from lupi_jax import Config, InputError, parse_config
 from lupi_jax.data import (
     Batch,
@@ -154,7 +153,7 @@ def test_the_decoded_images_are_found_again(index, root, tmp_path, monkeypatch):
         return next(make_feed(index, sampler, config, tmp_path / "cache", HostRows())(0, 1))
 
     expected = first()
-    monkeypatch.setattr(data_module, "prepare", lambda *_: pytest.fail("decoded twice"))
+    monkeypatch.setattr("lupi_jax.data.feeds.prepare", lambda *_: pytest.fail("decoded twice"))
     assert_same([first()], [expected])
 
 

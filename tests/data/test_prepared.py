@@ -152,9 +152,22 @@ def test_what_the_set_is_not_of_is_refused(index, folder, tmp_path):
         prepare(index[np.arange(18)], (64, 32), folder)
     with pytest.raises(InputError, match="is not empty and holds no prepared images"):
         prepare(index, SIZE, tmp_path)
-    (folder / "prepared.json").write_text("{")
-    with pytest.raises(InputError, match=r"prepared\.json is damaged: delete"):
-        prepare(index[np.arange(18)], SIZE, folder)
+    for damage in ("{", "[]", '{"format": 1}', '{"format": 1, "size": 3, "files": []}'):
+        (folder / "prepared.json").write_text(damage)
+        for use in (prepare, lambda index, size, folder: prepared_reader(folder, index, size)):
+            with pytest.raises(InputError, match=r"prepared\.json is damaged: delete"):
+                use(index[np.arange(18)], SIZE, folder)
+
+
+def test_a_copy_of_the_data_set_is_the_same_images(index, folder, tmp_path):
+    prepare(index, SIZE, folder)
+    shutil.copytree(index.root, tmp_path / "copy", copy_function=shutil.copyfile)
+    copy = read_folder(tmp_path / "copy", "train")
+    os.utime(copy.root / copy.paths[3], ns=(5, 5))
+    assert_holds(folder, copy)
+    assert prepare(copy, SIZE, folder) == (0, 3, ())
+    times = [file[2] for file in json.loads((folder / "prepared.json").read_text())["files"]]
+    assert times[3] == 5
 
 
 def test_a_changed_image_is_refused_until_it_is_prepared_anew(index, folder):

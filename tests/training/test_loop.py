@@ -195,7 +195,7 @@ def test_best_checkpoint_outlives_newer_ones(root: Path, tmp_path: Path) -> None
         log__checkpoint_every=0,
         log__keep=1,
     )
-    train(config, tmp_path, validate)
+    train(config, tmp_path, lambda *_: validate)
     with Checkpoints(tmp_path, read_only=True) as checkpoints:
         assert (checkpoints.newest, checkpoints.best) == (8, 4)
         assert checkpoints.figures(4) == {"mean_ap": 0.9}

@@ -1,0 +1,83 @@
+"""An index and a configuration to batches: the sampler and either feed."""
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from lupi_jax.config import Config
+from lupi_jax.data.batches import Batch, HostRows
+from lupi_jax.data.images import ReadRow, file_reader
+from lupi_jax.data.index import Index
+from lupi_jax.data.memmap import memmap_batches
+from lupi_jax.data.pipeline import tfdata_batches
+from lupi_jax.data.prepared import cache_folder, is_prepared, prepare, prepared_reader
+from lupi_jax.data.sampler import IdentitySampler, RowsByLabel
+from lupi_jax.hosts import is_first, wait_for_all
+from lupi_jax.modality import Modality
+
+
+def source_modalities(modalities: tuple[str, ...]) -> tuple[Modality, ...]:
+    """The modalities that are read from disk to train on `modalities`, visible first.
+
+    The intermediate modality is made of visible images.
+    """
+    wanted = {Modality.VISIBLE if m == Modality.INTERMEDIATE else Modality(m) for m in modalities}
+    return tuple(m for m in Modality if m in wanted)
+
+
+def make_reader(index: Index, size: tuple[int, int], prepared: str | Path = "") -> ReadRow:
+    """Reads images of `index` at `size` = (height, width), from a prepared set where one is given.
+
+    Raises:
+      InputError: the prepared set is not whole, or not of these images at this size.
+    """
+    return prepared_reader(prepared, index, size) if prepared else file_reader(index, size)
+
+
+def make_sampler(index: Index, config: Config) -> IdentitySampler:
+    """The P x K sampler over `index` that `config` describes."""
+    labels = index.labels
+    classes = len(index.classes)
+    tables = []
+    for modality in source_modalities(config.modalities):
+        rows = np.flatnonzero(index.modalities == modality)
+        tables.append(RowsByLabel.group(rows, labels[rows], classes))
+    return IdentitySampler(
+        config.seed, tuple(tables), classes, config.batch.identities, config.batch.images
+    )
+
+
+def make_feed(
+    index: Index, sampler: IdentitySampler, config: Config, cache: Path, host: HostRows
+) -> Callable[[int, int], Iterator[Batch]]:
+    """A feed (start, stop) -> batches of steps start..stop - 1, as `config.data.feed` says.
+
+    Args:
+      index: training images.
+      sampler: which of them make up a batch.
+      config: the run's configuration.
+      cache: directory for the memory-mapped feed's decoded images.
+      host: which rows of a batch this process feeds.
+    """
+    data = config.data
+    names = tuple(str(m) for m in source_modalities(config.modalities))
+    installed = importlib.util.find_spec("tensorflow") is not None
+    if data.feed == "tfdata" or (data.feed == "auto" and installed):
+        read = make_reader(index, data.image_size, data.prepared)
+        return lambda start, stop: tfdata_batches(
+            read, data.image_size, sampler, names, start, stop, host, data.workers, data.prefetch
+        )
+    prepared = Path(data.prepared) if data.prepared else cache_folder(cache, index, data.image_size)
+    if not data.prepared:
+        # Of several processes the first does it; the others only where they share no folder.
+        if is_first() and not is_prepared(prepared):
+            prepare(index, data.image_size, prepared, data.workers)
+        wait_for_all("images are prepared")
+        if not is_prepared(prepared):
+            prepare(index, data.image_size, prepared, data.workers)
+    read = prepared_reader(prepared, index, data.image_size)
+    return lambda start, stop: memmap_batches(
+        read, sampler, names, start, stop, host, data.prefetch
+    )
