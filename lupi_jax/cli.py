@@ -166,6 +166,11 @@ def _parser() -> argparse.ArgumentParser:
         group.add_argument("--processes", type=int, metavar="N", help="how many there are")
         group.add_argument("--process", type=int, metavar="I", help="which this is, from 0")
 
+    def fetch(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument(
+            "--fetch", action="store_true", help="download pretrained weights that the cache lacks"
+        )
+
     def trials(sub: argparse.ArgumentParser, what: str) -> None:
         sub.add_argument("--trials", metavar="WHICH", help=f"RegDB: all, 3, 1,4 or 2..5: {what}")
 
@@ -205,6 +210,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--config", required=True, metavar="FILE[:VARIANT]", help="a Python file")
     sub.add_argument("--workdir", type=Path, required=True, help="directory of the run")
+    fetch(sub)
     trials(sub, "one network a split, in WORKDIR/trial-N")
     several(sub)
     sub.set_defaults(takes_fields=True)
@@ -223,6 +229,7 @@ def _parser() -> argparse.ArgumentParser:
     images(sub)
     trials(sub, "the mean over RUN/trial-N, each on its own split")
     sub.add_argument("--untrained", action="store_true", help="the network before its first step")
+    fetch(sub)
     sub.add_argument(
         "--out", type=Path, metavar="DIR", help="where JSON and pictures go (RUN/evaluation)"
     )

@@ -40,7 +40,7 @@ def load(options: argparse.Namespace, untrained: bool = False) -> Run:
     if untrained:
         if options.checkpoint:
             raise InputError("--checkpoint is a trained network: leave out --untrained, or it")
-        return load_untrained(config)
+        return load_untrained(config, options.fetch)
     if options.checkpoint is None:
         either = ", or --untrained" if hasattr(options, "untrained") else ""
         raise InputError(

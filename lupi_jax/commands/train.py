@@ -18,7 +18,8 @@ def train(options: argparse.Namespace) -> None:
     """
     overrides = overrides_of(options)
     if options.trials is None:
-        run_training(load_config(options.config, overrides), options.workdir, make_validation)
+        config = load_config(options.config, overrides)
+        run_training(config, options.workdir, make_validation, options.fetch)
         say(f"trained; next: lupi evaluate --workdir {options.workdir}")
         return
     if "data.trial" in overrides:
@@ -32,5 +33,5 @@ def train(options: argparse.Namespace) -> None:
         raise InputError("--trials are RegDB's splits: leave it out for another data set")
     for trial, config in configs.items():
         say(f"split {trial} of RegDB:")
-        run_training(config, options.workdir / f"trial-{trial}", make_validation)
+        run_training(config, options.workdir / f"trial-{trial}", make_validation, options.fetch)
     say(f"trained; next: lupi evaluate --workdir {options.workdir} --trials {options.trials}")

@@ -31,7 +31,7 @@ _NUMPY_GLOBALS = (
 )
 
 
-def read_state_dict(source: str | Path) -> dict[str, np.ndarray]:
+def read_state_dict(source: str | Path, fetch: bool = True) -> dict[str, np.ndarray]:
     """Read {name: array} from `.npz`, `.safetensors`, or with PyTorch `.pth`, `.pt`, `.t`.
 
     PyTorch's files are read with `weights_only=True`. Of a training checkpoint (a dictionary
@@ -40,6 +40,7 @@ def read_state_dict(source: str | Path) -> dict[str, np.ndarray]:
     Args:
       source: a file, or `hf://owner/name[/file][@revision]`: a file (`model.safetensors` where
         none is named) of a Hugging Face repository, kept in that library's cache.
+      fetch: whether a file that the cache lacks is fetched; else it is missing.
 
     Returns:
       {name: array} as the file has them; floats narrower than float32 are widened to it.
@@ -47,7 +48,7 @@ def read_state_dict(source: str | Path) -> dict[str, np.ndarray]:
     Raises:
       InputError: the file is missing, of another kind, damaged, or holds anything but tensors.
     """
-    path = _fetch(str(source)) if str(source).startswith(_HUB) else Path(source)
+    path = _cached(str(source), fetch) if str(source).startswith(_HUB) else Path(source)
     if path.is_dir():
         raise InputError(f"{path} is a directory: name the file of weights in it")
     if not path.is_file():
@@ -164,8 +165,8 @@ def _widened(tensor: np.ndarray) -> np.ndarray:
     return tensor.astype(np.float32) if narrow else tensor
 
 
-def _fetch(address: str) -> Path:
-    """The local copy of `hf://owner/name[/file][@revision]`, fetched where the cache lacks it."""
+def _cached(address: str, fetch: bool) -> Path:
+    """The local copy of `hf://owner/name[/file][@revision]`, fetched if allowed and not there."""
     match = re.fullmatch(rf"{_HUB}([^/@]+/[^/@]+)(?:/([^@]*))?(?:@(.+))?", address)
     if not match:
         raise InputError(f"{address}: write {_HUB}owner/name[/file][@revision]")
@@ -181,7 +182,9 @@ def _fetch(address: str) -> Path:
             f"{address} needs huggingface_hub to be read: pip install 'lupi-jax[hub]', or {what} "
             "yourself and give its path as `pretrained`"
         ) from error
-    if constants.HF_HUB_OFFLINE:
+    if not fetch:
+        unreachable = "it is not in the cache, and no configuration fetches by itself: add --fetch"
+    elif constants.HF_HUB_OFFLINE:
         unreachable = "it is not in the cache, and HF_HUB_OFFLINE forbids to fetch it"
     else:
         unreachable = "it is not in the cache, and the hub cannot be reached"
@@ -195,7 +198,11 @@ def _fetch(address: str) -> Path:
         (errors.EntryNotFoundError, "the repository has no such file"),
     )
     try:
-        return Path(huggingface_hub.hf_hub_download(repository, file, revision=revision))
+        return Path(
+            huggingface_hub.hf_hub_download(
+                repository, file, revision=revision, local_files_only=not fetch
+            )
+        )
     except Exception as error:
         reason = next((text for kind, text in reasons if isinstance(error, kind)), _brief(error))
         raise InputError(

@@ -94,7 +94,10 @@ def _announce(
 
 
 def train(
-    config: Config, workdir: str | Path, make_validation: MakeValidation | None = None
+    config: Config,
+    workdir: str | Path,
+    make_validation: MakeValidation | None = None,
+    fetch: bool = False,
 ) -> TrainState:
     """Train, or go on training: the whole of a run.
 
@@ -110,6 +113,7 @@ def train(
         `cache/`.
       make_validation: how held-out images are judged, `lupi_jax.evaluation.make_validation`;
         needed where the configuration holds some out.
+      fetch: whether `pretrained` weights may come over the network.
 
     Returns:
       The last state.
@@ -157,7 +161,7 @@ def train(
     ):
         state = checkpoints.resume(same_run, like)
         if state is None:
-            state = TrainState.create(initial_variables(config, model), tx)
+            state = TrainState.create(initial_variables(config, model, fetch), tx)
         start = int(state.step)
         state = parallel.place(state)
         feed = make_feed(data.train, data.sampler, config, workdir / "cache", host)

@@ -75,14 +75,20 @@ def fresh_variables(config: Config, model: EmbedNet) -> dict[str, Any]:
     return _as_parameters(config, variables)
 
 
-def initial_variables(config: Config, model: EmbedNet) -> dict[str, Any]:
+def initial_variables(config: Config, model: EmbedNet, fetch: bool = False) -> dict[str, Any]:
     """The network's variables before the first step: fresh, or with pre-trained weights.
+
+    Args:
+      config: of the run.
+      model: the network.
+      fetch: whether pre-trained weights may come over the network; not because a configuration, or
+        a checkpoint, which holds one, says so.
 
     Raises:
       InputError: the pre-trained weights are missing or do not fit.
     """
     # The file first: what is wrong with it shows at once.
-    tensors = read_state_dict(config.pretrained) if config.pretrained else None
+    tensors = read_state_dict(config.pretrained, fetch) if config.pretrained else None
     variables = fresh_variables(config, model)
     if tensors is None:
         return variables
@@ -257,15 +263,15 @@ def load_weights(config: Config, checkpoint: str) -> Run:
     return Run(model, variables, config, Path(checkpoint).name, None, record)
 
 
-def load_untrained(config: Config) -> Run:
-    """The network of a configuration before its first step.
+def load_untrained(config: Config, fetch: bool = False) -> Run:
+    """The network of a configuration before its first step; `fetch` as `initial_variables`.
 
     Raises:
       InputError: the pre-trained weights are missing or do not fit.
     """
     model = make_model(config, 1)  # retrieval does not see the classifier
     record = {"config": dataclasses.asdict(config), "versions": versions()}
-    return Run(model, initial_variables(config, model), config, "untrained", 0, record)
+    return Run(model, initial_variables(config, model, fetch), config, "untrained", 0, record)
 
 
 def load(workdir: str | Path, checkpoint: str | int = "newest") -> tuple[EmbedNet, Any]:

@@ -269,6 +269,19 @@ def test_the_hub_s_refusals_are_told_apart(
     )
 
 
+def test_what_is_not_to_be_fetched_comes_from_the_cache_or_not_at_all(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(
+        "huggingface_hub.file_download.get_hf_file_metadata", lambda *_, **__: pytest.fail("asked")
+    )
+    with pytest.raises(InputError, match="no configuration fetches by itself: add --fetch"):
+        read_state_dict("hf://timm/resnet50.tv_in1k", fetch=False)
+    put(cache, "model.safetensors", WEIGHTS)
+    assert equal(read_state_dict("hf://timm/resnet50.tv_in1k", fetch=False), WEIGHTS)
+
+
 def test_a_bad_address_is_refused_before_anything_is_fetched(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
