@@ -24,9 +24,6 @@ from lupi_jax.errors import InputError
 STALLED_STATUS = 76
 """Exit status of a process that gave up waiting for the others."""
 
-LOST = jax.errors.JaxRuntimeError
-"""What a collective operation raises when another process is gone."""
-
 Mode = Literal["auto", "on", "off"]
 
 
@@ -116,6 +113,21 @@ def _give_up(reason: str) -> NoReturn:
 def joined() -> bool:
     """Whether this process is one of several."""
     return jax.distributed.is_initialized() and jax.process_count() > 1
+
+
+def is_lost(error: BaseException | None) -> bool:
+    """Whether an exception says, of several processes, that another one is gone.
+
+    A collective operation raises JAX's own; Orbax makes of it that it has waited too long.
+    """
+    while error is not None and joined():
+        text = str(error)
+        if "Gloo" in text or (
+            isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in text
+        ):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def is_first() -> bool:

@@ -252,7 +252,7 @@ class Checkpoints:
         except InputError:
             raise
         except Exception as error:  # Orbax and TensorStore have a dozen types for it
-            if isinstance(error, hosts.LOST) and hosts.joined():
+            if hosts.is_lost(error):
                 raise
             raise DamagedError(
                 f"checkpoint {self.directory / str(step)} is damaged ({_reason(error)})"
@@ -266,7 +266,7 @@ class Checkpoints:
         except InputError:
             raise
         except (OSError, ValueError, RuntimeError) as error:
-            if isinstance(error, hosts.LOST) and hosts.joined():
+            if hosts.is_lost(error):
                 raise
             raise InputError(
                 f"cannot {what} under {self.directory} ({_reason(error)}): check its permissions "

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 
 from lupi_jax.config import Config
 from lupi_jax.data import (
@@ -74,6 +75,21 @@ def _due(step: int, steps: int, every: int) -> bool:
     return step == steps or (every > 0 and step % every == 0)
 
 
+def _mapped_step(
+    config: Config, data: TrainingData, model: EmbedNet, tx: optax.GradientTransformation
+) -> ParallelStep:
+    step = make_train_step(
+        model,
+        tx,
+        seed=config.seed,
+        modalities=tuple(Modality(m) for m in config.modalities),
+        views=config.views,
+        loss=config.loss,
+        rate=learning_rate(config.optimizer, data.steps_per_epoch),
+    )
+    return ParallelStep(step, config.parallel)
+
+
 def _announce(
     config: Config, data: TrainingData, state: TrainState, start: int, steps: int
 ) -> None:
@@ -134,16 +150,7 @@ def train(
     axis_name = AXIS if config.batch_norm == "global" else None
     model = make_model(config, len(data.train.classes), axis_name)
     tx = make_optimizer(config.optimizer, data.steps_per_epoch)
-    step_function = make_train_step(
-        model,
-        tx,
-        seed=config.seed,
-        modalities=tuple(Modality(m) for m in config.modalities),
-        views=config.views,
-        loss=config.loss,
-        rate=learning_rate(config.optimizer, data.steps_per_epoch),
-    )
-    parallel = ParallelStep(step_function, config.parallel)
+    parallel = _mapped_step(config, data, model, tx)
     host = HostRows(jax.process_index(), jax.process_count())
     record = run_record(config, data.train, steps)
 
