@@ -120,8 +120,7 @@ def _evaluate(command: Command) -> None:
     _add_network(sub)
     _add_images(sub)
     _add_trials(sub, "the mean over RUN/trial-N, each on its own split")
-    sub.add_argument("--untrained", action="store_true", help="the network before its first step")
-    _add_fetch(sub)
+    _add_untrained(sub)
     sub.add_argument(
         "--out", type=Path, metavar="DIR", help="where JSON and pictures go (RUN/evaluation)"
     )
@@ -138,6 +137,7 @@ def _export(command: Command) -> None:
     )
     _add_network(sub)
     _add_images(sub)
+    _add_untrained(sub)
     sub.add_argument("--out", type=Path, required=True, metavar="FILE.npz")
     _add_several(sub)
 
@@ -200,6 +200,11 @@ def _add_fetch(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--fetch", action="store_true", help="download pretrained weights that the cache lacks"
     )
+
+
+def _add_untrained(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--untrained", action="store_true", help="the network before its first step")
+    _add_fetch(sub)
 
 
 def _add_trials(sub: argparse.ArgumentParser, what: str) -> None:

@@ -24,7 +24,7 @@ def export(options: argparse.Namespace) -> None:
     """
     if options.out.suffix != ".npz":
         raise InputError(f"--out {options.out}: features are written to a .npz file")
-    run = load(options)
+    run = load(options, options.untrained)
     data = run.config.data
     index = read_index(data, options.split)
     features = embed_index(
