@@ -37,6 +37,8 @@ def join(
 ) -> None:
     """Join the other processes of a run; to be called before anything touches a device.
 
+    Once is enough: a process that has joined stays so.
+
     Args:
       mode: "auto" joins where coordinator, processes and process are given, or where JAX finds
         itself in a Slurm job, a Kubernetes JobSet, a TPU pod or an MPI run; "on" is an error where
@@ -56,12 +58,12 @@ def join(
             "--coordinator, --processes and --process go together, and not with --distributed off: "
             "give all three or none"
         )
-    if mode == "off":
+    if mode == "off" or jax.distributed.is_initialized():
         return
     if coordinator is not None and not re.fullmatch(r".+:[0-9]+", coordinator):
         raise InputError(f"--coordinator {coordinator}: give HOST:PORT of process 0")
-    # JAX's own timeout aborts the process with a stack of C++.
     jax.config.update("jax_enable_preemption_service", stops)
+    # JAX's own timeout aborts the process with a stack of C++.
     timer = threading.Timer(timeout, _nobody_came, [timeout])
     timer.daemon = True
     timer.start()

@@ -69,7 +69,7 @@ def test_an_original_checkpoint_is_evaluated_as_it_is(evaluate, sysu, variables,
     assert main([*evaluate, "--json", "--out", str(tmp_path)]) == 0
     out, err = capfd.readouterr()
     result = json.loads(out)
-    part = "2 trials, not its whole test set (64 of 10578 images)"
+    part = "2 trials, not its whole test set (4 people, 64 images), rendered people"
     assert result["protocol"] == f"SYSU-MM01 agw, {part}"
     assert result["config"]["evaluation"]["trials"] == 2
     assert (result["num_classes"], result["step"]) == (7, None)
