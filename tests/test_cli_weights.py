@@ -75,8 +75,9 @@ def test_an_original_checkpoint_is_evaluated_as_it_is(evaluate, sysu, variables,
     assert (result["num_classes"], result["step"]) == (7, None)
     assert result["checkpoint"].endswith("original.safetensors")
     assert result["config"]["recipe"] == "released"
-    assert json.loads((tmp_path / "test-original.safetensors.json").read_text()) == result
-    assert (tmp_path / "test-original.safetensors-infrared-to-visible.png").is_file()
+    name = f"test-original.safetensors-{result['images']['fingerprint']}-agw-2trials"
+    assert json.loads((tmp_path / f"{name}.json").read_text()) == result
+    assert (tmp_path / f"{name}-infrared-to-visible.png").is_file()
     assert len(err.splitlines()) == 3
     rows = {(r["query"], r["search"], r["feature"]): r for r in result["results"]}
     searches = ("all-search, single-shot", "all-search, multi-shot", "indoor, single-shot")
