@@ -31,24 +31,24 @@ from lupi_jax.training.state import TrainState
 from lupi_jax.training.step import AXIS, Step, make_train_step
 from lupi_jax.views import ViewSettings, make_views
 
-# A stem a modality, a non-local block, GeM and a neck, and it compiles in seconds.
-TINY = Backbone((1, 1, 1, 0), width=8, non_local=(0, 1, 0, 0))
-DEVICES, STEPS, IDENTITIES, IMAGES = 8, 20, 4, 4
+# A stem a modality, one layer of trunk, and it compiles in seconds.
+TINY = Backbone((1, 1, 0, 0), width=4, non_local=(0, 0, 0, 0))
+DEVICES, STEPS, IDENTITIES, IMAGES = 8, 20, 4, 2
 VIEWS = ViewSettings(pad=2)
 LOSSES = {"paper": LossSettings(), "released": LossSettings(triplet="mean", color_free="released")}
-# The paper's losses begin with gradients of norm 200, so that this clips at every step.
+# The paper's losses have gradients of norm 100 and more, so that this clips at every step. A power
+# of two is exact in the schedule's float32.
 OPTIMIZERS = {
     "paper": OptimizerConfig(
-        rate=0.003, clip=50.0, warmup=2, unit="steps", milestones=(), factors=()
+        rate=0.02, clip=20.0, warmup=2, unit="steps", milestones=(), factors=()
     ),
-    "released": OptimizerConfig(rate=0.01, warmup=2, unit="steps", milestones=(), factors=()),
+    "released": OptimizerConfig(rate=2**-7, warmup=2, unit="steps", milestones=(), factors=()),
 }
 CASES = {
     "fast": (
         ("paper", "float64", "shard_map"),
-        ("paper", "float64", "pmap"),
         ("paper", "float32", "shard_map"),
-        ("released", "float64", "shard_map"),
+        ("released", "float64", "pmap"),
     ),
     "slow": tuple((r, "float64", how) for r in LOSSES for how in ("shard_map", "pmap")),
 }
@@ -58,7 +58,7 @@ CASES = {
 
 
 def draw_batches() -> list[dict[str, np.ndarray]]:
-    """Of 16 rows: on eight devices two each, half an identity, so no device has a negative."""
+    """Of eight rows, one a device: no device has a positive or a negative of its own."""
     rng = np.random.default_rng(0)
     shape = (IDENTITIES * IMAGES, 32, 16, 3)
     return [
@@ -98,7 +98,8 @@ def train(
     _, tx, step = make_step(backbone, recipe)
     variables = jax.tree.map(lambda x: np.asarray(x, dtype), variables)
     parallel = ParallelStep(step, how, devices)
-    state, rows = parallel.place(TrainState.create(variables, tx)), []
+    create = jax.jit(partial(TrainState.create, tx=tx))
+    state, rows = parallel.place(create(variables)), []
     for batch in draw_batches():
         state, metrics = parallel(state, batch)
         rows.append(jax.device_get(metrics))
@@ -126,7 +127,7 @@ def each_device_by_itself(variables: Any) -> dict[str, Any]:
     variables = jax.tree.map(lambda x: np.asarray(x, "float64"), variables)
     batch = draw_batches()[0]
     parallel = ParallelStep(step, devices=2)
-    state = parallel.place(TrainState.create(variables, tx))
+    state = parallel.place(jax.jit(partial(TrainState.create, tx=tx))(variables))
     state, metrics = jax.device_get(parallel(state, batch))
 
     images = jax.jit(partial(make_views, settings=VIEWS, modalities=tuple(Modality)))(
@@ -153,7 +154,7 @@ def each_device_by_itself(variables: Any) -> dict[str, Any]:
 
         return objective(by_modality(0), by_modality(1), batch["labels"], LOSSES["released"])[0]
 
-    nothing = (np.zeros((3 * half, 32)), np.zeros((3 * half, 6)))
+    nothing = (np.zeros((3 * half, 8)), np.zeros((3 * half, 6)))
     outputs = [embed(images, nothing)[0] for images in halves]
     total, cotangents = jax.value_and_grad(loss)(outputs)
     (_, first_stats, first), (_, second_stats, second) = map(embed, halves, cotangents)
@@ -161,7 +162,7 @@ def each_device_by_itself(variables: Any) -> dict[str, Any]:
 
     def stepped(path: tuple[Any, ...], p: np.ndarray, g: np.ndarray) -> np.ndarray:
         # The first step of SGD: decay, Nesterov's 1 + 0.9, half the rate (warm-up of two).
-        rate = 0.005 * (1.0 if path[0].key in ("neck", "classifier") else 0.1)
+        rate = 2**-8 * (1.0 if path[0].key in ("neck", "classifier") else 0.1)
         return p - rate * 1.9 * (g + 5e-4 * p)
 
     params = jax.tree_util.tree_map_with_path(stepped, variables["params"], gradient)
@@ -169,10 +170,10 @@ def each_device_by_itself(variables: Any) -> dict[str, Any]:
 
     # And without the network's own normalisation: the first one's statistics, in NumPy.
     kernel = variables["params"]["stem_visible"]["conv1"]["kernel"]
-    x = [np.asarray(conv2d(h[Modality.VISIBLE], kernel, 2), "float64") for h in halves]
+    x = [np.asarray(conv2d(h[Modality.VISIBLE].astype("float64"), kernel, 2)) for h in halves]
     mean = 0.1 * np.mean([x.mean((0, 1, 2)) for x in x], 0)
-    var = 0.9 + 0.1 * np.mean([x.reshape(-1, 8).var(0, ddof=1) for x in x], 0)
-    whole = 0.9 + 0.1 * np.concatenate(x).reshape(-1, 8).var(0, ddof=1)
+    var = 0.9 + 0.1 * np.mean([x.reshape(-1, 4).var(0, ddof=1) for x in x], 0)
+    whole = 0.9 + 0.1 * np.concatenate(x).reshape(-1, 4).var(0, ddof=1)
     found = state.batch_stats["stem_visible"]["bn1"]
 
     def apart(a: Any, b: Any) -> float:
@@ -190,28 +191,34 @@ def each_device_by_itself(variables: Any) -> dict[str, Any]:
     }
 
 
+def some_variables() -> dict[str, Any]:
+    w, m = jnp.arange(12, dtype="float32"), jnp.arange(4, dtype="float32")
+    return {"params": {"w": w.reshape(3, 4)}, "batch_stats": {"m": m}}
+
+
+def unused(state: TrainState, _: Any) -> tuple[TrainState, dict[str, Any]]:
+    return state, {}
+
+
 def save_of_all_devices(workdir: str) -> dict[str, Any]:
     """Save a checkpoint of eight devices, for a process that has one."""
-    model, tx, step = make_step("thin", "released")
-    shapes = jax.eval_shape(lambda: initialize(model, jax.random.key(7), image_size=(32, 32)))
-    variables = jax.tree.map(lambda x: np.arange(x.size, dtype="float32").reshape(x.shape), shapes)
-    state = ParallelStep(step).place(TrainState.create(variables, tx))
+    state = TrainState.create(some_variables(), optax.sgd(0.1, momentum=0.9))
+    state = ParallelStep(unused).place(state)
     with Checkpoints(workdir) as checkpoints:
         checkpoints.save(state.replace(step=state.step + 9), {}, {})
         checkpoints.wait()
-    kernel = state.params["classifier"]["kernel"]
-    mine = local_copy(kernel)
+    mine = local_copy(state.params["w"])
     return {
-        "held_by": len(kernel.sharding.device_set),
+        "held_by": len(state.params["w"].sharding.device_set),
         "everywhere": len(everywhere().device_set),
         "copy_held_by": len(mine.sharding.device_set),
-        "copy_equal": bool(np.array_equal(mine, kernel)),
+        "copy_equal": bool(np.array_equal(mine, state.params["w"])),
     }
 
 
 def refusal(how: str) -> str:
     try:
-        ParallelStep(make_step("tiny", "paper")[2], how, 3)(None, draw_batches()[0])
+        ParallelStep(unused, how, 3)(None, draw_batches()[0])
     except InputError as error:
         return str(error)
     return "nothing"
@@ -272,7 +279,7 @@ def result(workdir: Path) -> dict[str, Any]:
 
 
 def check_equal(found: dict[str, Any], recipe: str, dtype: str) -> None:
-    figures, state = {"float64": (1e-10, 1e-10), "float32": (1e-5, 1e-4)}[dtype]
+    figures, state = {"float64": (1e-10, 1e-10), "float32": (2e-5, 1e-4)}[dtype]
     assert found["figures"] < figures
     assert found["state"] < state
     assert found["dtypes"] == [dtype, "int32"]
@@ -314,13 +321,11 @@ def test_running_statistics_are_the_mean_over_devices(result: dict) -> None:
 def test_a_checkpoint_of_eight_devices_is_read_by_one(result: dict, workdir: Path) -> None:
     assert result["placed"]["held_by"] == DEVICES
     assert len(jax.devices()) == 1
-    model = EmbedNet(6, backbone="thin")
-    fresh = partial(initialize, model, jax.random.key(7), image_size=(32, 32))
-    here = SingleDeviceSharding(jax.devices()[0])
+    saved, here = some_variables(), SingleDeviceSharding(jax.devices()[0])
     with Checkpoints(workdir, read_only=True) as checkpoints:
-        restored = checkpoints.variables(9, abstract(fresh, here))
-    for x in jax.tree.leaves(restored):
-        np.testing.assert_array_equal(x, np.arange(x.size).reshape(x.shape))
+        restored = checkpoints.variables(9, abstract(lambda: saved, here))
+    jax.tree.map(np.testing.assert_array_equal, restored, saved)
+    assert restored["params"]["w"].sharding == here
 
 
 def test_a_local_copy_is_on_one_device(result: dict) -> None:
@@ -331,7 +336,7 @@ def test_a_local_copy_is_on_one_device(result: dict) -> None:
 
 @pytest.mark.parametrize("how", ["shard_map", "pmap"])
 def test_rows_that_do_not_divide_are_refused_with_the_numbers(result: dict, how: str) -> None:
-    assert "16 rows" in result["refused"][how]
+    assert "8 rows" in result["refused"][how]
     assert "3 devices" in result["refused"][how]
 
 
@@ -346,13 +351,13 @@ def counts(monkeypatch: pytest.MonkeyPatch, **numbers: int) -> None:
 def test_pmap_over_several_processes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     counts(monkeypatch, process_count=2, local_device_count=4, device_count=8)
     with pytest.raises(InputError, match="not of 2: use shard_map"):
-        ParallelStep(lambda state, batch: (state, {}), "pmap")
+        ParallelStep(unused, "pmap")
 
 
 def test_processes_with_unequal_devices_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     counts(monkeypatch, process_count=2, local_device_count=1, device_count=5)
     with pytest.raises(InputError, match="2 processes share 5 devices, and this one has 1"):
-        ParallelStep(lambda state, batch: (state, {}))
+        ParallelStep(unused)
 
 
 if __name__ == "__main__":
