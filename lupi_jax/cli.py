@@ -45,12 +45,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         getattr(importlib.import_module(f"lupi_jax.commands.{module}"), function)(options)
     except BaseException as error:
         status, message = _verdict(error)
-        if status is not None:
-            return _fail(message, status)
-        if hosts.joined():
+        if status is None:
+            if not hosts.joined():
+                raise
             traceback.print_exc()
-            _fail("stopped by a fault of its own", 1)
-        raise
+            status, message = 1, "stopped by a fault of its own"
+        _fail(message)
+        if status != STOPPED_STATUS:
+            _leave(status, alone=arguments is None)
+        return status
     return 0
 
 
@@ -91,16 +94,24 @@ def _unraisable(caught: "sys.UnraisableHookArgs") -> None:
     sys.__unraisablehook__(caught)
 
 
-def _fail(message: object, status: int) -> int:
+def _fail(message: str) -> None:
     # One line, whatever a library or a user's config file wrote into its exception.
-    text = " ".join(str(message).split())
+    text = " ".join(message.split())
     print(f"lupi: {text if len(text) < 1000 else text[:1000] + ' ...'}", file=sys.stderr)
-    if hosts.joined() and status != STOPPED_STATUS:
-        # Leaving properly means waiting for the others, who may be waiting for this one. The first
-        # goes last: without it JAX aborts the others before they have said why they end.
-        sys.stdout.flush()
-        sys.stderr.flush()
+
+
+def _leave(status: int, alone: bool) -> None:
+    """End the process at once where it is one of several, or `alone` and the command's own.
+
+    Leaving properly means waiting: for other processes, which may be waiting for this one, and for
+    threads that may be waiting for what has failed (Orbax's, for minutes), or that go on to fail.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if hosts.joined():
+        # The first goes last: without it JAX aborts the others before they have said why they end.
         if hosts.is_first():
             time.sleep(3)
         os._exit(status)
-    return status
+    if alone:
+        os._exit(status)

@@ -41,7 +41,7 @@ class Checkpoints:
         """Open the checkpoints of `workdir`; create their directory unless `read_only`.
 
         Raises:
-          InputError: `read_only`, and there is no checkpoint.
+          InputError: `read_only`, and there is no checkpoint; or the directory cannot be made.
         """
         self.directory = Path(workdir).absolute() / "checkpoints"
         if read_only and not self.directory.is_dir():
@@ -51,12 +51,18 @@ class Checkpoints:
         self._figures: dict[int, dict[str, float]] = {}
         policy = AnyPreservationPolicy([LatestN(keep), _Best(lambda: self.best)])
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=policy, read_only=read_only, create=not read_only
+            preservation_policy=policy, read_only=read_only, create=False
         )
         with self._writing("open the checkpoints"):
+            if not read_only:
+                self.directory.mkdir(parents=True, exist_ok=True)  # Orbax takes a file for it
             self._manager = ocp.CheckpointManager(
                 self.directory, options=options, item_names=("variables", "optimizer", "run")
             )
+        # Now: reading waits for a save, and takes over what goes wrong with it.
+        for step in self._manager.all_steps():
+            with contextlib.suppress(InputError), self._reading(step):
+                self._figures[step] = self._record(step)["figures"]
         if read_only and self.newest is None:
             raise InputError(f"no complete checkpoint under {workdir}: train there first")
 
@@ -99,11 +105,7 @@ class Checkpoints:
 
     def figures(self, step: int) -> dict[str, float]:
         """The validation figures saved with a checkpoint, {} for none, or where it is damaged."""
-        if step not in self._figures:
-            self._figures[step] = {}
-            with contextlib.suppress(InputError), self._reading(step):
-                self._figures[step] = self._record(step)["figures"]
-        return self._figures[step]
+        return self._figures.get(step, {})
 
     def save(self, state: TrainState, run: dict[str, Any], figures: dict[str, float]) -> None:
         """Save in the background.
