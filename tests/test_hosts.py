@@ -30,7 +30,7 @@ from lupi_jax.cli import main
 from lupi_jax.errors import InputError
 from lupi_jax.training.logging import read_metrics
 
-pytestmark = pytest.mark.slow  # minutes: every process compiles its own programs
+several = pytest.mark.slow  # a minute for each two: every process compiles its own programs
 
 CONFIG = Path(__file__).parents[1] / "configs" / "folder.py"
 STEPS = 6
@@ -212,6 +212,7 @@ def losses(workdir: Path) -> np.ndarray:
     return np.array([[row[name] for name in names] for row in rows])
 
 
+@several
 @pytest.mark.parametrize("workdir", ["two", "one_two", "two_one"])
 def test_processes_train_what_one_does(runs: Runs, workdir: str) -> None:
     expected = losses(runs.folder / "one")
@@ -219,6 +220,7 @@ def test_processes_train_what_one_does(runs: Runs, workdir: str) -> None:
     np.testing.assert_allclose(losses(runs.folder / workdir), expected, rtol=1e-10, atol=1e-12)
 
 
+@several
 @pytest.mark.parametrize("workdir", ["one_two", "two_one"])
 def test_a_checkpoint_goes_from_one_process_to_two_and_back(runs: Runs, workdir: str) -> None:
     begun = read_metrics(runs.folder / workdir.split("_")[0])
@@ -228,6 +230,7 @@ def test_a_checkpoint_goes_from_one_process_to_two_and_back(runs: Runs, workdir:
     assert all(x != y for x, y in zip(rows[3:STEPS], begun[3:STEPS], strict=True))
 
 
+@several
 def test_processes_evaluate_as_one_does(runs: Runs) -> None:
     alone, together = runs.printed
     assert len(together["results"]) == 4
@@ -237,6 +240,7 @@ def test_processes_evaluate_as_one_does(runs: Runs) -> None:
     assert written == together
 
 
+@several
 def test_processes_export_as_one_does(runs: Runs) -> None:
     one, two = (runs.folder / f"{by}/test.npz" for by in ("by_one", "by_two"))
     with np.load(one) as alone, np.load(two) as together:
@@ -249,6 +253,7 @@ def test_processes_export_as_one_does(runs: Runs) -> None:
         assert len(alone["features"]) == 4 * 2 * 4  # people, modalities, images
 
 
+@several
 def test_the_first_process_alone_writes_and_talks(runs: Runs) -> None:
     first, second = runs.stopped
     assert second.out == ""
@@ -258,6 +263,7 @@ def test_the_first_process_alone_writes_and_talks(runs: Runs) -> None:
     assert len(list((runs.folder / "two/tensorboard").iterdir())) == 1
 
 
+@several
 def test_sigterm_to_one_stops_all_after_the_same_step(runs: Runs) -> None:
     pattern = r"^lupi: stopped after step (\d+) of 5000, which is saved; the same command goes on$"
     assert [ended.status for ended in runs.stopped] == [75, 75]
@@ -268,6 +274,7 @@ def test_sigterm_to_one_stops_all_after_the_same_step(runs: Runs) -> None:
     assert saved == {*range(3, int(step) + 1, 3), int(step)}
 
 
+@several
 def test_a_kill_of_one_ends_the_other(runs: Runs) -> None:
     first, second = runs.killed
     assert (first.status, second.status) == (76, -signal.SIGKILL)
@@ -277,6 +284,7 @@ def test_a_kill_of_one_ends_the_other(runs: Runs) -> None:
     assert [entry.name for entry in (runs.folder / "one_two/checkpoints").iterdir()] == ["3"]
 
 
+@several
 def test_a_batch_that_does_not_divide_is_refused_with_the_numbers(
     people: Path, tmp_path: Path
 ) -> None:
@@ -291,7 +299,7 @@ def test_a_batch_that_does_not_divide_is_refused_with_the_numbers(
     assert not list((tmp_path / "checkpoints").iterdir())
 
 
-@pytest.mark.slow
+@several
 def test_kill_of_one_during_a_save_ends_the_other(people: Path, tmp_path: Path) -> None:
     """Nothing that waits for a save is told: JAX ends it when the dead one's heart is not heard."""
     always = ["--config.steps=5000", "--config.log.checkpoint_every=1"]
@@ -313,25 +321,49 @@ def test_kill_of_one_during_a_save_ends_the_other(people: Path, tmp_path: Path) 
     assert not (tmp_path / "damaged").exists()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("exact", [True, False], ids=["float64", "float32"])
-def test_four_processes_are_one_too(people: Path, tmp_path: Path, exact: bool) -> None:
+@pytest.mark.parametrize(
+    ("processes", "exact"),
+    [
+        pytest.param(2, True, id="two-float64"),
+        pytest.param(4, True, id="four-float64", marks=several),
+        pytest.param(4, False, id="four-float32", marks=several),
+    ],
+)
+def test_processes_are_one(people: Path, tmp_path: Path, processes: int, exact: bool) -> None:
     found, results = {}, {}
-    for processes in (1, 4):
-        workdir, out = tmp_path / str(processes), tmp_path / f"by_{processes}"
+    for number in (1, processes):
+        workdir, out = tmp_path / str(number), tmp_path / f"by_{number}"
         commands = [train(people, workdir, exact=exact)]
         one = [evaluate(tmp_path / "1", out), export(tmp_path / "1", out)]
-        ended = run(processes, *commands, *one, exact=exact)
-        assert [e.status for e in ended] == [0] * processes, ended
-        found[processes] = losses(workdir)
-        results[processes] = json.loads(ended[0].out)["results"]
+        ended = run(number, *commands, *one, exact=exact)
+        assert [e.status for e in ended] == [0] * number, ended
+        found[number] = losses(workdir)
+        results[number] = json.loads(ended[0].out)["results"]
         assert all(e.out == "" for e in ended[1:])
     tolerance = {"rtol": 1e-10, "atol": 1e-12} if exact else {"rtol": 1e-3, "atol": 1e-4}
-    np.testing.assert_allclose(found[4], found[1], **tolerance)
-    for row, expected in zip(results[4], results[1], strict=True):
+    np.testing.assert_allclose(found[processes], found[1], **tolerance)
+    for row, expected in zip(results[processes], results[1], strict=True):
         assert row == pytest.approx(expected, abs=1e-6)
-    with np.load(tmp_path / "by_1/test.npz") as alone, np.load(tmp_path / "by_4/test.npz") as four:
-        np.testing.assert_allclose(four["features"], alone["features"], atol=1e-5)
+    by_one, by_several = (tmp_path / f"by_{number}/test.npz" for number in (1, processes))
+    with np.load(by_one) as alone, np.load(by_several) as together:
+        np.testing.assert_allclose(together["features"], alone["features"], atol=1e-5)
+
+
+@several
+def test_a_checkpoint_of_four_is_read_by_one_and_the_other_way_round(
+    people: Path, tmp_path: Path
+) -> None:
+    whole, four = tmp_path / "whole", tmp_path / "four"
+    (alone,) = run(1, train(people, whole))
+    assert alone.status == 0, alone.err
+    begun = run(4, train(people, four, "--config.steps=3"))
+    assert [e.status for e in begun] == [0] * 4, begun
+    one_four = half(whole, tmp_path / "one_four")
+    for processes, workdir in ((1, four), (4, one_four)):
+        ended = run(processes, train(people, workdir))
+        assert [e.status for e in ended] == [0] * processes, ended
+        assert f"going on from step 3 of {STEPS}" in ended[0].err
+        np.testing.assert_allclose(losses(workdir), losses(whole), rtol=1e-10, atol=1e-12)
 
 
 # --- the parts, alone ---
@@ -423,17 +455,17 @@ from lupi_jax.hosts import Watchdog
 with Watchdog(1):  # left in time
     pass
 with Watchdog(0):  # watches nothing
-    time.sleep(1.5)
-with Watchdog(3) as watchdog:
-    for step in range(1, 7):
-        time.sleep(0.7)  # together longer than it waits
+    time.sleep(0.2)
+with Watchdog(2) as watchdog:
+    for step in range(1, 6):
+        time.sleep(0.5)  # together longer than it waits
         watchdog.beat(f"step {step} of 9")
     time.sleep(60)
 """
     assert in_own_process(program) == (
         76,
         "",
-        "lupi: process 0: nothing since step 6 of 9 for 3 s (step_timeout): another process or "
+        "lupi: process 0: nothing since step 5 of 9 for 2 s (step_timeout): another process or "
         "the input hangs; the same command goes on from the last checkpoint\n",
     )
 

@@ -36,8 +36,8 @@ TINY = Backbone((1, 1, 0, 0), width=4, non_local=(0, 0, 0, 0))
 DEVICES, STEPS, IDENTITIES, IMAGES = 8, 20, 4, 2
 VIEWS = ViewSettings(pad=2)
 LOSSES = {"paper": LossSettings(), "released": LossSettings(triplet="mean", color_free="released")}
-# The paper's losses have gradients of norm 100 and more, so that this clips at every step. A power
-# of two is exact in the schedule's float32.
+# The paper's losses have gradients of norm 39 and more here, so that this clips at every step. A
+# power of two is exact in the schedule's float32.
 OPTIMIZERS = {
     "paper": OptimizerConfig(
         rate=0.02, clip=20.0, warmup=2, unit="steps", milestones=(), factors=()
@@ -108,7 +108,10 @@ def train(
 
 
 def difference(one: Trained, other: Trained) -> dict[str, float]:
-    """The largest difference of a figure and of an array, each relative to its largest value."""
+    """The largest difference of an array, relative to its largest value.
+
+    Of the figures of all steps, and of the state after them.
+    """
 
     def error(path: tuple[Any, ...], a: np.ndarray, b: np.ndarray) -> float:
         # A bias before a normalisation has no gradient but rounding: it is compared to zero.
@@ -116,9 +119,15 @@ def difference(one: Trained, other: Trained) -> dict[str, float]:
         scale = 1.0 if idle else np.abs(a).max() or 1.0
         return float(np.abs(a - b).max() / scale)
 
-    figures = jax.tree_util.tree_map_with_path(error, one[0], other[0])
-    state = jax.tree_util.tree_map_with_path(error, one[1], other[1])
-    return {"figures": max(figures.values()), "state": max(jax.tree.leaves(state))}
+    def largest(a: Any, b: Any) -> float:
+        return max(jax.tree.leaves(jax.tree_util.tree_map_with_path(error, a, b)))
+
+    (figures, state), (other_figures, other_state) = one, other
+    return {
+        "figures": largest(figures, other_figures),
+        "variables": largest(state.variables, other_state.variables),
+        "momentum": largest(state.opt_state, other_state.opt_state),
+    }
 
 
 def each_device_by_itself(variables: Any) -> dict[str, Any]:
@@ -255,14 +264,12 @@ def main(which: str, workdir: str) -> None:
 # From here on the tests, which have one device.
 
 
-def run_main(which: str, workdir: Path) -> dict[str, Any]:
-    # Little is computed and much compiled: without LLVM's optimisation that takes half the time.
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
+def run_main(which: str, workdir: Path, flags: str = "") -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, __file__, which, str(workdir)],
         capture_output=True,
         text=True,
-        env={**os.environ, "XLA_FLAGS": flags},
+        env={**os.environ, "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()},
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
@@ -275,13 +282,16 @@ def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def result(workdir: Path) -> dict[str, Any]:
-    return run_main("fast", workdir)
+    # Little is computed and much compiled, which takes half the time without LLVM's optimisation.
+    return run_main("fast", workdir, "--xla_backend_optimization_level=0")
 
 
 def check_equal(found: dict[str, Any], recipe: str, dtype: str) -> None:
-    figures, state = {"float64": (1e-10, 1e-10), "float32": (2e-5, 1e-4)}[dtype]
-    assert found["figures"] < figures
-    assert found["state"] < state
+    # Momentum is of the last gradients, and no average tames the rounding of those.
+    tolerance, of_momentum = {"float64": (1e-10, 1e-8), "float32": (2e-5, 1e-4)}[dtype]
+    assert found["figures"] < tolerance
+    assert found["variables"] < tolerance
+    assert found["momentum"] < of_momentum
     assert found["dtypes"] == [dtype, "int32"]
     losses = found["losses"]
     assert len(losses) == STEPS
