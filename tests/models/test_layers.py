@@ -38,7 +38,7 @@ def test_convolution_and_its_gradients(size: int, stride: int, shape: tuple[int,
             return jnp.sum(conv(x, kernel, stride) * weights)
 
         ours = jax.grad(total, (1, 2))(layers.conv2d, x, kernel)
-        plain = jax.grad(total, (1, 2))(layers._conv2d_xla, x, kernel)
+        plain = jax.grad(total, (1, 2))(layers._conv2d, x, kernel)
         for mine, theirs in zip(ours, plain, strict=True):
             np.testing.assert_allclose(mine, theirs, atol=1e-12)
 
@@ -53,6 +53,31 @@ def test_batch_norm_keeps_the_unbiased_variance() -> None:
     stats = updates["batch_stats"]
     np.testing.assert_allclose(stats["mean"], [0.1 * 4], rtol=1e-6)
     np.testing.assert_allclose(stats["var"], [0.9 + 0.1 * 20 / 3], rtol=1e-6)
+
+
+def test_batch_norm_has_the_gradient_of_its_definition() -> None:
+    rng = np.random.default_rng(3)
+    with jax.enable_x64(True):
+        x, weights = jnp.asarray(rng.normal(2.0, 3.0, size=(2, 4, 3, 2, 5)))
+        scale, bias = jnp.asarray(rng.normal(size=(2, 5)))
+
+        def plain(x, scale, bias):
+            mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
+            return (x - mean) / jnp.sqrt(var + 0.1) * scale + bias, mean, var
+
+        def total(normalize, *arguments):
+            return jnp.sum(normalize(*arguments)[0] * weights)
+
+        def ours(x, scale, bias):
+            return layers.batch_normalize(x, scale, bias, 0.1)
+
+        for mine, expected in zip(ours(x, scale, bias), plain(x, scale, bias), strict=True):
+            np.testing.assert_allclose(mine, expected, atol=1e-13)
+        mine, expected = (jax.grad(total, (1, 2, 3))(f, x, scale, bias) for f in (ours, plain))
+        for found, true in zip(mine, expected, strict=True):
+            np.testing.assert_allclose(found, true, atol=1e-12)
+        half = jax.grad(total, 1)(ours, x.astype(jnp.bfloat16), scale, bias)
+    assert half.dtype == jnp.bfloat16
 
 
 def test_frozen_bias_takes_no_gradient_but_counts() -> None:
