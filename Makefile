@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-slow lint clean
+.PHONY: help demo test test-slow bench lint clean
 
 help:
 	@echo "make demo       install, then render people, train, evaluate, search (minutes)"
 	@echo "make test       install, then run the tests"
 	@echo "make test-slow  the tests that take longer"
+	@echo "make bench      ours against plain PyTorch in turn (pip install torch first)"
 	@echo "make lint       ruff and pyright"
 	@echo "make clean      remove the environment, data and runs that the above made"
 
@@ -31,6 +32,9 @@ test: $(VENV)/installed
 
 test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest -m slow
+
+bench: $(VENV)/installed
+	$(BIN)/python -m experiments.benchmarks
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

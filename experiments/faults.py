@@ -57,6 +57,7 @@ FIELDS = {
     "data.feed": "memmap",
     "batch.identities": "4",
     "log.checkpoint_every": "2",
+    "log.keep": "1",  # nothing to fall back to but what was there before a save
 }
 FIXED = {"log.every": "1"}  # every step leaves a row, by which it is counted
 RATES = ("steps_per_second", "images_per_second")

@@ -12,6 +12,7 @@ from types import CoroutineType
 
 from lupi_jax import hosts
 from lupi_jax.arguments import make_parser
+from lupi_jax.compilation import keep_programs
 from lupi_jax.errors import DivergedError, InputError, MismatchError, StoppedError
 
 STOPPED_STATUS = 75
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.rest = rest
     try:
         _quieten()
+        keep_programs()
         if hasattr(options, "distributed"):
             joined = (options.coordinator, options.processes, options.process)
             hosts.join(options.distributed, *joined, stops=options.command == ("train", "train"))

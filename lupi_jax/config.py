@@ -14,6 +14,7 @@ from typing import Any, Literal
 from lupi_jax.errors import InputError
 from lupi_jax.losses import LossSettings
 from lupi_jax.modality import Modality, stem_for
+from lupi_jax.recipes import RECIPES, SETTINGS
 from lupi_jax.views import ViewSettings
 
 
@@ -37,8 +38,9 @@ class SourceConfig:
       validation_split: hold out the data set's own validation identities instead: SYSU-MM01's 99
         (trains on 296, not 395), or the split "val" of an index.
       feed: "tfdata" (decodes files as it goes), "memmap" (decodes once into a memory-mapped
-        array under the workdir; needs no TensorFlow) or "auto": tfdata where TensorFlow is
-        installed. All give the same batches bit for bit.
+        array under the workdir; needs no TensorFlow), "device" (holds all training images, as
+        uint8, in the memory of every device, which then waits for none) or "auto": tfdata where
+        TensorFlow is installed. All give the same batches bit for bit.
       workers: files decoded at once.
       prefetch: batches kept ready ahead of the step. With `workers` it bounds the memory of a
         feed, whatever the size of the data set: that many batches and one more, and an image a
@@ -53,7 +55,7 @@ class SourceConfig:
     image_size: tuple[int, int] = (288, 144)
     validation_identities: int = 0
     validation_split: bool = False
-    feed: Literal["auto", "tfdata", "memmap"] = "auto"
+    feed: Literal["auto", "tfdata", "memmap", "device"] = "auto"
     workers: int = 4
     prefetch: int = 4
 
@@ -162,8 +164,8 @@ class Config:
       seed: of everything drawn: initial weights, batches, views, held-out identities.
       steps: SGD steps.
       epochs: instead of steps: passes of floor(max(visible, infrared) / (P K)) + 1 steps.
-      recipe: "paper", "released", "baseline" or "agw" (see `RECIPES`).
-      setting: which modality is privileged, in the paper's Fig. 1 (see `SETTINGS`):
+      recipe: "paper", "released", "baseline" or "agw" (see `lupi_jax.recipes.RECIPES`).
+      setting: which modality is privileged, in the paper's Fig. 1 (see `lupi_jax.recipes`):
         "infrared_privileged" (a), "visible_privileged" (b), "intermediate_privileged" (c), or
         "recipe" for what the recipe trains on.
       modalities: those trained on.
@@ -204,58 +206,6 @@ class Config:
     evaluation: EvaluationConfig = EvaluationConfig()
     log: LogConfig = LogConfig()
 
-
-# What the method's two descriptions and the two-modality methods it is measured against (its own
-# baseline; AGW, Ye et al. 2021) say where they differ.
-RECIPES: dict[str, dict[str, Any]] = {
-    "paper": {
-        "modalities": ("visible", "infrared", "intermediate"),
-        "loss.triplet": "sum",
-        "loss.color_free": "paper",
-        "views.erase_fill": "mean",
-        "views.quantize_intermediate": False,
-    },
-    "released": {
-        "modalities": ("visible", "infrared", "intermediate"),
-        "loss.triplet": "mean",
-        "loss.color_free": "released",
-        "views.erase_fill": "released",
-        "views.quantize_intermediate": True,
-    },
-    "baseline": {
-        "modalities": ("visible", "infrared"),
-        "loss.triplet": "mean",
-        "loss.color_free": "none",
-        "views.erase_fill": "mean",
-        "views.quantize_intermediate": False,
-    },
-    "agw": {
-        "modalities": ("visible", "infrared"),
-        "loss.triplet": "weighted_regularized",
-        "loss.color_free": "none",
-        "views.erase": 0.0,
-        "views.erase_fill": "mean",
-        "views.quantize_intermediate": False,
-        "model.stem_relu": True,
-    },
-}
-
-# The paper's Fig. 1: what is trained on, and what is left of it at test time.
-SETTINGS: dict[str, dict[str, Any]] = {
-    "recipe": {},
-    "infrared_privileged": {  # (a)
-        "modalities": ("visible", "infrared"),
-        "evaluation.pairs": ("visible_to_visible",),
-    },
-    "visible_privileged": {  # (b)
-        "modalities": ("visible", "infrared"),
-        "evaluation.pairs": ("infrared_to_infrared",),
-    },
-    "intermediate_privileged": {  # (c)
-        "modalities": ("visible", "infrared", "intermediate"),
-        "evaluation.pairs": ("infrared_to_visible", "visible_to_infrared"),
-    },
-}
 
 PAIRS = tuple(f"{query}_to_{gallery}" for query in Modality for gallery in Modality)
 
@@ -324,6 +274,11 @@ _CROSS_RULES: tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...] = (
         ("data.name", "data.index", "data.validation_split"),
         lambda name, index, split: not split or name == "sysu" or bool(index),
         "data.validation_split needs a data set that has one: data.name = sysu, or a data.index",
+    ),
+    (
+        ("data.feed", "parallel"),
+        lambda feed, parallel: feed != "device" or parallel == "shard_map",
+        "data.feed = device needs parallel = shard_map",
     ),
     (
         ("data.name", "data.index"),

@@ -1,7 +1,13 @@
 """Disk to batches of uint8: sources, the identity sampler, and two feeds that agree."""
 
 from lupi_jax.data.batches import Batch, HostRows
-from lupi_jax.data.feeds import make_feed, make_reader, make_sampler, source_modalities
+from lupi_jax.data.feeds import (
+    make_feed,
+    make_reader,
+    make_sampler,
+    read_all,
+    source_modalities,
+)
 from lupi_jax.data.folder import read_any_images, read_folder
 from lupi_jax.data.images import read_image, read_images, read_rows
 from lupi_jax.data.index import Index, hold_out, require_modalities
@@ -23,6 +29,7 @@ __all__ = [
     "make_reader",
     "make_sampler",
     "prepare",
+    "read_all",
     "read_any_images",
     "read_every_image",
     "read_folder",

@@ -7,7 +7,7 @@ import numpy as np
 from lupi_jax.errors import InputError
 
 # {"visible": uint8 [n, h, w, 3], "infrared": the same, "labels": int32 [n]}; row i of both
-# modalities shows identity labels[i].
+# modalities shows identity labels[i]. The feed "device" has rows, int32 [n], in place of images.
 Batch = dict[str, np.ndarray]
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lupi_jax.config import Config
+from lupi_jax.config import Config, SourceConfig
 from lupi_jax.data.batches import Batch, HostRows
-from lupi_jax.data.images import ReadRow, file_reader
+from lupi_jax.data.images import ReadRow, file_reader, read_rows
 from lupi_jax.data.index import Index
 from lupi_jax.data.memmap import memmap_batches
 from lupi_jax.data.pipeline import tfdata_batches
@@ -54,6 +54,9 @@ def make_feed(
 ) -> Callable[[int, int], Iterator[Batch]]:
     """A feed (start, stop) -> batches of steps start..stop - 1, as `config.data.feed` says.
 
+    That of "device" gives, in place of images, their rows in `index`, int32 [n] a modality: of what
+    `read_all` reads.
+
     Args:
       index: training images.
       sampler: which of them make up a batch.
@@ -63,6 +66,8 @@ def make_feed(
     """
     data = config.data
     names = tuple(str(m) for m in source_modalities(config.modalities))
+    if data.feed == "device":
+        return lambda start, stop: _row_batches(sampler, names, start, stop, host)
     installed = importlib.util.find_spec("tensorflow") is not None
     if data.feed == "tfdata" or (data.feed == "auto" and installed):
         read = make_reader(index, data.image_size, data.prepared)
@@ -81,3 +86,25 @@ def make_feed(
     return lambda start, stop: memmap_batches(
         read, sampler, names, start, stop, host, data.prefetch
     )
+
+
+def _row_batches(
+    sampler: IdentitySampler, names: tuple[str, ...], start: int, stop: int, host: HostRows
+) -> Iterator[Batch]:
+    for step in range(start, stop):
+        rows, labels = sampler(step)
+        chosen = {name: host(r).astype(np.int32) for name, r in zip(names, rows, strict=True)}
+        yield {**chosen, "labels": host(labels)}
+
+
+def read_all(index: Index, data: SourceConfig) -> np.ndarray:
+    """All images of `index`, uint8 [n, h, w, 3], from its prepared set or decoded here.
+
+    Raises:
+      InputError: an image cannot be read.
+    """
+    images = np.empty((len(index), *data.image_size, 3), np.uint8)
+    read = make_reader(index, data.image_size, data.prepared)
+    for row, image in enumerate(read_rows(read, range(len(index)), data.workers)):
+        images[row] = image
+    return images

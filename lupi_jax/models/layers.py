@@ -161,7 +161,8 @@ class BatchNorm(nn.Module):
             factor = lax.rsqrt(var + self.epsilon) * scale
             return ((_wide(x) - mean) * factor + bias).astype(dtype)
         axis_name = None if self.is_initializing() else self.axis_name
-        y, mean, var = batch_normalize(x, scale, bias, self.epsilon, axis_name)
+        normalized: Any = batch_normalize(x, scale, bias, self.epsilon, axis_name)
+        y, mean, var = normalized
         if not self.is_initializing():
             keep, add = self.momentum, 1.0 - self.momentum
             running_mean.value = keep * running_mean.value + add * mean

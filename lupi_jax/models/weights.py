@@ -150,7 +150,7 @@ class _Unread:
         pass
 
 
-def _stand_ins() -> list[type]:
+def _stand_ins() -> list[Any]:
     """Classes that PyTorch's restricted unpickler takes for NumPy's, by their names.
 
     The field's checkpoints keep accuracies, NumPy arrays, beside the weights, and

@@ -60,7 +60,7 @@ class RunLog:
         self._every, self._batch_size = every, batch_size
         self._pending: list[tuple[int, Metrics]] = []
         self._window: dict[str, list[float]] = defaultdict(list)
-        self._clock = time.perf_counter()
+        self._clock = self._wait_clock = time.perf_counter()
         self._file, self._events = None, None
         if writes:
             _forget_after(workdir, start)
@@ -113,7 +113,26 @@ class RunLog:
         """Time that does not count as training."""
         start = time.perf_counter()
         yield
-        self._clock += time.perf_counter() - start
+        taken = time.perf_counter() - start
+        self._clock += taken
+        self._wait_clock += taken
+
+    def compiled(self, seconds: float) -> None:
+        """Say how long compilation took; rates count from now on."""
+        self._clock = self._wait_clock = time.perf_counter()
+        self._console.print(f"compiled in {seconds:.1f} s", highlight=False)
+
+    def waited(self, step: int, epoch: float, seconds: float) -> None:
+        """Say which share of the time since this was last called went by without data."""
+        now = time.perf_counter()
+        share = seconds / max(now - self._wait_clock, 1e-9)
+        self._wait_clock = now
+        mend = ": more data.workers, or `lupi prepare`, would help" if share > 0.1 else ""
+        self._console.print(
+            f"step {step}  epoch {epoch:.1f}  {share:.1%} of the time spent waiting for data{mend}",
+            highlight=False,
+            soft_wrap=True,
+        )
 
     def validation(self, step: int, figures: dict[str, float]) -> None:
         """Write down the figures on held-out identities."""

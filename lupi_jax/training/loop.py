@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from lupi_jax.data import (
     Index,
     make_feed,
     make_sampler,
+    read_all,
     read_training,
     require_modalities,
     source_modalities,
@@ -41,6 +43,7 @@ from lupi_jax.training.run import (
 )
 from lupi_jax.training.state import TrainState
 from lupi_jax.training.step import AXIS, make_train_step
+from lupi_jax.training.waiting import DataWait
 
 # (config, held-out images) -> (model, variables) -> figures, "mean_ap" among them.
 MakeValidation = Callable[[Config, Index], Callable[[EmbedNet, Any], dict[str, float]]]
@@ -171,15 +174,31 @@ def train(
             state = TrainState.create(initial_variables(config, model, fetch), tx)
         start = int(state.step)
         state = parallel.place(state)
+        if config.data.feed == "device":
+            parallel.hold(read_all(data.train, config.data))
         feed = make_feed(data.train, data.sampler, config, workdir / "cache", host)
         if is_first():
             _announce(config, data, state, start, steps)
         images = len(source_modalities(config.modalities)) * data.sampler.batch_size
-        with RunLog(workdir, start, steps, config.log.every, images, is_first()) as log:
-            for step, batch in enumerate(feed(start, steps), start + 1):
-                state, metrics = parallel(state, batch)
+        said = start
+        with (
+            RunLog(workdir, start, steps, config.log.every, images, is_first()) as log,
+            DataWait() as wait,
+        ):
+            for step, batch in enumerate(wait.watch(feed(start, steps)), start + 1):
+                if step == start + 1:
+                    clock = time.perf_counter()
+                    state, metrics = parallel(state, batch)
+                    log.compiled(time.perf_counter() - clock)
+                else:
+                    state, metrics = parallel(state, batch)
+                wait.started(metrics)
                 log.record(step, metrics)
                 watchdog.beat(f"step {step} of {steps}")
+                over = step % data.steps_per_epoch == 0 and step - said >= config.log.every
+                if over or step == steps:
+                    log.waited(step, step / data.steps_per_epoch, wait.take())
+                    said = step
                 stopping = stop.after(step) and step < steps
                 judged = validate is not None and _due(step, steps, config.log.validate_every)
                 if not (judged or stopping or _due(step, steps, config.log.checkpoint_every)):

@@ -1,6 +1,6 @@
 """The step mapped over devices; the only module that knows a mesh."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, Sharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
+from jax.stages import Lowered
 
 from lupi_jax.data import Batch
 from lupi_jax.errors import InputError
@@ -26,6 +27,19 @@ def everywhere() -> Sharding:
 def local_copy(tree: Any) -> Any:
     """What all devices hold, on this process's first one, for this process to use alone."""
     return jax.tree.map(lambda x: jnp.copy(x.addressable_data(0)), tree)
+
+
+def _looking_up(step: Step) -> Callable[..., tuple[TrainState, Metrics]]:
+    """`step`, of a batch's images or of their rows among those held on the device."""
+
+    def mapped(
+        state: TrainState, batch: Mapping[str, Any], held: jax.Array | None
+    ) -> tuple[TrainState, Metrics]:
+        if held is not None:
+            batch = {k: v if k == "labels" else held[v] for k, v in batch.items()}
+        return step(state, batch)
+
+    return mapped
 
 
 class ParallelStep:
@@ -53,6 +67,7 @@ class ParallelStep:
         # A process's devices stand together, as its rows do in a batch.
         chosen = sorted(jax.devices(), key=lambda d: (d.process_index, d.id))[: self.devices]
         self._pmap = how == "pmap"
+        self._held: jax.Array | None = None
         self.state_sharding: Sharding = SingleDeviceSharding(chosen[0])
         if self._pmap:
             if processes > 1:
@@ -60,7 +75,9 @@ class ParallelStep:
                     f"parallel = pmap maps over the devices of one process, not of {processes}: "
                     "use shard_map"
                 )
-            self._step = jax.pmap(step, AXIS, in_axes=(None, 0), out_axes=None, devices=chosen)
+            self._step = jax.pmap(
+                _looking_up(step), AXIS, in_axes=(None, 0, None), out_axes=None, devices=chosen
+            )
             return
         mesh = Mesh(np.array(chosen), (AXIS,), axis_types=(AxisType.Auto,))
         self._sharding = NamedSharding(mesh, P(AXIS))
@@ -68,7 +85,11 @@ class ParallelStep:
         # The step's gradients and statistics are made equal on all devices by its own psum and
         # pmean; check_vma=False keeps shard_map from summing them a second time.
         mapped = jax.shard_map(
-            step, mesh=mesh, in_specs=(P(), P(AXIS)), out_specs=P(), check_vma=False
+            _looking_up(step),
+            mesh=mesh,
+            in_specs=(P(), P(AXIS), P()),
+            out_specs=P(),
+            check_vma=False,
         )
         self._step = jax.jit(mapped, donate_argnums=0)
 
@@ -76,12 +97,35 @@ class ParallelStep:
         """Put a state where the step takes it from."""
         return jax.device_put(state, self.state_sharding)
 
+    def hold(self, images: np.ndarray) -> None:
+        """Keep `images` [n, h, w, 3] uint8 on every device; from now on batches name their rows.
+
+        Raises:
+          InputError: they would take more than 80 % of a device's memory.
+        """
+        memory = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
+        if memory is not None and images.nbytes > 0.8 * memory:
+            raise InputError(
+                f"data.feed = device: {len(images)} images are {images.nbytes / 2**30:.1f} GiB, "
+                f"a device has {memory / 2**30:.1f}: use tfdata or memmap, or lower data.image_size"
+            )
+        self._held = jax.make_array_from_callback(
+            images.shape, self.state_sharding, lambda place: images[place]
+        )
+
     def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """One step; `state` is used up, the metrics are still on the device.
 
         Raises:
           InputError: the rows do not divide among the devices.
         """
+        return self._step(state, self._rows_by_device(batch), self._held)
+
+    def lower(self, state: TrainState, batch: Batch) -> Lowered:
+        """The step as JAX would compile it for these arguments, of which none is used up."""
+        return self._step.lower(state, self._rows_by_device(batch), self._held)
+
+    def _rows_by_device(self, batch: Batch) -> Mapping[str, jax.Array | np.ndarray]:
         processes = jax.process_count()
         rows, local = len(batch["labels"]), self.devices // processes
         if rows % local:
@@ -89,9 +133,6 @@ class ParallelStep:
                 f"a batch of {rows * processes} rows a modality does not divide among "
                 f"{self.devices} devices: change batch.identities or batch.images"
             )
-        return self._step(state, self._scatter(batch, local))
-
-    def _scatter(self, batch: Batch, local: int) -> Mapping[str, jax.Array | np.ndarray]:
         if self._pmap:
             return {k: v.reshape(local, -1, *v.shape[1:]) for k, v in batch.items()}
         return {

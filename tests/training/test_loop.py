@@ -108,6 +108,13 @@ def test_feeds_train_the_same_parameters(
     assert_same(train(configure(root, data__feed="tfdata"), tmp_path), whole[1])
 
 
+def test_images_held_on_the_device_train_the_same_parameters(
+    root: Path, whole: tuple[Path, TrainState], tmp_path: Path
+) -> None:
+    assert_same(train(configure(root, data__feed="device"), tmp_path), whole[1])
+    assert not (tmp_path / "cache").exists()
+
+
 def test_checkpoint_alone_rebuilds_the_network(whole: tuple[Path, TrainState]) -> None:
     run = load_run(whole[0])
     assert (run.step, run.model.num_classes, run.config.recipe) == (6, 5, "released")

@@ -1,0 +1,1 @@
+"""What is measured of lupi_jax."""

@@ -1,0 +1,1 @@
+"""Speed against plain PyTorch, in turn in one run."""

@@ -1,0 +1,173 @@
+"""Ours against the peer, in turn.
+
+    make bench                                # a CPU: minutes
+    python -m experiments.benchmarks --rows 32 --dtype bfloat16 --steps 20    # a GPU
+
+Writes RESULTS.md and results.json here. Without PyTorch ours alone is measured.
+"""
+
+import argparse
+import dataclasses
+import importlib.util
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from experiments.benchmarks import ours
+from experiments.benchmarks.turns import Times, take_turns
+from experiments.benchmarks.work import Work
+
+HERE = Path(__file__).parent
+ABOUT = """The peer (`peer.py`) is the same network, losses, optimiser and augmentation in eager
+PyTorch, float32; `tests/test_benchmark_peer.py` holds both to the same loss and gradients. Its step
+is given augmented float images, ours makes its views from uint8 within the step. Its end-to-end
+training augments in as many workers as there are cores.
+
+How the cost grows: [growth.md](growth.md). Evaluation: [evaluation.md](evaluation.md).
+"""
+KINDS = {
+    "step": "training step",
+    "end_to_end": "training, images to new weights",
+    "extraction": "feature extraction",
+    "views": "three augmented views from uint8",
+}
+
+
+def measure(kind: str, work: Work, options: argparse.Namespace) -> dict[str, Any]:
+    """One kind of work by both sides: their seconds, and images a turn."""
+    arguments: dict[str, Any] = {"work": work}
+    images = 3 * work.rows
+    if kind in ("step", "end_to_end"):
+        arguments["steps"] = options.steps
+        images *= options.steps
+    elif kind == "extraction":
+        arguments["count"] = images = options.extract
+    sides = ["ours"] + (["peer"] if importlib.util.find_spec("torch") else [])
+    contestants = {side: (f"experiments.benchmarks.{side}.{kind}", arguments) for side in sides}
+    times = take_turns(contestants, options.rounds)
+    return {
+        "kind": kind,
+        "work": dataclasses.asdict(work),
+        "images": images,
+        "steps": arguments.get("steps", 1),
+        "times": {side: found._asdict() for side, found in times.items()},
+    }
+
+
+def row(found: dict[str, Any]) -> list[str]:
+    """A measurement as a row of the table."""
+    work, images = Work(**found["work"]), found["images"]
+    times = {side: Times(**t) for side, t in found["times"].items()}
+    mine = times["ours"]
+
+    def rate(side: str) -> str:
+        seconds = times[side].turns
+        low, high = images / max(seconds), images / min(seconds)
+        return f"{images / statistics.median(seconds):.1f} ({low:.1f} to {high:.1f})"
+
+    ratio = "-"
+    if "peer" in times:
+        ratios = [b / a for a, b in zip(mine.turns, times["peer"].turns, strict=True)]
+        ratio = f"**{statistics.median(ratios):.2f}** ({min(ratios):.2f} to {max(ratios):.2f})"
+    height, width = work.size
+    batch = {"extraction": f"{images} images", "views": f"{work.rows} x 3 views"}.get(
+        found["kind"], f"{work.identities} x {work.images} x 3 images"
+    )
+    return [
+        KINDS[found["kind"]],
+        f"{work.backbone}, {batch}, {height} x {width}, {work.dtype}",
+        rate("ours"),
+        rate("peer") if "peer" in times else "-",
+        ratio,
+        f"{mine.first - statistics.median(mine.turns):.1f}",
+    ]
+
+
+def describe_limits(results: list[dict[str, Any]], limits: dict[str, float]) -> str:
+    """How far the step is from what the machine does at best."""
+    lines = [
+        f"Best of the machine, float32 in JAX: {limits['flops'] / 1e9:.0f} GFLOP/s (product of two "
+        f"4096 x 4096 matrices), {limits['bytes'] / 1e9:.1f} GB/s (read and write of 512 MB)."
+    ]
+    for found in results:
+        facts = found["times"]["ours"]["facts"]
+        if "flops" not in facts:
+            continue
+        seconds = statistics.median(found["times"]["ours"]["turns"]) / found["steps"]
+        reached = facts["flops"] / seconds
+        lines.append(
+            f"A {KINDS[found['kind']]} is {facts['flops'] / 1e9:.0f} GFLOP and "
+            f"{facts['bytes'] / 1e9:.1f} GB by XLA's count, in {seconds:.2f} s: "
+            f"{reached / 1e9:.0f} GFLOP/s, {reached / limits['flops']:.0%} of the product's rate, "
+            f"and {facts['bytes'] / seconds / 1e9:.1f} GB/s, "
+            f"{facts['bytes'] / seconds / limits['bytes']:.0%} of the copy's. Compiling it took "
+            f"{facts['compile']:.0f} s."
+        )
+    return "\n\n".join(lines)
+
+
+def page(results: list[dict[str, Any]], limits: dict[str, float], command: str) -> str:
+    """RESULTS.md."""
+    heading = ["what", "shapes, our dtype", "ours, images/s", "the peer, images/s",
+               "ratio (median, least to most of a round)", "first turn, s more"]  # fmt: skip
+    rows = [heading, ["---"] * len(heading), *map(row, results)]
+    table = "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+    facts: dict[str, Any] = {}
+    for found in results:
+        for side, times in found["times"].items():
+            facts[side] = times["facts"]
+    said = "; ".join(
+        f"{side} on {f['device']} ({', '.join(f'{k} {v}' for k, v in f['versions'].items())})"
+        for side, f in facts.items()
+    )
+    rounds = len(results[0]["times"]["ours"]["turns"])
+    return f"""# Ours against plain PyTorch
+
+    {command}
+
+{time.strftime("%Y-%m-%d")}, {platform.machine()}, {os.cpu_count()} cores, Python
+{platform.python_version()}; {said}.
+Each side in a process of its own, {rounds} rounds in turn; rates are medians, with the slowest and
+the fastest turn.
+
+{table}
+
+{describe_limits(results, limits)}
+
+{ABOUT}"""
+
+
+def main() -> int:
+    """Measure, and write it down."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.benchmarks", description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rows", type=int, default=8, help="of a modality, two of an identity")
+    parser.add_argument("--size", type=int, nargs=2, default=(288, 144))
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--steps", type=int, default=1, help="in a turn")
+    parser.add_argument("--extract", type=int, default=64, help="images to extract features of")
+    parser.add_argument("--out", type=Path, default=HERE)
+    options = parser.parse_args()
+    work = Work(options.rows // 2, 2, tuple(options.size), dtype=options.dtype)
+    results = []
+    for kind in options.only:
+        print(f"{kind}: {work}", file=sys.stderr)
+        results.append(measure(kind, work, options))
+        print(" | ".join(row(results[-1])), file=sys.stderr)
+    limits = ours.limits()
+    command = f"python -m experiments.benchmarks {' '.join(sys.argv[1:])}".strip()
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "RESULTS.md").write_text(page(results, limits, command))
+    found = {"command": command, "limits": limits, "results": results}
+    (options.out / "results.json").write_text(json.dumps(found, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,164 @@
+"""What is measured of lupi_jax; each function gives a turn, and facts about it."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.benchmarks.work import Work, make_images
+from lupi_jax.config import Config, parse_config
+from lupi_jax.data import HostRows, Index, make_sampler
+from lupi_jax.data.memmap import memmap_batches
+from lupi_jax.evaluation.features import embed_images
+from lupi_jax.modality import Modality
+from lupi_jax.training.optimizer import learning_rate, make_optimizer
+from lupi_jax.training.parallel import ParallelStep
+from lupi_jax.training.run import fresh_variables, make_model, versions
+from lupi_jax.training.state import TrainState
+from lupi_jax.training.step import AXIS, make_train_step
+from lupi_jax.views import make_views
+
+Turn = tuple[Callable[[], object], dict[str, Any]]
+
+
+def _config(work: Work) -> Config:
+    return parse_config(
+        {
+            "steps": 1,
+            "recipe": "released",
+            "dtype": work.dtype,
+            "data": {"name": "sysu", "root": "none", "image_size": work.size},
+            "batch": {"identities": work.identities, "images": work.images},
+            "model": {"backbone": work.backbone},
+            # The heads' rate is the paper's during warm-up.
+            "optimizer": {"rate": 0.01, "warmup": 0, "milestones": (), "factors": ()},
+        }
+    )
+
+
+def _facts() -> dict[str, Any]:
+    device = jax.devices()[0]
+    return {"device": f"{jax.device_count()} x {device.device_kind}", "versions": versions()}
+
+
+def _trainer(work: Work) -> tuple[ParallelStep, TrainState]:
+    config = _config(work)
+    model = make_model(config, work.classes, AXIS)
+    tx = make_optimizer(config.optimizer, 1)
+    step = make_train_step(
+        model,
+        tx,
+        seed=0,
+        modalities=tuple(Modality),
+        views=config.views,
+        loss=config.loss,
+        rate=learning_rate(config.optimizer, 1),
+    )
+    parallel = ParallelStep(step)
+    state = TrainState.create(fresh_variables(config, model), tx)
+    return parallel, parallel.place(state)
+
+
+def _index(work: Work, labels: np.ndarray) -> Index:
+    """The images of both modalities, visible ones first."""
+    count = len(labels)
+    return Index(
+        root=None,  # pyright: ignore[reportArgumentType]  (no file is read)
+        paths=np.array([f"{i}" for i in range(2 * count)]),
+        identities=np.tile(labels, 2).astype(np.int32),
+        cameras=np.ones(2 * count, np.int32),
+        modalities=np.repeat([str(Modality.VISIBLE), str(Modality.INFRARED)], count),
+    )
+
+
+def step(work: Work, steps: int) -> Turn:
+    """`steps` training steps on a uint8 batch in memory, views included."""
+    parallel, state = _trainer(work)
+    visible, infrared, labels = make_images(work, work.rows)
+    batch = {"visible": visible, "infrared": infrared, "labels": labels}
+    state_of = [state]
+    start = time.perf_counter()
+    compiled = parallel.lower(state, batch).compile()
+    cost = compiled.cost_analysis() or {}
+    facts = {
+        "flops": cost["flops"],
+        "bytes": cost["bytes accessed"],
+        "compile": time.perf_counter() - start,
+    }
+
+    def turn() -> None:
+        for _ in range(steps):
+            state_of[0], metrics = parallel(state_of[0], batch)
+        jax.block_until_ready((state_of, metrics))
+
+    return turn, _facts() | facts
+
+
+def end_to_end(work: Work, steps: int) -> Turn:
+    """`steps` training steps with sampling, reading and views, as `lupi train` has them."""
+    parallel, state = _trainer(work)
+    visible, infrared, labels = make_images(work, work.stored)
+    images = np.concatenate([visible, infrared])
+    sampler = make_sampler(_index(work, labels), _config(work))
+    names = (str(Modality.VISIBLE), str(Modality.INFRARED))
+    batches = memmap_batches(
+        lambda row: images[row], sampler, names, 0, 10**9, HostRows(0, 1), prefetch=4
+    )
+    state_of = [state]
+
+    def turn() -> None:
+        for _ in range(steps):
+            state_of[0], metrics = parallel(state_of[0], next(batches))
+        jax.block_until_ready((state_of, metrics))
+
+    return turn, _facts()
+
+
+def extraction(work: Work, count: int) -> Turn:
+    """Both features of `count` visible uint8 images in memory, in batches of 64 at most."""
+    config = _config(work)
+    model = make_model(config, work.classes)
+    variables = fresh_variables(config, model)
+    visible, _, _ = make_images(work, count)
+
+    def turn() -> object:
+        return embed_images(model, variables, visible, Modality.VISIBLE, min(64, count))
+
+    return turn, _facts()
+
+
+def views(work: Work) -> Turn:
+    """The three views of a batch from uint8."""
+    visible, infrared, _ = make_images(work, work.rows)
+    settings = _config(work).views
+    make = jax.jit(lambda key, v, i: make_views(key, v, i, settings, tuple(Modality)))
+    number = iter(range(10**9))
+
+    def turn() -> None:
+        jax.block_until_ready(make(jax.random.key(next(number)), visible, infrared))
+
+    return turn, _facts()
+
+
+def limits() -> dict[str, float]:
+    """What the machine does at best: {"flops": of a float32 matrix product, "bytes": of a copy}."""
+    side, length = 4096, 2**27
+
+    def seconds(function: Callable[..., Any], *arguments: Any) -> float:
+        run = jax.jit(function)
+        jax.block_until_ready(run(*arguments))
+        times = []
+        for _ in range(5):
+            start = time.perf_counter()
+            jax.block_until_ready(run(*arguments))
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    square = jnp.ones((side, side))
+    return {
+        "flops": 2 * side**3 / seconds(jnp.dot, square, square),
+        "bytes": 2 * 4 * length / seconds(lambda x: x + 1, jnp.ones(length)),
+    }

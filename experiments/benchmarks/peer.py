@@ -1,0 +1,337 @@
+# pyright: reportMissingImports=false, reportArgumentType=false
+"""The peer: the same network, losses, optimiser and augmentation in plain PyTorch and Pillow.
+
+As a researcher of this field writes it: eager mode, float32 (TF32 on a GPU, as PyTorch's
+convolutions do), images augmented one by one in the workers of a `DataLoader`. Module names are
+the released code's, so that `lupi_jax.models.to_torch` fills it: tests/test_benchmark_peer.py holds
+the two to the same losses and gradients.
+"""
+
+import math
+import os
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import PIL
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageOps
+from torch import Tensor, nn
+
+from experiments.benchmarks.work import Work, make_images
+
+MODALITIES = ("visible", "infrared", "intermediate")
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+FILL = (0.4914, 0.4822, 0.4465)  # of erased rectangles, as the released code has it
+PAD, MARGIN = 10, 0.3
+
+
+class Bottleneck(nn.Module):
+    """ResNet's bottleneck block."""
+
+    def __init__(self, inputs: int, width: int, stride: int) -> None:
+        super().__init__()
+        outputs = 4 * width
+        self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(outputs)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = None
+        if stride != 1 or inputs != outputs:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[n, c, h, w] -> [n, 4 width, h / stride, w / stride]."""
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.relu(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(y))
+        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+def layer(inputs: int, width: int, blocks: int, stride: int) -> nn.Sequential:
+    """One of ResNet-50's four."""
+    rest = [Bottleneck(4 * width, width, 1) for _ in range(blocks - 1)]
+    return nn.Sequential(Bottleneck(inputs, width, stride), *rest)
+
+
+class Stem(nn.Module):
+    """What a modality has to itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.resnet_part1 = nn.Sequential(
+            nn.Conv2d(3, 64, 7, 2, 3, bias=False),
+            nn.BatchNorm2d(64),
+            nn.MaxPool2d(3, 2, 1),
+            layer(64, 64, 3, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[n, 3, h, w] -> [n, 256, h / 4, w / 4]."""
+        return self.resnet_part1(x)
+
+
+class Trunk(nn.Module):
+    """What all modalities share."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.resnet_part2 = nn.ModuleList(
+            [layer(256, 128, 4, 2), layer(512, 256, 6, 2), layer(1024, 512, 3, 1)]
+        )
+
+
+class NonLocal(nn.Module):
+    """AGW's non-local block, one inner channel, with its matrix of all pairs of places."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.g = nn.Sequential(nn.Conv2d(channels, 1, 1))
+        self.theta = nn.Conv2d(channels, 1, 1)
+        self.phi = nn.Conv2d(channels, 1, 1)
+        self.W = nn.Sequential(nn.Conv2d(1, channels, 1), nn.BatchNorm2d(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[n, c, h, w] -> the same shape."""
+        n, _, h, w = x.shape
+        g = self.g(x).view(n, 1, -1).transpose(1, 2)
+        theta = self.theta(x).view(n, 1, -1).transpose(1, 2)
+        affinity = theta @ self.phi(x).view(n, 1, -1)
+        y = (affinity / affinity.shape[-1]) @ g
+        return self.W(y.transpose(1, 2).reshape(n, 1, h, w)) + x
+
+
+class Net(nn.Module):
+    """ResNet-50 with three stems, AGW's non-local blocks, GeM, BN neck and classifier."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.visible_module, self.thermal_module, self.gray_module = Stem(), Stem(), Stem()
+        self.base_resnet = Trunk()
+        self.NL_2 = nn.ModuleList([NonLocal(512) for _ in range(2)])
+        self.NL_3 = nn.ModuleList([NonLocal(1024) for _ in range(3)])
+        self.bottleneck = nn.BatchNorm1d(2048)
+        self.bottleneck.bias.requires_grad_(False)
+        self.classifier = nn.Linear(2048, classes, bias=False)
+
+    def heads(self) -> list[nn.Module]:
+        """What is trained at the full rate."""
+        return [self.bottleneck, self.classifier]
+
+    def forward(self, images: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """{modality: [n, 3, h, w]} -> pooled and neck features, logits, of all rows."""
+        modules = (self.visible_module, self.thermal_module, self.gray_module)
+        stems = zip(MODALITIES, modules, strict=True)
+        x = torch.cat([stem(images[m]) for m, stem in stems if m in images])
+        for part, non_local in zip(
+            self.base_resnet.resnet_part2, (self.NL_2, self.NL_3, ()), strict=True
+        ):
+            for i, block in enumerate(part):
+                x = block(x)
+                if i >= len(part) - len(non_local):
+                    x = non_local[i - len(part) + len(non_local)](x)
+        pooled = (x.pow(3).mean((2, 3)) + 1e-12).pow(1 / 3)
+        neck = self.bottleneck(pooled)
+        return pooled, neck, self.classifier(neck)
+
+
+def hardest(anchor: Tensor, positive: Tensor, negative: Tensor, labels: Tensor) -> Tensor:
+    """Batch-hard triplet loss across three modalities."""
+    same = labels[:, None] == labels[None]
+    far = torch.cdist(anchor, positive).masked_fill(~same, -torch.inf).amax(1)
+    near = torch.cdist(anchor, negative).masked_fill(same, torch.inf).amin(1)
+    return F.relu(far - near + MARGIN).mean()
+
+
+def objective(pooled: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+    """The released code's loss."""
+    v, t, z = pooled.chunk(3)
+    triplets = hardest(v, t, z, labels) + hardest(t, z, v, labels) + hardest(z, v, t, labels)
+    identity = F.cross_entropy(logits, labels.repeat(3))
+    return identity + triplets / 3 + 10 * F.mse_loss(v, z)
+
+
+def make_optimizer(net: Net, rate: float) -> torch.optim.SGD:
+    """SGD with a tenth of the rate for all but the heads."""
+    heads = [p for module in net.heads() for p in module.parameters() if p.requires_grad]
+    own = {id(p) for p in heads}
+    rest = [p for p in net.parameters() if id(p) not in own and p.requires_grad]
+    groups = [{"params": rest, "lr": rate / 10}, {"params": heads, "lr": rate}]
+    return torch.optim.SGD(groups, rate, momentum=0.9, nesterov=True, weight_decay=5e-4)
+
+
+def train_step(
+    net: Net, optimizer: torch.optim.SGD, images: dict[str, Tensor], labels: Tensor
+) -> float:
+    """One step, and its loss."""
+    optimizer.zero_grad()
+    pooled, _, logits = net(images)
+    loss = objective(pooled, logits, labels)
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def augment(image: Image.Image) -> Tensor:
+    """A view [3, h, w] of one image: pad, crop, flip, normalise, erase."""
+    width, height = image.size
+    image = ImageOps.expand(image, PAD)
+    left, top = random.randint(0, 2 * PAD), random.randint(0, 2 * PAD)
+    image = image.crop((left, top, left + width, top + height))
+    if random.random() < 0.5:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    view = torch.from_numpy(np.array(image)).permute(2, 0, 1).float().div_(255)
+    view = (view - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
+    if random.random() < 0.5:
+        erase(view)
+    return view
+
+
+def erase(view: Tensor) -> None:
+    """Random erasing, in place."""
+    _, height, width = view.shape
+    for _ in range(100):
+        area, aspect = random.uniform(0.02, 0.4) * height * width, random.uniform(0.3, 1 / 0.3)
+        h, w = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if h < height and w < width:
+            top, left = random.randint(0, height - h), random.randint(0, width - w)
+            view[:, top : top + h, left : left + w] = torch.tensor(FILL)[:, None, None]
+            return
+
+
+def random_channel(image: Image.Image) -> Image.Image:
+    """The intermediate image of a visible one."""
+    weights = np.array([random.random() for _ in range(3)])
+    grey = (np.asarray(image) @ (weights / weights.sum())).astype(np.uint8)
+    return Image.fromarray(np.repeat(grey[..., None], 3, 2))
+
+
+class Views(torch.utils.data.Dataset):
+    """The three views of the rows of a batch, from images held in memory as uint8."""
+
+    def __init__(self, visible: np.ndarray, infrared: np.ndarray, labels: np.ndarray) -> None:
+        self.visible, self.infrared, self.labels = visible, infrared, labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, row: int) -> tuple[Tensor, Tensor, Tensor, int]:
+        visible = Image.fromarray(self.visible[row])
+        infrared = Image.fromarray(self.infrared[row])
+        views = augment(visible), augment(infrared), augment(random_channel(visible))
+        return *views, int(self.labels[row])
+
+
+class Batches(torch.utils.data.Sampler):
+    """Endless batches: identities without replacement, images of each with."""
+
+    def __init__(self, work: Work, labels: np.ndarray) -> None:
+        self.work = work
+        self.rows = {label: np.flatnonzero(labels == label) for label in np.unique(labels)}
+
+    def __iter__(self) -> Iterator[list[int]]:
+        while True:
+            chosen = random.sample(list(self.rows), self.work.identities)
+            yield [
+                i for label in chosen for i in random.choices(self.rows[label], k=self.work.images)
+            ]
+
+
+# What is measured; each function gives a turn, and facts about it.
+
+Turn = tuple[Callable[[], object], dict[str, Any]]
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+torch.backends.cuda.matmul.allow_tf32 = True
+torch.backends.cudnn.benchmark = True
+
+
+def _facts() -> dict[str, Any]:
+    name = (
+        torch.cuda.get_device_name()
+        if DEVICE == "cuda"
+        else f"CPU, {torch.get_num_threads()} threads"
+    )
+    return {"device": name, "versions": {"torch": torch.__version__, "pillow": PIL.__version__}}
+
+
+def _wait() -> None:
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+
+
+def step(work: Work, steps: int) -> Turn:
+    """`steps` training steps on augmented images in memory, normalised already."""
+    torch.manual_seed(0)
+    net = Net(work.classes).to(DEVICE)
+    optimizer = make_optimizer(net, 0.01)
+    labels = torch.from_numpy(make_images(work, work.rows)[2]).long().to(DEVICE)
+    images = {m: torch.randn(work.rows, 3, *work.size).to(DEVICE) for m in MODALITIES}
+
+    def turn() -> None:
+        for _ in range(steps):
+            train_step(net, optimizer, images, labels)
+        _wait()
+
+    return turn, _facts()
+
+
+def end_to_end(work: Work, steps: int) -> Turn:
+    """`steps` training steps, sampling and augmentation by a `DataLoader`'s workers."""
+    torch.manual_seed(0)
+    net = Net(work.classes).to(DEVICE)
+    optimizer = make_optimizer(net, 0.01)
+    data = Views(*make_images(work, work.stored))
+    loader = iter(
+        torch.utils.data.DataLoader(
+            data,
+            batch_sampler=Batches(work, data.labels),
+            num_workers=os.cpu_count() or 1,
+            pin_memory=DEVICE == "cuda",
+            multiprocessing_context="fork",
+        )
+    )
+
+    def turn() -> None:
+        for _ in range(steps):
+            *views, labels = next(loader)
+            images = {
+                m: x.to(DEVICE, non_blocking=True) for m, x in zip(MODALITIES, views, strict=True)
+            }
+            train_step(net, optimizer, images, labels.to(DEVICE))
+        _wait()
+
+    return turn, _facts()
+
+
+def extraction(work: Work, count: int) -> Turn:
+    """Both features of `count` visible images in memory, normalised already."""
+    torch.manual_seed(0)
+    net = Net(work.classes).to(DEVICE).eval()
+    images = torch.randn(count, 3, *work.size)
+
+    def turn() -> object:
+        found = []
+        with torch.no_grad():
+            for batch in images.split(min(64, count)):
+                pooled, neck, _ = net({"visible": batch.to(DEVICE)})
+                found.append([F.normalize(x).cpu().numpy() for x in (pooled, neck)])
+        return found
+
+    return turn, _facts()
+
+
+def views(work: Work) -> Turn:
+    """The three views of a batch, one image after the other in one process."""
+    data = Views(*make_images(work, work.rows))
+
+    def turn() -> object:
+        return [data[row] for row in range(work.rows)]
+
+    return turn, _facts()

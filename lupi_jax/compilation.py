@@ -1,0 +1,38 @@
+"""Compiled programs, kept on disk: what has been compiled once is read the next time."""
+
+import hashlib
+import os
+import platform
+from pathlib import Path
+
+import jax
+
+BYTES = 2 * 2**30
+"""The least recently used programs beyond this are deleted."""
+
+
+def keep_programs() -> None:
+    """Keep compiled programs in the user's cache directory, `$XDG_CACHE_HOME/lupi_jax`.
+
+    Where JAX has a directory already (JAX_COMPILATION_CACHE_DIR) that one stays, and where the
+    user's cannot be written nothing is kept.
+    """
+    if jax.config.jax_compilation_cache_dir is not None:  # pyright: ignore
+        return
+    try:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        folder = Path(home) / "lupi_jax" / _processor()
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_compilation_cache_max_size", BYTES)
+
+
+def _processor() -> str:
+    """Tells processors apart, for a program of one may crash another that shares the directory."""
+    features = platform.processor()
+    if os.path.exists("/proc/cpuinfo"):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        features = next((x for x in lines if x.startswith(("flags", "Features"))), features)
+    return f"{platform.machine()}-{hashlib.sha256(features.encode()).hexdigest()[:12]}"

@@ -1,0 +1,55 @@
+"""What a configuration's recipe and setting fill in where a field is left out."""
+
+from typing import Any
+
+# What the method's two descriptions and the two-modality methods it is measured against (its own
+# baseline; AGW, Ye et al. 2021) say where they differ.
+RECIPES: dict[str, dict[str, Any]] = {
+    "paper": {
+        "modalities": ("visible", "infrared", "intermediate"),
+        "loss.triplet": "sum",
+        "loss.color_free": "paper",
+        "views.erase_fill": "mean",
+        "views.quantize_intermediate": False,
+    },
+    "released": {
+        "modalities": ("visible", "infrared", "intermediate"),
+        "loss.triplet": "mean",
+        "loss.color_free": "released",
+        "views.erase_fill": "released",
+        "views.quantize_intermediate": True,
+    },
+    "baseline": {
+        "modalities": ("visible", "infrared"),
+        "loss.triplet": "mean",
+        "loss.color_free": "none",
+        "views.erase_fill": "mean",
+        "views.quantize_intermediate": False,
+    },
+    "agw": {
+        "modalities": ("visible", "infrared"),
+        "loss.triplet": "weighted_regularized",
+        "loss.color_free": "none",
+        "views.erase": 0.0,
+        "views.erase_fill": "mean",
+        "views.quantize_intermediate": False,
+        "model.stem_relu": True,
+    },
+}
+
+# The paper's Fig. 1: what is trained on, and what is left of it at test time.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "recipe": {},
+    "infrared_privileged": {  # (a)
+        "modalities": ("visible", "infrared"),
+        "evaluation.pairs": ("visible_to_visible",),
+    },
+    "visible_privileged": {  # (b)
+        "modalities": ("visible", "infrared"),
+        "evaluation.pairs": ("infrared_to_infrared",),
+    },
+    "intermediate_privileged": {  # (c)
+        "modalities": ("visible", "infrared", "intermediate"),
+        "evaluation.pairs": ("infrared_to_visible", "visible_to_infrared"),
+    },
+}

@@ -1,0 +1,67 @@
+"""How long the devices of a run wait for its data."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
+
+import jax
+
+from lupi_jax.data import Batch
+from lupi_jax.training.step import Metrics
+
+
+class _Batch(NamedTuple):
+    asked: float
+    there: float
+    step_before: Future[float] | None
+
+
+class DataWait:
+    """Seconds in which the last step was over and the next one's batch was not there.
+
+    The host runs ahead of its devices: that it waits for a batch is no loss while they compute. So
+    a thread notes when each step ends.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1)
+        self._last: Future[float] | None = None
+        self._batches: list[_Batch] = []
+
+    def __enter__(self) -> "DataWait":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def watch(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """The same batches; notes how long each took."""
+        while True:
+            asked = time.perf_counter()
+            batch = next(batches, None)
+            if batch is None:
+                return
+            self._batches.append(_Batch(asked, time.perf_counter(), self._last))
+            yield batch
+
+    def started(self, metrics: Metrics) -> None:
+        """A step has been started, of which `metrics` are to come."""
+        self._last = self._thread.submit(_ended, metrics)
+
+    def take(self) -> float:
+        """Seconds lost since this was last asked for; waits for all steps but the newest.
+
+        The first batch of a run has no step before it and does not count.
+        """
+        taken, self._batches = self._batches, []
+        return sum(
+            max(0.0, batch.there - max(batch.asked, batch.step_before.result()))
+            for batch in taken
+            if batch.step_before is not None
+        )
+
+
+def _ended(metrics: Metrics) -> float:
+    jax.block_until_ready(metrics)
+    return time.perf_counter()
