@@ -148,6 +148,7 @@ def feature_metrics(
     gallery_groups: ArrayLike | None = None,
     cmc: Literal["identity", "image"] = "identity",
     ranks: int = 20,
+    gallery_rows: ArrayLike | None = None,
 ) -> RetrievalMetrics:
     """`retrieval_metrics` of `pairwise_distances`, for galleries of any size.
 
@@ -158,7 +159,8 @@ def feature_metrics(
 
     Args:
         query_features: [q, d] real, rows of unit length, q >= 1.
-        gallery_features: [g, d] real, rows of unit length, g >= 1; may be memory-mapped.
+        gallery_features: [g, d] real, rows of unit length, g >= 1; may be memory-mapped. [n, d]
+            with `gallery_rows`.
         query_ids: [q] identity of each query.
         gallery_ids: [g] identity of each gallery image.
         query_groups: [q] group of each query. A gallery image of the query's own group does not
@@ -166,6 +168,7 @@ def feature_metrics(
         gallery_groups: [g] group of each gallery image, if there are groups.
         cmc: as in `retrieval_metrics`.
         ranks: as in `retrieval_metrics`.
+        gallery_rows: [g] rows of `gallery_features` that are the gallery, in its order; None: all.
 
     Returns:
         The metrics, averaged over the queries that have a true match left.
@@ -180,15 +183,16 @@ def feature_metrics(
     if query_groups is not None or gallery_groups is not None:
         groups = np.asarray(query_groups), np.asarray(gallery_groups)
     fits = query.ndim == gallery.ndim == 2 and query.shape[1] == gallery.shape[1]
-    if not (fits and len(query) and len(gallery)):
+    shown = np.arange(len(gallery)) if gallery_rows is None else np.asarray(gallery_rows)
+    if not (fits and len(query) and len(shown)):
         raise ValueError(
             f"features must be [q, d] and [g, d], q, g >= 1: got {query.shape}, {gallery.shape}"
         )
     for name, sides in (("identity", ids), ("group", groups)):
-        lengths = query.shape[:1], gallery.shape[:1]
+        lengths = query.shape[:1], shown.shape
         if sides is not None and (sides[0].shape, sides[1].shape) != lengths:
             raise ValueError(
-                f"{len(query)} queries and {len(gallery)} gallery images need one {name} each: "
+                f"{len(query)} queries and {len(shown)} gallery images need one {name} each: "
                 f"got {sides[0].shape}, {sides[1].shape}"
             )
     _check_options(cmc, ranks)
@@ -200,7 +204,7 @@ def feature_metrics(
             assert groups is not None
             return groups[0][rows[chunk], None] == groups[1][columns]
 
-        tiles = _tiles(mine, gallery, np.isin(ids[1], ids[0][rows]))
+        tiles = _tiles(mine, gallery, shown, np.isin(ids[1], ids[0][rows]))
         rule = None if groups is None else hidden
         figures[:, rows] = match_figures(ids[0][rows], ids[1], tiles, rule, cmc)
     return _summarize(figures, ranks)
@@ -230,22 +234,22 @@ def query_blocks(query_ids: NDArray, gallery_ids: NDArray) -> Iterator[NDArray[n
         start = stop
 
 
-def _tiles(query: NDArray, gallery: NDArray, matches: NDArray[np.bool_]) -> Iterator[Tile]:
-    """Distances to the images marked in `matches` [g], then to the others a tile at a time."""
+def _tiles(
+    query: NDArray, gallery: NDArray, shown: NDArray[np.int64], matches: NDArray[np.bool_]
+) -> Iterator[Tile]:
+    """Distances to those rows `shown` [g] that `matches` [g] marks, then to the others in tiles."""
     size = max(1, BLOCK_ELEMENTS // max(query.shape))
+
+    def parts(columns: NDArray[np.int64]) -> Iterator[Tile]:
+        for i in range(0, len(columns), size):
+            part = columns[i : i + size]
+            yield part, pairwise_distances(query, gallery[shown[part]])
+
     columns = np.flatnonzero(matches)
-    parts = [columns[i : i + size] for i in range(0, len(columns), size)]
-    if parts:
-        tile = pairwise_distances(query, gallery[parts[0]])
-        if len(parts) > 1:
-            tile = np.concatenate(
-                [tile, *(pairwise_distances(query, gallery[part]) for part in parts[1:])], axis=1
-            )
-        yield columns, tile
-    others = np.flatnonzero(~matches)
-    for i in range(0, len(others), size):
-        columns = others[i : i + size]
-        yield columns, pairwise_distances(query, gallery[columns])
+    if len(columns):
+        found = [tile for _, tile in parts(columns)]
+        yield columns, found[0] if len(found) == 1 else np.concatenate(found, axis=1)
+    yield from parts(np.flatnonzero(~matches))
 
 
 def _check_options(cmc: str, ranks: int) -> None:
