@@ -157,42 +157,29 @@ def _count_before(
         The counts [b, p], and the rows with equal distances.
     """
     ordered = np.sort(block, axis=1)
-    none, width = np.zeros(values.shape, np.int64), block.shape[1]
-    before = _bisect(ordered, values, none, none + width, np.less)
-    after_own = np.take_along_axis(ordered, np.minimum(before + own, width - 1), axis=1)
-    equal = (after_own == values) & (before + own < width)
+    before = _bisect(ordered, values)
+    last = block.shape[1] - 1
+    after_own = np.take_along_axis(ordered, np.minimum(before + own, last), axis=1)
+    equal = (after_own == values) & (before + own <= last)
     tied = np.flatnonzero(equal.any(axis=1))
-    if len(tied):
-        order = np.argsort(block[tied], axis=1, kind="stable")
-        low, high = before[tied], none[tied] + width
-        high = _bisect(ordered[tied], values[tied], none[tied], high, np.less_equal)
-        before[tied] = _bisect(columns[order], positions[tied], low, high, np.less)
+    for row in tied:
+        for value in np.unique(values[row, equal[row]]):
+            alike = columns[np.flatnonzero(block[row] == value)]
+            those = values[row] == value
+            before[row, those] += np.searchsorted(alike, positions[row, those])
     return before, tied
 
 
-def _bisect(
-    rows: NDArray,
-    values: NDArray,
-    low: NDArray[np.int64],
-    high: NDArray[np.int64],
-    before: np.ufunc,
-) -> NDArray[np.int64]:
-    """`np.searchsorted` of each row's values [b, p], in its entries low..high - 1.
-
-    Args:
-        rows: [b, w], ascending from `low` to `high` - 1 by `before`.
-        values: looked for.
-        low: [b, p] first place that may be the answer.
-        high: [b, p] last one; `low` where it is smaller.
-        before: np.less or np.less_equal.
-    """
+def _bisect(rows: NDArray, values: NDArray) -> NDArray[np.int64]:
+    """`np.searchsorted` of the values [b, p] in the row [b, w], ascending, of each."""
+    width = rows.shape[1]
     flat = rows.ravel()
-    start = (np.arange(len(rows)) * rows.shape[1])[:, None] - 1
-    step = 1 << (rows.shape[1].bit_length() - 1)
+    start = (np.arange(len(rows)) * width)[:, None] - 1
+    found = np.zeros(values.shape, np.int64)
+    step = 1 << (width.bit_length() - 1)
     while step:
-        tried = low + step
-        inside = tried <= high
-        inside &= before(flat[start + np.where(inside, tried, 1)], values)
-        low = np.where(inside, tried, low)
+        tried = found + step
+        smaller = flat[start + np.minimum(tried, width)] < values
+        found = np.where(smaller & (tried <= width), tried, found)
         step >>= 1
-    return low
+    return found
