@@ -265,9 +265,9 @@ number by number. Arrays divided: the same loop with that division by arrays.
     lines.append(
         f"""
 Features to figures, and the ten nearest, by the size of the gallery: {QUERIES} queries,
-d = {WIDTH}, {SHOTS} images an identity, CMC over identities, in a memory-mapped file that is in the page cache;
-one run each in a process of its own. Peak memory holds the pages of the file that were read, which
-the system takes back when it needs them.
+d = {WIDTH}, {SHOTS} images an identity, CMC over identities, in a memory-mapped file that is in
+the page cache; one run each in a process of its own. Peak memory holds the pages of the file that
+were read, which the system takes back when it needs them.
 
 | gallery | file, MiB | evaluation, s | search, s | peak before, MiB | peak, MiB | mAP |
 |---|---|---|---|---|---|---|"""
