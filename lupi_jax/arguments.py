@@ -132,13 +132,20 @@ def _export(command: Command) -> None:
     sub = command(
         "export",
         ("search", "export"),
-        "write features to a NumPy file",
+        "write features to a NumPy file, or to a directory for large galleries",
         "lupi export --workdir runs/demo --split test --out features.npz",
     )
     _add_network(sub)
     _add_images(sub)
     _add_untrained(sub)
-    sub.add_argument("--out", type=Path, required=True, metavar="FILE.npz")
+    sub.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FILE.npz|DIR",
+        help="one file, or (a name without a suffix) a directory of arrays, which `lupi search` "
+        "reads through memory maps",
+    )
     _add_several(sub)
 
 
@@ -272,10 +279,17 @@ def _add_parity_arguments(sub: argparse.ArgumentParser) -> None:
 def _add_search_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--query", type=Path, required=True, help="an image, or a folder of images")
     sub.add_argument(
-        "--gallery", type=Path, required=True, help="a folder of images, or an exported .npz"
+        "--gallery", type=Path, required=True, help="a folder of images, or exported features"
     )
     sub.add_argument("--query-modality", choices=("infrared", "visible"), default="infrared")
     sub.add_argument("--gallery-modality", choices=("infrared", "visible"), default="visible")
     sub.add_argument("--top", type=int, default=10)
+    sub.add_argument(
+        "--index",
+        choices=("exact", "faiss"),
+        default="exact",
+        help="faiss: approximate, for millions of images; the index is kept in the directory of "
+        "the features",
+    )
     sub.add_argument("--out", type=Path, metavar="PICTURE", help="ranking picture to write")
     sub.add_argument("--json", action="store_true", help="print JSON instead of a table")

@@ -217,6 +217,43 @@ def test_searching_a_folder_and_a_file_of_features_gives_the_same(demo, exported
     assert [row["path"] for row in of_file] == list(paths[nearest])
 
 
+def test_searching_features_in_a_directory_gives_the_same(demo, exported, tmp_path, capfd):
+    folder = tmp_path / "features"
+    load_features(exported).save(folder)
+    query = demo.data / "test/infrared/0010"
+    search = ["search", *demo.run, "--query", str(query), "--json", "--gallery"]
+    for modality in ("visible", "infrared"):
+        found = []
+        for gallery in (exported, folder):
+            more = ["--top", "99", "--gallery-modality", modality]
+            assert main([*search, str(gallery), *more]) == 0
+            found.append(json.loads(capfd.readouterr().out))
+        assert found[0] == found[1]
+        assert len(found[0]) == 8 * 32
+        assert all(f"/{modality}/" in row["path"] for row in found[0])
+    assert sorted(path.suffix for path in folder.iterdir()) == [".npy"] * 6
+
+
+def test_searching_by_an_index_says_so(demo, exported, tmp_path, capfd):
+    pytest.importorskip("faiss")
+    folder = tmp_path / "features"
+    load_features(exported).save(folder)
+    query = demo.data / "test/infrared/0010"
+    search = ["search", *demo.run, "--query", str(query), "--json", "--top", "4", "--gallery"]
+    assert main([*search, str(exported)]) == 0
+    exact = capfd.readouterr()
+    assert exact.err == ""
+    # So few images are all in the cells that are looked into.
+    for gallery in (folder, folder, exported, demo.data / "test/visible"):
+        assert main([*search, str(gallery), "--index", "faiss"]) == 0
+        out, err = capfd.readouterr()
+        assert "approximate search: FAISS proposes" in err
+        for row, expected in zip(json.loads(out), json.loads(exact.out), strict=True):
+            assert row["path"] == expected["path"]
+            assert row["distance"] == pytest.approx(expected["distance"], abs=1e-5)
+    assert [path.name for path in folder.glob("*.faiss")] == ["visible.faiss"]
+
+
 def test_searching_for_a_folder_of_queries_draws_a_picture(demo, exported, tmp_path, capfd):
     picture = tmp_path / "new" / "ranking.png"
     queries = demo.data / "test/visible/0009"
@@ -377,9 +414,21 @@ def test_search_arguments_that_cannot_be_used(demo, own, refused):
     assert refused(*search, query) == f"{broken}: unreadable image; replace or remove it"
 
 
-def test_features_are_written_to_npz_only(demo, own, refused):
+def test_features_are_written_beside_nothing_else(demo, own, refused):
     message = refused("export", *demo.run, "--out", own / "features.csv")
-    assert message == f"--out {own / 'features.csv'}: features are written to a .npz file"
+    assert message.startswith(f"--out {own / 'features.csv'}: features are written to a .npz file")
+    (own / "folder.npz").mkdir()
+    (own / "file").touch()
+    for out in (own, own / "folder.npz", own / "file"):
+        message = refused("export", *demo.run, "--out", out)
+        assert message == f"--out {out}: something else is there; give another name"
+
+
+def test_an_index_without_faiss(demo, own, refused, monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    search = ("search", *demo.run, "--gallery", own / "test/visible", "--query")
+    message = refused(*search, own / "test/infrared/1", "--index", "faiss")
+    assert "pip install 'lupi-jax[faiss]'" in message
 
 
 def test_another_configuration_in_an_existing_workdir(demo, refused, capfd):

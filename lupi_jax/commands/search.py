@@ -1,13 +1,18 @@
-"""`lupi export` and `lupi search`: features to a file, and a gallery ranked by them."""
+"""`lupi export` and `lupi search`: features to disk, and a gallery ranked by them."""
 
 import argparse
 import json
+from pathlib import Path
+
+import numpy as np
 
 from lupi_jax.commands.console import print_table, say
 from lupi_jax.commands.network import load
 from lupi_jax.data import read_any_images, read_index
 from lupi_jax.errors import InputError
-from lupi_jax.evaluation import embed_index, load_features
+from lupi_jax.evaluation import Features, embed_index, load_features
+from lupi_jax.evaluation.approximate import build_index, require_faiss, stored_index
+from lupi_jax.evaluation.features import holds_features
 from lupi_jax.evaluation.ranking import nearest, ranking_row
 from lupi_jax.hosts import is_first
 from lupi_jax.modality import Modality
@@ -17,13 +22,12 @@ PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
 
 
 def export(options: argparse.Namespace) -> None:
-    """Write the features of a split to an `.npz`.
+    """Write the features of a split to an `.npz` or a directory.
 
     Raises:
-      InputError: the network or the data cannot be used, or the file is none.
+      InputError: the network or the data cannot be used, or nothing can be written there.
     """
-    if options.out.suffix != ".npz":
-        raise InputError(f"--out {options.out}: features are written to a .npz file")
+    _check_export(options.out)
     run = load(options, options.untrained)
     data = run.config.data
     index = read_index(data, options.split)
@@ -33,6 +37,17 @@ def export(options: argparse.Namespace) -> None:
     if is_first():
         features.save(options.out)
     say(f"wrote {options.out}: {len(index)} x {features.neck.shape[1]} features")
+
+
+def _check_export(out: Path) -> None:
+    if out.suffix not in (".npz", ""):
+        raise InputError(
+            f"--out {out}: features are written to a .npz file or, by a name without a suffix, to "
+            "a directory"
+        )
+    other = out.is_file() if not out.suffix else out.is_dir()
+    if other or (out.is_dir() and any(out.iterdir()) and not holds_features(out)):
+        raise InputError(f"--out {out}: something else is there; give another name")
 
 
 def search(options: argparse.Namespace) -> None:
@@ -45,13 +60,14 @@ def search(options: argparse.Namespace) -> None:
         raise InputError(f"--top {options.top}: must be positive")
     if options.out and options.out.suffix.lower() not in PICTURE_SUFFIXES:
         raise InputError(f"--out {options.out}: end it on one of {', '.join(PICTURE_SUFFIXES)}")
+    if options.index == "faiss":
+        require_faiss()
     queries = read_any_images(options.query, Modality(options.query_modality))
     # What can be wrong with the gallery is found before the network is loaded.
     gallery, images = None, None
-    if options.gallery.suffix == ".npz" or options.gallery.is_file():
+    if holds_features(options.gallery):
         gallery = load_features(options.gallery)
-        gallery = gallery[gallery.index.modalities == options.gallery_modality]
-        if not len(gallery.index):
+        if not (gallery.index.modalities == options.gallery_modality).any():
             raise InputError(f"{options.gallery} holds no {options.gallery_modality} features")
     else:
         images = read_any_images(options.gallery, Modality(options.gallery_modality))
@@ -66,7 +82,8 @@ def search(options: argparse.Namespace) -> None:
             f"{options.gallery} holds features of length {gallery.neck.shape[1]}, this network "
             f"makes {query.neck.shape[1]}: export them anew"
         )
-    rows, distances = nearest(query.neck, gallery.neck, options.top)
+    rows, distances = _nearest(query, gallery, options)
+    ranked = [r[np.isfinite(d)] for r, d in zip(rows, distances, strict=True)]
     found = [
         {
             "query": str(queries.root / queries.paths[i]),
@@ -75,7 +92,7 @@ def search(options: argparse.Namespace) -> None:
             "path": str(gallery.index.root / gallery.index.paths[row]),
         }
         for i in range(len(queries))
-        for rank, row in enumerate(rows[i])
+        for rank, row in enumerate(ranked[i])
     ]
     if options.json:
         print(json.dumps(found))
@@ -89,6 +106,28 @@ def search(options: argparse.Namespace) -> None:
         shown = range(min(len(queries), 10))
         ranking_picture(
             options.out,
-            [ranking_row(query, i, gallery, rows[i][:10], data.image_size) for i in shown],
+            [ranking_row(query, i, gallery, ranked[i][:10], data.image_size) for i in shown],
         )
         say(f"wrote {options.out}")
+
+
+def _nearest(
+    query: Features, gallery: Features, options: argparse.Namespace
+) -> tuple[np.ndarray, np.ndarray]:
+    """`nearest` among the gallery's images of the modality asked for."""
+    there = gallery.index.modalities == options.gallery_modality
+    count = int(there.sum())
+    # Features that lie on disk are not copied to leave some out.
+    excluded = (
+        np.broadcast_to(~there, (len(query.index), len(there))) if count < len(there) else None
+    )
+    propose = None
+    if options.index == "faiss":
+        rows = np.flatnonzero(there)
+        if options.gallery.is_dir() and holds_features(options.gallery):
+            file = options.gallery / f"{options.gallery_modality}.faiss"
+            propose = stored_index(file, gallery.neck, rows)
+        else:
+            propose = build_index(gallery.neck, rows)
+        say("approximate search: FAISS proposes what is compared, and may miss some of the nearest")
+    return nearest(query.neck, gallery.neck, min(options.top, count), excluded, propose)

@@ -15,7 +15,12 @@ from lupi_jax.evaluation.features import (
     extract_features,
     load_features,
 )
-from lupi_jax.evaluation.metrics import RetrievalMetrics, pairwise_distances, retrieval_metrics
+from lupi_jax.evaluation.metrics import (
+    RetrievalMetrics,
+    feature_metrics,
+    pairwise_distances,
+    retrieval_metrics,
+)
 from lupi_jax.evaluation.reranking import k_reciprocal_distances
 
 __all__ = [
@@ -28,6 +33,7 @@ __all__ = [
     "evaluate",
     "evaluate_features",
     "extract_features",
+    "feature_metrics",
     "k_reciprocal_distances",
     "load_features",
     "make_validation",

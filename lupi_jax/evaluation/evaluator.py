@@ -14,10 +14,17 @@ from lupi_jax.data.counts import is_generated
 from lupi_jax.data.lists import some
 from lupi_jax.errors import InputError
 from lupi_jax.evaluation.features import Features, embed_index, with_intermediate
-from lupi_jax.evaluation.metrics import RetrievalMetrics, pairwise_distances, retrieval_metrics
+from lupi_jax.evaluation.metrics import (
+    BLOCK_ELEMENTS,
+    RetrievalMetrics,
+    feature_metrics,
+    pairwise_distances,
+    retrieval_metrics,
+)
 from lupi_jax.evaluation.protocols import (
     Pair,
     Task,
+    Trial,
     all_images,
     is_sysu_test_set,
     llcm,
@@ -155,16 +162,7 @@ def evaluate_features(
     for task in tasks:
         for name in names:
             values = getattr(features, name)
-            trials = [
-                retrieval_metrics(
-                    DISTANCES[reranking](values[trial.query], values[trial.gallery]),
-                    ids[trial.query],
-                    ids[trial.gallery],
-                    trial.excluded,
-                    trial.cmc,
-                )
-                for trial in task.trials
-            ]
+            trials = _measure(values, ids, task, reranking)
             figures = [summarize(metrics) for metrics in trials]
             row = {
                 "query": str(task.query),
@@ -184,6 +182,47 @@ def evaluate_features(
                 }
             rows.append(row)
     return rows
+
+
+def _measure(
+    values: np.ndarray, ids: np.ndarray, task: Task, reranking: str
+) -> list[RetrievalMetrics]:
+    """The metrics of each trial of a task.
+
+    Args:
+      values: [n, d] one feature of all images.
+      ids: [n] their identities.
+      task: who queries whom.
+      reranking: a key of `DISTANCES`.
+    """
+
+    def metrics(trial: Trial, distances: np.ndarray) -> RetrievalMetrics:
+        identities = ids[trial.query], ids[trial.gallery]
+        return retrieval_metrics(distances, *identities, trial.excluded, trial.cmc)
+
+    trials = task.trials
+    if reranking != "none":
+        compare = DISTANCES[reranking]
+        return [metrics(t, compare(values[t.query], values[t.gallery])) for t in trials]
+    # The galleries of a task are draws from the same images: one product serves all of them.
+    query, shown = trials[0].query, np.unique(np.concatenate([t.gallery for t in trials]))
+    shared = all(np.array_equal(t.query, query) for t in trials)
+    if shared and len(query) * len(shown) <= BLOCK_ELEMENTS:
+        whole = pairwise_distances(values[query], values[shown])
+        return [metrics(t, whole.take(np.searchsorted(shown, t.gallery), axis=1)) for t in trials]
+    return [
+        feature_metrics(
+            values[t.query],
+            values,
+            ids[t.query],
+            ids[t.gallery],
+            None if t.groups is None else t.groups[t.query],
+            None if t.groups is None else t.groups[t.gallery],
+            t.cmc,
+            gallery_rows=t.gallery,
+        )
+        for t in trials
+    ]
 
 
 def average_runs(runs: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:

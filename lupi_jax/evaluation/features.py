@@ -20,6 +20,8 @@ from lupi_jax.views import ViewSettings, make_intermediate, normalise
 
 BATCH = 64
 
+_CHECKED_ELEMENTS = 2**22  # 16 MiB of a memory-mapped file at once
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Features:
@@ -39,54 +41,83 @@ class Features:
         """The features of `rows`, a boolean mask or row numbers."""
         return Features(self.pooled[rows], self.neck[rows], self.index[rows])
 
-    def save(self, file: str | Path) -> None:
-        """Write an `.npz` that loads with `allow_pickle=False`.
+    def save(self, path: str | Path) -> None:
+        """Write an `.npz`, or without that suffix a directory of `.npy` files to be memory-mapped.
 
-        Its arrays: features (the neck's) and pooled [n, d] float32, ids and cameras [n] int32,
-        modality and paths [n] str.
+        Both load with `allow_pickle=False`. The arrays: features (the neck's) and pooled [n, d]
+        float32, ids and cameras [n] int32, modality and paths [n] str.
         """
-        path = Path(file)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("wb") as out:
-            np.savez(
-                out,
-                features=self.neck,
-                pooled=self.pooled,
-                ids=self.index.identities,
-                cameras=self.index.cameras,
-                modality=self.index.modalities,
-                paths=np.array([str(self.index.root / p) for p in self.index.paths]),
-            )
+        path = Path(path)
+        arrays: dict[str, Any] = {
+            "features": self.neck,
+            "pooled": self.pooled,
+            "ids": self.index.identities,
+            "cameras": self.index.cameras,
+            "modality": self.index.modalities,
+            "paths": np.array([str(self.index.root / p) for p in self.index.paths]),
+        }
+        if path.suffix == ".npz":
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("wb") as out:
+                np.savez(out, **arrays)
+            return
+        path.mkdir(parents=True, exist_ok=True)
+        for index in path.glob("*.faiss"):  # of what was there before
+            index.unlink()
+        for name, array in arrays.items():
+            np.save(path / f"{name}.npy", array)
 
 
-def load_features(file: str | Path) -> Features:
-    """Read what `Features.save` wrote.
+def holds_features(path: str | Path) -> bool:
+    """Whether there are features, or by its name should be, rather than images."""
+    path = Path(path)
+    return path.suffix == ".npz" or path.is_file() or (path / "features.npy").is_file()
+
+
+def load_features(path: str | Path) -> Features:
+    """Read what `Features.save` wrote; from a directory memory-mapped.
 
     Raises:
-      InputError: the file is missing or is no feature file.
+      InputError: the features are missing, or are none.
     """
-    path = Path(file)
-    if not path.is_file():
+    path = Path(path)
+    if not path.is_file() and not (path / "features.npy").is_file():
         raise InputError(f"no feature file at {path}: write one with `lupi export --out {path}`")
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            index = Index(
-                Path(),
-                arrays["paths"],
-                arrays["ids"],
-                arrays["cameras"],
-                arrays["modality"],
-            )
-            features = Features(arrays["pooled"], arrays["features"], index)
+        arrays = _load_arrays(path)
+        index = Index(
+            Path(),
+            arrays["paths"],
+            arrays["ids"],
+            arrays["cameras"],
+            arrays["modality"],
+        )
+        features = Features(arrays["pooled"], arrays["features"], index)
     except Exception as error:
         raise InputError(f"{path} is no feature file as `lupi export` writes it") from error
     values = (features.neck, features.pooled)
     lengths = {x.shape[:1] for x in (*values, *vars(index).values()) if isinstance(x, np.ndarray)}
     if len(lengths) > 1 or any(x.ndim != 2 or x.dtype != np.float32 for x in values):
         raise InputError(f"{path} is damaged: its arrays do not fit each other; export it anew")
-    if not all(np.allclose(np.linalg.norm(x, axis=1), 1, atol=0.01) for x in values):
+    if not all(map(_are_unit, values)):
         raise InputError(f"{path}: features must be finite and of length 1; export it anew")
     return features
+
+
+def _load_arrays(path: Path) -> dict[str, np.ndarray]:
+    if path.is_file():
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    names = ("features", "pooled", "ids", "cameras", "modality", "paths")
+    mapped = {name: np.load(path / f"{name}.npy", "r", allow_pickle=False) for name in names}
+    return {name: array.view(np.ndarray) for name, array in mapped.items()}
+
+
+def _are_unit(values: np.ndarray) -> bool:
+    """Whether every row of [n, d] is finite and of length 1; a tile at a time."""
+    size = max(1, _CHECKED_ELEMENTS // max(1, values.shape[1]))
+    tiles = (values[i : i + size] for i in range(0, len(values), size))
+    return all(np.allclose(np.linalg.norm(tile, axis=1), 1, atol=0.01) for tile in tiles)
 
 
 @partial(jax.jit, static_argnums=(0, 3))

@@ -1,18 +1,24 @@
-"""Retrieval metrics of person re-identification: CMC, mAP and mINP, in plain NumPy.
+"""Retrieval metrics of person re-identification: CMC, mAP and mINP, in NumPy.
 
 A metric here knows no data set. What a protocol adds (which images are the gallery, which gallery
 images a query must ignore) arrives as arrays.
 """
 
 import dataclasses
+import math
+from collections.abc import Iterator
 from typing import Literal
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-# Each block holds a handful of [queries, gallery] arrays of at most this many elements (some tens
-# of megabytes), however long the list of queries is.
-_BLOCK_ELEMENTS = 2**20
+from lupi_jax.evaluation.ranks import Tile, match_figures
+
+BLOCK_ELEMENTS = 2**26
+"""Distances, or entries of features, that are in memory at once where a gallery may be of any
+size: 256 MiB in float32, and a few times that with what is worked out from them."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -68,7 +74,14 @@ def pairwise_distances(query_features: ArrayLike, gallery_features: ArrayLike) -
         lengths = np.linalg.norm(features, axis=1)
         if not np.all(np.abs(lengths - 1) <= 0.01):
             raise ValueError(f"{name} features must be L2-normalised (every row of length 1)")
-    return 1 - query @ gallery.T
+    return 1 - _product(query, gallery)
+
+
+def _product(query: NDArray, gallery: NDArray) -> NDArray:
+    """[q, g] inner products; float32 ones on the device where there is one, as precise as here."""
+    if jax.default_backend() == "cpu" or query.dtype != np.float32 or gallery.dtype != np.float32:
+        return query @ gallery.T
+    return np.asarray(jnp.matmul(query, gallery.T, precision="highest"))
 
 
 def retrieval_metrics(
@@ -113,25 +126,142 @@ def retrieval_metrics(
             f"distances {dist.shape} need one identity per query and per gallery image: "
             f"got query_ids {query.shape}, gallery_ids {gallery.shape}"
         )
-    hidden = np.zeros((), bool) if excluded is None else np.asarray(excluded)
-    if hidden.dtype != bool or (excluded is not None and hidden.shape != dist.shape):
+    hidden = None if excluded is None else np.asarray(excluded)
+    if hidden is not None and (hidden.dtype != bool or hidden.shape != dist.shape):
         raise ValueError(
             f"excluded must be bool of shape {dist.shape}: got {hidden.dtype} {hidden.shape}"
         )
+    _check_options(cmc, ranks)
+    if dist.dtype.kind != "f" or dist.itemsize > 8:
+        dist = dist.astype(np.float64)
+    tile = np.arange(len(gallery)), dist
+    rule = None if hidden is None else lambda rows, _: hidden[rows]
+    return _summarize(match_figures(query, gallery, [tile], rule, cmc), ranks)
+
+
+def feature_metrics(
+    query_features: ArrayLike,
+    gallery_features: ArrayLike,
+    query_ids: ArrayLike,
+    gallery_ids: ArrayLike,
+    query_groups: ArrayLike | None = None,
+    gallery_groups: ArrayLike | None = None,
+    cmc: Literal["identity", "image"] = "identity",
+    ranks: int = 20,
+    gallery_rows: ArrayLike | None = None,
+) -> RetrievalMetrics:
+    """`retrieval_metrics` of `pairwise_distances`, for galleries of any size.
+
+    Distances are computed and counted a tile at a time, each once: `BLOCK_ELEMENTS` bounds all that
+    is held beside what is given, whatever q and g are. A memory-mapped gallery is read about once
+    for every sqrt(BLOCK_ELEMENTS) queries. Distances are those of `pairwise_distances` but for the
+    last bit, which in a matrix product depends on its shape.
+
+    Args:
+        query_features: [q, d] real, rows of unit length, q >= 1.
+        gallery_features: [g, d] real, rows of unit length, g >= 1; may be memory-mapped. [n, d]
+            with `gallery_rows`.
+        query_ids: [q] identity of each query.
+        gallery_ids: [g] identity of each gallery image.
+        query_groups: [q] group of each query. A gallery image of the query's own group does not
+            exist for it. None excludes nothing.
+        gallery_groups: [g] group of each gallery image, if there are groups.
+        cmc: as in `retrieval_metrics`.
+        ranks: as in `retrieval_metrics`.
+        gallery_rows: [g] rows of `gallery_features` that are the gallery, in its order; None: all.
+
+    Returns:
+        The metrics, averaged over the queries that have a true match left.
+
+    Raises:
+        ValueError: if shapes or options do not fit, a feature is not of unit length, or no query
+            has a true match.
+    """
+    query, gallery = (np.asanyarray(x) for x in (query_features, gallery_features))
+    ids = np.asarray(query_ids), np.asarray(gallery_ids)
+    groups = None
+    if query_groups is not None or gallery_groups is not None:
+        groups = np.asarray(query_groups), np.asarray(gallery_groups)
+    fits = query.ndim == gallery.ndim == 2 and query.shape[1] == gallery.shape[1]
+    shown = np.arange(len(gallery)) if gallery_rows is None else np.asarray(gallery_rows)
+    if not (fits and len(query) and len(shown)):
+        raise ValueError(
+            f"features must be [q, d] and [g, d], q, g >= 1: got {query.shape}, {gallery.shape}"
+        )
+    for name, sides in (("identity", ids), ("group", groups)):
+        lengths = query.shape[:1], shown.shape
+        if sides is not None and (sides[0].shape, sides[1].shape) != lengths:
+            raise ValueError(
+                f"{len(query)} queries and {len(shown)} gallery images need one {name} each: "
+                f"got {sides[0].shape}, {sides[1].shape}"
+            )
+    _check_options(cmc, ranks)
+    figures = np.empty((3, len(query)))
+    for rows in query_blocks(*ids):
+        mine = query[rows]
+
+        def hidden(chunk: slice, columns: NDArray, rows: NDArray = rows) -> NDArray[np.bool_]:
+            assert groups is not None
+            return groups[0][rows[chunk], None] == groups[1][columns]
+
+        tiles = _tiles(mine, gallery, shown, np.isin(ids[1], ids[0][rows]))
+        rule = None if groups is None else hidden
+        figures[:, rows] = match_figures(ids[0][rows], ids[1], tiles, rule, cmc)
+    return _summarize(figures, ranks)
+
+
+def query_blocks(query_ids: NDArray, gallery_ids: NDArray) -> Iterator[NDArray[np.int64]]:
+    """Row numbers of queries to be measured together, each query in one block.
+
+    Queries of one identity come together, so that a block's true matches are few enough for the
+    distances of all its queries to all of them to stay within `BLOCK_ELEMENTS`, as long as those of
+    one query do.
+    """
+    order = np.argsort(query_ids, kind="stable")
+    identities, number = np.unique(query_ids[order], return_inverse=True)
+    found, counts = np.unique(gallery_ids, return_counts=True)
+    place = np.minimum(np.searchsorted(found, identities), len(found) - 1)
+    matches = np.where(found[place] == identities, counts[place], 0)
+    until = matches.cumsum()[number]  # of the identities up to each query's, in order
+    # One byte marks an identity that a query has seen, four a distance.
+    most = min(math.isqrt(BLOCK_ELEMENTS), 4 * BLOCK_ELEMENTS // len(found))
+    start = 0
+    while start < len(order):
+        held = until[start : start + most] - until[start] + matches[number[start]]
+        fits = np.arange(1, len(held) + 1) * held <= BLOCK_ELEMENTS
+        stop = start + max(1, int(fits.sum()))
+        yield order[start:stop]
+        start = stop
+
+
+def _tiles(
+    query: NDArray, gallery: NDArray, shown: NDArray[np.int64], matches: NDArray[np.bool_]
+) -> Iterator[Tile]:
+    """Distances to those rows `shown` [g] that `matches` [g] marks, then to the others in tiles."""
+    size = max(1, BLOCK_ELEMENTS // max(query.shape))
+
+    def parts(columns: NDArray[np.int64]) -> Iterator[Tile]:
+        for i in range(0, len(columns), size):
+            part = columns[i : i + size]
+            yield part, pairwise_distances(query, gallery[shown[part]])
+
+    columns = np.flatnonzero(matches)
+    if len(columns):
+        found = [tile for _, tile in parts(columns)]
+        yield columns, found[0] if len(found) == 1 else np.concatenate(found, axis=1)
+    yield from parts(np.flatnonzero(~matches))
+
+
+def _check_options(cmc: str, ranks: int) -> None:
     if cmc not in ("identity", "image"):
         raise ValueError(f'cmc must be "identity" or "image": got {cmc!r}')
     if ranks < 1:
         raise ValueError(f"ranks must be at least 1: got {ranks}")
-    if np.isnan(dist).any():
-        raise ValueError("distances contain NaN")
 
-    hidden = np.broadcast_to(hidden, dist.shape)
-    rows = max(1, _BLOCK_ELEMENTS // dist.shape[1])
-    blocks = [
-        _per_query(dist[i : i + rows], query[i : i + rows], gallery, hidden[i : i + rows], cmc)
-        for i in range(0, len(dist), rows)
-    ]
-    average_precision, penalty, first_rank = np.concatenate(blocks, axis=1)
+
+def _summarize(figures: NDArray[np.float64], ranks: int) -> RetrievalMetrics:
+    """Means over the queries with a match of `match_figures` [3, q]."""
+    average_precision, penalty, first_rank = figures
     valid = int(np.isfinite(average_precision).sum())
     if not valid:
         raise ValueError("no query has a true match in its gallery")
@@ -144,31 +274,3 @@ def retrieval_metrics(
         inverse_negative_penalty=penalty,
         first_match_rank=first_rank,
     )
-
-
-def _per_query(
-    distances: NDArray, query_ids: NDArray, gallery_ids: NDArray, hidden: NDArray, cmc: str
-) -> NDArray[np.float64]:
-    """AP, INP and first-match rank of a block of b queries: [3, b], NaN without a match."""
-    order = np.argsort(distances, axis=1, kind="stable")
-    kept = ~np.take_along_axis(hidden, order, axis=1)
-    match = (gallery_ids[order] == query_ids[:, None]) & kept
-    rank = kept.cumsum(axis=1)  # 1-based rank among the images that exist for the query
-    found = match.cumsum(axis=1)
-    total = found[:, -1]
-
-    # Rank 0 stands only before the first image that exists, where there is no match either.
-    precision = np.where(match, found / np.maximum(rank, 1), 0.0)
-    last_rank = np.where(match, rank, 0).max(axis=1)
-    to_first = kept & (found - match == 0)  # images up to and including the first match
-    if cmc == "image":
-        first_rank = to_first.sum(axis=1)
-    else:
-        identities, column = np.unique(gallery_ids, return_inverse=True)
-        seen = np.zeros((len(order), len(identities)), bool)
-        row, position = np.nonzero(to_first)
-        seen[row, column[order[row, position]]] = True
-        first_rank = seen.sum(axis=1)
-    with np.errstate(invalid="ignore"):  # 0 / 0 where there is no match, masked on the next line
-        figures = np.stack([precision.sum(axis=1) / total, total / last_rank, first_rank])
-    return np.where(total > 0, figures, np.nan)

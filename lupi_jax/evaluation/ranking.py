@@ -1,35 +1,115 @@
 """Nearest images of a gallery, and the pictures that show them."""
 
 import dataclasses
+import math
+from collections.abc import Callable
 
 import numpy as np
 
 from lupi_jax.data import read_image
 from lupi_jax.evaluation.features import Features
-from lupi_jax.evaluation.metrics import pairwise_distances
+from lupi_jax.evaluation.metrics import BLOCK_ELEMENTS, pairwise_distances
 from lupi_jax.evaluation.protocols import Trial
 from lupi_jax.pictures import RankingRow
 
+Propose = Callable[[np.ndarray, int], np.ndarray]
+"""(queries [q, d], count) -> [q, count or fewer] different gallery rows for each, or -1."""
+
+PROPOSED = 10
+"""Rows compared exactly for each one asked for, when others only propose."""
+
 
 def nearest(
-    query: np.ndarray, gallery: np.ndarray, top: int, excluded: np.ndarray | None = None
+    query: np.ndarray,
+    gallery: np.ndarray,
+    top: int,
+    excluded: np.ndarray | None = None,
+    propose: Propose | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The `top` nearest gallery rows of each query by cosine distance.
 
+    The gallery is read a tile at a time, about once for every sqrt(`BLOCK_ELEMENTS`) queries.
+
     Args:
       query: [q, d], L2-normalised.
-      gallery: [g, d], L2-normalised.
-      top: how many; fewer come back from a smaller gallery.
+      gallery: [g, d], L2-normalised; may be memory-mapped.
+      top: how many, at least 1; fewer come back from a smaller gallery.
       excluded: [q, g] bool, gallery rows that are not there for a query: last, infinitely far.
+      propose: names the rows to compare; None compares all. Where it names fewer than k, others
+        follow infinitely far.
 
     Returns:
-      Rows of the gallery [q, k] and their distances [q, k], nearest first, k = min(top, g).
+      Rows of the gallery [q, k] and their distances [q, k], nearest first, k = min(top, g). Equal
+      distances keep the gallery's order.
+
+    Raises:
+      ValueError: the shapes do not fit, or a feature is not of unit length.
     """
-    distances = pairwise_distances(query, gallery)
-    if excluded is not None:
-        distances = np.where(excluded, np.inf, distances)
-    rows = np.argsort(distances, axis=1, kind="stable")[:, :top]
-    return rows, np.take_along_axis(distances, rows, axis=1)
+    if query.ndim != 2 or gallery.ndim != 2:
+        raise ValueError(f"features must be [q, d] and [g, d]: got {query.shape}, {gallery.shape}")
+    if propose is not None:
+        return _nearest_proposed(query, gallery, top, excluded, propose)
+    most = math.isqrt(BLOCK_ELEMENTS)
+    blocks = [slice(i, i + most) for i in range(0, max(1, len(query)), most)]
+    found = [
+        _nearest(query[b], gallery, top, None if excluded is None else excluded[b]) for b in blocks
+    ]
+    rows, distances = (np.concatenate(part) for part in zip(*found, strict=True))
+    return rows, distances
+
+
+def _nearest(
+    query: np.ndarray, gallery: np.ndarray, top: int, excluded: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """`nearest` for a block of queries: the best so far against a tile of the gallery at a time."""
+    size = max(1, BLOCK_ELEMENTS // max(*query.shape, 1))
+    rows = np.empty((len(query), 0), np.int64)
+    distances = np.empty((len(query), 0), np.float32)
+    for start in range(0, max(1, len(gallery)), size):
+        tile = pairwise_distances(query, gallery[start : start + size])
+        if excluded is not None:
+            tile = np.where(excluded[:, start : start + size], np.inf, tile)
+        columns = np.broadcast_to(np.arange(start, start + tile.shape[1]), tile.shape)
+        if start:
+            tile = np.concatenate([distances, tile], axis=1)
+            columns = np.concatenate([rows, columns], axis=1)
+        distances, rows = _smallest(tile, columns, top)
+    return rows, distances
+
+
+def _nearest_proposed(
+    query: np.ndarray,
+    gallery: np.ndarray,
+    top: int,
+    excluded: np.ndarray | None,
+    propose: Propose,
+) -> tuple[np.ndarray, np.ndarray]:
+    """`nearest` among `PROPOSED` times as many rows as are asked for, at least 100."""
+    rows = np.sort(propose(query, max(100, PROPOSED * top)), axis=1)
+    distances = np.full(rows.shape, np.inf, np.float32)
+    for i, (own, away) in enumerate(zip(rows, distances, strict=True)):
+        there = own >= 0
+        if excluded is not None:
+            there &= ~excluded[i, own]
+        away[there] = pairwise_distances(query[i : i + 1], gallery[own[there]])[0]
+    distances, rows = _smallest(distances, rows, top)
+    return rows, distances
+
+
+def _smallest(
+    distances: np.ndarray, columns: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Each row's `count` smallest distances in order, the first of equals first, and columns."""
+    if count < distances.shape[1]:
+        bound = np.partition(distances, count - 1, axis=1)[:, count - 1 : count]
+        kept = distances <= bound
+        if kept.sum() > count * len(kept):  # of those equal to the bound only the first have room
+            equal = distances == bound
+            room = count - (kept & ~equal).sum(axis=1, keepdims=True)
+            kept &= ~equal | (equal.cumsum(axis=1) <= room)
+        distances, columns = (x[kept].reshape(-1, count) for x in (distances, columns))
+    order = np.argsort(distances, axis=1, kind="stable")
+    return np.take_along_axis(distances, order, axis=1), np.take_along_axis(columns, order, axis=1)
 
 
 def ranking_rows(

@@ -17,7 +17,7 @@ from lupi_jax import (
 )
 from lupi_jax.data import Index, read_image
 from lupi_jax.evaluation import Features, embed_images, embed_index, load_features
-from lupi_jax.evaluation.features import with_intermediate
+from lupi_jax.evaluation.features import holds_features, with_intermediate
 from lupi_jax.modality import stem_for
 
 SIZE = (32, 32)
@@ -161,6 +161,52 @@ def test_features_on_disk_are_plain_arrays(index, tmp_path):
     assert list(loaded.index.identities) == list(index.identities)
     assert list(loaded.index.modalities) == list(index.modalities)
     assert all((loaded.index.root / path).is_file() for path in loaded.index.paths)
+
+
+def test_features_in_a_directory_are_memory_mapped(index, tmp_path):
+    features = made_up(index)
+    folder = tmp_path / "new" / "features"
+    assert not holds_features(folder)
+    features.save(folder)
+    names = ("features", "pooled", "ids", "cameras", "modality", "paths")
+    assert {path.name for path in folder.iterdir()} == {f"{name}.npy" for name in names}
+    (folder / "visible.faiss").touch()
+    features.save(folder)
+    assert not (folder / "visible.faiss").exists()
+    assert holds_features(folder)
+    loaded = load_features(folder)
+    features.save(tmp_path / "features.npz")
+    packed = load_features(tmp_path / "features.npz")
+    for name in ("neck", "pooled"):
+        assert isinstance(getattr(loaded, name).base, np.memmap)
+        assert not getattr(loaded, name).flags.writeable
+        np.testing.assert_array_equal(getattr(loaded, name), getattr(packed, name))
+    for name, array in vars(packed.index).items():
+        np.testing.assert_array_equal(getattr(loaded.index, name), array)
+
+
+def test_lengths_are_checked_in_every_tile(index, tmp_path, monkeypatch):
+    monkeypatch.setattr("lupi_jax.evaluation.features._CHECKED_ELEMENTS", 12)  # two rows of six
+    folder = tmp_path / "features"
+    made_up(index).save(folder)
+    load_features(folder)
+    for row in range(len(index)):
+        features = made_up(index)
+        features.neck[row] *= 2
+        features.save(folder)
+        with pytest.raises(InputError, match="finite and of length 1"):
+            load_features(folder)
+
+
+@pytest.mark.parametrize("name", ["pooled", "paths", "ids"])
+def test_a_directory_without_an_array_is_refused(index, tmp_path, name):
+    made_up(index).save(tmp_path / "features")
+    (tmp_path / "features" / f"{name}.npy").unlink()
+    with pytest.raises(InputError, match="features is no feature file as"):
+        load_features(tmp_path / "features")
+    (tmp_path / "features" / "features.npy").unlink()
+    with pytest.raises(InputError, match="no feature file at"):
+        load_features(tmp_path / "features")
 
 
 def test_what_is_no_feature_file_is_refused(index, tmp_path):

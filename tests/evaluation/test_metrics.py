@@ -1,12 +1,15 @@
 """Retrieval metrics against hand counts and a direct loop; tests/parity has released evaluators."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lupi_jax.evaluation import metrics as metrics_module
-from lupi_jax.evaluation.metrics import pairwise_distances, retrieval_metrics
+from lupi_jax.evaluation import ranks as ranks_module
+from lupi_jax.evaluation.metrics import feature_metrics, pairwise_distances, retrieval_metrics
 
 
 def by_loop(distances, query_ids, gallery_ids, excluded, cmc, ranks):
@@ -24,7 +27,8 @@ def by_loop(distances, query_ids, gallery_ids, excluded, cmc, ranks):
                 hits += 1
                 precision.append(hits / rank)
                 last = rank
-        precisions.append(sum(precision) / hits)
+        # One after the other: newer Pythons' `sum` rounds only once.
+        precisions.append(np.cumsum(precision)[-1] / hits)
         penalties.append(hits / last)
         entries = list(dict.fromkeys(ranked)) if cmc == "identity" else ranked
         first = entries.index(query_id) + 1
@@ -42,10 +46,15 @@ def retrievals(draw):
     distances = rng.integers(0, levels, (q, g)) / levels
     query_ids = rng.integers(0, n_ids + 1, q)  # n_ids itself is in no gallery
     excluded = rng.random((q, g)) < draw(st.sampled_from([0.0, 0.3, 0.8]))
-    return distances, query_ids, rng.integers(0, n_ids, g), excluded
+    if levels == 3 and draw(st.booleans()):
+        distances[distances > 0.5] = np.inf
+    kind = draw(st.sampled_from([np.float64, np.float32, np.int64]))
+    if kind is np.int64:
+        distances = np.where(np.isinf(distances), 9, distances * levels)
+    return distances.astype(kind), query_ids, rng.integers(0, n_ids, g), excluded
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(retrievals(), st.sampled_from(["identity", "image"]), st.sampled_from([1, 4, 20]))
 def test_equals_the_direct_loop(case, cmc, ranks):
     curves, precisions, penalties, first_ranks = by_loop(*case, cmc=cmc, ranks=ranks)
@@ -57,8 +66,8 @@ def test_equals_the_direct_loop(case, cmc, ranks):
     valid = np.isfinite(got.average_precision)
     assert got.valid_queries == valid.sum() == len(curves)
     np.testing.assert_allclose(got.cmc, np.mean(curves, axis=0), atol=1e-15, strict=True)
-    np.testing.assert_allclose(got.average_precision[valid], precisions, atol=1e-14)
-    np.testing.assert_allclose(got.inverse_negative_penalty[valid], penalties, atol=1e-14)
+    np.testing.assert_array_equal(got.average_precision[valid], precisions)
+    np.testing.assert_array_equal(got.inverse_negative_penalty[valid], penalties)
     np.testing.assert_array_equal(got.first_match_rank[valid], first_ranks)
     assert np.isnan(got.first_match_rank[~valid]).all()
     assert np.isnan(got.inverse_negative_penalty[~valid]).all()
@@ -128,10 +137,115 @@ def test_blocks_do_not_show(monkeypatch):
     case = rng.random((23, 11)), rng.integers(0, 4, 23), rng.integers(0, 4, 11)
     excluded = rng.random((23, 11)) < 0.2
     whole = retrieval_metrics(*case, excluded)
-    monkeypatch.setattr(metrics_module, "_BLOCK_ELEMENTS", 44)  # four queries a block
+    monkeypatch.setattr(ranks_module, "_CHUNK_ELEMENTS", 44)  # four queries a chunk
     split = retrieval_metrics(*case, excluded)
     np.testing.assert_array_equal(whole.average_precision, split.average_precision)
     np.testing.assert_array_equal(whole.first_match_rank, split.first_match_rank)
+
+
+# Inner products of these are multiples of 1/4: exact in any order, with many ties.
+EXACT = np.array([*np.eye(4), *(np.array(list(np.ndindex(2, 2, 2, 2))) - 0.5)], np.float32)
+
+
+@st.composite
+def searches(draw):
+    """Features, identities and cameras of queries and gallery."""
+    q, g = draw(st.integers(1, 9)), draw(st.integers(1, 40))
+    n_ids, rng = draw(st.integers(1, 6)), np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    distinct = rng.permutation(EXACT)[: draw(st.sampled_from([1, 4, 20]))]
+    features = (rng.choice(distinct, n) for n in (q, g))
+    ids = rng.integers(0, n_ids + 1, q), rng.integers(0, n_ids, g)
+    cameras = (rng.integers(0, 3, n) for n in (q, g))
+    return *features, *ids, *cameras
+
+
+@settings(max_examples=200, deadline=None)
+@given(searches(), st.sampled_from(["identity", "image"]), st.booleans(), st.data())
+def test_figures_of_features_equal_those_of_their_distances(case, cmc, by_camera, data):
+    query, gallery, query_ids, gallery_ids, *cameras = case
+    excluded = cameras[0][:, None] == cameras[1] if by_camera else None
+    arguments = pairwise_distances(query, gallery), query_ids, gallery_ids, excluded, cmc
+    groups = cameras if by_camera else (None, None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metrics_module, "BLOCK_ELEMENTS", data.draw(st.sampled_from([4, 40, 999])))
+        try:
+            expected = retrieval_metrics(*arguments)
+        except ValueError:
+            with pytest.raises(ValueError, match="true match"):
+                feature_metrics(*case[:4], *groups, cmc)
+            return
+        got = feature_metrics(*case[:4], *groups, cmc)
+    for name, value in vars(expected).items():
+        np.testing.assert_array_equal(getattr(got, name), value, strict=True)
+
+
+def test_a_large_gallery_is_never_held_as_a_whole(tmp_path, monkeypatch):
+    rng = np.random.default_rng(5)
+    ids = np.arange(9), rng.integers(0, 300, 3000)
+    values = [rng.standard_normal((len(i), 16), np.float32) for i in ids]
+    query, gallery = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in values)
+    np.save(tmp_path / "gallery.npy", gallery)
+    mapped = np.load(tmp_path / "gallery.npy", mmap_mode="r")
+    expected = retrieval_metrics(pairwise_distances(query, gallery), *ids)
+    sizes = []
+
+    def measured(query, gallery):
+        assert type(gallery) is not np.memmap or gallery.base is None
+        sizes.append((query.size, gallery.size, len(query) * len(gallery)))
+        return pairwise_distances(query, gallery)
+
+    monkeypatch.setattr(metrics_module, "BLOCK_ELEMENTS", 2000)
+    monkeypatch.setattr(metrics_module, "pairwise_distances", measured)
+    got = feature_metrics(query, mapped, *ids)
+    assert sum(size[2] for size in sizes) == 9 * 3000  # every distance once
+    assert np.max(sizes) <= 2000
+    np.testing.assert_array_equal(got.first_match_rank, expected.first_match_rank)
+    np.testing.assert_array_equal(got.average_precision, expected.average_precision)
+
+
+@pytest.mark.parametrize("bound", [1, 30, 200, 10_000])
+def test_query_blocks_are_a_partition_within_the_bound(monkeypatch, bound):
+    rng = np.random.default_rng(bound)
+    query_ids, gallery_ids = rng.integers(0, 20, 100), rng.integers(3, 30, 150)
+    monkeypatch.setattr(metrics_module, "BLOCK_ELEMENTS", bound)
+    blocks = list(metrics_module.query_blocks(query_ids, gallery_ids))
+    assert sorted(np.concatenate(blocks).tolist()) == list(range(100))
+    for rows in blocks:
+        matches = np.isin(gallery_ids, query_ids[rows]).sum()
+        assert len(rows) == 1 or len(rows) * max(len(rows), matches) <= bound
+    # Not smaller than they have to be: two neighbours would not fit together.
+    for one, other in itertools.pairwise(blocks):
+        both = np.append(one, other[:1])
+        matches = np.isin(gallery_ids, query_ids[both]).sum()
+        assert len(both) * max(len(both), matches, 27 / 4) > bound
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"query_features": np.ones((2, 3))}, "features must be"),
+        ({"gallery_features": np.ones((0, 1)), "gallery_ids": []}, "features must be"),
+        ({"gallery_features": [[1], [1], [1.1]]}, "gallery features must be L2-normalised"),
+        ({"gallery_features": [[1], [1], [np.nan]]}, "gallery features must be L2-normalised"),
+        ({"query_ids": [1, 2, 3]}, "one identity each"),
+        ({"gallery_ids": [1, 2]}, "one identity each"),
+        ({"query_groups": [1, 2]}, "one group each"),
+        ({"query_groups": [1, 2], "gallery_groups": [1]}, "one group each"),
+        ({"query_groups": [0, 0], "gallery_groups": [0, 0, 0]}, "no query has a true match"),
+        ({"cmc": "camera"}, "cmc must be"),
+        ({"ranks": 0}, "ranks must be"),
+    ],
+)
+def test_unusable_input_of_features_is_refused(change, message):
+    good = {
+        "query_features": [[1.0], [-1.0]],
+        "gallery_features": [[1.0], [1.0], [-1.0]],
+        "query_ids": [1, 2],
+        "gallery_ids": [1, 2, 3],
+    }
+    feature_metrics(**good)
+    with pytest.raises(ValueError, match=message):
+        feature_metrics(**(good | change))
 
 
 @pytest.mark.parametrize(

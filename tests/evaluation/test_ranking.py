@@ -2,11 +2,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from lupi_jax import InputError
 from lupi_jax.data import Index
-from lupi_jax.evaluation import Features
+from lupi_jax.evaluation import Features, pairwise_distances, ranking
 from lupi_jax.evaluation.protocols import DIRECTIONS, all_images
 from lupi_jax.evaluation.ranking import nearest, ranking_row, ranking_rows
 
@@ -40,6 +42,67 @@ def test_nearest_by_hand():
     assert rows.tolist() == [[1, 3, 2, 0]]  # equal distances keep the gallery's order
     cosine = np.cos(np.deg2rad([10, 10, 80, 170]))
     assert distances[0] == pytest.approx(1 - cosine, abs=1e-6)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 7), st.integers(0, 30), st.integers(1, 12))
+def test_tiles_of_the_gallery_do_not_show(seed, q, g, top):
+    """Against a stable sort of whole rows; inner products are exact and often equal."""
+    rng = np.random.default_rng(seed)
+    corners = (np.array(list(np.ndindex(2, 2, 2, 2))) - 0.5).astype(np.float32)
+    query, gallery = corners[rng.integers(0, 16, q)], corners[rng.integers(0, 16, g)]
+    excluded = rng.random((q, g)) < rng.choice([0.2, 0.9])
+    for mask in (None, excluded):
+        distances = 1 - query @ gallery.T
+        if mask is not None:
+            distances[mask] = np.inf
+        order = np.argsort(distances, axis=1, kind="stable")[:, :top]
+        for bound in (8, 16, 33, 10_000):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(ranking, "BLOCK_ELEMENTS", bound)
+                rows, found = nearest(query, gallery, top, mask)
+            np.testing.assert_array_equal(found, np.take_along_axis(distances, order, axis=1))
+            np.testing.assert_array_equal(rows, order, strict=True)
+
+
+def test_a_gallery_on_disk_is_read_in_tiles(tmp_path, monkeypatch):
+    rng = np.random.default_rng(3)
+    query, gallery = unit(rng.standard_normal((5, 8))), unit(rng.standard_normal((300, 8)))
+    np.save(tmp_path / "gallery.npy", gallery)
+    mapped = np.load(tmp_path / "gallery.npy", mmap_mode="r")
+    expected = nearest(query, gallery, 4)
+    sizes = []
+
+    def measured(query, gallery):
+        sizes.append((query.size, gallery.size, len(query) * len(gallery)))
+        return pairwise_distances(query, gallery)
+
+    monkeypatch.setattr(ranking, "BLOCK_ELEMENTS", 100)
+    monkeypatch.setattr(ranking, "pairwise_distances", measured)
+    rows, distances = nearest(query, mapped, 4)
+    assert np.max(sizes) <= 100
+    assert sum(size[2] for size in sizes) == 1500
+    np.testing.assert_array_equal(rows, expected[0])
+    np.testing.assert_allclose(distances, expected[1], atol=1e-6)
+
+
+def test_only_proposed_rows_are_compared():
+    gallery = on_circle([180, 0, 90, 0, 20])
+    counts = []
+
+    def propose(query, count):
+        counts.append(count)
+        return np.array([[3, 0, -1, 1], [-1, 2, -1, -1]])
+
+    excluded = np.zeros((2, 5), bool)
+    excluded[0, 1] = True
+    rows, distances = nearest(on_circle([10, 80]), gallery, 3, excluded, propose)
+    assert counts == [100]
+    assert rows[0, :2].tolist() == [3, 0]
+    assert rows[1, 0] == 2
+    near, far = 1 - np.cos(np.deg2rad([10, 170]))
+    expected = [[near, far, np.inf], [near, np.inf, np.inf]]
+    np.testing.assert_allclose(distances, expected, atol=1e-6)
 
 
 def make_features(tmp_path: Path, identities: list[int], degrees: list[float]) -> Features:
