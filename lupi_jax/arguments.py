@@ -102,6 +102,15 @@ def _train(command: Command) -> None:
     sub.add_argument("--workdir", type=Path, required=True, help="directory of the run")
     _add_fetch(sub)
     _add_trials(sub, "one network a split, in WORKDIR/trial-N")
+    sub.add_argument(
+        "--profile",
+        type=_positive,
+        nargs="?",
+        const=10,
+        default=0,
+        metavar="STEPS",
+        help="trace so many steps (10) into WORKDIR/profile, for TensorBoard",
+    )
     _add_several(sub)
     sub.set_defaults(takes_fields=True)
     sub.usage = "lupi train --config FILE[:VARIANT] --workdir DIR [--config.FIELD=VALUE ...]"

@@ -19,7 +19,7 @@ def train(options: argparse.Namespace) -> None:
     overrides = overrides_of(options)
     if options.trials is None:
         config = load_config(options.config, overrides)
-        run_training(config, options.workdir, make_validation, options.fetch)
+        run_training(config, options.workdir, make_validation, options.fetch, options.profile)
         say(f"trained; next: lupi evaluate --workdir {options.workdir}")
         return
     if "data.trial" in overrides:
@@ -33,5 +33,6 @@ def train(options: argparse.Namespace) -> None:
         raise InputError("--trials are RegDB's splits: leave it out for another data set")
     for trial, config in configs.items():
         say(f"split {trial} of RegDB:")
-        run_training(config, options.workdir / f"trial-{trial}", make_validation, options.fetch)
+        workdir = options.workdir / f"trial-{trial}"
+        run_training(config, workdir, make_validation, options.fetch, options.profile)
     say(f"trained; next: lupi evaluate --workdir {options.workdir} --trials {options.trials}")

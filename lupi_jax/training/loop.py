@@ -33,6 +33,7 @@ from lupi_jax.training.checkpoints import Checkpoints
 from lupi_jax.training.logging import RunLog
 from lupi_jax.training.optimizer import learning_rate, make_optimizer
 from lupi_jax.training.parallel import ParallelStep, local_copy
+from lupi_jax.training.profiling import Profile
 from lupi_jax.training.run import (
     abstract,
     check_same_run,
@@ -117,6 +118,7 @@ def train(
     workdir: str | Path,
     make_validation: MakeValidation | None = None,
     fetch: bool = False,
+    profile: int = 0,
 ) -> TrainState:
     """Train, or go on training: the whole of a run.
 
@@ -133,6 +135,7 @@ def train(
       make_validation: how held-out images are judged, `lupi_jax.evaluation.make_validation`;
         needed where the configuration holds some out.
       fetch: whether `pretrained` weights may come over the network.
+      profile: steps, from the third on, traced into `profile/` of the workdir.
 
     Returns:
       The last state.
@@ -184,8 +187,10 @@ def train(
         with (
             RunLog(workdir, start, steps, config.log.every, images, is_first()) as log,
             DataWait() as wait,
+            Profile(workdir / "profile", start, profile if is_first() else 0, images) as trace,
         ):
             for step, batch in enumerate(wait.watch(feed(start, steps)), start + 1):
+                trace.before(step, state)
                 if step == start + 1:
                     clock = time.perf_counter()
                     state, metrics = parallel(state, batch)
@@ -193,6 +198,8 @@ def train(
                 else:
                     state, metrics = parallel(state, batch)
                 wait.started(metrics)
+                if seen := trace.after(step, metrics, partial(parallel.cost, state, batch)):
+                    print(seen, file=sys.stderr)
                 log.record(step, metrics)
                 watchdog.beat(f"step {step} of {steps}")
                 over = step % data.steps_per_epoch == 0 and step - said >= config.log.every

@@ -125,6 +125,10 @@ class ParallelStep:
         """The step as JAX would compile it for these arguments, of which none is used up."""
         return self._step.lower(state, self._rows_by_device(batch), self._held)
 
+    def cost(self, state: TrainState, batch: Batch) -> Mapping[str, float]:
+        """XLA's analysis of the compiled step, of one device: "flops", "bytes accessed", ..."""
+        return self.lower(state, batch).compile().cost_analysis() or {}
+
     def _rows_by_device(self, batch: Batch) -> Mapping[str, jax.Array | np.ndarray]:
         processes = jax.process_count()
         rows, local = len(batch["labels"]), self.devices // processes

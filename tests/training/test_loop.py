@@ -115,6 +115,21 @@ def test_images_held_on_the_device_train_the_same_parameters(
     assert not (tmp_path / "cache").exists()
 
 
+def test_a_trace_of_some_steps_changes_nothing(
+    root: Path,
+    whole: tuple[Path, TrainState],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert_same(train(configure(root), tmp_path, profile=2), whole[1])
+    (said,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("steps 3 to 4: ")]
+    assert said.endswith(f"see: tensorboard --logdir {tmp_path}/profile")
+    (trace,) = (tmp_path / "profile").rglob("*.xplane.pb")
+    planes = jax.profiler.ProfileData.from_file(str(trace)).planes
+    names = [event.name for plane in planes for line in plane.lines for event in line.events]
+    assert sum("Execute" in name for name in names) >= 2
+
+
 def test_checkpoint_alone_rebuilds_the_network(whole: tuple[Path, TrainState]) -> None:
     run = load_run(whole[0])
     assert (run.step, run.model.num_classes, run.config.recipe) == (6, 5, "released")
