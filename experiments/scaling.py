@@ -131,7 +131,7 @@ def lower_step(case: Case) -> Any:
         (case.rows, *config.data.image_size, 3), jnp.uint8, sharding=by_rows
     )
     labels = jax.ShapeDtypeStruct((case.rows,), jnp.int32, sharding=by_rows)
-    return parallel._step.lower(state, {"visible": images, "infrared": images, "labels": labels})
+    return parallel.lower(state, {"visible": images, "infrared": images, "labels": labels})
 
 
 def lower_loss(case: Case) -> Any:

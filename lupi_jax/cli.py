@@ -1,5 +1,6 @@
 """The command line: parses, and calls `lupi_jax.commands`."""
 
+import contextlib
 import errno
 import importlib
 import logging
@@ -9,6 +10,8 @@ import time
 import traceback
 from collections.abc import Sequence
 from types import CoroutineType
+
+import jax
 
 from lupi_jax import hosts
 from lupi_jax.arguments import make_parser
@@ -59,6 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+_SMALLER = "lower batch.identities or data.image_size, or have images read, not held (data.feed)"
+
+
 def _verdict(error: BaseException) -> tuple[int | None, str]:
     """Exit status and message for what ended a command; None for a fault of this package."""
     match error:
@@ -72,6 +78,12 @@ def _verdict(error: BaseException) -> tuple[int | None, str]:
             return 2, f"{error.filename}: {error.strerror}"
         case OSError(errno=errno.ENOSPC | errno.EDQUOT):
             return 2, f"{error.strerror}: make room; what was saved is intact"
+        case BrokenPipeError():
+            return 2, "standard output was closed before all was written"
+        case MemoryError():
+            return 2, f"out of memory ({error}): {_SMALLER}"
+        case jax.errors.JaxRuntimeError() if "RESOURCE_EXHAUSTED" in str(error):
+            return 2, f"out of the device's memory ({error}): {_SMALLER}"
         case StoppedError():
             return STOPPED_STATUS, f"{error}; the same command goes on"
         case KeyboardInterrupt():
@@ -108,8 +120,9 @@ def _leave(status: int, alone: bool) -> None:
     Leaving properly means waiting: for other processes, which may be waiting for this one, and for
     threads that may be waiting for what has failed (Orbax's, for minutes), or that go on to fail.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # as a full disk behind one
+            stream.flush()
     if hosts.joined():
         # The first goes last: without it JAX aborts the others before they have said why they end.
         if hosts.is_first():

@@ -13,6 +13,7 @@ from lupi_jax.config import Config, parse_config
 from lupi_jax.data import HostRows, Index, make_sampler
 from lupi_jax.data.memmap import memmap_batches
 from lupi_jax.evaluation.features import embed_images
+from lupi_jax.memory import keep_pages
 from lupi_jax.modality import Modality
 from lupi_jax.training.optimizer import learning_rate, make_optimizer
 from lupi_jax.training.parallel import ParallelStep
@@ -25,6 +26,7 @@ Turn = tuple[Callable[[], object], dict[str, Any]]
 
 
 def _config(work: Work) -> Config:
+    keep_pages()  # as the commands do
     return parse_config(
         {
             "steps": 1,
@@ -142,8 +144,8 @@ def views(work: Work) -> Turn:
     return turn, _facts()
 
 
-def limits() -> dict[str, float]:
-    """What the machine does at best: {"flops": of a float32 matrix product, "bytes": of a copy}."""
+def limits(dtype: str) -> dict[str, float]:
+    """The best a second: {"flops": of a matrix product in `dtype`, "bytes": of a copy}."""
     side, length = 4096, 2**27
 
     def seconds(function: Callable[..., Any], *arguments: Any) -> float:
@@ -156,7 +158,7 @@ def limits() -> dict[str, float]:
             times.append(time.perf_counter() - start)
         return min(times)
 
-    square = jnp.ones((side, side))
+    square = jnp.ones((side, side), dtype)
     return {
         "flops": 2 * side**3 / seconds(jnp.dot, square, square),
         "bytes": 2 * 4 * length / seconds(lambda x: x + 1, jnp.ones(length)),

@@ -25,8 +25,11 @@ class Times(NamedTuple):
 def _serve(maker: str, arguments: dict[str, Any], parent: Connection) -> None:
     module, name = maker.rsplit(".", 1)
     turn, facts = getattr(importlib.import_module(module), name)(**arguments)
-    parent.send(facts)
+    start = time.perf_counter()
+    turn()
+    parent.send((facts, time.perf_counter() - start))
     while parent.recv():
+        turn()  # not timed: memory and caches were the other's
         start = time.perf_counter()
         turn()
         parent.send(time.perf_counter() - start)
@@ -36,6 +39,8 @@ def take_turns(
     contestants: Mapping[str, tuple[str, dict[str, Any]]], rounds: int
 ) -> dict[str, Times]:
     """Let each run once, then `rounds` times in turn, in reverse order every second time.
+
+    Before each turn that counts the same is done once without being timed.
 
     Args:
       contestants: {name: (dotted name of a function, its arguments)}; called in a process of its
@@ -51,13 +56,12 @@ def take_turns(
         process.start()
         processes.append(process)
         theirs.close()  # so that the end of the process is seen here
-    facts = {name: link.recv() for name, link in links.items()}
+    begun = {name: link.recv() for name, link in links.items()}
 
     def turn(name: str) -> float:
         links[name].send(True)
         return links[name].recv()
 
-    first = {name: turn(name) for name in links}
     turns: dict[str, list[float]] = {name: [] for name in links}
     for number in range(rounds):
         for name in list(links)[:: -1 if number % 2 else 1]:
@@ -65,4 +69,4 @@ def take_turns(
     for link, process in zip(links.values(), processes, strict=True):
         link.send(False)
         process.join()
-    return {name: Times(first[name], turns[name], facts[name]) for name in links}
+    return {name: Times(begun[name][1], turns[name], begun[name][0]) for name in links}

@@ -6,6 +6,7 @@ import dataclasses
 from lupi_jax.config_file import change_config, load_config, parse_overrides
 from lupi_jax.data.regdb import TRIALS
 from lupi_jax.errors import InputError
+from lupi_jax.memory import keep_pages
 from lupi_jax.training import MOVABLE, Run, load_run, load_untrained, load_weights
 
 
@@ -27,6 +28,7 @@ def load(options: argparse.Namespace, untrained: bool = False) -> Run:
     Raises:
       InputError: there is none, or they ask for none or two.
     """
+    keep_pages()
     overrides = overrides_of(options)
     if (options.workdir is None) == (options.config is None):
         raise InputError(

@@ -7,6 +7,7 @@ from lupi_jax.commands.network import overrides_of, parse_trials
 from lupi_jax.config_file import load_config
 from lupi_jax.errors import InputError
 from lupi_jax.evaluation import make_validation
+from lupi_jax.memory import keep_pages
 from lupi_jax.training import train as run_training
 
 
@@ -16,6 +17,7 @@ def train(options: argparse.Namespace) -> None:
     Raises:
       InputError: as `lupi_jax.training.train`, or the splits are of no use here.
     """
+    keep_pages()
     overrides = overrides_of(options)
     if options.trials is None:
         config = load_config(options.config, overrides)

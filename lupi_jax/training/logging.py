@@ -122,12 +122,15 @@ class RunLog:
         self._clock = self._wait_clock = time.perf_counter()
         self._console.print(f"compiled in {seconds:.1f} s", highlight=False)
 
-    def waited(self, step: int, epoch: float, seconds: float) -> None:
-        """Say which share of the time since this was last called went by without data."""
+    def waited(self, step: int, epoch: float, seconds: float, advice: str = "") -> None:
+        """Say which share of the time since this was last called went by without data.
+
+        Where that is much, `advice` follows.
+        """
         now = time.perf_counter()
         share = seconds / max(now - self._wait_clock, 1e-9)
         self._wait_clock = now
-        mend = ": more data.workers, or `lupi prepare`, would help" if share > 0.1 else ""
+        mend = f": {advice}" if advice and share > 0.1 else ""
         self._console.print(
             f"step {step}  epoch {epoch:.1f}  {share:.1%} of the time spent waiting for data{mend}",
             highlight=False,

@@ -177,11 +177,15 @@ def train(
             state = TrainState.create(initial_variables(config, model, fetch), tx)
         start = int(state.step)
         state = parallel.place(state)
-        if config.data.feed == "device":
-            parallel.hold(read_all(data.train, config.data))
         feed = make_feed(data.train, data.sampler, config, workdir / "cache", host)
         if is_first():
             _announce(config, data, state, start, steps)
+        if config.data.feed == "device" and start < steps:
+            parallel.require_room(len(data.train) * math.prod(config.data.image_size) * 3)
+            parallel.hold(read_all(data.train, config.data))
+            watchdog.beat("the images were read")
+        decodes = config.data.feed in ("auto", "tfdata") and not config.data.prepared
+        advice = "more data.workers, or `lupi prepare`, would help" if decodes else ""
         images = len(source_modalities(config.modalities)) * data.sampler.batch_size
         said = start
         with (
@@ -204,7 +208,7 @@ def train(
                 watchdog.beat(f"step {step} of {steps}")
                 over = step % data.steps_per_epoch == 0 and step - said >= config.log.every
                 if over or step == steps:
-                    log.waited(step, step / data.steps_per_epoch, wait.take())
+                    log.waited(step, step / data.steps_per_epoch, wait.take(), advice)
                     said = step
                 stopping = stop.after(step) and step < steps
                 judged = validate is not None and _due(step, steps, config.log.validate_every)

@@ -29,19 +29,6 @@ def local_copy(tree: Any) -> Any:
     return jax.tree.map(lambda x: jnp.copy(x.addressable_data(0)), tree)
 
 
-def _looking_up(step: Step) -> Callable[..., tuple[TrainState, Metrics]]:
-    """`step`, of a batch's images or of their rows among those held on the device."""
-
-    def mapped(
-        state: TrainState, batch: Mapping[str, Any], held: jax.Array | None
-    ) -> tuple[TrainState, Metrics]:
-        if held is not None:
-            batch = {k: v if k == "labels" else held[v] for k, v in batch.items()}
-        return step(state, batch)
-
-    return mapped
-
-
 class ParallelStep:
     """A per-device step as a function of the whole state and this process's rows of a batch.
 
@@ -67,7 +54,7 @@ class ParallelStep:
         # A process's devices stand together, as its rows do in a batch.
         chosen = sorted(jax.devices(), key=lambda d: (d.process_index, d.id))[: self.devices]
         self._pmap = how == "pmap"
-        self._held: jax.Array | None = None
+        self._held: tuple[jax.Array, ...] = ()
         self.state_sharding: Sharding = SingleDeviceSharding(chosen[0])
         if self._pmap:
             if processes > 1:
@@ -75,43 +62,59 @@ class ParallelStep:
                     f"parallel = pmap maps over the devices of one process, not of {processes}: "
                     "use shard_map"
                 )
-            self._step = jax.pmap(
-                _looking_up(step), AXIS, in_axes=(None, 0, None), out_axes=None, devices=chosen
-            )
+            self._step = jax.pmap(step, AXIS, in_axes=(None, 0), out_axes=None, devices=chosen)
             return
-        mesh = Mesh(np.array(chosen), (AXIS,), axis_types=(AxisType.Auto,))
-        self._sharding = NamedSharding(mesh, P(AXIS))
-        self.state_sharding = NamedSharding(mesh, P())
+        self._mesh = Mesh(np.array(chosen), (AXIS,), axis_types=(AxisType.Auto,))
+        self._sharding = NamedSharding(self._mesh, P(AXIS))
+        self.state_sharding = NamedSharding(self._mesh, P())
+        self._unmapped = step
+        self._step = self._over_devices(step, P(), P(AXIS))
+
+    def _over_devices(self, function: Callable[..., Any], *arguments: P) -> Any:
         # The step's gradients and statistics are made equal on all devices by its own psum and
         # pmean; check_vma=False keeps shard_map from summing them a second time.
         mapped = jax.shard_map(
-            _looking_up(step),
-            mesh=mesh,
-            in_specs=(P(), P(AXIS), P()),
-            out_specs=P(),
-            check_vma=False,
+            function, mesh=self._mesh, in_specs=arguments, out_specs=P(), check_vma=False
         )
-        self._step = jax.jit(mapped, donate_argnums=0)
+        return jax.jit(mapped, donate_argnums=0)
 
     def place(self, state: TrainState) -> TrainState:
         """Put a state where the step takes it from."""
         return jax.device_put(state, self.state_sharding)
 
+    def require_room(self, size: int) -> None:
+        """Check that `size` bytes of images fit beside the step on a device.
+
+        Raises:
+          InputError: they would take more than 80 % of its memory.
+        """
+        memory = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
+        if memory is not None and size > 0.8 * memory:
+            raise InputError(
+                f"data.feed = device: the images are {size / 2**30:.1f} GiB, and a device has "
+                f"{memory / 2**30:.1f}: use tfdata or memmap, or lower data.image_size"
+            )
+
     def hold(self, images: np.ndarray) -> None:
         """Keep `images` [n, h, w, 3] uint8 on every device; from now on batches name their rows.
 
         Raises:
-          InputError: they would take more than 80 % of a device's memory.
+          ValueError: the step is mapped by pmap.
         """
-        memory = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
-        if memory is not None and images.nbytes > 0.8 * memory:
-            raise InputError(
-                f"data.feed = device: {len(images)} images are {images.nbytes / 2**30:.1f} GiB, "
-                f"a device has {memory / 2**30:.1f}: use tfdata or memmap, or lower data.image_size"
-            )
-        self._held = jax.make_array_from_callback(
+        if self._pmap:
+            raise ValueError("pmap would send the images to its devices at every step")
+        held = jax.make_array_from_callback(
             images.shape, self.state_sharding, lambda place: images[place]
         )
+
+        def of_rows(
+            state: TrainState, batch: Mapping[str, jax.Array], held: jax.Array
+        ) -> tuple[TrainState, Metrics]:
+            pixels = {name: held[rows] for name, rows in batch.items() if name != "labels"}
+            return self._unmapped(state, {**pixels, "labels": batch["labels"]})
+
+        self._held = (held,)
+        self._step = self._over_devices(of_rows, P(), P(AXIS), P())
 
     def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """One step; `state` is used up, the metrics are still on the device.
@@ -119,15 +122,16 @@ class ParallelStep:
         Raises:
           InputError: the rows do not divide among the devices.
         """
-        return self._step(state, self._rows_by_device(batch), self._held)
+        return self._step(state, self._rows_by_device(batch), *self._held)
 
-    def lower(self, state: TrainState, batch: Batch) -> Lowered:
-        """The step as JAX would compile it for these arguments, of which none is used up."""
-        return self._step.lower(state, self._rows_by_device(batch), self._held)
+    def lower(self, state: Any, batch: Mapping[str, Any]) -> Lowered:
+        """The step as JAX compiles it for arrays, or for shapes, that lie as it takes them."""
+        return self._step.lower(state, batch, *self._held)
 
     def cost(self, state: TrainState, batch: Batch) -> Mapping[str, float]:
         """XLA's analysis of the compiled step, of one device: "flops", "bytes accessed", ..."""
-        return self.lower(state, batch).compile().cost_analysis() or {}
+        lowered = self.lower(state, self._rows_by_device(batch))
+        return lowered.compile().cost_analysis() or {}
 
     def _rows_by_device(self, batch: Batch) -> Mapping[str, jax.Array | np.ndarray]:
         processes = jax.process_count()

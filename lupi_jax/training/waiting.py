@@ -1,8 +1,10 @@
 """How long the devices of a run wait for its data."""
 
+import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from queue import SimpleQueue
 from typing import NamedTuple
 
 import jax
@@ -25,15 +27,25 @@ class DataWait:
     """
 
     def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1)
+        self._steps: SimpleQueue[tuple[Metrics, Future[float]] | None] = SimpleQueue()
         self._last: Future[float] | None = None
         self._batches: list[_Batch] = []
 
     def __enter__(self) -> "DataWait":
+        # A daemon: where a step never ends the process has to end all the same.
+        threading.Thread(target=self._note, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._steps.put(None)
+
+    def _note(self) -> None:
+        while (step := self._steps.get()) is not None:
+            metrics, ended = step
+            try:
+                ended.set_result(_ended(metrics))
+            except Exception as error:  # raised where it is asked for
+                ended.set_exception(error)
 
     def watch(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """The same batches; notes how long each took."""
@@ -47,7 +59,8 @@ class DataWait:
 
     def started(self, metrics: Metrics) -> None:
         """A step has been started, of which `metrics` are to come."""
-        self._last = self._thread.submit(_ended, metrics)
+        self._last = Future()
+        self._steps.put((metrics, self._last))
 
     def take(self) -> float:
         """Seconds lost since this was last asked for; waits for all steps but the newest.
