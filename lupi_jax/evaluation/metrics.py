@@ -70,11 +70,19 @@ def pairwise_distances(query_features: ArrayLike, gallery_features: ArrayLike) -
     )
     if query.ndim != 2 or gallery.ndim != 2 or query.shape[1] != gallery.shape[1]:
         raise ValueError(f"features must be [q, d] and [g, d]: got {query.shape}, {gallery.shape}")
-    for name, features in (("query", query), ("gallery", gallery)):
-        lengths = np.linalg.norm(features, axis=1)
-        if not np.all(np.abs(lengths - 1) <= 0.01):
-            raise ValueError(f"{name} features must be L2-normalised (every row of length 1)")
+    require_unit("query", query)
+    require_unit("gallery", gallery)
     return 1 - _product(query, gallery)
+
+
+def require_unit(name: str, features: NDArray) -> None:
+    """Check features [n, d], the `name` ones.
+
+    Raises:
+        ValueError: a row's length is further than 0.01 from 1, or not finite.
+    """
+    if not np.all(np.abs(np.linalg.norm(features, axis=1) - 1) <= 0.01):
+        raise ValueError(f"{name} features must be L2-normalised (every row of length 1)")
 
 
 def _product(query: NDArray, gallery: NDArray) -> NDArray:
