@@ -297,8 +297,7 @@ def _add_search_arguments(sub: argparse.ArgumentParser) -> None:
         "--index",
         choices=("exact", "faiss"),
         default="exact",
-        help="faiss: approximate, for millions of images; the index is kept in the directory of "
-        "the features",
+        help="faiss: approximate, of features exported to a directory, in which the index is kept",
     )
     sub.add_argument("--out", type=Path, metavar="PICTURE", help="ranking picture to write")
     sub.add_argument("--json", action="store_true", help="print JSON instead of a table")

@@ -244,14 +244,15 @@ def test_searching_by_an_index_says_so(demo, exported, tmp_path, capfd):
     exact = capfd.readouterr()
     assert exact.err == ""
     # So few images are all in the cells that are looked into.
-    for gallery in (folder, folder, exported, demo.data / "test/visible"):
-        assert main([*search, str(gallery), "--index", "faiss"]) == 0
+    for _ in range(2):
+        assert main([*search, str(folder), "--index", "faiss"]) == 0
         out, err = capfd.readouterr()
         assert "approximate search: FAISS proposes" in err
+        assert "cannot be kept" not in err
         for row, expected in zip(json.loads(out), json.loads(exact.out), strict=True):
             assert row["path"] == expected["path"]
             assert row["distance"] == pytest.approx(expected["distance"], abs=1e-5)
-    assert [path.name for path in folder.glob("*.faiss")] == ["visible.faiss"]
+    assert len(list(folder.glob("visible-*.faiss"))) == 1
 
 
 def test_searching_for_a_folder_of_queries_draws_a_picture(demo, exported, tmp_path, capfd):
@@ -429,6 +430,39 @@ def test_an_index_without_faiss(demo, own, refused, monkeypatch):
     search = ("search", *demo.run, "--gallery", own / "test/visible", "--query")
     message = refused(*search, own / "test/infrared/1", "--index", "faiss")
     assert "pip install 'lupi-jax[faiss]'" in message
+
+
+def test_an_index_is_kept_with_exported_features_only(demo, own, exported, refused):
+    pytest.importorskip("faiss")
+    search = ("search", *demo.run, "--query", own / "test/infrared/1", "--index", "faiss")
+    for gallery in (own / "test/visible", exported, own / "gone"):
+        message = refused(*search, "--gallery", gallery)
+        assert message.startswith(f"--index faiss: {gallery} is no directory of `lupi export`")
+
+
+@pytest.mark.parametrize("index", ["exact", "faiss"])
+def test_a_feature_that_is_not_of_length_1(demo, own, exported, refused, index):
+    if index == "faiss":
+        pytest.importorskip("faiss")
+    folder = own / "features"
+    features = load_features(exported)
+    features.neck[np.flatnonzero(features.index.modalities == "visible")[-1]] *= 2
+    features.save(folder)
+    search = ("search", *demo.run, "--query", own / "test/infrared/1", "--gallery", folder)
+    message = refused(*search, "--index", index)
+    assert message == f"{folder}: features must be finite and of length 1; export it anew"
+
+
+def test_an_export_that_was_cut_off_is_repeated(demo, own, refused):
+    folder = own / "features"
+    (folder / ".lupi-export-killed").mkdir(parents=True)
+    assert main(["export", *demo.run, "--out", str(folder)]) == 0
+    (folder / "features.npy").unlink()
+    search = ("search", *demo.run, "--query", own / "test/infrared/1", "--gallery", folder)
+    message = refused(*search)
+    assert message == f"no feature file at {folder}: write one with `lupi export --out {folder}`"
+    assert main(["export", *demo.run, "--out", str(folder)]) == 0
+    assert {path.suffix for path in folder.iterdir()} == {".npy"}
 
 
 def test_another_configuration_in_an_existing_workdir(demo, refused, capfd):

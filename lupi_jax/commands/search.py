@@ -11,8 +11,8 @@ from lupi_jax.commands.network import load
 from lupi_jax.data import read_any_images, read_index
 from lupi_jax.errors import InputError
 from lupi_jax.evaluation import Features, embed_index, load_features
-from lupi_jax.evaluation.approximate import build_index, require_faiss, stored_index
-from lupi_jax.evaluation.features import holds_features
+from lupi_jax.evaluation.approximate import index_file, require_faiss, stored_index
+from lupi_jax.evaluation.features import PARTIAL, holds_features
 from lupi_jax.evaluation.ranking import nearest, ranking_row
 from lupi_jax.hosts import is_first
 from lupi_jax.modality import Modality
@@ -46,7 +46,9 @@ def _check_export(out: Path) -> None:
             "a directory"
         )
     other = out.is_file() if not out.suffix else out.is_dir()
-    if other or (out.is_dir() and any(out.iterdir()) and not holds_features(out)):
+    if out.is_dir() and not holds_features(out):
+        other = other or any(not file.name.startswith(PARTIAL) for file in out.iterdir())
+    if other:
         raise InputError(f"--out {out}: something else is there; give another name")
 
 
@@ -62,6 +64,11 @@ def search(options: argparse.Namespace) -> None:
         raise InputError(f"--out {options.out}: end it on one of {', '.join(PICTURE_SUFFIXES)}")
     if options.index == "faiss":
         require_faiss()
+        if not (options.gallery.is_dir() and holds_features(options.gallery)):
+            raise InputError(
+                f"--index faiss: {options.gallery} is no directory of `lupi export`, in which the "
+                "index is kept; export there, or search exactly"
+            )
     queries = read_any_images(options.query, Modality(options.query_modality))
     # What can be wrong with the gallery is found before the network is loaded.
     gallery, images = None, None
@@ -114,7 +121,11 @@ def search(options: argparse.Namespace) -> None:
 def _nearest(
     query: Features, gallery: Features, options: argparse.Namespace
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`nearest` among the gallery's images of the modality asked for."""
+    """`nearest` among the gallery's images of the modality asked for.
+
+    Raises:
+      InputError: a feature of the gallery is not of length 1.
+    """
     there = gallery.index.modalities == options.gallery_modality
     count = int(there.sum())
     # Features that lie on disk are not copied to leave some out.
@@ -122,12 +133,19 @@ def _nearest(
         np.broadcast_to(~there, (len(query.index), len(there))) if count < len(there) else None
     )
     propose = None
-    if options.index == "faiss":
-        rows = np.flatnonzero(there)
-        if options.gallery.is_dir() and holds_features(options.gallery):
-            file = options.gallery / f"{options.gallery_modality}.faiss"
+    try:
+        if options.index == "faiss":
+            rows = np.flatnonzero(there)
+            file = index_file(options.gallery, options.gallery_modality, rows)
             propose = stored_index(file, gallery.neck, rows)
-        else:
-            propose = build_index(gallery.neck, rows)
-        say("approximate search: FAISS proposes what is compared, and may miss some of the nearest")
-    return nearest(query.neck, gallery.neck, min(options.top, count), excluded, propose)
+            if not file.is_file():
+                say(f"the index cannot be kept in {options.gallery}: it is built for each search")
+            say(
+                "approximate search: FAISS proposes what is compared, and may miss some of the "
+                "nearest"
+            )
+        return nearest(query.neck, gallery.neck, min(options.top, count), excluded, propose)
+    except ValueError as error:  # `load_features` leaves the lengths to whatever reads them
+        raise InputError(
+            f"{options.gallery}: features must be finite and of length 1; export it anew"
+        ) from error

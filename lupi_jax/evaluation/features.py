@@ -1,10 +1,13 @@
 """Images to features in NumPy: what is compared at test time and exported."""
 
 import dataclasses
+import os
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +23,13 @@ from lupi_jax.views import ViewSettings, make_intermediate, normalise
 
 BATCH = 64
 
-_CHECKED_ELEMENTS = 2**22  # 16 MiB of a memory-mapped file at once
+ARRAYS = ("pooled", "ids", "cameras", "modality", "paths", "features")
+"""What is written of features, in the order in which the files of a directory are replaced."""
+
+PARTIAL = ".lupi-export-"
+"""How the names of what is not written to its end begin."""
+
+_CHECKED_ELEMENTS = 2**22  # 16 MiB at once
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,7 +54,12 @@ class Features:
         """Write an `.npz`, or without that suffix a directory of `.npy` files to be memory-mapped.
 
         Both load with `allow_pickle=False`. The arrays: features (the neck's) and pooled [n, d]
-        float32, ids and cameras [n] int32, modality and paths [n] str.
+        float32, ids and cameras [n] int32, modality and paths [n] str. What was there before stays
+        until all of them are written; a directory cut off while they take its place holds no
+        features.
+
+        Raises:
+          InputError: they cannot be written there.
         """
         path = Path(path)
         arrays: dict[str, Any] = {
@@ -56,26 +70,64 @@ class Features:
             "modality": self.index.modalities,
             "paths": np.array([str(self.index.root / p) for p in self.index.paths]),
         }
-        if path.suffix == ".npz":
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("wb") as out:
-                np.savez(out, **arrays)
-            return
-        path.mkdir(parents=True, exist_ok=True)
-        for index in path.glob("*.faiss"):  # of what was there before
+        write = _write_file if path.suffix == ".npz" else _write_directory
+        try:
+            write(path, arrays)
+        except OSError as error:
+            raise InputError(
+                f"{path}: features cannot be written there ({error.strerror or error}); make room "
+                "or name another place"
+            ) from error
+
+
+def _write_file(path: Path, arrays: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=path.parent) as partial:
+        part = Path(partial) / path.name
+        with part.open("wb") as out:
+            np.savez(out, **arrays)
+            _flush(out)
+        part.replace(path)
+
+
+def _write_directory(path: Path, arrays: dict[str, Any]) -> None:
+    path.mkdir(parents=True, exist_ok=True)
+    for left in path.glob(f"{PARTIAL}*"):  # by an export that was killed
+        shutil.rmtree(left)
+    # Inside, for the directory itself may be a volume or a link, whose parent is another's.
+    with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=path) as partial:
+        for name in ARRAYS:
+            with (Path(partial) / f"{name}.npy").open("wb") as out:
+                array = np.ascontiguousarray(arrays[name])
+                header = np.lib.format.header_data_from_array_1_0(array)
+                np.lib.format.write_array_header_1_0(out, header)
+                out.write(array.data)  # np.save says nothing of a disk that fills up at the end
+                _flush(out)
+        # Without features.npy nothing is loaded: it goes first and comes last.
+        (path / "features.npy").unlink(missing_ok=True)
+        for index in path.glob("*.faiss*"):
             index.unlink()
-        for name, array in arrays.items():
-            np.save(path / f"{name}.npy", array)
+        for name in ARRAYS:
+            (Path(partial) / f"{name}.npy").replace(path / f"{name}.npy")
+
+
+def _flush(out: BinaryIO) -> None:
+    out.flush()
+    os.fsync(out.fileno())
 
 
 def holds_features(path: str | Path) -> bool:
-    """Whether there are features, or by its name should be, rather than images."""
+    """Whether there are features, whole or not, or by its name should be, rather than images."""
     path = Path(path)
-    return path.suffix == ".npz" or path.is_file() or (path / "features.npy").is_file()
+    arrays = (path / f"{name}.npy" for name in ARRAYS)
+    return path.suffix == ".npz" or path.is_file() or any(file.is_file() for file in arrays)
 
 
 def load_features(path: str | Path) -> Features:
     """Read what `Features.save` wrote; from a directory memory-mapped.
+
+    The lengths of features in a directory are left to whatever reads them
+    (`metrics.require_unit`): reading them here would read the whole gallery.
 
     Raises:
       InputError: the features are missing, or are none.
@@ -99,7 +151,7 @@ def load_features(path: str | Path) -> Features:
     lengths = {x.shape[:1] for x in (*values, *vars(index).values()) if isinstance(x, np.ndarray)}
     if len(lengths) > 1 or any(x.ndim != 2 or x.dtype != np.float32 for x in values):
         raise InputError(f"{path} is damaged: its arrays do not fit each other; export it anew")
-    if not all(map(_are_unit, values)):
+    if path.is_file() and not all(map(_are_unit, values)):
         raise InputError(f"{path}: features must be finite and of length 1; export it anew")
     return features
 
@@ -108,8 +160,7 @@ def _load_arrays(path: Path) -> dict[str, np.ndarray]:
     if path.is_file():
         with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
-    names = ("features", "pooled", "ids", "cameras", "modality", "paths")
-    mapped = {name: np.load(path / f"{name}.npy", "r", allow_pickle=False) for name in names}
+    mapped = {name: np.load(path / f"{name}.npy", "r", allow_pickle=False) for name in ARRAYS}
     return {name: array.view(np.ndarray) for name, array in mapped.items()}
 
 

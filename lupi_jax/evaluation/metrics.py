@@ -18,7 +18,10 @@ from lupi_jax.evaluation.ranks import Tile, match_figures
 
 BLOCK_ELEMENTS = 2**26
 """Distances, or entries of features, that are in memory at once where a gallery may be of any
-size: 256 MiB in float32, and a few times that with what is worked out from them."""
+size: 256 MiB in float32, and about five times that with what is worked out from them."""
+
+# What is held of a true match while its figures are worked out, in distances: 57 bytes.
+_MATCH_ELEMENTS = 14
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -70,11 +73,19 @@ def pairwise_distances(query_features: ArrayLike, gallery_features: ArrayLike) -
     )
     if query.ndim != 2 or gallery.ndim != 2 or query.shape[1] != gallery.shape[1]:
         raise ValueError(f"features must be [q, d] and [g, d]: got {query.shape}, {gallery.shape}")
-    for name, features in (("query", query), ("gallery", gallery)):
-        lengths = np.linalg.norm(features, axis=1)
-        if not np.all(np.abs(lengths - 1) <= 0.01):
-            raise ValueError(f"{name} features must be L2-normalised (every row of length 1)")
+    require_unit("query", query)
+    require_unit("gallery", gallery)
     return 1 - _product(query, gallery)
+
+
+def require_unit(name: str, features: NDArray) -> None:
+    """Check features [n, d], the `name` ones.
+
+    Raises:
+        ValueError: a row's length is further than 0.01 from 1, or not finite.
+    """
+    if not np.all(np.abs(np.linalg.norm(features, axis=1) - 1) <= 0.01):
+        raise ValueError(f"{name} features must be L2-normalised (every row of length 1)")
 
 
 def _product(query: NDArray, gallery: NDArray) -> NDArray:
@@ -152,10 +163,15 @@ def feature_metrics(
 ) -> RetrievalMetrics:
     """`retrieval_metrics` of `pairwise_distances`, for galleries of any size.
 
-    Distances are computed and counted a tile at a time, each once: `BLOCK_ELEMENTS` bounds all that
-    is held beside what is given, whatever q and g are. A memory-mapped gallery is read about once
-    for every sqrt(BLOCK_ELEMENTS) queries. Distances are those of `pairwise_distances` but for the
-    last bit, which in a matrix product depends on its shape.
+    Distances are computed and counted a tile at a time, each once: `BLOCK_ELEMENTS` bounds what is
+    held beside what is given and a few numbers for each gallery image, unless one query's true
+    matches exceed it. The gallery is read once for each block of queries (`query_blocks`): at most
+    sqrt(BLOCK_ELEMENTS), fewer where they have many true matches or, for a CMC over identities,
+    the gallery has many of them (268 for a million).
+
+    Distances are those of `pairwise_distances` but for the last bit, which in a matrix product
+    depends on its shape. So may those of gallery images with the same features be, which then do
+    not keep the gallery's order.
 
     Args:
         query_features: [q, d] real, rows of unit length, q >= 1.
@@ -168,14 +184,15 @@ def feature_metrics(
         gallery_groups: [g] group of each gallery image, if there are groups.
         cmc: as in `retrieval_metrics`.
         ranks: as in `retrieval_metrics`.
-        gallery_rows: [g] rows of `gallery_features` that are the gallery, in its order; None: all.
+        gallery_rows: [g] rows of `gallery_features` that are the gallery, in its order, from 0;
+            None: all.
 
     Returns:
         The metrics, averaged over the queries that have a true match left.
 
     Raises:
-        ValueError: if shapes or options do not fit, a feature is not of unit length, or no query
-            has a true match.
+        ValueError: if shapes or options do not fit, `gallery_rows` are no rows of the features, a
+            feature is not of unit length, or no query has a true match.
     """
     query, gallery = (np.asanyarray(x) for x in (query_features, gallery_features))
     ids = np.asarray(query_ids), np.asarray(gallery_ids)
@@ -188,6 +205,12 @@ def feature_metrics(
         raise ValueError(
             f"features must be [q, d] and [g, d], q, g >= 1: got {query.shape}, {gallery.shape}"
         )
+    whole = shown.ndim == 1 and shown.dtype.kind in "iu"
+    if not (whole and shown.min() >= 0 and shown.max() < len(gallery)):
+        raise ValueError(
+            f"gallery_rows must be whole numbers from 0 to {len(gallery) - 1}, the rows of "
+            "gallery_features"
+        )
     for name, sides in (("identity", ids), ("group", groups)):
         lengths = query.shape[:1], shown.shape
         if sides is not None and (sides[0].shape, sides[1].shape) != lengths:
@@ -197,7 +220,7 @@ def feature_metrics(
             )
     _check_options(cmc, ranks)
     figures = np.empty((3, len(query)))
-    for rows in query_blocks(*ids):
+    for rows in query_blocks(*ids, cmc):
         mine = query[rows]
 
         def hidden(chunk: slice, columns: NDArray, rows: NDArray = rows) -> NDArray[np.bool_]:
@@ -210,12 +233,14 @@ def feature_metrics(
     return _summarize(figures, ranks)
 
 
-def query_blocks(query_ids: NDArray, gallery_ids: NDArray) -> Iterator[NDArray[np.int64]]:
+def query_blocks(
+    query_ids: NDArray, gallery_ids: NDArray, cmc: Literal["identity", "image"] = "identity"
+) -> Iterator[NDArray[np.int64]]:
     """Row numbers of queries to be measured together, each query in one block.
 
     Queries of one identity come together, so that a block's true matches are few enough for the
-    distances of all its queries to all of them to stay within `BLOCK_ELEMENTS`, as long as those of
-    one query do.
+    distances of all its queries to all of them, and what is held of each query's own, to stay
+    within `BLOCK_ELEMENTS`, as long as those of one query do.
     """
     order = np.argsort(query_ids, kind="stable")
     identities, number = np.unique(query_ids[order], return_inverse=True)
@@ -223,11 +248,16 @@ def query_blocks(query_ids: NDArray, gallery_ids: NDArray) -> Iterator[NDArray[n
     place = np.minimum(np.searchsorted(found, identities), len(found) - 1)
     matches = np.where(found[place] == identities, counts[place], 0)
     until = matches.cumsum()[number]  # of the identities up to each query's, in order
-    # One byte marks an identity that a query has seen, four a distance.
-    most = min(math.isqrt(BLOCK_ELEMENTS), 4 * BLOCK_ELEMENTS // len(found))
+    own = matches[number]
+    most = math.isqrt(BLOCK_ELEMENTS)
+    if cmc == "identity":  # one byte marks an identity that a query has seen, four are a distance
+        most = max(1, min(most, 4 * BLOCK_ELEMENTS // len(found)))
     start = 0
     while start < len(order):
-        held = until[start : start + most] - until[start] + matches[number[start]]
+        rows = slice(start, start + most)
+        held = until[rows] - until[start] + own[start]
+        # Every query's matches take as much room as those of the one with the most.
+        held += _MATCH_ELEMENTS * np.maximum.accumulate(own[rows])
         fits = np.arange(1, len(held) + 1) * held <= BLOCK_ELEMENTS
         stop = start + max(1, int(fits.sum()))
         yield order[start:stop]
@@ -247,8 +277,9 @@ def _tiles(
 
     columns = np.flatnonzero(matches)
     if len(columns):
-        found = [tile for _, tile in parts(columns)]
-        yield columns, found[0] if len(found) == 1 else np.concatenate(found, axis=1)
+        first = np.concatenate([tile for _, tile in parts(columns)], axis=1)
+        yield columns, first
+        del first
     yield from parts(np.flatnonzero(~matches))
 
 

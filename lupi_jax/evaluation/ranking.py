@@ -28,7 +28,8 @@ def nearest(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The `top` nearest gallery rows of each query by cosine distance.
 
-    The gallery is read a tile at a time, about once for every sqrt(`BLOCK_ELEMENTS`) queries.
+    The gallery is read a tile at a time, once for every sqrt(`BLOCK_ELEMENTS`) queries, or a
+    proposed row at a time.
 
     Args:
       query: [q, d], L2-normalised.
@@ -40,7 +41,8 @@ def nearest(
 
     Returns:
       Rows of the gallery [q, k] and their distances [q, k], nearest first, k = min(top, g). Equal
-      distances keep the gallery's order.
+      distances keep the gallery's order; those of images with the same features may differ in the
+      last bit, and do not keep it, where they are of different tiles.
 
     Raises:
       ValueError: the shapes do not fit, or a feature is not of unit length.

@@ -1,10 +1,18 @@
+import os
+import resource
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lupi_jax import InputError
-from lupi_jax.evaluation.approximate import build_index, require_faiss, stored_index
+from lupi_jax.evaluation.approximate import (
+    build_index,
+    index_file,
+    require_faiss,
+    stored_index,
+)
 from lupi_jax.evaluation.ranking import nearest
 
 
@@ -62,15 +70,84 @@ def test_few_images_are_all_compared(people):
     np.testing.assert_allclose(distances, expected[1], atol=1e-6)
 
 
-def test_an_index_is_kept_until_the_gallery_changes(people, tmp_path, monkeypatch):
+def test_an_index_is_kept_until_the_rows_change(people, tmp_path, monkeypatch):
     query, gallery = people
-    file, rows = tmp_path / "visible.faiss", np.arange(500)
+    np.save(tmp_path / "features.npy", gallery)
+    rows = np.arange(500)
+    file = index_file(tmp_path, "visible", rows)
     first = stored_index(file, gallery, rows)(query, 7)
-    assert [path.name for path in tmp_path.iterdir()] == ["visible.faiss"]
+    assert indexes(tmp_path) == [file.name]
     with monkeypatch.context() as patch:
         patch.setattr("lupi_jax.evaluation.approximate.build_index", None)
         np.testing.assert_array_equal(stored_index(file, gallery, rows)(query, 7), first)
-    assert stored_index(file, gallery, np.arange(600)).index.ntotal == 600
-    file.write_bytes(b"no index")
-    with pytest.raises(InputError, match=r"visible\.faiss: no index .* remove it"):
-        stored_index(file, gallery, rows)
+    (tmp_path / "visible-0.faiss.killed.partial").touch()
+    more = np.arange(600)
+    other = index_file(tmp_path, "visible", more)
+    assert stored_index(other, gallery, more).index.ntotal == 600
+    assert indexes(tmp_path) == [other.name]
+
+
+def indexes(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if ".faiss" in path.name]
+
+
+def test_features_of_the_same_shape_have_another_index(tmp_path):
+    rows = np.arange(5)
+    np.save(tmp_path / "features.npy", np.ones((5, 1), np.float32))
+    first = index_file(tmp_path, "visible", rows)
+    assert first == index_file(tmp_path, "visible", rows)
+    assert first != index_file(tmp_path, "visible", rows[::-1])
+    written = (tmp_path / "features.npy").stat().st_mtime_ns
+    os.utime(tmp_path / "features.npy", ns=(written, written + 1))
+    assert first != index_file(tmp_path, "visible", rows)
+
+
+@pytest.mark.parametrize("kind", ["none", "cut off", "another"])
+def test_a_file_that_is_no_such_index_is_replaced(people, tmp_path, kind):
+    import faiss
+
+    query, gallery = people
+    rows, file = np.arange(500), tmp_path / "visible-0.faiss"
+    expected = stored_index(file, gallery, rows)(query, 7)
+    whole = file.read_bytes()
+    if kind == "another":
+        flat = faiss.IndexFlatIP(gallery.shape[1])
+        flat.add(gallery[:500])
+        faiss.write_index(flat, str(file))
+    else:
+        file.write_bytes(b"no index" if kind == "none" else whole[:-100])
+    np.testing.assert_array_equal(stored_index(file, gallery, rows)(query, 7), expected)
+    assert file.read_bytes() == whole
+
+
+def test_an_index_that_cannot_be_kept_serves_its_search(people, tmp_path):
+    query, gallery = people
+    rows = np.arange(500)
+    expected = build_index(gallery, rows)(query, 7)
+    found = stored_index(tmp_path / "gone" / "visible-0.faiss", gallery, rows)(query, 7)
+    np.testing.assert_array_equal(found, expected)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        found = stored_index(tmp_path / "visible-0.faiss", gallery, rows)(query, 7)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    np.testing.assert_array_equal(found, expected)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_goes_wrong_in_building_is_not_the_file_s(people, tmp_path, monkeypatch):
+    def fail(gallery: np.ndarray, rows: np.ndarray) -> None:
+        raise RuntimeError("in building")
+
+    monkeypatch.setattr("lupi_jax.evaluation.approximate.build_index", fail)
+    with pytest.raises(RuntimeError, match="in building"):
+        stored_index(tmp_path / "visible-0.faiss", people[1], np.arange(500))
+
+
+@pytest.mark.parametrize("value", [2, np.nan])
+def test_features_that_are_not_of_length_1_are_not_indexed(people, value):
+    gallery = people[1][:500].copy()
+    gallery[77] *= value
+    with pytest.raises(ValueError, match="gallery features must be L2-normalised"):
+        build_index(gallery, np.arange(500))

@@ -1,5 +1,7 @@
+import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -136,6 +138,10 @@ def test_an_unreadable_image_of_an_index_is_named(variables, index, tmp_path):
         embed_index(MODEL, variables, index, SIZE)
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
+
+
 def made_up(index: Index) -> Features:
     rng = np.random.default_rng(2)
     values = rng.standard_normal((2, len(index), 6)).astype(np.float32)
@@ -170,9 +176,9 @@ def test_features_in_a_directory_are_memory_mapped(index, tmp_path):
     features.save(folder)
     names = ("features", "pooled", "ids", "cameras", "modality", "paths")
     assert {path.name for path in folder.iterdir()} == {f"{name}.npy" for name in names}
-    (folder / "visible.faiss").touch()
+    (folder / "visible-0.faiss").touch()
     features.save(folder)
-    assert not (folder / "visible.faiss").exists()
+    assert not (folder / "visible-0.faiss").exists()
     assert holds_features(folder)
     loaded = load_features(folder)
     features.save(tmp_path / "features.npz")
@@ -187,15 +193,73 @@ def test_features_in_a_directory_are_memory_mapped(index, tmp_path):
 
 def test_lengths_are_checked_in_every_tile(index, tmp_path, monkeypatch):
     monkeypatch.setattr("lupi_jax.evaluation.features._CHECKED_ELEMENTS", 12)  # two rows of six
-    folder = tmp_path / "features"
-    made_up(index).save(folder)
-    load_features(folder)
+    file = tmp_path / "features.npz"
+    made_up(index).save(file)
+    load_features(file)
     for row in range(len(index)):
         features = made_up(index)
         features.neck[row] *= 2
-        features.save(folder)
+        features.save(file)
         with pytest.raises(InputError, match="finite and of length 1"):
-            load_features(folder)
+            load_features(file)
+
+
+def test_features_in_a_directory_are_not_read_to_be_loaded(index, tmp_path, monkeypatch):
+    folder = tmp_path / "features"
+    made_up(index).save(folder)
+    monkeypatch.setattr("lupi_jax.evaluation.features.np.linalg.norm", None)
+    load_features(folder)
+
+
+@pytest.mark.parametrize("name", ["features", "features.npz"])
+def test_a_full_disk_leaves_what_was_there(index, tmp_path, name):
+    place = tmp_path / "place" / name
+    features = made_up(index)
+    features.save(place)
+    before = contents(place.parent)
+    large = Features(features.pooled.repeat(9, axis=1), features.neck.repeat(9, axis=1), index)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(InputError) as caught:
+            large.save(place)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert str(caught.value).startswith(f"{place}: features cannot be written there (")
+    assert "\n" not in str(caught.value)
+    assert contents(place.parent) == before
+
+
+@pytest.mark.parametrize("replaced", range(6))
+def test_a_directory_written_by_half_is_no_features(index, tmp_path, monkeypatch, replaced):
+    folder = tmp_path / "features"
+    made_up(index).save(folder)
+    moved, replace = [], Path.replace
+
+    def cut_off(self: Path, place: Path) -> Path:
+        if len(moved) == replaced:
+            raise KeyboardInterrupt
+        moved.append(place)
+        return replace(self, place)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            made_up(index).save(folder)
+    assert holds_features(folder)
+    with pytest.raises(InputError, match="no feature file at"):
+        load_features(folder)
+    (folder / ".lupi-export-killed").mkdir()
+    made_up(index).save(folder)
+    load_features(folder)
+    assert {path.suffix for path in folder.iterdir()} == {".npy"}
+
+
+def test_features_that_cannot_be_written_name_the_place(index, tmp_path):
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file" / "features", tmp_path / "file" / "features.npz"):
+        with pytest.raises(InputError, match=rf"{place}: .* \((Not a directory|File exists)\)"):
+            made_up(index).save(place)
 
 
 @pytest.mark.parametrize("name", ["pooled", "paths", "ids"])

@@ -1,6 +1,7 @@
 """Retrieval metrics against hand counts and a direct loop; tests/parity has released evaluators."""
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -203,21 +204,51 @@ def test_a_large_gallery_is_never_held_as_a_whole(tmp_path, monkeypatch):
     np.testing.assert_array_equal(got.average_precision, expected.average_precision)
 
 
-@pytest.mark.parametrize("bound", [1, 30, 200, 10_000])
-def test_query_blocks_are_a_partition_within_the_bound(monkeypatch, bound):
+@pytest.mark.parametrize("cmc", ["identity", "image"])
+@pytest.mark.parametrize("bound", [1, 500, 3000, 100_000])
+def test_query_blocks_are_a_partition_within_the_bound(monkeypatch, bound, cmc):
     rng = np.random.default_rng(bound)
     query_ids, gallery_ids = rng.integers(0, 20, 100), rng.integers(3, 30, 150)
     monkeypatch.setattr(metrics_module, "BLOCK_ELEMENTS", bound)
-    blocks = list(metrics_module.query_blocks(query_ids, gallery_ids))
+
+    def size(rows: np.ndarray) -> float:
+        """The most of what has to stay within the bound."""
+        own = max((gallery_ids == i).sum() for i in query_ids[rows])
+        held = np.isin(gallery_ids, query_ids[rows]).sum() + 14 * own
+        seen = 27 / 4 if cmc == "identity" else 0
+        return len(rows) * max(len(rows), held, seen)
+
+    blocks = list(metrics_module.query_blocks(query_ids, gallery_ids, cmc))
     assert sorted(np.concatenate(blocks).tolist()) == list(range(100))
-    for rows in blocks:
-        matches = np.isin(gallery_ids, query_ids[rows]).sum()
-        assert len(rows) == 1 or len(rows) * max(len(rows), matches) <= bound
+    assert all(len(rows) == 1 or size(rows) <= bound for rows in blocks)
     # Not smaller than they have to be: two neighbours would not fit together.
     for one, other in itertools.pairwise(blocks):
-        both = np.append(one, other[:1])
-        matches = np.isin(gallery_ids, query_ids[both]).sum()
-        assert len(both) * max(len(both), matches, 27 / 4) > bound
+        assert size(np.append(one, other[:1])) > bound
+
+
+def test_many_identities_concern_a_cmc_over_identities_only():
+    ids = np.arange(1_000_000)
+    blocks = {
+        cmc: list(metrics_module.query_blocks(ids[:600], ids, cmc)) for cmc in ("identity", "image")
+    }
+    assert [len(rows) for rows in blocks["identity"]] == [268, 268, 64]
+    assert [len(rows) for rows in blocks["image"]] == [600]
+
+
+@pytest.mark.parametrize("cmc", ["identity", "image"])
+def test_queries_of_one_identity_with_all_the_gallery_are_held_within_the_bound(monkeypatch, cmc):
+    """The peak of what NumPy allocates; the gallery's own few numbers are small beside it."""
+    rng = np.random.default_rng(0)
+    query, gallery = (rng.standard_normal((n, 4), np.float32) for n in (500, 800))
+    query, gallery = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (query, gallery))
+    bound = 400_000
+    monkeypatch.setattr(metrics_module, "BLOCK_ELEMENTS", bound)
+    monkeypatch.setattr(ranks_module, "_CHUNK_ELEMENTS", 2000)
+    tracemalloc.start()
+    feature_metrics(query, gallery, np.zeros(500), np.zeros(800), cmc=cmc)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 * 4 * bound
 
 
 @pytest.mark.parametrize(
@@ -229,6 +260,11 @@ def test_query_blocks_are_a_partition_within_the_bound(monkeypatch, bound):
         ({"gallery_features": [[1], [1], [np.nan]]}, "gallery features must be L2-normalised"),
         ({"query_ids": [1, 2, 3]}, "one identity each"),
         ({"gallery_ids": [1, 2]}, "one identity each"),
+        ({"gallery_rows": [0, 1, 3]}, "gallery_rows must be whole numbers from 0 to 2"),
+        ({"gallery_rows": [0, 1, -1]}, "gallery_rows must be"),
+        ({"gallery_rows": [0.0, 1.0, 2.0]}, "gallery_rows must be"),
+        ({"gallery_rows": [True, False, True]}, "gallery_rows must be"),
+        ({"gallery_rows": [[0, 1, 2]]}, "gallery_rows must be"),
         ({"query_groups": [1, 2]}, "one group each"),
         ({"query_groups": [1, 2], "gallery_groups": [1]}, "one group each"),
         ({"query_groups": [0, 0], "gallery_groups": [0, 0, 0]}, "no query has a true match"),
@@ -244,6 +280,7 @@ def test_unusable_input_of_features_is_refused(change, message):
         "gallery_ids": [1, 2, 3],
     }
     feature_metrics(**good)
+    feature_metrics(**good, gallery_rows=[2, 1, 0])
     with pytest.raises(ValueError, match=message):
         feature_metrics(**(good | change))
 
