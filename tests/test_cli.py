@@ -1,15 +1,18 @@
 import dataclasses
 import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 import lupi_jax as lupi
+from lupi_jax import cli
 from lupi_jax.cli import main
 from lupi_jax.data import read_image
 from lupi_jax.evaluation import load_features, pairwise_distances
@@ -501,3 +504,29 @@ def test_unknown_commands_and_arguments_are_the_parsers(capfd):
         err = capfd.readouterr().err
         assert err.startswith("usage: lupi")
         assert word in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (BrokenPipeError(32, "Broken pipe"), "standard output was closed"),
+        (
+            MemoryError("Unable to allocate 9 GiB"),
+            "out of memory (Unable to allocate 9 GiB): lower",
+        ),
+        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 9 GiB"), "out of the device's memory ("),
+    ],
+)
+def test_what_a_machine_lacks_is_said_in_one_line(error: Exception, message: str) -> None:
+    status, said = cli._verdict(error)
+    assert status == 2
+    assert said.startswith(message)
+
+
+def test_a_full_disk_behind_standard_output_hides_no_status(tmp_path: Path) -> None:
+    program = "import sys; print('x'); from lupi_jax.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", program, "train", "--config", "none.py", "--workdir", "none"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("lupi: ")

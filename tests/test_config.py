@@ -367,3 +367,9 @@ def test_an_override_below_a_plain_value_is_refused(tmp_path):
         load_config(spec, {"steps.every": "1"})
     with pytest.raises(InputError, match=r"bach\.images is no field .*batch\.images\?"):
         load_config(spec, {"bach.images": "1"})
+
+
+def test_images_held_on_the_device_need_shard_map() -> None:
+    values = {"steps": 1, "parallel": "pmap", "data": {"root": "people", "feed": "device"}}
+    with pytest.raises(InputError, match=r"data[.]feed = device needs parallel = shard_map"):
+        parse_config(values)

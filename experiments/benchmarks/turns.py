@@ -52,21 +52,23 @@ def take_turns(
     processes = []
     for name, (maker, arguments) in contestants.items():
         links[name], theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(maker, arguments, theirs), daemon=True)
+        process = context.Process(target=_serve, args=(maker, arguments, theirs))
         process.start()
         processes.append(process)
         theirs.close()  # so that the end of the process is seen here
-    begun = {name: link.recv() for name, link in links.items()}
+    try:
+        begun = {name: link.recv() for name, link in links.items()}
 
-    def turn(name: str) -> float:
-        links[name].send(True)
-        return links[name].recv()
+        def turn(name: str) -> float:
+            links[name].send(True)
+            return links[name].recv()
 
-    turns: dict[str, list[float]] = {name: [] for name in links}
-    for number in range(rounds):
-        for name in list(links)[:: -1 if number % 2 else 1]:
-            turns[name].append(turn(name))
-    for link, process in zip(links.values(), processes, strict=True):
-        link.send(False)
-        process.join()
-    return {name: Times(begun[name][1], turns[name], begun[name][0]) for name in links}
+        turns: dict[str, list[float]] = {name: [] for name in links}
+        for number in range(rounds):
+            for name in list(links)[:: -1 if number % 2 else 1]:
+                turns[name].append(turn(name))
+        return {name: Times(begun[name][1], turns[name], begun[name][0]) for name in links}
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()

@@ -1,4 +1,4 @@
-"""Disk to batches of uint8: sources, the identity sampler, and two feeds that agree."""
+"""Disk to batches of uint8: sources, the identity sampler, and feeds that agree."""
 
 from lupi_jax.data.batches import Batch, HostRows
 from lupi_jax.data.feeds import (

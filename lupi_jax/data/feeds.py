@@ -1,4 +1,4 @@
-"""An index and a configuration to batches: the sampler and either feed."""
+"""An index and a configuration to batches: the sampler and a feed."""
 
 import importlib.util
 from collections.abc import Callable, Iterator

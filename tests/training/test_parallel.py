@@ -225,6 +225,25 @@ def save_of_all_devices(workdir: str) -> dict[str, Any]:
     }
 
 
+def seen_of_rows() -> dict[str, float]:
+    """What a step sees of 16 rows, as images and as their numbers among images that are held."""
+
+    def step(state: Any, batch: Any) -> Any:
+        weights = batch["labels"] + 100.0 * jax.lax.axis_index(AXIS)
+        seen = batch["visible"].astype(jnp.float64).sum((1, 2, 3)) @ weights
+        return state, {"seen": jax.lax.psum(seen, AXIS)}
+
+    rng = np.random.default_rng(5)
+    images, rows = rng.integers(0, 256, (30, 4, 2, 3), np.uint8), rng.integers(0, 30, 16, np.int32)
+    labels = np.arange(16)
+    fed = ParallelStep(step)(jnp.zeros(()), {"visible": images[rows], "labels": labels})
+    parallel = ParallelStep(step)
+    parallel.hold(images)
+    held = parallel(jnp.zeros(()), {"visible": rows, "labels": labels})
+    by_hand = images[rows].sum((1, 2, 3), np.float64) @ (labels + 100.0 * (labels // 2))
+    return {"fed": float(fed[1]["seen"]), "held": float(held[1]["seen"]), "by_hand": float(by_hand)}
+
+
 def refusal(how: str) -> str:
     try:
         ParallelStep(unused, how, 3)(None, draw_batches()[0])
@@ -256,6 +275,7 @@ def main(which: str, workdir: str) -> None:
         }
     if which == "fast":
         result["by_itself"] = each_device_by_itself(variables)
+        result["seen"] = seen_of_rows()
         result["placed"] = save_of_all_devices(workdir)
         result["refused"] = {how: refusal(how) for how in ("shard_map", "pmap")}
     print(json.dumps(result))
@@ -342,6 +362,25 @@ def test_a_local_copy_is_on_one_device(result: dict) -> None:
     assert result["placed"]["everywhere"] == DEVICES
     assert result["placed"]["copy_held_by"] == 1
     assert result["placed"]["copy_equal"]
+
+
+def test_rows_of_images_that_devices_hold_are_those_images(result: dict) -> None:
+    seen = result["seen"]
+    assert seen["held"] == seen["fed"] == seen["by_hand"]
+
+
+def test_images_that_a_device_cannot_hold_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Small:
+        def memory_stats(self) -> dict[str, int]:
+            return {"bytes_limit": 2**31}
+
+    parallel = ParallelStep(unused)
+    monkeypatch.setattr(jax, "local_devices", lambda: [Small()])
+    parallel.require_room(2**30)
+    with pytest.raises(InputError, match=r"the images are 1\.8 GiB, and a device has 2\.0: use"):
+        parallel.require_room(int(1.8 * 2**30))
+    with pytest.raises(ValueError, match="pmap"):
+        ParallelStep(unused, "pmap").hold(np.zeros((1, 2, 2, 3), np.uint8))
 
 
 @pytest.mark.parametrize("how", ["shard_map", "pmap"])
