@@ -14,7 +14,7 @@ def keep_pages() -> None:
 
     XLA allocates a program's working memory anew at each call, gigabytes in a ResNet-50's training
     step, and the C library would take it from the system and give it back each time. The system
-    clears every page: about an eighth of that step (experiments/benchmarks/RESULTS.md). To be
+    clears every page: about an eighth of that step (experiments/benchmarks/README.md). To be
     called before JAX has started its threads. The process's memory stays at its peak. Does nothing
     with a C library other than glibc.
     """

@@ -33,7 +33,8 @@ Before all this both were given the same weights and images, in float64 ({comman
 and gradients differ by {difference:.0e} at most, relative to the largest of each array.
 """
 MORE = """
-How the cost grows: [growth.md](growth.md). Evaluation: [evaluation.md](evaluation.md).
+What bounds these, and what was tried: [README.md](README.md). How the cost grows:
+[growth.md](growth.md). Evaluation: [evaluation.md](evaluation.md).
 """
 KINDS = {
     "step": "training step",
