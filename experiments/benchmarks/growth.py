@@ -80,9 +80,10 @@ def main() -> int:
     }
     table = "\n".join(rows)
     said = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in starts.items())
+    command = " ".join(["python -m experiments.benchmarks.growth", *sys.argv[1:]])
     options.out.write_text(f"""# How a training step grows
 
-    python -m experiments.benchmarks.growth
+    {command}
 
 {time.strftime("%Y-%m-%d")}, {platform.machine()}, {os.cpu_count()} cores, {device};
 {", ".join(f"{k} {v}" for k, v in versions().items())}. Float32, three modalities, two images of an
