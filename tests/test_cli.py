@@ -524,9 +524,14 @@ def test_what_a_machine_lacks_is_said_in_one_line(error: Exception, message: str
 
 
 def test_a_full_disk_behind_standard_output_hides_no_status(tmp_path: Path) -> None:
-    program = "import sys; print('x'); from lupi_jax.cli import main; sys.exit(main())"
+    program = """
+import sys
+from lupi_jax.cli import main
+sys.stdout = open("/dev/full", "w")
+print("waits to be written")
+sys.exit(main())
+"""
     command = [sys.executable, "-c", program, "train", "--config", "none.py", "--workdir", "none"]
-    with open("/dev/full", "w") as full:
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert done.stderr.startswith("lupi: ")
