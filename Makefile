@@ -20,11 +20,11 @@ $(VENV)/installed: pyproject.toml
 	touch $@
 
 demo: $(VENV)/installed
-	$(BIN)/lupi make-synthetic --out data/synthetic --layout folder --identities 192 --seed 0
+	$(BIN)/lupi make-synthetic --out data/synthetic --layout folder --identities 256 --seed 0
 	$(BIN)/lupi train --config configs/synthetic.py --workdir runs/demo
 	$(BIN)/lupi evaluate --workdir runs/demo --untrained
 	$(BIN)/lupi evaluate --workdir runs/demo
-	$(BIN)/lupi search --workdir runs/demo --query data/synthetic/test/infrared/0150/c3_0001.jpg \
+	$(BIN)/lupi search --workdir runs/demo --query data/synthetic/test/infrared/0205/c3_0001.jpg \
 		--gallery data/synthetic/test/visible --top 10 --out runs/demo/search.png
 
 test: $(VENV)/installed

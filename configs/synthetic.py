@@ -1,6 +1,6 @@
 """Synthetic people: what `make demo` trains on, from scratch, in a few minutes on a CPU.
 
-    lupi make-synthetic --out data/synthetic --layout folder --identities 192 --seed 0
+    lupi make-synthetic --out data/synthetic --layout folder --identities 256 --seed 0
     lupi train --config configs/synthetic.py --workdir runs/demo
     lupi train --config configs/synthetic.py:paper --workdir runs/paper
 

@@ -15,7 +15,7 @@ def test_training_triples_the_untrained_network_s_map(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, workdir = str(tmp_path / "people"), str(tmp_path / "run")
-    assert main(["make-synthetic", "--out", data, "--identities", "192", "--seed", "0"]) == 0
+    assert main(["make-synthetic", "--out", data, "--identities", "256", "--seed", "0"]) == 0
     train = ["train", "--config", str(CONFIG), "--workdir", workdir]
     assert main([*train, f"--config.data.root={data}"]) == 0
     mean_ap = {}
