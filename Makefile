@@ -9,7 +9,7 @@ help:
 	@echo "make demo       install, then render people, train, evaluate, search (minutes)"
 	@echo "make test       install, then run the tests"
 	@echo "make test-slow  the tests that take longer"
-	@echo "make bench      ours against plain PyTorch in turn (pip install torch first)"
+	@echo "make bench      ours against plain PyTorch in turn (.venv/bin/pip install torch first)"
 	@echo "make lint       ruff and pyright"
 	@echo "make clean      remove the environment, data and runs that the above made"
 

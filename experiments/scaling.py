@@ -31,12 +31,11 @@ from jax.sharding import PartitionSpec as P
 
 from lupi_jax.config import Config, parse_config
 from lupi_jax.losses import objective
-from lupi_jax.modality import Modality
-from lupi_jax.training.optimizer import learning_rate, make_optimizer
-from lupi_jax.training.parallel import ParallelStep
+from lupi_jax.training.loop import make_parallel_step
+from lupi_jax.training.optimizer import make_optimizer
 from lupi_jax.training.run import abstract, fresh_variables, make_model, versions
 from lupi_jax.training.state import TrainState
-from lupi_jax.training.step import AXIS, make_train_step
+from lupi_jax.training.step import AXIS
 
 RESULT = Path(__file__).parent / "results" / "scaling.json"
 PAGE = Path(__file__).with_suffix(".md")
@@ -112,16 +111,7 @@ def lower_step(case: Case) -> Any:
     config = case.config
     model = make_model(config, CLASSES, AXIS if case.batch_norm == "global" else None)
     tx = make_optimizer(config.optimizer, 1)
-    step = make_train_step(
-        model,
-        tx,
-        seed=config.seed,
-        modalities=tuple(Modality(m) for m in config.modalities),
-        views=config.views,
-        loss=config.loss,
-        rate=learning_rate(config.optimizer, 1),
-    )
-    parallel = ParallelStep(step)
+    parallel = make_parallel_step(config, model, tx, 1)
     state = abstract(
         lambda: TrainState.create(fresh_variables(config, model), tx), parallel.state_sharding
     )

@@ -55,6 +55,17 @@ def write_layout() -> Callable[[Path, Layout], Path]:
     return write
 
 
+@pytest.fixture(scope="session")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve rendered ones in the `folder` layout, eight to train on; not to be changed."""
+    from lupi_jax.cli import main
+
+    root = tmp_path_factory.mktemp("twelve") / "people"
+    small = ["--height", "48", "--width", "24", "--images-per-modality", "4", "--workers", "1"]
+    assert main(["make-synthetic", "--out", str(root), "--identities", "12", *small]) == 0
+    return root
+
+
 # Those that take minutes begin, so that no worker is left alone with one at the end.
 _LONGEST = ("test_network.py", "test_parallel.py", "test_loop.py", "test_settings.py")
 

@@ -115,15 +115,6 @@ def wait_until(happened: Callable[[], object], children: list[subprocess.Popen[s
         time.sleep(0.02)
 
 
-@pytest.fixture(scope="module")
-def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight to train on, four to test on."""
-    root = tmp_path_factory.mktemp("hosts") / "people"
-    small = ["--height", "48", "--width", "24", "--images-per-modality", "4", "--workers", "1"]
-    assert main(["make-synthetic", "--out", str(root), "--identities", "12", *small]) == 0
-    return root
-
-
 def train(people: Path, workdir: Path, *more: str, exact: bool = True) -> Command:
     fields = {
         "steps": STEPS,

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.benchmarks import ours
-from experiments.benchmarks.turns import Times, take_turns
+from experiments.benchmarks.turns import Times, in_own_process, take_turns
 from experiments.benchmarks.work import Work
 
 HERE = Path(__file__).parent
@@ -170,9 +170,9 @@ def main() -> int:
         parser.error("--rows: two of an identity, and two identities at least")
     difference = None
     if importlib.util.find_spec("torch"):
-        from experiments.benchmarks.same import difference as measure_difference
+        from experiments.benchmarks import same
 
-        difference = measure_difference()
+        difference = in_own_process(same.difference)
         if difference > 1e-6:
             raise RuntimeError(f"the peer computes something else: {difference:.1e}")
     work = Work(options.rows // 2, 2, tuple(options.size), dtype=options.dtype)
@@ -181,7 +181,7 @@ def main() -> int:
         print(f"{kind}: {work}", file=sys.stderr)
         results.append(measure(kind, work, options))
         print(" | ".join(row(results[-1])), file=sys.stderr)
-    limits = ours.limits(work.dtype)
+    limits = in_own_process(ours.limits, work.dtype)
     command = f"python -m experiments.benchmarks {' '.join(sys.argv[1:])}".strip()
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "RESULTS.md").write_text(page(results, limits, command, difference))

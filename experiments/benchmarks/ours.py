@@ -15,18 +15,18 @@ from lupi_jax.data.memmap import memmap_batches
 from lupi_jax.evaluation.features import embed_images
 from lupi_jax.memory import keep_pages
 from lupi_jax.modality import Modality
-from lupi_jax.training.optimizer import learning_rate, make_optimizer
+from lupi_jax.training.loop import make_parallel_step
+from lupi_jax.training.optimizer import make_optimizer
 from lupi_jax.training.parallel import ParallelStep
 from lupi_jax.training.run import fresh_variables, make_model, versions
 from lupi_jax.training.state import TrainState
-from lupi_jax.training.step import AXIS, make_train_step
+from lupi_jax.training.step import AXIS
 from lupi_jax.views import make_views
 
 Turn = tuple[Callable[[], object], dict[str, Any]]
 
 
 def _config(work: Work) -> Config:
-    keep_pages()  # as the commands do
     return parse_config(
         {
             "steps": 1,
@@ -50,16 +50,7 @@ def _trainer(work: Work) -> tuple[ParallelStep, TrainState]:
     config = _config(work)
     model = make_model(config, work.classes, AXIS)
     tx = make_optimizer(config.optimizer, 1)
-    step = make_train_step(
-        model,
-        tx,
-        seed=0,
-        modalities=tuple(Modality),
-        views=config.views,
-        loss=config.loss,
-        rate=learning_rate(config.optimizer, 1),
-    )
-    parallel = ParallelStep(step)
+    parallel = make_parallel_step(config, model, tx, 1)
     state = TrainState.create(fresh_variables(config, model), tx)
     return parallel, parallel.place(state)
 
@@ -78,6 +69,7 @@ def _index(work: Work, labels: np.ndarray) -> Index:
 
 def step(work: Work, steps: int) -> Turn:
     """`steps` training steps on a uint8 batch in memory, views included."""
+    keep_pages()  # as the commands do
     parallel, state = _trainer(work)
     visible, infrared, labels = make_images(work, work.rows)
     batch = {"visible": visible, "infrared": infrared, "labels": labels}
@@ -100,6 +92,7 @@ def step(work: Work, steps: int) -> Turn:
 
 def end_to_end(work: Work, steps: int) -> Turn:
     """`steps` training steps with sampling, reading and views, as `lupi train` has them."""
+    keep_pages()  # as the commands do
     parallel, state = _trainer(work)
     visible, infrared, labels = make_images(work, work.stored)
     images = np.concatenate([visible, infrared])
@@ -120,6 +113,7 @@ def end_to_end(work: Work, steps: int) -> Turn:
 
 def extraction(work: Work, count: int) -> Turn:
     """Both features of `count` visible uint8 images in memory, in batches of 64 at most."""
+    keep_pages()  # as the commands do
     config = _config(work)
     model = make_model(config, work.classes)
     variables = fresh_variables(config, model)
@@ -133,6 +127,7 @@ def extraction(work: Work, count: int) -> Turn:
 
 def views(work: Work) -> Turn:
     """The three views of a batch from uint8."""
+    keep_pages()  # as the commands do
     visible, infrared, _ = make_images(work, work.rows)
     settings = _config(work).views
     make = jax.jit(lambda key, v, i: make_views(key, v, i, settings, tuple(Modality)))

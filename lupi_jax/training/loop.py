@@ -79,9 +79,10 @@ def _due(step: int, steps: int, every: int) -> bool:
     return step == steps or (every > 0 and step % every == 0)
 
 
-def _mapped_step(
-    config: Config, data: TrainingData, model: EmbedNet, tx: optax.GradientTransformation
+def make_parallel_step(
+    config: Config, model: EmbedNet, tx: optax.GradientTransformation, steps_per_epoch: int
 ) -> ParallelStep:
+    """The step that `config` describes, mapped over all devices."""
     step = make_train_step(
         model,
         tx,
@@ -89,7 +90,7 @@ def _mapped_step(
         modalities=tuple(Modality(m) for m in config.modalities),
         views=config.views,
         loss=config.loss,
-        rate=learning_rate(config.optimizer, data.steps_per_epoch),
+        rate=learning_rate(config.optimizer, steps_per_epoch),
     )
     return ParallelStep(step, config.parallel)
 
@@ -156,7 +157,7 @@ def train(
     axis_name = AXIS if config.batch_norm == "global" else None
     model = make_model(config, len(data.train.classes), axis_name)
     tx = make_optimizer(config.optimizer, data.steps_per_epoch)
-    parallel = _mapped_step(config, data, model, tx)
+    parallel = make_parallel_step(config, model, tx, data.steps_per_epoch)
     host = HostRows(jax.process_index(), jax.process_count())
     record = run_record(config, data.train, steps)
 
@@ -191,7 +192,7 @@ def train(
         with (
             RunLog(workdir, start, steps, config.log.every, images, is_first()) as log,
             DataWait() as wait,
-            Profile(workdir / "profile", start, profile if is_first() else 0, images) as trace,
+            Profile(workdir / "profile", start, profile, images) as trace,
         ):
             for step, batch in enumerate(wait.watch(feed(start, steps)), start + 1):
                 trace.before(step, state)
@@ -202,7 +203,8 @@ def train(
                 else:
                     state, metrics = parallel(state, batch)
                 wait.started(metrics)
-                if seen := trace.after(step, metrics, partial(parallel.cost, state, batch)):
+                seen = trace.after(step, metrics, partial(parallel.cost, state, batch))
+                if seen and is_first():
                     print(seen, file=sys.stderr)
                 log.record(step, metrics)
                 watchdog.beat(f"step {step} of {steps}")

@@ -29,7 +29,10 @@ By their makers' data sheets, of the largest form of each. Longer names come bef
 
 
 class Profile:
-    """Traces `count` steps of a run into `folder`, for TensorBoard's profile page."""
+    """Traces `count` steps of a run into `folder`, for TensorBoard's profile page.
+
+    Of several processes each traces itself, into a folder in there.
+    """
 
     def __init__(self, folder: Path, start: int, count: int, images: int) -> None:
         """Trace from the third step after `start`; `images` are read by one. 0 steps trace none."""
@@ -48,7 +51,9 @@ class Profile:
         """Step `step` is about to be taken, of `state`."""
         if self._count and step == self._first:
             jax.block_until_ready(state)
-            jax.profiler.start_trace(self._folder)
+            several = jax.process_count() > 1
+            own = self._folder / f"process-{jax.process_index()}" if several else self._folder
+            jax.profiler.start_trace(own)
             self._clock = time.perf_counter()
 
     def after(

@@ -39,15 +39,6 @@ KEPT = range(7, STEPS + 1)  # the checkpoints that are there in the end
 LUPI = "import sys; from lupi_jax.cli import main; sys.exit(main())"
 
 
-@pytest.fixture(scope="module")
-def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight to train on, four to test on."""
-    root = tmp_path_factory.mktemp("faults") / "people"
-    small = ["--height", "48", "--width", "24", "--images-per-modality", "4", "--workers", "1"]
-    assert main(["make-synthetic", "--out", str(root), "--identities", "12", *small]) == 0
-    return root
-
-
 def train(people: Path, workdir: Path, **more: Any) -> list[str]:
     fields = {
         "steps": STEPS,
