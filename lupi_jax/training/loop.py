@@ -4,7 +4,7 @@ import dataclasses
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import optax
 
 from lupi_jax.config import Config
 from lupi_jax.data import (
+    Batch,
     HostRows,
     IdentitySampler,
     Index,
@@ -86,13 +87,12 @@ def make_parallel_step(
     step = make_train_step(
         model,
         tx,
-        seed=config.seed,
         modalities=tuple(Modality(m) for m in config.modalities),
         views=config.views,
         loss=config.loss,
         rate=learning_rate(config.optimizer, steps_per_epoch),
     )
-    return ParallelStep(step, config.parallel)
+    return ParallelStep(step, config.parallel, seed=config.seed)
 
 
 def _announce(
@@ -112,6 +112,32 @@ def _announce(
         f"on {jax.device_count()} x {device.device_kind}",
         file=sys.stderr,
     )
+
+
+def _start_feed(
+    config: Config,
+    data: TrainingData,
+    parallel: ParallelStep,
+    workdir: Path,
+    start: int,
+    steps: int,
+) -> Iterator[Batch]:
+    """This process's rows of the batches from step `start` on.
+
+    Where `data.feed` asks for it, the devices get to hold all images first.
+    """
+    host = HostRows(jax.process_index(), jax.process_count())
+    feed = make_feed(data.train, data.sampler, config, workdir / "cache", host)
+    if config.data.feed == "device" and start < steps:
+        parallel.require_room(len(data.train) * math.prod(config.data.image_size) * 3)
+        parallel.hold(read_all(data.train, config.data))
+    return feed(start, steps)
+
+
+def _advice(config: Config) -> str:
+    """What to do about a feed that is waited for."""
+    decodes = config.data.feed in ("auto", "tfdata") and not config.data.prepared
+    return "more data.workers, or `lupi prepare`, would help" if decodes else ""
 
 
 def train(
@@ -153,12 +179,12 @@ def train(
         if make_validation is None:
             raise ValueError("this configuration holds identities out: give make_validation")
         validate = make_validation(config, data.validation)
+    images = len(source_modalities(config.modalities)) * data.sampler.batch_size
     steps = config.steps or math.ceil(config.epochs * data.steps_per_epoch)
     axis_name = AXIS if config.batch_norm == "global" else None
     model = make_model(config, len(data.train.classes), axis_name)
     tx = make_optimizer(config.optimizer, data.steps_per_epoch)
     parallel = make_parallel_step(config, model, tx, data.steps_per_epoch)
-    host = HostRows(jax.process_index(), jax.process_count())
     record = run_record(config, data.train, steps)
 
     def like() -> TrainState:
@@ -178,30 +204,23 @@ def train(
             state = TrainState.create(initial_variables(config, model, fetch), tx)
         start = int(state.step)
         state = parallel.place(state)
-        feed = make_feed(data.train, data.sampler, config, workdir / "cache", host)
         if is_first():
             _announce(config, data, state, start, steps)
-        if config.data.feed == "device" and start < steps:
-            parallel.require_room(len(data.train) * math.prod(config.data.image_size) * 3)
-            parallel.hold(read_all(data.train, config.data))
+        batches = _start_feed(config, data, parallel, workdir, start, steps)
+        if config.data.feed == "device":
             watchdog.beat("the images were read")
-        decodes = config.data.feed in ("auto", "tfdata") and not config.data.prepared
-        advice = "more data.workers, or `lupi prepare`, would help" if decodes else ""
-        images = len(source_modalities(config.modalities)) * data.sampler.batch_size
         said = start
         with (
             RunLog(workdir, start, steps, config.log.every, images, is_first()) as log,
             DataWait() as wait,
             Profile(workdir / "profile", start, profile, images) as trace,
         ):
-            for step, batch in enumerate(wait.watch(feed(start, steps)), start + 1):
+            for step, batch in enumerate(wait.watch(batches), start + 1):
                 trace.before(step, state)
+                clock = time.perf_counter()
+                state, metrics = parallel(state, batch)
                 if step == start + 1:
-                    clock = time.perf_counter()
-                    state, metrics = parallel(state, batch)
                     log.compiled(time.perf_counter() - clock)
-                else:
-                    state, metrics = parallel(state, batch)
                 wait.started(metrics)
                 seen = trace.after(step, metrics, partial(parallel.cost, state, batch))
                 if seen and is_first():
@@ -210,7 +229,7 @@ def train(
                 watchdog.beat(f"step {step} of {steps}")
                 over = step % data.steps_per_epoch == 0 and step - said >= config.log.every
                 if over or step == steps:
-                    log.waited(step, step / data.steps_per_epoch, wait.take(), advice)
+                    log.waited(step, step / data.steps_per_epoch, wait.take(), _advice(config))
                     said = step
                 stopping = stop.after(step) and step < steps
                 judged = validate is not None and _due(step, steps, config.log.validate_every)

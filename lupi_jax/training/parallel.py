@@ -37,8 +37,12 @@ class ParallelStep:
       state_sharding: where the step takes the state from.
     """
 
-    def __init__(self, step: Step, how: str = "shard_map", devices: int | None = None) -> None:
+    def __init__(
+        self, step: Step, how: str = "shard_map", devices: int | None = None, seed: int = 0
+    ) -> None:
         """Map `step` by "shard_map" (jit over a mesh) or "pmap", over the first `devices`.
+
+        `seed` is handed to every step.
 
         Raises:
           InputError: processes have unequal numbers of devices, or there are several and `how` is
@@ -54,6 +58,7 @@ class ParallelStep:
         # A process's devices stand together, as its rows do in a batch.
         chosen = sorted(jax.devices(), key=lambda d: (d.process_index, d.id))[: self.devices]
         self._pmap = how == "pmap"
+        self._seed = np.uint32(seed)
         self._held: tuple[jax.Array, ...] = ()
         self.state_sharding: Sharding = SingleDeviceSharding(chosen[0])
         if self._pmap:
@@ -62,13 +67,15 @@ class ParallelStep:
                     f"parallel = pmap maps over the devices of one process, not of {processes}: "
                     "use shard_map"
                 )
-            self._step = jax.pmap(step, AXIS, in_axes=(None, 0), out_axes=None, devices=chosen)
+            self._step = jax.pmap(
+                step, AXIS, in_axes=(None, 0, None), out_axes=None, devices=chosen
+            )
             return
         self._mesh = Mesh(np.array(chosen), (AXIS,), axis_types=(AxisType.Auto,))
         self._sharding = NamedSharding(self._mesh, P(AXIS))
         self.state_sharding = NamedSharding(self._mesh, P())
         self._unmapped = step
-        self._step = self._over_devices(step, P(), P(AXIS))
+        self._step = self._over_devices(step, P(), P(AXIS), P())
 
     def _over_devices(self, function: Callable[..., Any], *arguments: P) -> Any:
         # The step's gradients and statistics are made equal on all devices by its own psum and
@@ -108,13 +115,13 @@ class ParallelStep:
         )
 
         def of_rows(
-            state: TrainState, batch: Mapping[str, jax.Array], held: jax.Array
+            state: TrainState, batch: Mapping[str, jax.Array], seed: jax.Array, held: jax.Array
         ) -> tuple[TrainState, Metrics]:
             pixels = {name: held[rows] for name, rows in batch.items() if name != "labels"}
-            return self._unmapped(state, {**pixels, "labels": batch["labels"]})
+            return self._unmapped(state, {**pixels, "labels": batch["labels"]}, seed)
 
         self._held = (held,)
-        self._step = self._over_devices(of_rows, P(), P(AXIS), P())
+        self._step = self._over_devices(of_rows, P(), P(AXIS), P(), P())
 
     def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """One step; `state` is used up, the metrics are still on the device.
@@ -122,11 +129,11 @@ class ParallelStep:
         Raises:
           InputError: the rows do not divide among the devices.
         """
-        return self._step(state, self._rows_by_device(batch), *self._held)
+        return self._step(state, self._rows_by_device(batch), self._seed, *self._held)
 
     def lower(self, state: Any, batch: Mapping[str, Any]) -> Lowered:
         """The step as JAX compiles it for arrays, or for shapes, that lie as it takes them."""
-        return self._step.lower(state, batch, *self._held)
+        return self._step.lower(state, batch, self._seed, *self._held)
 
     def cost(self, state: TrainState, batch: Batch) -> Mapping[str, float]:
         """XLA's analysis of the compiled step, of one device: "flops", "bytes accessed", ..."""

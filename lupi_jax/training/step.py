@@ -17,14 +17,13 @@ from lupi_jax.views import ViewSettings, make_views
 AXIS = "batch"
 
 Metrics = dict[str, Array]
-Step = Callable[[TrainState, Mapping[str, Array]], tuple[TrainState, Metrics]]
+Step = Callable[[TrainState, Mapping[str, Array], Array], tuple[TrainState, Metrics]]
 
 
 def make_train_step(
     model: EmbedNet,
     tx: optax.GradientTransformation,
     *,
-    seed: int,
     modalities: tuple[Modality, ...],
     views: ViewSettings,
     loss: LossSettings,
@@ -41,18 +40,21 @@ def make_train_step(
     Args:
       model: the network.
       tx: the optimiser.
-      seed: with `state.step` and a row's global number, fixes its views.
       modalities: those trained on.
       views: augmentation.
       loss: the objective.
       rate: schedule, for the log only.
 
     Returns:
-      (state, batch of uint8 images and labels, this device's rows) -> (state, metrics): scalars
-      `loss/total`, `loss/<term>`, `accuracy` of the classifier, `gradient_norm`, `rate`.
+      (state, batch of uint8 images and labels, this device's rows, seed) -> (state, metrics):
+      scalars `loss/total`, `loss/<term>`, `accuracy` of the classifier, `gradient_norm`, `rate`.
+      The seed, with `state.step` and a row's global number, fixes its views; it is an argument so
+      that runs that differ in it alone share a compiled program.
     """
 
-    def step(state: TrainState, batch: Mapping[str, Array]) -> tuple[TrainState, Metrics]:
+    def step(
+        state: TrainState, batch: Mapping[str, Array], seed: Array
+    ) -> tuple[TrainState, Metrics]:
         devices, rows = lax.axis_size(AXIS), len(batch["labels"])
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         images = make_views(

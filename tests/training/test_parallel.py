@@ -79,7 +79,6 @@ def make_step(
     step = make_train_step(
         model,
         tx,
-        seed=0,
         modalities=tuple(Modality),
         views=VIEWS,
         loss=LOSSES[recipe],
@@ -205,7 +204,7 @@ def some_variables() -> dict[str, Any]:
     return {"params": {"w": w.reshape(3, 4)}, "batch_stats": {"m": m}}
 
 
-def unused(state: TrainState, _: Any) -> tuple[TrainState, dict[str, Any]]:
+def unused(state: TrainState, *_: Any) -> tuple[TrainState, dict[str, Any]]:
     return state, {}
 
 
@@ -227,20 +226,21 @@ def save_of_all_devices(workdir: str) -> dict[str, Any]:
 
 def seen_of_rows() -> dict[str, float]:
     """What a step sees of 16 rows, as images and as their numbers among images that are held."""
+    seed = 2**32 - 1
 
-    def step(state: Any, batch: Any) -> Any:
+    def step(state: Any, batch: Any, seed: Any) -> Any:
         weights = batch["labels"] + 100.0 * jax.lax.axis_index(AXIS)
         seen = batch["visible"].astype(jnp.float64).sum((1, 2, 3)) @ weights
-        return state, {"seen": jax.lax.psum(seen, AXIS)}
+        return state, {"seen": jax.lax.psum(seen, AXIS) + seed}
 
     rng = np.random.default_rng(5)
     images, rows = rng.integers(0, 256, (30, 4, 2, 3), np.uint8), rng.integers(0, 30, 16, np.int32)
     labels = np.arange(16)
-    fed = ParallelStep(step)(jnp.zeros(()), {"visible": images[rows], "labels": labels})
-    parallel = ParallelStep(step)
+    fed = ParallelStep(step, seed=seed)(jnp.zeros(()), {"visible": images[rows], "labels": labels})
+    parallel = ParallelStep(step, seed=seed)
     parallel.hold(images)
     held = parallel(jnp.zeros(()), {"visible": rows, "labels": labels})
-    by_hand = images[rows].sum((1, 2, 3), np.float64) @ (labels + 100.0 * (labels // 2))
+    by_hand = images[rows].sum((1, 2, 3), np.float64) @ (labels + 100.0 * (labels // 2)) + seed
     return {"fed": float(fed[1]["seen"]), "held": float(held[1]["seen"]), "by_hand": float(by_hand)}
 
 

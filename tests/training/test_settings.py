@@ -7,6 +7,7 @@ import pytest
 from lupi_jax import parse_config
 from lupi_jax.data import source_modalities
 from lupi_jax.modality import Modality
+from lupi_jax.training.loop import make_parallel_step
 from lupi_jax.training.optimizer import learning_rate, make_optimizer
 from lupi_jax.training.run import fresh_variables, make_model
 from lupi_jax.training.state import TrainState
@@ -50,7 +51,6 @@ def test_a_training_of_the_paper(recipe, fields, modalities, terms):
     step = make_train_step(
         model,
         tx,
-        seed=0,
         modalities=tuple(Modality(m) for m in config.modalities),
         views=config.views,
         loss=config.loss,
@@ -62,9 +62,28 @@ def test_a_training_of_the_paper(recipe, fields, modalities, terms):
 
     def first_step():
         state = TrainState.create(fresh_variables(config, model), tx)
-        return jax.vmap(step, in_axes=(None, 0), axis_name=AXIS)(state, batch)
+        return jax.vmap(step, in_axes=(None, 0, None), axis_name=AXIS)(state, batch, 0)
 
     state, metrics = jax.eval_shape(first_step)  # traced, not compiled: is there such a step?
     stems = {name.removeprefix("stem_") for name in state.params if name.startswith("stem_")}
     assert stems == modalities
     assert {k for k in metrics if k.startswith("loss/")} == {f"loss/{t}" for t in terms | {"total"}}
+
+
+def test_runs_of_several_seeds_share_a_program():
+    programs = set()
+    for seed in (0, 1):
+        config = parse_config(
+            {"seed": seed, "steps": 1, "data": {"root": "x", "image_size": (32, 32)}}
+            | {"model": {"backbone": "thin", "non_local": False}}
+        )
+        model = make_model(config, 4, AXIS)
+        tx = make_optimizer(config.optimizer, 1)
+        state = jax.eval_shape(
+            lambda c=config, m=model, t=tx: TrainState.create(fresh_variables(c, m), t)
+        )
+        batch = {"labels": jax.ShapeDtypeStruct((8,), jnp.int32)}
+        for modality in (V, T):
+            batch[modality] = jax.ShapeDtypeStruct((8, 32, 32, 3), jnp.uint8)
+        programs.add(make_parallel_step(config, model, tx, 1).lower(state, batch).as_text())
+    assert len(programs) == 1
