@@ -1,8 +1,10 @@
 """Features and a protocol to CMC, mAP and mINP."""
 
-from lupi_jax.evaluation.domain_shift import maximum_mean_discrepancy
+from lupi_jax.evaluation.comparison import Comparison, compare
+from lupi_jax.evaluation.domain_shift import domain_shift_test, maximum_mean_discrepancy
 from lupi_jax.evaluation.evaluator import (
     Evaluation,
+    average_precisions,
     average_runs,
     evaluate,
     evaluate_features,
@@ -24,10 +26,14 @@ from lupi_jax.evaluation.metrics import (
 from lupi_jax.evaluation.reranking import k_reciprocal_distances
 
 __all__ = [
+    "Comparison",
     "Evaluation",
     "Features",
     "RetrievalMetrics",
+    "average_precisions",
     "average_runs",
+    "compare",
+    "domain_shift_test",
     "embed_images",
     "embed_index",
     "evaluate",

@@ -184,6 +184,20 @@ def evaluate_features(
     return rows
 
 
+def average_precisions(features: Features, task: Task, name: str = "neck") -> np.ndarray:
+    """Average precision of each query [q] of a task, the mean over its trials.
+
+    NaN for a query that has no true match. For `compare`, of two networks by the same queries.
+
+    Args:
+      features: of all images of the task.
+      task: who queries whom; the same queries in all trials.
+      name: "neck" or "pooled".
+    """
+    trials = _measure(getattr(features, name), features.index.identities, task, "none")
+    return np.mean([metrics.average_precision for metrics in trials], axis=0)
+
+
 def _measure(
     values: np.ndarray, ids: np.ndarray, task: Task, reranking: str
 ) -> list[RetrievalMetrics]:

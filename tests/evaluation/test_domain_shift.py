@@ -1,9 +1,10 @@
+import itertools
 import math
 
 import numpy as np
 import pytest
 
-from lupi_jax.evaluation.domain_shift import maximum_mean_discrepancy
+from lupi_jax.evaluation.domain_shift import domain_shift_test, maximum_mean_discrepancy
 
 
 def by_double_loop(x, y, bandwidths):
@@ -88,3 +89,68 @@ def test_grows_with_the_shift_and_ignores_the_scale():
 def test_unusable_input_is_refused(x, y, bandwidths, message):
     with pytest.raises(ValueError, match=message):
         maximum_mean_discrepancy(x, y, bandwidths)
+
+
+def test_p_value_equals_all_divisions_counted():
+    rng = np.random.default_rng(4)
+    x, y = rng.normal(size=(3, 2)), rng.normal(0.7, 1, size=(4, 2))
+    rows = np.concatenate([x, y])
+    found = domain_shift_test(x, y, bandwidths=[1.0], permutations=20_000)
+    values = []
+    for chosen in itertools.combinations(range(7), 3):
+        rest = [i for i in range(7) if i not in chosen]
+        values.append(by_double_loop(rows[list(chosen)], rows[rest], [1.0]))
+    exact = np.mean(np.array(values) >= found.value - 1e-12)
+    assert found.value == pytest.approx(by_double_loop(x, y, [1.0]), abs=1e-13)
+    assert 0.1 < exact < 0.9
+    assert found.p_value == pytest.approx(exact, abs=0.015)  # four standard errors
+
+
+def test_p_value_within_groups_equals_all_divisions_that_keep_the_groups_sizes():
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(4, 2)), rng.normal(0.3, 1, size=(4, 2))
+    groups = np.array([0, 0, 1, 1, 0, 0, 0, 1])  # 2 of group 0 in x and 3 in y; 2 and 1
+    rows = np.concatenate([x, y])
+    found = domain_shift_test(x, y, groups[:4], groups[4:], [1.0], 20_000)
+    values = []
+    for chosen in itertools.combinations(range(8), 4):
+        if sum(groups[list(chosen)] == 0) == 2:
+            rest = [i for i in range(8) if i not in chosen]
+            values.append(by_double_loop(rows[list(chosen)], rows[rest], [1.0]))
+    assert len(values) == 10 * 3
+    exact = np.mean(np.array(values) >= found.value - 1e-12)
+    assert 0.1 < exact < 0.9
+    assert found.p_value == pytest.approx(exact, abs=0.015)
+
+
+def test_identities_of_unequal_numbers_are_no_domain_shift_within_groups():
+    # Two identities far apart, 9 : 1 in x and 1 : 9 in y, neither of which looks other in y.
+    rng = np.random.default_rng(2)
+    ids = np.repeat([0, 1], [9, 1]), np.repeat([0, 1], [1, 9])
+    x, y = (10.0 * side[:, None] + rng.normal(size=(10, 2)) for side in ids)
+    assert domain_shift_test(x, y).p_value < 0.02
+    assert domain_shift_test(x, y, *ids).p_value > 0.1
+
+
+def test_p_values_of_equal_distributions_are_uniform():
+    rng = np.random.default_rng(3)
+    small = [
+        domain_shift_test(rng.normal(size=(8, 2)), rng.normal(size=(9, 2)), permutations=99).p_value
+        for _ in range(300)
+    ]
+    assert np.mean(np.array(small) <= 0.2) == pytest.approx(0.2, abs=0.07)  # three standard errors
+    shifted = domain_shift_test(rng.normal(size=(40, 2)), rng.normal(1.5, 1, size=(40, 2)))
+    assert shifted.p_value == 0.001
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"permutations": 0}, "at least 1"),
+        ({"x_groups": [0, 1]}, "both x and y"),
+        ({"x_groups": [0, 1], "y_groups": [0]}, r"\[2\] and \[3\]"),
+    ],
+)
+def test_unusable_groups_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        domain_shift_test([[0.0], [1.0]], [[2.0], [3.0], [4.0]], **arguments)

@@ -1,0 +1,83 @@
+"""What the paper's tables train: every cell is a recipe and a few fields, never code.
+
+Tables share cells, so that a network trained for one of them is there for the others.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A line of a table.
+
+    Attributes:
+      name: of the cell.
+      recipe: the variant of the data set's config file.
+      fields: of the configuration, {dotted name: value as text}.
+      trained: False for a network as it is before the first step.
+      what: in a reader's words.
+    """
+
+    name: str
+    recipe: str
+    fields: Mapping[str, str]
+    what: str
+    trained: bool = True
+
+
+_LUMA = {"views.intermediate": "luma"}
+_PLAIN = {"views.erase": "0.0"}  # without the paper's "Aug"
+_AUG = {"views.erase": "0.5"}
+
+
+def _alone(modality: str) -> dict[str, str]:
+    return {"modalities": f"({modality!r},)", **_LUMA, **_PLAIN}
+
+
+CELLS = {
+    cell.name: cell
+    for cell in (
+        Cell(
+            "untrained",
+            "baseline",
+            _alone("visible"),
+            "weights before the first step; all modalities through one stem",
+            trained=False,
+        ),
+        Cell("visible", "baseline", _alone("visible"), "visible images only"),
+        Cell("infrared", "baseline", _alone("infrared"), "infrared images only"),
+        Cell("intermediate", "baseline", _alone("intermediate"), "grey (luma) images only"),
+        Cell("baseline", "baseline", {**_LUMA, **_PLAIN}, "visible and infrared"),
+        Cell(
+            "baseline_aug",
+            "baseline",
+            {**_LUMA, **_AUG},
+            "visible and infrared, with random erasing",
+        ),
+        Cell("agw", "agw", _LUMA, "AGW (Ye et al., TPAMI 2021): its weighted triplet"),
+        Cell("grayscale", "paper", {**_LUMA, **_PLAIN}, "third modality: grey by fixed weights"),
+        Cell("randg", "paper", _PLAIN, "third modality: random channels (Eq. 4)"),
+        Cell("randg_aug", "paper", _AUG, "the paper's method: random channels and erasing"),
+        Cell("released", "released", _PLAIN, "as the released code, but for its erasing"),
+        Cell("released_aug", "released", _AUG, "as the released code"),
+        Cell(
+            "identity",
+            "paper",
+            {**_PLAIN, "loss.triplet": "none", "loss.color_free": "none"},
+            "three modalities, identity loss only",
+        ),
+        Cell(
+            "triplet",
+            "paper",
+            {**_PLAIN, "loss.color_free": "none"},
+            "identity loss and dual triplet (Eq. 5)",
+        ),
+        Cell(
+            "color_free",
+            "paper",
+            {**_PLAIN, "loss.triplet": "none"},
+            "identity and colour-free loss (Eq. 6)",
+        ),
+    )
+}

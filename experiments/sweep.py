@@ -1,0 +1,394 @@
+"""Runs of the tables: trained where they are not there yet, measured once, kept as lines of a file.
+
+A run is known by what its numbers depend on: its configuration and its training images. What is in
+`experiments/results/<name>/runs.jsonl` is not run again, by whichever table; a run that was cut
+off goes on from its last checkpoint.
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments.cells import CELLS, Cell
+from lupi_jax.config import Config, to_fields
+from lupi_jax.config_file import load_config, parse_overrides
+from lupi_jax.data import read_training, source_modalities
+from lupi_jax.errors import InputError
+from lupi_jax.evaluation import (
+    Evaluation,
+    average_precisions,
+    domain_shift_test,
+    evaluate,
+    evaluate_features,
+    make_validation,
+)
+from lupi_jax.evaluation.evaluator import make_tasks
+from lupi_jax.modality import Modality
+from lupi_jax.training import load_run, load_untrained, train
+from lupi_jax.training.logging import read_metrics
+from lupi_jax.training.loop import prepare_data
+from lupi_jax.training.run import RESUMABLE, versions
+
+HERE = Path(__file__).parent
+CONFIGS = HERE.parent / "configs"
+DATA = ("sysu", "regdb", "llcm", "folder", "synthetic")
+
+PAIRS = (
+    "visible_to_visible",
+    "infrared_to_infrared",
+    "intermediate_to_intermediate",
+    "infrared_to_visible",
+    "infrared_to_intermediate",
+    "visible_to_infrared",
+)
+"""(query)_to_(gallery) that every network is measured on."""
+
+BANDWIDTHS: tuple[tuple[float, ...] | None, ...] = (None, (0.25, 0.5, 1.0))
+"""Of the kernels of the domain shift, in units of features of length 1; None: the median."""
+
+SHIFT_ROWS = 2000
+"""Images of a modality that the domain shift is measured on, at most."""
+
+# What a run's numbers do not depend on: what may change when it is resumed, but for its length.
+_INDIFFERENT = {*RESUMABLE, "log.validate_every", "data.workers"} - {"steps", "epochs"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """Which data, and how cells are trained on them.
+
+    Attributes:
+      config: file of the configuration.
+      overrides: of its fields, for all cells: {dotted name: value as text}.
+      name: of the data, for the results' folder.
+      workdir: of the runs.
+      repeats: what one network of a cell differs in from the next, {field: value}: seeds, or
+        RegDB's splits.
+    """
+
+    config: Path
+    overrides: dict[str, str]
+    name: str
+    workdir: Path
+    repeats: tuple[dict[str, str], ...]
+
+    @property
+    def results(self) -> Path:
+        """The folder of the results."""
+        return HERE / "results" / self.name
+
+    def configuration(self, cell: Cell, repeat: dict[str, str]) -> Config:
+        """That of one run.
+
+        Raises:
+          InputError: fields are wrong.
+        """
+        fields = {**self.overrides, **cell.fields, **repeat, "evaluation.pairs": repr(PAIRS)}
+        return load_config(f"{self.config}:{cell.recipe}", fields)
+
+    @property
+    def what_repeats(self) -> str:
+        """ "seeds", or "splits"."""
+        return "splits" if "data.trial" in self.repeats[0] else "seeds"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments that `make_sweep` reads."""
+    parser.add_argument("--data", choices=DATA, required=True, help="kind of data set")
+    parser.add_argument("--root", required=True, help="its directory")
+    parser.add_argument("--config", type=Path, help="a config file (configs/<data>.py)")
+    parser.add_argument("--name", help="of the results' folder (that of --data)")
+    parser.add_argument("--workdir", type=Path, help="of the runs (runs/tables/<name>)")
+    parser.add_argument("--seeds", type=int, help="networks a cell (3; RegDB: its 10 splits)")
+
+
+def make_sweep(options: argparse.Namespace, rest: Sequence[str]) -> Sweep:
+    """The sweep that the command line asks for; `rest` sets fields, as with `lupi train`.
+
+    Raises:
+      InputError: an argument cannot be used.
+    """
+    most = 10 if options.data == "regdb" else None
+    count = options.seeds if options.seeds is not None else (most or 3)
+    if count < 1 or (most and count > most):
+        raise InputError(f"--seeds {count}: give {'1 to 10' if most else 'at least 1'}")
+    repeats = tuple(
+        {"data.trial": str(i + 1), "seed": "0"} if most else {"seed": str(i)} for i in range(count)
+    )
+    overrides = {**parse_overrides(rest), "data.root": options.root}
+    fixed = overrides.keys() & {"seed", "data.trial", "evaluation.pairs", "recipe", "modalities"}
+    if fixed:
+        raise InputError(f"--config.{min(fixed)}: the tables set that themselves")
+    name = options.name or options.data
+    return Sweep(
+        options.config or CONFIGS / f"{options.data}.py",
+        overrides,
+        name,
+        options.workdir or Path("runs/tables") / name,
+        repeats,
+    )
+
+
+def command_of(script: str, options: argparse.Namespace, rest: Sequence[str]) -> str:
+    """The command as somebody else would type it, without this machine's places."""
+    sweep = make_sweep(options, rest)
+    fields = {k: v for k, v in parse_overrides(rest).items() if k != "data.prepared"}
+    words = ["python", "-m", f"experiments.{script}", "--data", options.data, "--root", "DATA"]
+    if options.config:
+        words += ["--config", f"configs/{options.config.name}"]
+    words += ["--name", sweep.name, "--seeds", str(len(sweep.repeats))]
+    return shlex.join([*words, *(f"--config.{name}={value}" for name, value in fields.items())])
+
+
+def run_key(config: Config, fingerprint: str, trained: bool = True) -> str:
+    """16 hexadecimal digits of what a run's numbers depend on.
+
+    Args:
+      config: of the run.
+      fingerprint: of all training images of the data set.
+      trained: False for a network before its first step.
+    """
+    fields = {k: v for k, v in to_fields(config).items() if k not in _INDIFFERENT}
+    if not trained:
+        kept = ("seed", "modalities", "pretrained", "data.name", "data.trial", "data.image_size")
+        fields = {k: v for k, v in fields.items() if k in kept or k.startswith(("model", "views"))}
+    text = json.dumps([fields, fingerprint, trained], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def read_records(folder: Path) -> dict[str, dict[str, Any]]:
+    """{key: record} of the runs in a results' folder; a line that was cut off is no record."""
+    file = folder / "runs.jsonl"
+    records = {}
+    for line in file.read_text().splitlines() if file.is_file() else ():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        records[record["key"]] = record
+    return records
+
+
+def _append(folder: Path, record: dict[str, Any]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "runs.jsonl"
+    text = file.read_text() if file.is_file() else ""
+    start = "" if not text or text.endswith("\n") else "\n"  # after a line that was cut off
+    with file.open("a") as out:
+        out.write(f"{start}{json.dumps(record, separators=(',', ':'))}\n")
+
+
+@dataclasses.dataclass(frozen=True)
+class Planned:
+    """A run of a sweep, and its record where there is one."""
+
+    cell: Cell
+    config: Config
+    key: str
+    record: dict[str, Any] | None
+
+
+def plan(sweep: Sweep, cells: Sequence[str]) -> list[Planned]:
+    """The runs of some cells: all of the first seed, then all of the second, and so on.
+
+    Raises:
+      InputError: the data or the configuration cannot be used.
+    """
+    records = read_records(sweep.results)
+    fingerprints: dict[int, str] = {}
+    planned = []
+    for repeat in sweep.repeats:
+        for name in cells:
+            config = sweep.configuration(CELLS[name], repeat)
+            trial = config.data.trial
+            if trial not in fingerprints:
+                plain = dataclasses.replace(
+                    config.data, validation_identities=0, validation_split=False
+                )
+                fingerprints[trial] = read_training(plain, 0)[0].fingerprint
+            key = run_key(config, fingerprints[trial], CELLS[name].trained)
+            planned.append(Planned(CELLS[name], config, key, records.get(key)))
+    return planned
+
+
+def run(sweep: Sweep, cells: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """{cell: records, one a repeat}, trained and measured where they are not there yet.
+
+    Raises:
+      InputError: the data or the configuration cannot be used.
+      DivergedError: a training did.
+      StoppedError: asked for; the same call goes on.
+    """
+    planned = plan(sweep, cells)
+    found = {p.key: p.record for p in planned}
+    missing = list({p.key: p for p in planned if p.record is None}.values())
+    print(f"{len(found)} runs, {len(missing)} of them to do", file=sys.stderr)
+    start = time.monotonic()
+    for done, item in enumerate(missing):
+        left = (time.monotonic() - start) / done * (len(missing) - done) if done else 0.0
+        when = f", about {left / 60:.0f} min to go" if done else ""
+        regdb = item.config.data.name == "regdb"
+        where = f"split {item.config.data.trial}" if regdb else f"seed {item.config.seed}"
+        print(f"[{done + 1}/{len(missing)}{when}] {item.cell.name}, {where}", file=sys.stderr)
+        record = _measure(sweep, item)
+        _append(sweep.results, record)
+        found[item.key] = record
+    records: dict[str, list[dict[str, Any]]] = {name: [] for name in cells}
+    for item in planned:
+        records[item.cell.name].append(found[item.key] or {})
+    return records
+
+
+def _measure(sweep: Sweep, item: Planned) -> dict[str, Any]:
+    """Train a run, or go on, and measure it."""
+    start, config = time.monotonic(), item.config
+    losses: dict[str, Any] = {}
+    if item.cell.trained:
+        workdir = sweep.workdir / item.key
+        train(config, workdir, make_validation)
+        network = load_run(workdir)
+        rows = [row for row in read_metrics(workdir) if row["split"] == "train"]
+        losses = {k: v for k, v in rows[-1].items() if k.startswith("loss/") or k == "accuracy"}
+        losses["images_per_second"] = float(np.median([r["images_per_second"] for r in rows]))
+    else:
+        network = load_untrained(config)
+    evaluation = evaluate(config, network.model, network.variables, trained_on=network.seen or ())
+    fields = {k: v for k, v in to_fields(config).items() if k not in _INDIFFERENT}
+    record = {
+        "key": item.key,
+        "cell": item.cell.name,
+        "seed": config.seed,
+        "trial": config.data.trial,
+        "step": network.step,
+        "classes": network.record.get("num_classes"),
+        "last": losses,
+        "results": _results(config, evaluation),
+        "average_precision": _by_query(evaluation),
+        "shift": _shift(evaluation),
+        "seconds": round(time.monotonic() - start),
+        "commit": _commit(),
+        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        "versions": versions(),
+        "fields": fields,
+    }
+    return _rounded(record)
+
+
+def _results(config: Config, evaluation: Evaluation) -> dict[str, list[dict[str, Any]]]:
+    """{protocol: rows}: SYSU-MM01 by the official one and as the released code measures."""
+    if config.data.name != "sysu":
+        return {evaluation.protocol: evaluation.rows}
+    asked = dataclasses.replace(config.evaluation, protocol="released")
+    tasks = make_tasks(dataclasses.replace(config, evaluation=asked), evaluation.features.index)
+    return {
+        config.evaluation.protocol: evaluation.rows,
+        "released": evaluate_features(evaluation.features, tasks),
+    }
+
+
+def _by_query(evaluation: Evaluation) -> dict[str, dict[str, list[int]]]:
+    """{pair: identities of the queries, their average precision in hundredths of a percent}.
+
+    Of the first search of both directions between infrared and visible; -1 without a match.
+    """
+    found = {}
+    for task in evaluation.tasks:
+        pair = f"{task.query}_to_{task.gallery}"
+        if {task.query, task.gallery} != {Modality.VISIBLE, Modality.INFRARED} or pair in found:
+            continue
+        precision = average_precisions(evaluation.features, task)
+        found[pair] = {
+            "identities": evaluation.features.index.identities[task.trials[0].query].tolist(),
+            "values": np.where(np.isnan(precision), -1, np.rint(10_000 * precision))
+            .astype(int)
+            .tolist(),
+        }
+    return found
+
+
+def _shift(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """Maximum mean discrepancy between the modalities' features, L2-normalised after the neck."""
+    features, index = evaluation.features, evaluation.features.index
+    rng = np.random.default_rng(0)
+    rows = {}
+    for modality in Modality:
+        of_it = np.flatnonzero(index.modalities == str(modality))
+        if len(of_it) > SHIFT_ROWS:
+            of_it = np.sort(rng.choice(of_it, SHIFT_ROWS, replace=False))
+        rows[modality] = of_it
+    found = []
+    v, t, z = Modality.VISIBLE, Modality.INFRARED, Modality.INTERMEDIATE
+    for a, b in ((v, t), (z, t), (v, z)):
+        for bandwidths in BANDWIDTHS:
+            test = domain_shift_test(
+                features.neck[rows[a]],
+                features.neck[rows[b]],
+                index.identities[rows[a]],
+                index.identities[rows[b]],
+                bandwidths,
+            )
+            found.append(
+                {
+                    "pair": [str(a), str(b)],
+                    "kernel": "median" if bandwidths is None else "fixed",
+                    "bandwidths": list(test.bandwidths),
+                    "value": test.value,
+                    "p_value": test.p_value,
+                    "images": [len(rows[a]), len(rows[b])],
+                }
+            )
+    return found
+
+
+def _commit() -> str:
+    shown = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=HERE
+    )
+    return shown.stdout.strip()
+
+
+def _rounded(value: Any) -> Any:
+    """Floats to six significant digits: a line of results is read by people as well."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, dict):
+        return {k: _rounded(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(v) for v in value]
+    return value
+
+
+def cost(planned: Sequence[Planned], rate: float) -> list[dict[str, Any]]:
+    """What is still to train: steps, images and hours at `rate` images a second.
+
+    Images are counted as the log of `lupi train` counts them: visible and infrared ones read.
+    """
+    rows = []
+    for item in planned:
+        if item.record is not None or not item.cell.trained:
+            continue
+        data = prepare_data(item.config)
+        steps = item.config.steps or int(np.ceil(item.config.epochs * data.steps_per_epoch))
+        images = steps * data.sampler.batch_size * len(source_modalities(item.config.modalities))
+        rows.append(
+            {
+                "cell": item.cell.name,
+                "seed": item.config.seed,
+                "trial": item.config.data.trial,
+                "steps": steps,
+                "images": images,
+                "hours": images / rate / 3600,
+            }
+        )
+    return rows

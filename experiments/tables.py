@@ -1,0 +1,317 @@
+"""A table of the paper: what it varies, run here, beside what is printed there."""
+
+import argparse
+import csv
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from experiments.cells import CELLS
+from experiments.sweep import (
+    HERE,
+    Sweep,
+    add_arguments,
+    command_of,
+    cost,
+    make_sweep,
+    plan,
+    read_records,
+    run,
+)
+from lupi_jax.commands.console import print_table
+from lupi_jax.compilation import keep_programs
+from lupi_jax.errors import DivergedError, InputError, StoppedError
+from lupi_jax.memory import keep_pages
+
+Records = Mapping[str, Sequence[Mapping[str, Any]]]
+FIGURES = {"R1": "rank1", "R5": "rank5", "R10": "rank10", "mAP": "mean_ap", "mINP": "mean_inp"}
+SHORT = {"V": "visible", "I": "infrared", "G": "intermediate"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """One figure of one search.
+
+    Attributes:
+      heading: as in the file of the paper's figures, such as "I->V mAP"; the last word is a key of
+        `FIGURES`.
+      pair: "<query>-><gallery>" in letters, V, I, G.
+      search: of SYSU-MM01; other data sets have one search a pair.
+    """
+
+    heading: str
+    pair: str = "I->V"
+    search: str = "all-search, single-shot"
+
+    @property
+    def figure(self) -> str:
+        """Key of an evaluation's rows."""
+        return FIGURES[self.heading.split()[-1]]
+
+    def value(self, rows: Sequence[Mapping[str, Any]]) -> float:
+        """This figure, percent, of the rows of an evaluation: of its search, or of the only one."""
+        query, gallery = (SHORT[side] for side in self.pair.split("->"))
+        found = [
+            row
+            for row in rows
+            if (row["query"], row["gallery"], row["feature"]) == (query, gallery, "neck")
+        ]
+        named = [row for row in found if row["search"] == self.search]
+        return 100 * (named or found)[0][self.figure]
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """One of the paper's tables.
+
+    Attributes:
+      number: in the paper.
+      title: what it asks.
+      columns: its figures.
+      lines: {name of a line in the file of the paper's figures, or a name of ours: cell}.
+      printed_on: what the paper's figures are of.
+      notes: what a reader has to know, in Markdown.
+    """
+
+    number: int
+    title: str
+    columns: tuple[Column, ...]
+    lines: Mapping[str, str]
+    printed_on: str = "SYSU-MM01"
+    notes: str = ""
+
+    @property
+    def script(self) -> str:
+        """Name of the module that runs it, and of its results."""
+        return f"table_{self.number}"
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The cells to be trained, each once."""
+        return tuple(dict.fromkeys(self.lines.values()))
+
+    def columns_on(self, rows: Sequence[Mapping[str, Any]]) -> list[Column]:
+        """The columns there are figures for: where a pair has one search, one of each figure."""
+        searches = {row["search"] for row in rows}
+        kept = {}
+        for column in self.columns:
+            search = column.search if column.search in searches else ""
+            kept.setdefault((column.pair, column.figure, search), column)
+        return list(kept.values())
+
+    def printed(self) -> dict[str, dict[str, float | None]]:
+        """{line: {heading: percent}} as the paper prints them."""
+        with (HERE / "published" / f"{self.script}.csv").open(newline="") as file:
+            first, *rows = csv.reader(file)
+        return {
+            row[0]: {h: float(v) if v else None for h, v in zip(first[1:], row[1:], strict=True)}
+            for row in rows
+        }
+
+
+def rows_of(table: Table, records: Records) -> list[dict[str, Any]]:
+    """The table as data: one row a line and protocol, then the paper's own.
+
+    Returns:
+      Rows with "line", "cell" (None for the paper's), "source" ("here, <protocol>" or "paper,
+      <data set>"), "networks" and "figures" {heading: {"mean", "std", "values"}}; percent, the
+      standard deviation over networks, None of one.
+    """
+    printed = table.printed()
+    rows = []
+    for line in dict.fromkeys([*printed, *table.lines]):
+        cell = table.lines.get(line)
+        group = list(records.get(cell, ())) if cell else []
+        for protocol in group[0]["results"] if group else ():
+            figures = {}
+            for column in table.columns_on(group[0]["results"][protocol]):
+                values = [column.value(record["results"][protocol]) for record in group]
+                std = float(np.std(values, ddof=1)) if len(values) > 1 else None
+                figures[column.heading] = {
+                    "mean": float(np.mean(values)),
+                    "std": std,
+                    "values": values,
+                }
+            rows.append(
+                {
+                    "line": line,
+                    "cell": cell,
+                    "source": f"here, {protocol}",
+                    "networks": len(group),
+                    "figures": figures,
+                }
+            )
+        if line in printed:
+            figures = {h: {"mean": v} for h, v in printed[line].items()}
+            source = f"paper, {table.printed_on}"
+            rows.append({"line": line, "cell": None, "source": source, "figures": figures})
+    return rows
+
+
+def markdown(table: Table, rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rows of `rows_of` as a Markdown table."""
+    headings = ["", "", *(column.heading for column in table.columns)]
+    lines = ["| " + " | ".join(headings) + " |", "|---" * len(headings) + "|"]
+    before = None
+    for row in rows:
+        cells = [row["line"] if row["line"] != before else "", row["source"]]
+        cells += [_percent(row["figures"].get(c.heading, {})) for c in table.columns]
+        lines.append("| " + " | ".join(cells) + " |")
+        before = row["line"]
+    return "\n".join(lines)
+
+
+def _percent(figure: Mapping[str, Any]) -> str:
+    if figure.get("mean") is None:
+        return "-"
+    spread = f" ± {figure['std']:.2f}" if figure.get("std") is not None else ""
+    return f"{figure['mean']:.2f}{spread}"
+
+
+def provenance(
+    sweep: Sweep, command: str, records: Records, cells: Sequence[str]
+) -> tuple[str, dict[str, Any]]:
+    """What made the results: as Markdown, and as data."""
+    every = [record for cell in cells for record in records[cell]]
+    facts = {
+        "command": command,
+        sweep.what_repeats: len(sweep.repeats),
+        "steps": sorted({r["step"] for r in every if r["step"]}),
+        "image_size": every[0]["fields"]["data.image_size"],
+        "batch": [every[0]["fields"][f"batch.{x}"] for x in ("identities", "images")],
+        "backbone": every[0]["fields"]["model.backbone"],
+        "commits": sorted({r["commit"] for r in every}),
+        "devices": sorted({r["device"] for r in every}),
+        "versions": every[0]["versions"],
+    }
+    height, width = facts["image_size"]
+    people, images = facts["batch"]
+    known = {cell: CELLS[cell].what for cell in cells}
+    cell_lines = "\n".join(f"- `{name}`: {what}" for name, what in known.items())
+    text = f"""    {command}
+
+{len(sweep.repeats)} {sweep.what_repeats}, {", ".join(map(str, facts["steps"]))} steps of \
+{people} x {images} images a modality, {height} x {width} pixels, {facts["backbone"]}, commit \
+{", ".join(facts["commits"])}, {", ".join(facts["devices"])}, \
+{", ".join(f"{k} {v}" for k, v in facts["versions"].items())}. Percent, mean ± standard deviation \
+over {sweep.what_repeats}; the feature after the BN neck. Cells (`experiments/cells.py`):
+
+{cell_lines}
+"""
+    return text, facts
+
+
+def write(folder: Path, name: str, text: str, data: Mapping[str, Any]) -> None:
+    """Write `<name>.md` and `<name>.json`, and print the former."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(data, indent=1) + "\n")
+    (folder / f"{name}.md").write_text(text)
+    print(text)
+
+
+def guarded(script: str, main: Callable[[], None]) -> int:
+    """Run `main` as a command: one line for what is wrong, and its exit status."""
+    logging.set_verbosity(logging.ERROR)  # Orbax narrates
+    keep_programs()
+    keep_pages()
+    try:
+        main()
+    except InputError as error:
+        print(f"{script}: {error}", file=sys.stderr)
+        return 2
+    except DivergedError as error:
+        print(f"{script}: {error}", file=sys.stderr)
+        return 1
+    except (StoppedError, KeyboardInterrupt) as error:
+        print(f"{script}: {error or 'interrupted'}; the same command goes on", file=sys.stderr)
+        return 130
+    return 0
+
+
+def tabulate(
+    script: str,
+    description: str,
+    cells: Sequence[str],
+    render: Callable[[Sweep, str, Records], None],
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """The command line of a sweep: plan, or run what is missing, and write the results.
+
+    Args:
+      script: name of the module.
+      description: for --help.
+      cells: what it needs.
+      render: writes the results of (sweep, command, records).
+      arguments: the command line's by default.
+
+    Returns:
+      The exit status: 0, 1 for a training that diverged, 2 for bad input, 130 when stopped.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python -m experiments.{script}",
+        description=description,
+        epilog="--config.FIELD=VALUE sets a field of all runs, as with `lupi train`.",
+        allow_abbrev=False,
+    )
+    add_arguments(parser)
+    parser.add_argument("--plan", action="store_true", help="list what would be trained, and stop")
+    parser.add_argument("--rate", type=float, help="images a second, for --plan's hours")
+    options, rest = parser.parse_known_args(arguments)
+
+    def main() -> None:
+        sweep = make_sweep(options, rest)
+        if options.plan:
+            show_plan(sweep, cells, options.rate)
+            return
+        records = run(sweep, cells)
+        render(sweep, command_of(script, options, rest), records)
+
+    return guarded(script, main)
+
+
+def show_plan(sweep: Sweep, cells: Sequence[str], rate: float | None) -> None:
+    """Print what is still to train and how long it takes.
+
+    Raises:
+      InputError: there is no rate: none given, and nothing trained yet to know one from.
+    """
+    if rate is None:
+        rates = [r["last"].get("images_per_second") for r in read_records(sweep.results).values()]
+        known = [r for r in rates if r]
+        if not known:
+            raise InputError("nothing was trained yet: give --rate, the images/s of `lupi train`")
+        rate = float(np.median(known))
+    if not rate > 0:
+        raise InputError(f"--rate {rate}: give images a second, above 0")
+    planned = plan(sweep, cells)
+    rows = cost(planned, rate)
+    headings = ("cell", ">seed", ">split", ">steps", ">images", ">hours")
+    shown = [
+        (r["cell"], r["seed"], r["trial"], r["steps"], f"{r['images']:,}", f"{r['hours']:.2f}")
+        for r in rows
+    ]
+    hours = sum(r["hours"] for r in rows)
+    title = f"{len(rows)} of {len(planned)} runs to train, {hours:.1f} hours at {rate:.0f} images/s"
+    print_table(title, headings, shown)
+
+
+def run_table(table: Table, arguments: Sequence[str] | None = None) -> int:
+    """The command line of one of the paper's tables; its exit status."""
+
+    def render(sweep: Sweep, command: str, records: Records) -> None:
+        rows = rows_of(table, records)
+        made, facts = provenance(sweep, command, records, table.cells)
+        text = f"# Table {table.number} on {sweep.name}: {table.title}\n\n{made}\n"
+        text += f"{markdown(table, rows)}\n"
+        if table.notes:
+            text += f"\n{table.notes.strip()}\n"
+        write(sweep.results, table.script, text, {**facts, "rows": rows})
+
+    description = f"Table {table.number} of the paper: {table.title}."
+    return tabulate(table.script, description, table.cells, render, arguments)
