@@ -297,7 +297,7 @@ def show_plan(sweep: Sweep, cells: Sequence[str], rate: float | None) -> None:
         for r in rows
     ]
     hours = sum(r["hours"] for r in rows)
-    title = f"{len(rows)} of {len(planned)} runs to train, {hours:.1f} hours at {rate:.0f} images/s"
+    title = f"{len(rows)} of {len(planned)} runs to train, {hours:.1f} hours at {rate:.4g} images/s"
     print_table(title, headings, shown)
 
 

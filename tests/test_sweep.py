@@ -1,0 +1,165 @@
+"""A sweep runs what is missing, once, and goes on where it was stopped."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import sweep as module
+from experiments.cells import CELLS
+from experiments.sweep import Sweep, plan, read_records, run, run_key
+from experiments.table_5 import TABLE
+from experiments.tables import run_table
+from lupi_jax.config import Config
+from lupi_jax.errors import StoppedError
+from lupi_jax.training import load_untrained
+
+CONFIG = Path(__file__).parents[1] / "configs/folder.py"
+SMALL = ["--config.data.image_size=(32,32)", "--config.steps=2", "--config.optimizer.milestones=()",
+         "--config.optimizer.factors=()", "--config.batch.identities=4"]  # fmt: skip
+
+
+def make(root: Path, tmp_path: Path, seeds: int = 1, **fields: str) -> Sweep:
+    small = {"data.image_size": "(32,32)", "steps": "2", "optimizer.milestones": "()"}
+    overrides = {**small, "optimizer.factors": "()", "data.root": str(root), **fields}
+    repeats = tuple({"seed": str(i)} for i in range(seeds))
+    return Sweep(CONFIG, overrides, "people", tmp_path / "runs", repeats)
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where results go, rather than into the repository."""
+    monkeypatch.setattr(module, "HERE", tmp_path)
+    return tmp_path / "results/people"
+
+
+def key(sweep: Sweep, cell: str, fingerprint: str = "x") -> str:
+    return run_key(sweep.configuration(CELLS[cell], sweep.repeats[0]), fingerprint)
+
+
+@pytest.mark.parametrize(
+    ("fields", "same"),
+    [
+        ({"data.workers": "9", "data.feed": "memmap", "log.every": "7"}, True),
+        ({"data.root": "/elsewhere", "evaluation.reranking": "none"}, True),
+        ({"steps": "3"}, False),
+        ({"batch.images": "3"}, False),
+        ({"optimizer.rate": "0.5"}, False),
+        ({"data.image_size": "(32,48)"}, False),
+        ({"dtype": "bfloat16"}, False),
+    ],
+)
+def test_a_run_is_known_by_what_its_numbers_depend_on(fields, same, tmp_path):
+    plain, other = make(Path("root"), tmp_path), make(Path("root"), tmp_path, **fields)
+    assert (key(plain, "randg") == key(other, "randg")) is same
+
+
+def test_runs_of_other_images_or_cells_are_others(tmp_path):
+    sweep = make(Path("root"), tmp_path)
+    keys = {key(sweep, cell) for cell in CELLS if CELLS[cell].trained}
+    assert len(keys) == len(CELLS) - 1
+    assert key(sweep, "randg", "y") not in keys
+    seeds = make(Path("root"), tmp_path, seeds=2)
+    other = seeds.configuration(CELLS["randg"], seeds.repeats[1])
+    assert run_key(other, "x") not in keys
+
+
+def test_an_untrained_network_is_the_same_whatever_it_would_be_trained_with(tmp_path):
+    configs = [
+        make(Path("root"), tmp_path, **fields).configuration(CELLS["untrained"], {"seed": "0"})
+        for fields in ({}, {"steps": "9", "optimizer.rate": "1.0"}, {"model.pooling": "gem"})
+    ]
+    keys = [run_key(config, "x", trained=False) for config in configs]
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_a_stopped_sweep_goes_on_and_tables_share_its_runs(people, tmp_path, results, monkeypatch):
+    trained: list[int] = []
+
+    def train(config: Config, workdir: Path, _: object) -> None:
+        if len(trained) == 2 and not results.with_name("went on").is_file():
+            results.with_name("went on").touch()
+            raise StoppedError("stopped after step 1 of 2, which is saved")
+        trained.append(config.seed)
+        row = {"split": "train", "loss/total": 1.5, "accuracy": 0.5, "images_per_second": 80.0}
+        workdir.mkdir(parents=True)
+        (workdir / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+        found[workdir] = load_untrained(config)
+
+    found: dict[Path, object] = {}
+    monkeypatch.setattr(module, "train", train)
+    monkeypatch.setattr(module, "load_run", lambda workdir: found[workdir])
+    sweep = make(people, tmp_path, seeds=2)
+    with pytest.raises(StoppedError):
+        run(sweep, ["baseline", "randg"])
+    assert trained == [0, 0]
+    assert len(read_records(results)) == 2
+    with (results / "runs.jsonl").open("a") as file:
+        file.write('{"key": "cut o')  # by a kill
+    records = run(sweep, ["baseline", "randg"])
+    assert trained == [0, 0, 1, 1]
+    assert [r["seed"] for r in records["randg"]] == [0, 1]
+    assert len(read_records(results)) == 4
+    assert run(sweep, ["randg"])["randg"] == records["randg"]
+    assert trained == [0, 0, 1, 1]
+
+    record = records["randg"][0]
+    # 4 test people with 4 images a modality.
+    assert len(record["average_precision"]["infrared_to_visible"]["values"]) == 16
+    (rows,) = record["results"].values()
+    (whole,) = (
+        r
+        for r in rows
+        if (r["query"], r["gallery"], r["feature"]) == ("infrared", "visible", "neck")
+    )
+    values = record["average_precision"]["infrared_to_visible"]["values"]
+    assert np.mean(values) / 1e4 == pytest.approx(whole["mean_ap"], abs=1e-4)
+    assert len(rows) == 6 * 2
+    assert record["last"]["images_per_second"] == 80.0
+    assert {test["kernel"] for test in record["shift"]} == {"median", "fixed"}
+
+
+def test_a_plan_says_what_is_left_and_how_long_it_takes(people, results, capsys):
+    arguments = ["--data", "folder", "--root", str(people), "--name", "people", "--seeds", "1"]
+    assert run_table(TABLE, [*arguments, *SMALL, "--plan", "--rate", "0.1"]) == 0
+    printed = capsys.readouterr().out
+    # 4 cells of 2 steps of 4 x 2 visible and as many infrared images: 128 images.
+    assert "4 of 4 runs to train, 0.4 hours at 0.1 images/s" in printed
+    assert printed.count(" 32 ") == 4
+    assert not results.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seeds", "0"], "--seeds 0: give at least 1"),
+        (["--config.seed=3"], "--config.seed: the tables set that themselves"),
+        (["--root", "nowhere"], "nowhere"),
+        (["--plan"], "nothing was trained yet: give --rate"),
+        (["--config.nothing=1"], "nothing is no field"),
+        (["--confg"], "unknown argument --confg"),
+    ],
+)
+@pytest.mark.usefixtures("results")
+def test_what_cannot_be_run_is_answered_by_one_line(arguments, message, people, capsys):
+    given = ["--data", "folder", "--root", str(people), *SMALL, *arguments]
+    assert run_table(TABLE, given) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("table_5: ")
+    assert message in line
+
+
+def test_a_network_of_regdb_is_of_a_split(tmp_path, monkeypatch):
+    options = ["--data", "regdb", "--root", "x", "--plan", "--rate", "1"]
+    seen = []
+    monkeypatch.setattr("experiments.tables.plan", lambda sweep, _: seen.append(sweep) or [])
+    assert run_table(TABLE, options) == 0
+    assert [r["data.trial"] for r in seen[0].repeats] == [str(i) for i in range(1, 11)]
+    assert {r["seed"] for r in seen[0].repeats} == {"0"}
+
+
+@pytest.mark.usefixtures("results")
+def test_the_plan_of_a_sweep_takes_all_cells_of_a_seed_first(people, tmp_path):
+    order = [(p.cell.name, p.config.seed) for p in plan(make(people, tmp_path, 2), TABLE.cells)]
+    assert order == [(cell, seed) for seed in (0, 1) for cell in TABLE.cells]

@@ -1,0 +1,113 @@
+"""What the tables say of the runs they are made of, and of what the paper prints."""
+
+import numpy as np
+import pytest
+
+from experiments import helps, table_1, table_2, table_3, table_4, table_5
+from experiments.cells import CELLS
+from experiments.tables import markdown, rows_of
+
+TABLES = [module.TABLE for module in (table_1, table_2, table_3, table_4, table_5)]
+SEARCHES = ("all-search, single-shot", "all-search, multi-shot", "indoor, single-shot")
+
+
+def row(query, gallery, search, rank1, mean_ap):
+    figures = {"rank1": rank1, "rank10": 1.0, "mean_ap": mean_ap}
+    names = {"query": query, "gallery": gallery, "search": search}
+    return [
+        {**names, "feature": "pooled", **dict.fromkeys(figures, 0.0)},
+        {**names, "feature": "neck", **figures},
+    ]
+
+
+def record(*values, protocols=("all images",), searches=("all images",)):
+    """A run with (R1, mAP) of infrared to visible, the same of all searches."""
+    pairs = [(q, g) for q in ("visible", "infrared", "intermediate")
+             for g in ("visible", "infrared", "intermediate")]  # fmt: skip
+    rows = [r for q, g in pairs for s in searches for r in row(q, g, s, *values)]
+    return {"results": dict.fromkeys(protocols, rows)}
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda t: t.script)
+def test_the_papers_figures_have_a_column_each_and_cells_exist(table):
+    headings = {column.heading for column in table.columns}
+    for figures in table.printed().values():
+        assert figures.keys() <= headings
+    assert set(table.cells) <= CELLS.keys()
+
+
+def test_the_papers_figures_are_as_the_text_compares_them():
+    sysu, regdb = TABLES[0].printed(), TABLES[1].printed()
+    assert len(sysu) == 27
+    assert len(regdb) == 23
+    ours, agw, best = sysu["LUPI"], sysu["AGW [52]"], sysu["MPANet [45]"]
+    assert ours["all-search R1"] - agw["all-search R1"] == pytest.approx(23.58)
+    assert ours["indoor R1"] - best["indoor R1"] == pytest.approx(5.61)
+    assert ours["indoor mAP"] - best["indoor mAP"] == pytest.approx(1.78)
+    assert regdb["LUPI"]["V->I R1"] - regdb["CAJ [50]"]["V->I R1"] == pytest.approx(2.92)
+    assert regdb["MPANet [45]"]["V->I R10"] is None
+    three, four, five = (table.printed() for table in TABLES[2:])
+    assert three["I-V-G"]["I->V R1"] == four["Grayscale"]["multi-shot R1"] == 65.16
+    assert three["I"]["I->I mAP"] == four["Infrared (train-test)"]["multi-shot mAP"]
+    assert five["Ours"]["R1"] == four["RandG"]["single-shot R1"] == 64.50
+    # Where the paper contradicts itself, both figures are kept.
+    assert (ours["all-search mAP"], four["RandG + Aug"]["single-shot mAP"]) == (67.56, 66.76)
+    assert (three["I-V"]["I->V mAP"], four["Baseline"]["multi-shot mAP"]) == (41.57, 38.17)
+
+
+def test_means_and_deviations_over_seeds_stand_beside_the_papers():
+    records = {cell: [record(0.1, 0.2)] for cell in TABLES[4].cells}
+    records["randg"] = [record(0.40, 0.25), record(0.50, 0.35), record(0.60, 0.75)]
+    rows = rows_of(TABLES[4], records)
+    here, paper = (r for r in rows if r["line"] == "Ours")
+    assert (here["source"], here["networks"]) == ("here, all images", 3)
+    assert here["figures"]["R1"]["mean"] == pytest.approx(50)
+    assert here["figures"]["R1"]["std"] == pytest.approx(10)  # of a sample: n - 1
+    assert here["figures"]["mAP"]["mean"] == pytest.approx(45)
+    assert (paper["source"], paper["figures"]["R1"]["mean"]) == ("paper, SYSU-MM01", 64.50)
+    text = markdown(TABLES[4], rows)
+    assert "| Ours | here, all images | 50.00 ± 10.00 | 100.00 ± 0.00 | 45.00 ± 26.46 |" in text
+    assert "|  | paper, SYSU-MM01 | 64.50 | 95.19 | 61.05 | - | - | - |" in text
+    assert "| Baseline | here, all images | 10.00 |" in text  # one seed has no deviation
+
+
+def test_sysu_is_shown_by_both_protocols_and_all_its_searches():
+    sysu = record(0.3, 0.2, protocols=("official", "released"), searches=SEARCHES)
+    rows = rows_of(TABLES[0], {cell: [sysu] for cell in TABLES[0].cells})
+    sources = [r["source"] for r in rows if r["line"] == "LUPI"]
+    assert sources == ["here, official", "here, released", "paper, SYSU-MM01"]
+    assert len(rows[-1]["figures"]) == 6
+
+
+def test_where_there_is_one_search_it_is_shown_once():
+    rows = rows_of(TABLES[0], {cell: [record(0.3, 0.2)] for cell in TABLES[0].cells})
+    here = next(r for r in rows if r["line"] == "LUPI")
+    assert list(here["figures"]) == ["all-search R1", "all-search R10", "all-search mAP"]
+
+
+def test_a_multi_shot_column_is_of_the_multi_shot_search():
+    single, multi = SEARCHES[:2]
+    rows = row("infrared", "visible", single, 0.1, 0.2) + row(
+        "infrared", "visible", multi, 0.3, 0.4
+    )
+    found = {c.heading: c.value(rows) for c in TABLES[3].columns if c.pair == "I->V"}
+    assert found == pytest.approx(
+        {"single-shot R1": 10, "multi-shot R1": 30, "single-shot mAP": 20, "multi-shot mAP": 40}
+    )
+
+
+def test_help_is_the_paired_difference_in_points():
+    def of(*values):
+        return {
+            "average_precision": {
+                "infrared_to_visible": {"identities": [1, 1, 2, 3], "values": values}
+            }
+        }
+
+    records = {"randg": [of(5000, 6000, -1, 1000), of(5000, 5000, -1, 1000)],
+               "baseline": [of(4000, 6000, -1, 1000), of(2000, 5000, -1, 1000)]}  # fmt: skip
+    found = helps.compared(records, "randg", "baseline", "infrared_to_visible")
+    assert found.by_seed == pytest.approx([10 / 3, 10])
+    assert found.difference == pytest.approx(20 / 3)
+    assert (found.queries, found.identities) == (3, 2)
+    assert np.isfinite(found.over_queries).all()
