@@ -49,6 +49,7 @@ def make_parser() -> argparse.ArgumentParser:
         _prepare,
         _train,
         _evaluate,
+        _compare,
         _export,
         _search,
         _parity,
@@ -135,6 +136,28 @@ def _evaluate(command: Command) -> None:
     )
     sub.add_argument("--json", action="store_true", help="print JSON instead of a table")
     _add_several(sub)
+
+
+def _compare(command: Command) -> None:
+    sub = command(
+        "compare",
+        ("compare", "compare"),
+        "compare runs: paired differences, how sure they are, curves",
+        "lupi compare runs/baseline-0 runs/baseline-1 runs/paper-0 runs/paper-1 --out curves.png",
+    )
+    sub.add_argument(
+        "runs",
+        nargs="+",
+        type=Path,
+        metavar="RUN",
+        help="directories of `lupi train`; those that differ in their seed alone are one method, "
+        "and each method is compared with that of the first",
+    )
+    sub.add_argument("--checkpoint", metavar="newest|best|STEP", help="of each run (newest)")
+    _add_images(sub)
+    sub.add_argument("--out", type=Path, metavar="FILE", help="draw their curves into a picture")
+    sub.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    sub.set_defaults(takes_fields=True)
 
 
 def _export(command: Command) -> None:

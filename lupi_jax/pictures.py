@@ -138,13 +138,62 @@ def training_curves(path: str | os.PathLike[str], rows: Sequence[Mapping[str, An
             axes.plot(steps, values, style, color=colour, label=label, marker=marker, ms=3, lw=1.5)
         if any(labels.values()):
             axes.legend(fontsize=8, frameon=False)
-        axes.set_title(name, fontsize=10)
-        axes.set_xlabel("step")
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
-        axes.set_ylim(bottom=min(0, axes.dataLim.y0), top=1 if name == "validation" else None)
-        axes.grid(color="0.9", linewidth=0.8)
-        axes.spines[["top", "right"]].set_visible(False)
+        _dress(axes, name, top=1 if name == "validation" else None)
     _save(figure, path)
+
+
+def compared_curves(
+    path: str | os.PathLike[str], methods: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]
+) -> None:
+    """Draw the curves of several methods over each other: a colour a method, a line a run.
+
+    Of the losses, the identity loss alone means the same in all methods.
+
+    Args:
+        path: as for `training_curves`.
+        methods: {name: lines of `metrics.jsonl` of each of its runs}.
+
+    Raises:
+        ValueError: if there is nothing to draw.
+    """
+    panels = [
+        (name, split, key)
+        for name, split, key in (
+            ("identity loss", "train", "loss/identity"),
+            ("accuracy on the training batches", "train", "accuracy"),
+            ("validation mAP", "validation", "mean_ap"),
+        )
+        if any(
+            row.get("split") == split and key in row
+            for runs in methods.values()
+            for rows in runs
+            for row in rows
+        )
+    ]
+    if not panels:
+        raise ValueError("no training or validation figures to draw")
+    figure = Figure(figsize=(4.2 * len(panels), 3.4), layout="constrained")
+    grid = figure.subplots(1, len(panels), squeeze=False, sharex=True)[0]
+    for axes, (title, split, key) in zip(grid, panels, strict=True):
+        for (name, runs), (colour, style) in zip(methods.items(), cycle(_LINES)):
+            for place, rows in enumerate(runs):
+                points = [(r["step"], r[key]) for r in rows if r.get("split") == split and key in r]
+                if points:
+                    label = name if place == 0 else None
+                    axes.plot(*zip(*points, strict=True), style, color=colour, label=label, lw=1.2)
+        _dress(axes, title, top=None if key.startswith(_LOSS) else 1)
+    grid[0].legend(fontsize=8, frameon=False)
+    _save(figure, path)
+
+
+def _dress(axes: Axes, title: str, top: float | None) -> None:
+    """What all panels over steps have."""
+    axes.set_title(title, fontsize=10)
+    axes.set_xlabel("step")
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
+    axes.set_ylim(bottom=min(0, axes.dataLim.y0), top=top)
+    axes.grid(color="0.9", linewidth=0.8)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _cell_height(images: Sequence[NDArray[np.uint8]]) -> float:

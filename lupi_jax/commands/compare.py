@@ -1,0 +1,248 @@
+"""`lupi compare`: which of several trainings is better, and how sure that is."""
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lupi_jax.commands.console import print_table, say
+from lupi_jax.commands.network import overrides_of
+from lupi_jax.config import Config, differences, to_fields
+from lupi_jax.config_file import change_config
+from lupi_jax.errors import InputError
+from lupi_jax.evaluation import Evaluation, average_precisions, evaluate
+from lupi_jax.evaluation import compare as compare_queries
+from lupi_jax.memory import keep_pages
+from lupi_jax.pictures import compared_curves
+from lupi_jax.training import MOVABLE, load_run
+from lupi_jax.training.logging import read_metrics
+from lupi_jax.training.run import RESUMABLE
+
+FIGURES = {"rank1": "R1", "rank10": "R10", "mean_ap": "mAP", "mean_inp": "mINP"}
+
+# What runs of one method may differ in. Their length is part of the method.
+_SAME_METHOD = {"seed", *RESUMABLE, *MOVABLE} - {"steps", "epochs"}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Measured:
+    """A run and what was found of it.
+
+    Attributes:
+      workdir: of the run.
+      config: of the run.
+      rows: its figures.
+      precision: [q] average precision of the queries of each task.
+      identities: [q] of the same.
+      images: fingerprint of the images it was measured on.
+      protocol: what it was measured by.
+    """
+
+    workdir: Path
+    config: Config
+    rows: list[dict[str, Any]]
+    precision: list[np.ndarray]
+    identities: list[np.ndarray]
+    images: str
+    protocol: str
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Measure runs on the same images, and compare each method with the first.
+
+    Runs that differ in nothing but their seed are one method.
+
+    Raises:
+      InputError: a run cannot be used, or they are not of the same images and searches.
+    """
+    keep_pages()
+    if len({path.resolve() for path in options.runs}) < len(options.runs):
+        raise InputError("a run is named twice: name each once")
+    if options.out and options.out.suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise InputError(f"--out {options.out}: give a file.png, .pdf or .svg")
+    measured = []
+    for workdir in options.runs:
+        say(f"measuring {workdir}")
+        measured.append(_measure(workdir, options))
+    first = measured[0]
+    for other in measured:
+        if (other.images, other.protocol) != (first.images, first.protocol):
+            raise InputError(
+                f"{other.workdir} is measured on other images or by another protocol than "
+                f"{first.workdir} ({other.protocol}; {first.protocol}): give both the same "
+                "--data-root and --config.evaluation fields"
+            )
+    methods = _methods(measured)
+    result = {
+        "split": options.split,
+        "protocol": first.protocol,
+        "methods": [_summary(name, runs, first) for name, runs in methods.items()],
+        "differences": _differences(methods),
+    }
+    if options.json:
+        print(json.dumps(result, allow_nan=False))
+    else:
+        _print(result)
+    if options.out:
+        curves = {
+            name: [read_metrics(run.workdir) for run in runs] for name, runs in methods.items()
+        }
+        compared_curves(options.out, curves)
+        say(f"wrote {options.out}")
+
+
+def _measure(workdir: Path, options: argparse.Namespace) -> Measured:
+    run = load_run(workdir, options.checkpoint or "newest")
+    config = change_config(run.config, overrides_of(options), MOVABLE)
+    run = dataclasses.replace(run, config=config)
+    found: Evaluation = evaluate(config, run.model, run.variables, options.split, run.seen or ())
+    ids = found.features.index.identities
+    return Measured(
+        workdir,
+        run.config,
+        [row for row in found.rows if row["feature"] == "neck"],
+        [average_precisions(found.features, task) for task in found.tasks],
+        [ids[task.trials[0].query] for task in found.tasks],
+        found.features.index.fingerprint,
+        found.protocol,
+    )
+
+
+def _methods(measured: Sequence[Measured]) -> dict[str, list[Measured]]:
+    """{name: its runs, by seed}; the name is that of its first run's directory.
+
+    Raises:
+      InputError: two runs of one method have one seed.
+    """
+    groups: list[list[Measured]] = []
+    for run in measured:
+        for group in groups:
+            if set(differences(group[0].config, run.config)) <= _SAME_METHOD:
+                group.append(run)
+                break
+        else:
+            groups.append([run])
+    methods = {}
+    for group in groups:
+        seeds: dict[int, Measured] = {}
+        for run in group:
+            if run.config.seed in seeds:
+                raise InputError(
+                    f"{run.workdir} and {seeds[run.config.seed].workdir} are the same training "
+                    "with the same seed: leave one out"
+                )
+            seeds[run.config.seed] = run
+        name = group[0].workdir.name
+        if name in methods:  # directories of one name in different places
+            name = str(group[0].workdir)
+        methods[name] = [seeds[seed] for seed in sorted(seeds)]
+    return methods
+
+
+def _summary(name: str, runs: Sequence[Measured], first: Measured) -> dict[str, Any]:
+    """A method's figures, mean and standard deviation over its runs."""
+    fields = to_fields(runs[0].config)
+    changed = [
+        field for field in differences(first.config, runs[0].config) if field not in _SAME_METHOD
+    ]
+    rows = []
+    for place, row in enumerate(runs[0].rows):
+        values = {f: [run.rows[place][f] for run in runs] for f in FIGURES}
+        rows.append(
+            {
+                **{key: row[key] for key in ("query", "gallery", "search")},
+                **{f: float(np.mean(v)) for f, v in values.items()},
+                "std": {
+                    f: float(np.std(v, ddof=1)) if len(v) > 1 else None for f, v in values.items()
+                },
+            }
+        )
+    return {
+        "name": name,
+        "runs": [str(run.workdir) for run in runs],
+        "seeds": [run.config.seed for run in runs],
+        "differs_in": {field: fields[field] for field in changed},
+        "results": rows,
+    }
+
+
+def _differences(methods: dict[str, list[Measured]]) -> list[dict[str, Any]]:
+    """mAP of each method minus that of the first, on the same queries and with the same seeds."""
+    (reference, base), *others = methods.items()
+    found = []
+    for name, runs in others:
+        seeds = sorted({r.config.seed for r in base} & {r.config.seed for r in runs})
+        # Without a seed in common, the means over seeds are what can be compared.
+        paired = bool(seeds)
+        sides = [[r for r in side if r.config.seed in seeds or not paired] for side in (runs, base)]
+        for place, row in enumerate(base[0].rows):
+            ours, theirs = (np.array([run.precision[place] for run in side]) for side in sides)
+            if not paired:
+                ours, theirs = ours.mean(axis=0), theirs.mean(axis=0)
+            comparison = compare_queries(ours, theirs, base[0].identities[place])
+            found.append(
+                {
+                    **{key: row[key] for key in ("query", "gallery", "search")},
+                    "method": name,
+                    "against": reference,
+                    "seeds": seeds,
+                    "mean_ap": comparison.difference,
+                    "by_seed": comparison.by_seed.tolist() if paired else [],
+                    "over_queries": comparison.over_queries,
+                    "over_identities": comparison.over_identities,
+                    "queries": comparison.queries,
+                    "identities": comparison.identities,
+                }
+            )
+    return found
+
+
+def _print(result: dict[str, Any]) -> None:
+    rows = []
+    for method in result["methods"]:
+        for row in method["results"]:
+            figures = []
+            for figure in FIGURES:
+                std = row["std"][figure]
+                spread = f" ± {100 * std:.2f}" if std is not None else ""
+                figures.append(f"{100 * row[figure]:.2f}{spread}")
+            pair = f"{row['query']} -> {row['gallery']}"
+            rows.append((method["name"], len(method["runs"]), pair, row["search"], *figures))
+    print_table(
+        f"{result['split']}: {result['protocol']} (percent, the neck's feature)",
+        ("method", ">runs", "query -> gallery", "search", *(f">{h}" for h in FIGURES.values())),
+        rows,
+    )
+    for method in result["methods"][1:]:
+        fields = ", ".join(f"{k} = {v}" for k, v in method["differs_in"].items())
+        print(f"{method['name']} differs from {result['methods'][0]['name']} in: {fields}")
+    if not result["differences"]:
+        say("one method, since the runs differ in their seed alone: nothing to compare it with")
+        return
+    rows = []
+    for row in result["differences"]:
+        rows.append(
+            (
+                f"{row['method']} - {row['against']}",
+                f"{row['query']} -> {row['gallery']}",
+                row["search"],
+                f"{100 * row['mean_ap']:+.2f}",
+                ", ".join(f"{100 * x:+.2f}" for x in row["by_seed"]) or "other seeds",
+                *(_interval(row[of]) for of in ("over_queries", "over_identities")),
+            )
+        )
+    first = result["differences"][0]
+    print_table(
+        f"difference of mAP in points, same seeds and queries; 95 % intervals of a bootstrap over "
+        f"{first['queries']} queries and over their {first['identities']} identities",
+        ("methods", "query -> gallery", "search", ">mAP", "each seed", "queries", "identities"),
+        rows,
+    )
+
+
+def _interval(bounds: Sequence[float]) -> str:
+    return f"{100 * bounds[0]:+.2f} to {100 * bounds[1]:+.2f}"

@@ -1,0 +1,101 @@
+"""`lupi compare` on runs that were trained, three steps against one."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lupi_jax.cli import main
+from lupi_jax.evaluation import average_precisions, evaluate
+from lupi_jax.training import load_run
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+SMALL = ("--config.batch.identities=4", "--config.batch.images=2", "--config.log.every=1",
+         "--config.data.image_size=32,32", "--config.data.feed=memmap")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, people) -> Path:
+    folder = tmp_path_factory.mktemp("compared")
+    for steps, name in ((1, "short"), (3, "long")):
+        for seed in (0, 1):
+            fields = [f"--config.steps={steps}", f"--config.seed={seed}"]
+            config = ["--config", f"{CONFIGS / 'synthetic.py'}", f"--config.data.root={people}"]
+            where = ["--workdir", str(folder / f"{name}-{seed}")]
+            assert main(["train", *config, *where, *SMALL, *fields]) == 0
+    return folder
+
+
+def precisions(workdir: Path) -> list[np.ndarray]:
+    run = load_run(workdir)
+    found = evaluate(run.config, run.model, run.variables)
+    return [average_precisions(found.features, task) for task in found.tasks]
+
+
+def test_methods_are_compared_by_seed_and_by_query(runs, capfd):
+    names = ["short-0", "long-1", "long-0", "short-1"]
+    assert main(["compare", *(str(runs / n) for n in names), "--json"]) == 0
+    result = json.loads(capfd.readouterr().out)
+    assert [m["name"] for m in result["methods"]] == ["short-0", "long-1"]
+    assert [m["seeds"] for m in result["methods"]] == [[0, 1], [0, 1]]
+    assert result["methods"][1]["differs_in"] == {"steps": 3}
+    found = {n: precisions(runs / n) for n in names}
+    for place, row in enumerate(result["differences"]):
+        by_hand = [found[f"long-{s}"][place].mean() - found[f"short-{s}"][place].mean()
+                   for s in (0, 1)]  # fmt: skip
+        assert row["by_seed"] == pytest.approx(by_hand, abs=1e-12)
+        assert row["mean_ap"] == pytest.approx(np.mean(by_hand), abs=1e-12)
+        assert row["over_identities"][0] <= row["mean_ap"] <= row["over_identities"][1]
+        assert (row["queries"], row["identities"]) == (16, 4)
+        for method, name in zip(result["methods"], ("short", "long"), strict=True):
+            values = [found[f"{name}-{s}"][place].mean() for s in (0, 1)]
+            shown = method["results"][place]
+            assert shown["mean_ap"] == pytest.approx(np.mean(values), abs=1e-12)
+            assert shown["std"]["mean_ap"] == pytest.approx(np.std(values, ddof=1), abs=1e-12)
+    assert [r["query"] for r in result["differences"]] == ["infrared", "visible"]
+
+
+def test_tables_and_curves_are_for_people(runs, capfd, tmp_path):
+    picture = tmp_path / "curves.png"
+    given = [str(runs / "short-0"), str(runs / "long-0"), "--out", str(picture)]
+    assert main(["compare", *given]) == 0
+    out, err = capfd.readouterr()
+    assert "long-0 differs from short-0 in: steps = 3" in out
+    assert "long-0 - short-0" in out
+    assert f"wrote {picture}" in err
+    assert Image.open(picture).size[0] > 800  # identity loss and accuracy side by side
+
+
+def test_runs_of_other_seeds_are_compared_by_their_means(runs, capfd):
+    assert main(["compare", str(runs / "short-0"), str(runs / "long-1"), "--json"]) == 0
+    (first, _) = json.loads(capfd.readouterr().out)["differences"]
+    ours, theirs = precisions(runs / "long-1"), precisions(runs / "short-0")
+    assert (first["seeds"], first["by_seed"]) == ([], [])
+    assert first["mean_ap"] == pytest.approx(ours[0].mean() - theirs[0].mean(), abs=1e-12)
+
+
+def test_seeds_alone_are_no_comparison(runs, capfd):
+    assert main(["compare", str(runs / "long-0"), str(runs / "long-1")]) == 0
+    assert "nothing to compare it with" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("names", "more", "message"),
+    [
+        (["long-0", "nowhere"], [], "nowhere"),
+        (["long-0", "long-0"], [], "named twice"),
+        (["long-0", "copy"], [], "the same training with the same seed: leave one out"),
+        (["long-0", "long-1"], ["--out", "curves.txt"], "give a file.png, .pdf or .svg"),
+        (["long-0", "long-1"], ["--config.steps=9"], "steps: a trained network is what it is"),
+    ],
+)
+def test_what_cannot_be_compared_is_answered_by_one_line(runs, names, more, message, capfd):
+    if "copy" in names and not (runs / "copy").is_dir():
+        shutil.copytree(runs / "long-0", runs / "copy")
+    assert main(["compare", *(str(runs / n) for n in names), *more]) == 2
+    last = capfd.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("lupi: ")
+    assert message in last
