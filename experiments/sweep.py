@@ -318,7 +318,10 @@ def _by_query(evaluation: Evaluation) -> dict[str, dict[str, list[int]]]:
 
 
 def _shift(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """Maximum mean discrepancy between the modalities' features, L2-normalised after the neck."""
+    """Maximum mean discrepancy between the modalities' features, L2-normalised after the neck.
+
+    Rows change places within their identity, or, where the one is made of the other, their image.
+    """
     features, index = evaluation.features, evaluation.features.index
     rng = np.random.default_rng(0)
     rows = {}
@@ -329,13 +332,14 @@ def _shift(evaluation: Evaluation) -> list[dict[str, Any]]:
         rows[modality] = of_it
     found = []
     v, t, z = Modality.VISIBLE, Modality.INFRARED, Modality.INTERMEDIATE
-    for a, b in ((v, t), (z, t), (v, z)):
+    image = np.unique(index.paths, return_inverse=True)[1]
+    for a, b, groups in ((v, t, index.identities), (z, t, index.identities), (v, z, image)):
         for bandwidths in BANDWIDTHS:
             test = domain_shift_test(
                 features.neck[rows[a]],
                 features.neck[rows[b]],
-                index.identities[rows[a]],
-                index.identities[rows[b]],
+                groups[rows[a]],
+                groups[rows[b]],
                 bandwidths,
             )
             found.append(
@@ -344,6 +348,7 @@ def _shift(evaluation: Evaluation) -> list[dict[str, Any]]:
                     "kernel": "median" if bandwidths is None else "fixed",
                     "bandwidths": list(test.bandwidths),
                     "value": test.value,
+                    "by_chance": test.by_chance,
                     "p_value": test.p_value,
                     "images": [len(rows[a]), len(rows[b])],
                 }

@@ -102,6 +102,7 @@ def test_p_value_equals_all_divisions_counted():
         values.append(by_double_loop(rows[list(chosen)], rows[rest], [1.0]))
     exact = np.mean(np.array(values) >= found.value - 1e-12)
     assert found.value == pytest.approx(by_double_loop(x, y, [1.0]), abs=1e-13)
+    assert found.by_chance == pytest.approx(np.mean(values), abs=5e-3)
     assert 0.1 < exact < 0.9
     assert found.p_value == pytest.approx(exact, abs=0.015)  # four standard errors
 
@@ -130,6 +131,20 @@ def test_identities_of_unequal_numbers_are_no_domain_shift_within_groups():
     x, y = (10.0 * side[:, None] + rng.normal(size=(10, 2)) for side in ids)
     assert domain_shift_test(x, y).p_value < 0.02
     assert domain_shift_test(x, y, *ids).p_value > 0.1
+
+
+def test_two_views_of_the_same_images_are_exchanged_within_their_image():
+    # y is x but for noise: pairs that are nearly equal, always one in x and one in y.
+    rng = np.random.default_rng(5)
+    x, images = rng.normal(size=(100, 2)), np.arange(100)
+    same = x + 0.01 * rng.normal(size=x.shape)
+    found = domain_shift_test(x, same, images, images, [0.5])
+    assert found.value < -0.01
+    assert found.by_chance == pytest.approx(found.value, abs=1e-4)
+    assert 0.02 < found.p_value < 0.98
+    shifted = same + 0.2
+    assert domain_shift_test(x, shifted, images, images, [0.5]).p_value < 0.01
+    assert domain_shift_test(x, shifted, bandwidths=[0.5]).p_value > 0.9  # blinded by the pairs
 
 
 def test_p_values_of_equal_distributions_are_uniform():
