@@ -21,9 +21,11 @@ html_show_copyright = False
 nb_execution_mode = "off"
 nb_merge_streams = True
 myst_heading_anchors = 3
+myst_enable_extensions = ["deflist"]
 
 # Docstrings write code between single backticks.
 default_role = "code"
+smartquotes = False  # the text quotes values as they are written
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_class_signature = "mixed"
@@ -52,7 +54,16 @@ def _name_what_is_outside(app: Sphinx, docname: str, source: list[str]) -> None:
     source[0] = _LINK.sub(named, source[0])
 
 
+def _skip_aliases(
+    app: Sphinx, what: str, name: str, thing: object, skip: bool, options: object
+) -> bool | None:
+    """Leave out a named tuple's fields one by one: its docstring describes them."""
+    alias = (getattr(thing, "__doc__", None) or "").startswith("Alias for field number")
+    return True if alias else None
+
+
 def setup(app: Sphinx) -> None:
     """Register what is this site's own."""
     app.connect("source-read", _name_what_is_outside)
+    app.connect("autodoc-skip-member", _skip_aliases)
     app.add_directive("config-fields", ConfigFields)

@@ -1,4 +1,4 @@
-"""The directive `config-fields`: every field of the configuration as a table, from the code."""
+"""The directive `config-fields`: every field of the configuration, from the code."""
 
 import dataclasses
 import inspect
@@ -52,17 +52,16 @@ def _default(name: str, value: Any) -> str:
         if name in fields and fields[name] != value:
             own.setdefault(repr(fields[name]), []).append(recipe)
     rest = [f"{', '.join(recipes)}: `{text}`" for text, recipes in own.items()]
-    return "; ".join([f"`{value!r}`", *rest])
+    return "; ".join([f"default `{value!r}`", *rest])
 
 
-def table() -> str:
-    """A Markdown table of all fields."""
+def entries() -> dict[str, str]:
+    """{dotted field: a Markdown definition of it}: name, values, defaults, what it is."""
     types, defaults, texts = field_types(), to_fields(Config()), documentation()
-    lines = ["| field | values | default | what it is |", "|---|---|---|---|"]
-    for name, kind in types.items():
-        cells = (f"`{name}`", _values(kind), _default(name, defaults[name]), texts[name])
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines)
+    return {
+        name: f"`{name}`: {_values(kind)}; {_default(name, defaults[name])}\n: {texts[name]}"
+        for name, kind in types.items()
+    }
 
 
 class ConfigFields(SphinxDirective):
@@ -71,5 +70,5 @@ class ConfigFields(SphinxDirective):
     option_spec: ClassVar[dict[str, Any]] = {}
 
     def run(self) -> list[nodes.Node]:
-        """The table as nodes."""
-        return self.parse_text_to_nodes(table())
+        """The definitions as nodes."""
+        return self.parse_text_to_nodes("\n\n".join(entries().values()))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pages import ROOT
 
-from docs.config_fields import documentation, table
+from docs.config_fields import documentation, entries
 from lupi_jax.config import field_types
 
 
@@ -43,7 +43,7 @@ def test_links_out_of_the_site_are_names(site):
 
 def test_every_field_is_documented():
     assert [name for name, text in documentation().items() if not text] == []
-    rows = {line.split(" | ")[0].strip("| `"): line for line in table().splitlines()[2:]}
-    assert rows.keys() == field_types().keys()
-    assert "released, baseline: `'mean'`" in rows["loss.triplet"]
-    assert "Nesterov" in rows["optimizer.name"]
+    fields = entries()
+    assert fields.keys() == field_types().keys()
+    assert "default `'sum'`; released, baseline: `'mean'`" in fields["loss.triplet"]
+    assert "Nesterov" in fields["optimizer.name"]
