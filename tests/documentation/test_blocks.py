@@ -16,6 +16,7 @@ from pages import COMMANDS, OTHER, PAGES, PYTHON, ROOT, Block, lupi_arguments, n
 
 from lupi_jax.arguments import make_parser
 from lupi_jax.cli import main
+from lupi_jax.config import field_types
 from lupi_jax.config_file import load_config, parse_overrides
 
 FEW = ("--identities=12", "--images-per-modality=2", "--height=48", "--width=24", "--workers=1")
@@ -117,10 +118,12 @@ def test_commands_parse_whether_or_not_they_run(command, monkeypatch):
         return
     monkeypatch.chdir(ROOT)
     options, rest = make_parser().parse_known_args(arguments)
+    fields = parse_overrides(rest)  # refuses what is neither an option nor a field
     assert options.takes_fields or not rest
+    assert fields.keys() <= field_types().keys()
     if getattr(options, "config", None):
-        # Every field exists and takes the value that it is given.
-        load_config(options.config, {"data.root": "anywhere", **parse_overrides(rest)})
+        # Every field takes the value that it is given.
+        load_config(options.config, {"data.root": "anywhere", **fields})
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
