@@ -3,12 +3,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-slow bench lint clean
+.PHONY: help demo test test-slow test-docs docs notebooks bench lint clean
 
 help:
 	@echo "make demo       install, then render people, train, evaluate, search (minutes)"
 	@echo "make test       install, then run the tests"
 	@echo "make test-slow  the tests that take longer"
+	@echo "make test-docs  every command, code block, link and notebook of README and docs"
+	@echo "make docs       the site, into docs/_build/html"
+	@echo "make notebooks  execute the notebooks of docs and keep their outputs"
 	@echo "make bench      ours against plain PyTorch in turn (.venv/bin/pip install torch first)"
 	@echo "make lint       ruff and pyright"
 	@echo "make clean      remove the environment, data and runs that the above made"
@@ -16,7 +19,7 @@ help:
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable '.[data,dev]'
+	$(BIN)/pip install --quiet --editable '.[data,dev,docs]'
 	touch $@
 
 demo: $(VENV)/installed
@@ -33,6 +36,15 @@ test: $(VENV)/installed
 test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest -m slow
 
+test-docs: $(VENV)/installed
+	$(BIN)/python -m pytest -m "slow or not slow" tests/documentation
+
+docs: $(VENV)/installed
+	$(BIN)/python -m sphinx -q -W --keep-going -b html -d docs/_build/doctrees docs docs/_build/html
+
+notebooks: $(VENV)/installed
+	$(BIN)/python -m docs.execute_notebooks
+
 bench: $(VENV)/installed
 	$(BIN)/python -m experiments.benchmarks
 
@@ -42,4 +54,4 @@ lint: $(VENV)/installed
 	$(BIN)/pyright
 
 clean:
-	rm -rf $(VENV) data/synthetic runs/demo *.egg-info
+	rm -rf $(VENV) data/synthetic runs/demo docs/_build *.egg-info

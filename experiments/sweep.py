@@ -252,7 +252,7 @@ def run(sweep: Sweep, cells: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
 
 def _measure(sweep: Sweep, item: Planned) -> dict[str, Any]:
     """Train a run, or go on, and measure it."""
-    start, config = time.monotonic(), item.config
+    config = item.config
     losses: dict[str, Any] = {}
     if item.cell.trained:
         workdir = sweep.workdir / item.key
@@ -276,7 +276,6 @@ def _measure(sweep: Sweep, item: Planned) -> dict[str, Any]:
         "results": _results(config, evaluation),
         "average_precision": _by_query(evaluation),
         "shift": _shift(evaluation),
-        "seconds": round(time.monotonic() - start),
         "commit": _commit(),
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
         "versions": versions(),

@@ -67,7 +67,12 @@ class SourceConfig:
 
 @dataclasses.dataclass(frozen=True)
 class BatchConfig:
-    """A batch: `identities` x `images` visible and as many infrared images."""
+    """A batch: `identities` x `images` visible and as many infrared images.
+
+    Attributes:
+      identities: different people in a batch, P.
+      images: of each of them in each modality, K; who has fewer is repeated.
+    """
 
     identities: int = 8
     images: int = 4
@@ -78,6 +83,13 @@ class ModelConfig:
     """The network; see `lupi_jax.EmbedNet`.
 
     The original's `base` variant is `non_local` false and `pooling` "average"; `agw` the defaults.
+
+    Attributes:
+      backbone: the residual network; "thin" is for tests and demonstrations on a CPU.
+      non_local: AGW's non-local blocks.
+      pooling: "gem" (generalised mean, p = 3) or "average".
+      stem_relu: a ReLU after the stem's first normalisation, as in torchvision and AGW; the
+        released LUPI network has none.
     """
 
     backbone: Literal["resnet50", "resnet34", "resnet18", "thin"] = "resnet50"

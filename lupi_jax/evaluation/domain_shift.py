@@ -12,7 +12,7 @@ def maximum_mean_discrepancy(
 ) -> float:
     """Unbiased estimate of the squared maximum mean discrepancy (MMD) with a Gaussian kernel.
 
-    Gretton et al., "A Kernel Two-Sample Test", JMLR 2012, Eq. 3: with m rows x_i and n rows y_i,
+    Gretton et al., "A Kernel Two-Sample Test", JMLR 2012, Eq. 3: with m rows x_i and n rows y_i::
 
         1/(m(m-1)) sum_{i != j} k(x_i, x_j) + 1/(n(n-1)) sum_{i != j} k(y_i, y_j)
         - 2/(mn) sum_{i, j} k(x_i, y_j),        k(a, b) = exp(-|a - b|^2 / (2 bandwidth^2)).

@@ -21,7 +21,7 @@ def k_reciprocal_distances(
     """Distances re-ranked by k-reciprocal encoding, to take the place of `pairwise_distances`.
 
     Zhong, Zheng, Cao and Li, "Re-ranking Person Re-identification with k-reciprocal Encoding",
-    CVPR 2017. Over all n = q + g images at once, queries and gallery alike:
+    CVPR 2017. Over all n = q + g images at once, queries and gallery alike::
 
       d(i, j): squared Euclidean distance over the largest of row i, in [0, 1] (Eq. 1 with M = I).
         On unit vectors it is the cosine distance over its largest, which is what is computed.

@@ -25,7 +25,7 @@ def color_free(
 
     Per pair of one visible image: the distance of its features where it exceeds `threshold`, else
     alpha * KL(C(f_v) || C(f_z)) with C the classifier's probabilities; then the mean over pairs.
-    The paper does not say which norm |f_v - f_z| is. The released code has neither the threshold
+    The paper does not say which norm `|f_v - f_z|` is. The released code has neither the threshold
     nor the divergence: see `color_free_mse`.
 
     Args:
