@@ -49,6 +49,7 @@ def make_parser() -> argparse.ArgumentParser:
         _prepare,
         _train,
         _evaluate,
+        _report,
         _export,
         _search,
         _parity,
@@ -135,6 +136,20 @@ def _evaluate(command: Command) -> None:
     )
     sub.add_argument("--json", action="store_true", help="print JSON instead of a table")
     _add_several(sub)
+
+
+def _report(command: Command) -> None:
+    sub = command(
+        "report",
+        ("report", "report"),
+        "write one page about a run: figures, curves, ranking lists, activation maps",
+        "lupi report --workdir runs/demo --out report.html",
+    )
+    sub.add_argument("--workdir", type=Path, required=True, metavar="RUN", help="of `lupi train`")
+    sub.add_argument("--checkpoint", metavar="WHICH", help="newest (default), best, or a step")
+    _add_images(sub)
+    sub.add_argument("--out", type=Path, metavar="FILE", help="the page to write (RUN/report.html)")
+    sub.set_defaults(takes_fields=True, config=None)
 
 
 def _export(command: Command) -> None:
