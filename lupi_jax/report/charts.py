@@ -5,6 +5,7 @@ light page and on a dark one. A chart is drawn at a phone's width, and its text 
 """
 
 import io
+import math
 import re
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -38,6 +39,7 @@ _BLUE, _RED = "#0072B2", "#D55E00"
 PEOPLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#5B6BE0",
           "#8C6BB1", "#A0793D", "#7F8C1F", "#C0392B", "#3BA8A0", "#808080")  # fmt: skip
 MARKS = ("o", "^", "s")
+_SEARCH_MARKS = ("", "o", "s", "^", "D")
 
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -45,6 +47,7 @@ _STYLE: dict[Any, Any] = {
     "axes.labelsize": 12,
     "legend.fontsize": 12,
     "legend.frameon": False,
+    "lines.markersize": 4,
     "text.color": _TEXT,
     "text.parse_math": False,
     "axes.labelcolor": _TEXT,
@@ -107,19 +110,28 @@ def cmc_chart(curves: Sequence[tuple[str, str, NDArray]], name: str) -> str:
       curves: (search, feature, [ranks] fractions); a colour a search, a line style a feature.
       name: as in `panel_chart`.
     """
-    figure, axes = _axes()
     searches = list(dict.fromkeys(search for search, *_ in curves))
     features = list(dict.fromkeys(feature for _, feature, _ in curves))
+    entries = len(searches) + len(features) if len(searches) > 1 else 1
+    figure, axes = _axes(3.2 + 0.25 * entries)
     for search, feature, cmc in curves:
         colour, _ = LINES[searches.index(search) % len(LINES)]
         style = ("-", "--")[features.index(feature) % 2]
-        label = feature if len(searches) == 1 else f"{search}, {feature}"
-        axes.plot(np.arange(1, len(cmc) + 1), 100 * cmc, style, color=colour, label=label, lw=1.8)
+        label = feature if len(searches) == 1 else "_"  # those are not listed
+        mark = _SEARCH_MARKS[searches.index(search) % len(_SEARCH_MARKS)]
+        (line,) = axes.plot(np.arange(1, len(cmc) + 1), 100 * cmc, style, color=colour, lw=1.8)
+        line.set(label=label, marker=mark, markevery=4)
+    if len(searches) > 1:
+        for search, (colour, _), mark in zip(searches, cycle(LINES), cycle(_SEARCH_MARKS)):
+            axes.plot([], [], color=colour, label=search, lw=1.8, marker=mark)
+        for feature, style in zip(features, ("-", "--"), strict=False):
+            axes.plot([], [], style, color=_TEXT, label=feature, lw=1.8)
     ranks = max(len(cmc) for *_, cmc in curves)
     axes.set(xlabel="rank", ylabel="found, percent", xlim=(1, max(ranks, 2)))
     axes.set_xticks([k for k in (1, 5, 10, 15, 20) if k <= ranks])
-    axes.set_ylim(0, min(100, 10 * np.ceil(max(cmc.max() for *_, cmc in curves) * 10.5)))
-    _legend(figure, 2 if len(searches) == 1 else 1)
+    highest = max(float(cmc.max()) for *_, cmc in curves)
+    axes.set_ylim(0, min(100, 10 * max(1, math.ceil(10.5 * highest))))
+    _legend(figure, len(features) if len(searches) == 1 else 1)
     ends = "; ".join(
         f"{search}, {feature}: rank 1 {100 * cmc[0]:.1f}, rank {len(cmc)} {100 * cmc[-1]:.1f}"
         for search, feature, cmc in curves

@@ -175,7 +175,9 @@ def test_figures_are_those_of_evaluate(workdir, page):
     for row, result in zip(rows, results, strict=True):
         shown = [cell.text for cell in row.children]
         cells = dict(zip(headings, shown, strict=True))
-        assert cells["Query → gallery"] == f"{result['query']} → {result['gallery']}"
+        assert cells["Query → gallery"] == (
+            f"{result['query']} → {result['gallery']} {result['search']}"
+        )
         assert cells["Feature"] == result["feature"]
         for name, heading in FIGURES.items():
             assert cells[heading] == f"{100 * result[name]:.2f}"
