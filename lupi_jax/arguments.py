@@ -50,6 +50,7 @@ def make_parser() -> argparse.ArgumentParser:
         _train,
         _evaluate,
         _compare,
+        _report,
         _export,
         _search,
         _parity,
@@ -158,6 +159,20 @@ def _compare(command: Command) -> None:
     sub.add_argument("--out", type=Path, metavar="FILE", help="draw their curves into a picture")
     sub.add_argument("--json", action="store_true", help="print JSON instead of tables")
     sub.set_defaults(takes_fields=True)
+
+
+def _report(command: Command) -> None:
+    sub = command(
+        "report",
+        ("report", "report"),
+        "write one page about a run: figures, curves, ranking lists, activation maps",
+        "lupi report --workdir runs/demo --out report.html",
+    )
+    sub.add_argument("--workdir", type=Path, required=True, metavar="RUN", help="of `lupi train`")
+    sub.add_argument("--checkpoint", metavar="WHICH", help="newest (default), best, or a step")
+    _add_images(sub)
+    sub.add_argument("--out", type=Path, metavar="FILE", help="the page to write (RUN/report.html)")
+    sub.set_defaults(takes_fields=True, config=None)
 
 
 def _export(command: Command) -> None:

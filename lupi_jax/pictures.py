@@ -25,7 +25,8 @@ _FRAMES = {
     False: (_RED, (0, (7, 2.2)), "✗ "),  # long dashes
     None: (_GREY, (0, (0.1, 2)), ""),  # dots
 }
-_LINES = (("#0072B2", "-"), (_RED, "--"), (_GREEN, "-."), ("#CC79A7", ":"), ("#E69F00", "-"))
+LINES = (("#0072B2", "-"), (_RED, "--"), (_GREEN, "-."), ("#CC79A7", ":"), ("#E69F00", "-"))
+"""(colour, style) of a chart's lines."""
 _LOSS = "loss/"
 _VALIDATION = {"mean_ap": "mAP", "mean_inp": "mINP", "rank1": "rank-1", "rank10": "rank-10"}
 
@@ -99,46 +100,76 @@ def ranking_picture(path: str | os.PathLike[str], rows: Sequence[RankingRow]) ->
     _save(figure, path)
 
 
-def training_curves(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Draw a run's losses, learning rate and validation figures over its steps.
+@dataclasses.dataclass(frozen=True)
+class Panel:
+    """What one chart of a run's figures shows.
+
+    Attributes:
+        name: "loss", "accuracy", "learning rate" or "validation".
+        lines: (label, steps, values) each; a lone line has no label.
+        fractions: whether the values lie in [0, 1].
+    """
+
+    name: str
+    lines: Sequence[tuple[str, Sequence[int], Sequence[float]]]
+    fractions: bool
+
+
+def training_panels(rows: Sequence[Mapping[str, Any]]) -> list[Panel]:
+    """A run's losses, accuracy, learning rate and validation figures over its steps.
 
     Args:
-        path: image file; its ending names the format (.png, .pdf, .svg). Folders are created.
-        rows: lines of a run's `metrics.jsonl`. Those of split "train" may have any `loss/<term>`
-            and `rate`, those of split "validation" `mean_ap`, `mean_inp`, `rank1`, `rank10`
-            (fractions in [0, 1]). What is missing is not drawn, nor is a panel without a line.
+        rows: lines of a run's `metrics.jsonl`. Those of split "train" may have any `loss/<term>`,
+            `accuracy` and `rate`, those of split "validation" `mean_ap`, `mean_inp`, `rank1`,
+            `rank10`; accuracy and the latter are fractions in [0, 1].
 
-    Raises:
-        ValueError: if there is nothing to draw.
+    Returns:
+        The panels that have a line; the total leads the losses.
     """
     train = [row for row in rows if row.get("split") == "train"]
     validation = [row for row in rows if row.get("split") == "validation"]
     terms = dict.fromkeys(key for row in train for key in row if key.startswith(_LOSS))
-    terms = sorted(terms, key=lambda key: key != _LOSS + "total")  # the total leads the legend
-    panels = [
+    terms = sorted(terms, key=lambda key: key != _LOSS + "total")
+    panels = []
+    for name, part, labels in (
         ("loss", train, {key: key.removeprefix(_LOSS).replace("_", "-") for key in terms}),
+        ("accuracy", train, {"accuracy": ""}),
         ("learning rate", train, {"rate": ""}),
         ("validation", validation, _VALIDATION),
-    ]
-    drawn = [
-        (name, part, present)
-        for name, part, labels in panels
-        if (present := {k: label for k, label in labels.items() if any(k in row for row in part)})
-    ]
-    if not drawn:
-        raise ValueError("no training or validation figures to draw")
-    figure = Figure(figsize=(4.2 * len(drawn), 3.2), layout="constrained")
-    grid = figure.subplots(1, len(drawn), squeeze=False, sharex=True)[0]
-    for axes, (name, part, labels) in zip(grid, drawn, strict=True):
-        for (key, label), (colour, style) in zip(labels.items(), cycle(_LINES)):
+    ):
+        lines = []
+        for key, label in labels.items():
             points = [(row["step"], row[key]) for row in part if key in row]
+            if points:
+                lines.append((label, *zip(*points, strict=True)))
+        if lines:
+            panels.append(Panel(name, lines, name in ("accuracy", "validation")))
+    return panels
+
+
+def training_curves(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Draw `training_panels`, side by side.
+
+    Args:
+        path: image file; its ending names the format (.png, .pdf, .svg). Folders are created.
+        rows: as there. What is missing is not drawn, nor is a panel without a line.
+
+    Raises:
+        ValueError: if there is nothing to draw.
+    """
+    panels = training_panels(rows)
+    if not panels:
+        raise ValueError("no training or validation figures to draw")
+    figure = Figure(figsize=(4.2 * len(panels), 3.2), layout="constrained")
+    grid = figure.subplots(1, len(panels), squeeze=False, sharex=True)[0]
+    for axes, panel in zip(grid, panels, strict=True):
+        for (label, steps, values), (colour, style) in zip(panel.lines, cycle(LINES)):
             # Few points need marks: a single one would otherwise be invisible.
-            marker = "o" if len(points) <= 30 else ""
-            steps, values = zip(*points, strict=True)
+            marker = "o" if len(steps) <= 30 else ""
             axes.plot(steps, values, style, color=colour, label=label, marker=marker, ms=3, lw=1.5)
-        if any(labels.values()):
+        if any(label for label, *_ in panel.lines):
             axes.legend(fontsize=8, frameon=False)
-        _dress(axes, name, top=1 if name == "validation" else None)
+        _dress(axes, panel.name, top=1 if panel.fractions else None)
     _save(figure, path)
 
 
@@ -175,7 +206,7 @@ def compared_curves(
     figure = Figure(figsize=(4.2 * len(panels), 3.4), layout="constrained")
     grid = figure.subplots(1, len(panels), squeeze=False, sharex=True)[0]
     for axes, (title, split, key) in zip(grid, panels, strict=True):
-        for (name, runs), (colour, style) in zip(methods.items(), cycle(_LINES)):
+        for (name, runs), (colour, style) in zip(methods.items(), cycle(LINES)):
             for place, rows in enumerate(runs):
                 points = [(r["step"], r[key]) for r in rows if r.get("split") == split and key in r]
                 if points:

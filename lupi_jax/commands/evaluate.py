@@ -14,21 +14,13 @@ from lupi_jax.config import EvaluationConfig
 from lupi_jax.errors import InputError
 from lupi_jax.evaluation import Evaluation, average_runs
 from lupi_jax.evaluation import evaluate as measure
+from lupi_jax.evaluation.evaluator import FIGURES, figure_text
 from lupi_jax.evaluation.ranking import ranking_rows
 from lupi_jax.hosts import is_first
 from lupi_jax.pictures import ranking_picture, training_curves
 from lupi_jax.training import Run
 from lupi_jax.training.logging import read_metrics
 from lupi_jax.training.run import versions
-
-FIGURES = {
-    "rank1": "R1",
-    "rank5": "R5",
-    "rank10": "R10",
-    "rank20": "R20",
-    "mean_ap": "mAP",
-    "mean_inp": "mINP",
-}
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -138,7 +130,7 @@ def _result(run: Run, found: Evaluation, options: argparse.Namespace) -> dict[st
         "reranking": config.evaluation.reranking,
         "workdir": options.workdir and str(options.workdir),
         "checkpoint": options.checkpoint or ("newest" if options.workdir else run.name),
-        "selection": _selection(run, options),
+        "selection": selection(run, options),
         "people_unseen_in_training": None if run.seen is None else options.split != "train",
         "images": {
             "root": config.data.root,
@@ -150,7 +142,7 @@ def _result(run: Run, found: Evaluation, options: argparse.Namespace) -> dict[st
     }
 
 
-def _selection(run: Run, options: argparse.Namespace) -> str:
+def selection(run: Run, options: argparse.Namespace) -> str:
     """How the checkpoint was chosen."""
     if run.step is None:
         return "trained elsewhere: not known"
@@ -208,15 +200,11 @@ def _print(result: dict[str, Any], of: str, options: argparse.Namespace) -> None
 
 
 def _cells(row: dict[str, Any]) -> Sequence[str]:
-    def figure(name: str) -> str:
-        spread = f" ± {100 * row['std'][name]:.2f}" if "std" in row else ""
-        return f"{100 * row[name]:.2f}{spread}"
-
     counts = ("queries", "valid_queries", "gallery_images")
     return (
         f"{row['query']} -> {row['gallery']}",
         row["search"],
         row["feature"],
         *(str(row[name]) for name in counts),
-        *(figure(name) for name in FIGURES),
+        *(figure_text(row, name) for name in FIGURES),
     )

@@ -37,6 +37,13 @@ from lupi_jax.models import EmbedNet
 RANKS = (1, 5, 10, 20)
 FEATURES = ("neck", "pooled")
 
+FIGURES = {
+    **{f"rank{k}": f"R{k}" for k in RANKS},
+    "mean_ap": "mAP",
+    "mean_inp": "mINP",
+}
+"""What a table calls each figure of `summarize`, in its order."""
+
 DISTANCES = {"none": pairwise_distances, "k_reciprocal": k_reciprocal_distances}
 """How queries and gallery are compared, by `evaluation.reranking`."""
 
@@ -45,6 +52,20 @@ RERANKED_IMAGES = 20_000
 
 SEARCHED_SPLITS = ("test", "val")
 """Splits a data set's own protocol is for: of people who are not trained on."""
+
+
+class Measured(NamedTuple):
+    """One task with one feature.
+
+    Attributes:
+      task: who queries whom.
+      feature: "neck" or "pooled".
+      trials: the metrics of each of the task's trials.
+    """
+
+    task: Task
+    feature: str
+    trials: list[RetrievalMetrics]
 
 
 class Evaluation(NamedTuple):
@@ -57,6 +78,7 @@ class Evaluation(NamedTuple):
       protocol: what they are measured by, as results name it.
       seeds: of the galleries of its trials, or their rows in the data set's permutations; none
         where nothing is drawn.
+      measured: what each of `rows` is the summary of.
     """
 
     features: Features
@@ -64,12 +86,19 @@ class Evaluation(NamedTuple):
     rows: list[dict[str, Any]]
     protocol: str
     seeds: list[int]
+    measured: list[Measured]
 
 
 def summarize(metrics: RetrievalMetrics) -> dict[str, float]:
     """{"rank1", "rank5", "rank10", "rank20", "mean_ap", "mean_inp"}, each in [0, 1]."""
     ranks = {f"rank{k}": float(metrics.cmc[k - 1]) for k in RANKS}
     return {**ranks, "mean_ap": metrics.mean_ap, "mean_inp": metrics.mean_inp}
+
+
+def figure_text(row: dict[str, Any], name: str) -> str:
+    """A figure of a row of `evaluate_features` in percent, with its spread where there is one."""
+    spread = f" ± {100 * row['std'][name]:.2f}" if "std" in row else ""
+    return f"{100 * row[name]:.2f}{spread}"
 
 
 def parse_pairs(names: Sequence[str]) -> tuple[Pair, ...]:
@@ -157,31 +186,43 @@ def evaluate_features(
       "queries", "valid_queries", "gallery_images" and the means over trials of the figures of
       `summarize`; with several trials "std" as well, {figure: standard deviation}.
     """
-    rows = []
+    return [_row(m, reranking) for m in measure_tasks(features, tasks, reranking, names)]
+
+
+def measure_tasks(
+    features: Features,
+    tasks: Sequence[Task],
+    reranking: str = "none",
+    names: Sequence[str] = FEATURES,
+) -> list[Measured]:
+    """What `evaluate_features` summarises, a row each: curves and the figures of every query."""
     ids = features.index.identities
-    for task in tasks:
-        for name in names:
-            values = getattr(features, name)
-            trials = _measure(values, ids, task, reranking)
-            figures = [summarize(metrics) for metrics in trials]
-            row = {
-                "query": str(task.query),
-                "gallery": str(task.gallery),
-                "search": task.name,
-                "feature": name,
-                "reranking": reranking,
-                "trials": len(trials),
-                "queries": len(task.trials[0].query),
-                "valid_queries": trials[0].valid_queries,
-                "gallery_images": len(task.trials[0].gallery),
-                **{key: float(np.mean([f[key] for f in figures])) for key in figures[0]},
-            }
-            if len(trials) > 1:
-                row["std"] = {
-                    key: float(np.std([f[key] for f in figures], ddof=1)) for key in figures[0]
-                }
-            rows.append(row)
-    return rows
+    return [
+        Measured(task, name, _measure(getattr(features, name), ids, task, reranking))
+        for task in tasks
+        for name in names
+    ]
+
+
+def _row(measured: Measured, reranking: str) -> dict[str, Any]:
+    """A row of `evaluate_features`."""
+    task, name, trials = measured
+    figures = [summarize(metrics) for metrics in trials]
+    row = {
+        "query": str(task.query),
+        "gallery": str(task.gallery),
+        "search": task.name,
+        "feature": name,
+        "reranking": reranking,
+        "trials": len(trials),
+        "queries": len(task.trials[0].query),
+        "valid_queries": trials[0].valid_queries,
+        "gallery_images": len(task.trials[0].gallery),
+        **{key: float(np.mean([f[key] for f in figures])) for key in figures[0]},
+    }
+    if len(trials) > 1:
+        row["std"] = {key: float(np.std([f[key] for f in figures], ddof=1)) for key in figures[0]}
+    return row
 
 
 def average_precisions(features: Features, task: Task, name: str = "neck") -> np.ndarray:
@@ -342,10 +383,11 @@ def evaluate(
             f"{8 * largest**2 / 2**30:.0f} GiB: leave evaluation.reranking out"
         )
     features = _embed(config, model, variables, index)
-    rows = evaluate_features(features, tasks, config.evaluation.reranking)
+    measured = measure_tasks(features, tasks, config.evaluation.reranking)
+    rows = [_row(each, config.evaluation.reranking) for each in measured]
     drawn = split in SEARCHED_SPLITS and config.data.name in ("sysu", "llcm")
     seeds = list(range(config.evaluation.trials)) if drawn else []
-    return Evaluation(features, tasks, rows, protocol_name(config, whole, split), seeds)
+    return Evaluation(features, tasks, rows, protocol_name(config, whole, split), seeds, measured)
 
 
 def make_validation(config: Config, index: Index) -> Callable[[EmbedNet, Any], dict[str, float]]:

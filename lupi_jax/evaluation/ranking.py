@@ -130,7 +130,18 @@ def ranking_rows(
       InputError: an image cannot be read.
     """
     spread = np.linspace(0, len(trial.query) - 1, min(queries, len(trial.query)))
-    shown = trial.query[spread.round().astype(int)]
+    return rows_of_queries(features, trial, spread.round().astype(int), size, top)
+
+
+def rows_of_queries(
+    features: Features, trial: Trial, queries: np.ndarray, size: tuple[int, int], top: int = 10
+) -> list[RankingRow]:
+    """`ranking_rows` of chosen queries, positions in `trial.query`.
+
+    Raises:
+      InputError: an image cannot be read.
+    """
+    shown = trial.query[queries]
     excluded = dataclasses.replace(trial, query=shown).excluded
     rows, distances = nearest(features.neck[shown], features.neck[trial.gallery], top, excluded)
     return [

@@ -1,0 +1,243 @@
+"""Charts as SVG that lies in a page: numbers in, text out.
+
+Text and lines take the page's own colours, by CSS variables, so that a chart is readable on a
+light page and on a dark one. A chart is drawn at a phone's width, and its text is text.
+"""
+
+import io
+import math
+import re
+from collections.abc import Callable, Sequence
+from functools import wraps
+from html import escape
+from itertools import cycle
+from typing import Any, ParamSpec
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from lupi_jax.pictures import LINES, Panel
+from lupi_jax.report.distances import PairCounts
+
+_TEXT, _RULE = "#010203", "#040506"  # stand for the page's own
+_VARIABLES = {
+    _TEXT: "currentColor",
+    _RULE: "var(--rule)",
+    "#0072b2": "var(--blue)",
+    "#d55e00": "var(--red)",
+    "#009e73": "var(--green)",
+    "#cc79a7": "var(--pink)",
+    "#e69f00": "var(--orange)",
+}
+_BLUE, _RED = "#0072B2", "#D55E00"
+
+# Twelve colours of middling lightness for people; numbers beside them tell them apart as well.
+PEOPLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#5B6BE0",
+          "#8C6BB1", "#A0793D", "#7F8C1F", "#C0392B", "#3BA8A0", "#808080")  # fmt: skip
+MARKS = ("o", "^", "s")
+_SEARCH_MARKS = ("", "o", "s", "^", "D")
+
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "font.size": 12,
+    "axes.labelsize": 12,
+    "legend.fontsize": 12,
+    "legend.frameon": False,
+    "lines.markersize": 4,
+    "text.color": _TEXT,
+    "text.parse_math": False,
+    "axes.labelcolor": _TEXT,
+    "axes.edgecolor": _RULE,
+    "xtick.color": _RULE,
+    "xtick.labelcolor": _TEXT,
+    "ytick.color": _RULE,
+    "ytick.labelcolor": _TEXT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": _RULE,
+    "grid.linewidth": 0.5,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+}
+
+
+P = ParamSpec("P")
+
+
+def _styled(chart: Callable[P, str]) -> Callable[P, str]:
+    """`chart`, drawn in `_STYLE`: matplotlib reads some of it as late as when it writes."""
+
+    @wraps(chart)
+    def styled(*arguments: P.args, **named: P.kwargs) -> str:
+        with mpl.rc_context(_STYLE):
+            return chart(*arguments, **named)
+
+    return styled
+
+
+@_styled
+def panel_chart(panel: Panel, name: str) -> str:
+    """One panel of a run's curves over its steps.
+
+    Args:
+      panel: as `training_panels` gives it.
+      name: of the chart, its own on the page: letters, digits and hyphens.
+    """
+    figure, axes = _axes()
+    for (label, steps, values), (colour, style) in zip(panel.lines, cycle(LINES)):
+        marker = "o" if len(steps) <= 30 else ""
+        axes.plot(steps, values, style, color=colour, label=label, marker=marker, ms=3, lw=1.8)
+    axes.set_xlabel("step")
+    ticks = MaxNLocator(6, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10])
+    axes.xaxis.set_major_locator(ticks)
+    top = 1.1 * axes.dataLim.y1
+    axes.set_ylim(min(0, axes.dataLim.y0), (min(top, 1.0) if panel.fractions else top) or None)
+    if any(label for label, *_ in panel.lines):
+        _legend(figure)
+    ends = ", ".join(f"{label or panel.name} {values[-1]:.3g}" for label, _, values in panel.lines)
+    return _svg(figure, name, f"{panel.name} over the steps of training; at its end {ends}")
+
+
+@_styled
+def cmc_chart(curves: Sequence[tuple[str, str, NDArray]], name: str) -> str:
+    """CMC curves in percent.
+
+    Args:
+      curves: (search, feature, [ranks] fractions); a colour a search, a line style a feature.
+      name: as in `panel_chart`.
+    """
+    searches = list(dict.fromkeys(search for search, *_ in curves))
+    features = list(dict.fromkeys(feature for _, feature, _ in curves))
+    entries = len(searches) + len(features) if len(searches) > 1 else 1
+    figure, axes = _axes(3.2 + 0.25 * entries)
+    for search, feature, cmc in curves:
+        colour, _ = LINES[searches.index(search) % len(LINES)]
+        style = ("-", "--")[features.index(feature) % 2]
+        label = feature if len(searches) == 1 else "_"  # those are not listed
+        mark = _SEARCH_MARKS[searches.index(search) % len(_SEARCH_MARKS)]
+        (line,) = axes.plot(np.arange(1, len(cmc) + 1), 100 * cmc, style, color=colour, lw=1.8)
+        line.set(label=label, marker=mark, markevery=4)
+    if len(searches) > 1:
+        for search, (colour, _), mark in zip(searches, cycle(LINES), cycle(_SEARCH_MARKS)):
+            axes.plot([], [], color=colour, label=search, lw=1.8, marker=mark)
+        for feature, style in zip(features, ("-", "--"), strict=False):
+            axes.plot([], [], style, color=_TEXT, label=feature, lw=1.8)
+    ranks = max(len(cmc) for *_, cmc in curves)
+    axes.set(xlabel="rank", ylabel="found, percent", xlim=(1, max(ranks, 2)))
+    axes.set_xticks([k for k in (1, 5, 10, 15, 20) if k <= ranks])
+    highest = max(float(cmc.max()) for *_, cmc in curves)
+    axes.set_ylim(0, min(100, 10 * max(1, math.ceil(10.5 * highest))))
+    _legend(figure, len(features) if len(searches) == 1 else 1)
+    ends = "; ".join(
+        f"{search}, {feature}: rank 1 {100 * cmc[0]:.1f}, rank {len(cmc)} {100 * cmc[-1]:.1f}"
+        for search, feature, cmc in curves
+    )
+    return _svg(figure, name, f"CMC curves, percent. {ends}")
+
+
+@_styled
+def distance_chart(counts: PairCounts, name: str) -> str:
+    """Histograms of distances, each of area 1: same identity solid, different dashed.
+
+    Args:
+      counts: at least one pair.
+      name: as in `panel_chart`.
+    """
+    figure, axes = _axes()
+    for values, label, colour, style, alpha in (
+        (counts.same, "same identity", _BLUE, "-", 0.3),
+        (counts.different, "different identities", _RED, "--", 0.15),
+    ):
+        if values.sum():
+            shares = 100 * values / values.sum()
+            axes.stairs(shares, counts.edges, fill=True, color=colour, alpha=alpha, lw=0)
+            axes.stairs(shares, counts.edges, color=colour, ls=style, lw=1.6, label=label)
+    filled = np.flatnonzero(counts.same + counts.different)
+    low, high = counts.edges[max(filled[0] - 1, 0)], counts.edges[filled[-1] + 1]
+    axes.set_xlim(float(low), float(high) + 0.02)
+    axes.set(xlabel="cosine distance", ylabel="pairs, percent")
+    _legend(figure)
+    same, different = counts.means
+    return _svg(
+        figure,
+        name,
+        f"Histogram of distances: mean {same:.3f} of the same identity, {different:.3f} of "
+        f"different ones, {100 * counts.overlap:.0f} percent of the areas shared",
+    )
+
+
+@_styled
+def identity_chart(places: NDArray, identities: NDArray, modalities: NDArray, name: str) -> str:
+    """People on a plane: a colour and a number each, a mark for each modality.
+
+    A line joins the centres of a person's modalities; the number stands at the first centre.
+
+    Args:
+      places: [n, 2].
+      identities: [n], at most twelve different.
+      modalities: [n] str.
+      name: as in `panel_chart`.
+    """
+    figure, axes = _axes(height=5.6)
+    kinds = np.unique(modalities)
+    for identity, colour in zip(np.unique(identities), cycle(PEOPLE)):
+        own = identities == identity
+        centres = []
+        for kind, mark in zip(kinds, MARKS, strict=False):
+            points = places[own & (modalities == kind)]
+            if len(points):
+                centres.append(points.mean(0))
+                filled = colour if mark == "o" else "none"
+                axes.scatter(*points.T, s=22, marker=mark, facecolors=filled, edgecolors=colour)
+        axes.plot(*np.stack(centres).T, color=colour, lw=1.5)
+        axes.annotate(
+            str(identity),
+            centres[0],
+            (3, 3),
+            textcoords="offset points",
+            weight="bold",
+            color=_TEXT,
+        )
+    for kind, mark in zip(kinds, MARKS, strict=False):
+        filled = _TEXT if mark == "o" else "none"
+        axes.scatter([], [], marker=mark, facecolors=filled, edgecolors=_TEXT, label=str(kind))
+    axes.set(xticks=[], yticks=[])
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    _legend(figure, len(kinds))
+    people = len(np.unique(identities))
+    text = f"Map of {len(places)} images of {people} people by {' and '.join(map(str, kinds))}"
+    return _svg(figure, name, text)
+
+
+def _axes(height: float = 3.4) -> tuple[Figure, Axes]:
+    """Of 360 x 245 points: what a phone shows at its own size."""
+    figure = Figure(figsize=(5, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _legend(figure: Figure, columns: int = 2) -> None:
+    figure.legend(loc="outside lower center", ncols=columns)
+
+
+def _svg(figure: Figure, name: str, description: str) -> str:
+    """The figure as an <svg> element that takes the page's width, font and colours."""
+    out = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": name}):
+        figure.savefig(out, format="svg", transparent=True)
+    text = out.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text, flags=re.S)
+    # Ids are of the whole page, and every figure numbers its own from 1.
+    text = re.sub(r'\bid="', f'id="{name}-', text)
+    text = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", text)
+    text = re.sub(r"font-family: [^;]*; ", "", text)  # the page's
+    for colour, variable in _VARIABLES.items():
+        text = text.replace(colour, variable)
+    (size,) = re.findall(r'viewBox="([^"]*)"', text)
+    head = f'<svg class="chart" viewBox="{size}" role="img" aria-label="{escape(description)}">'
+    return re.sub(r"<svg[^>]*>", lambda _: head, text, count=1).strip()

@@ -1,0 +1,266 @@
+"""One page about a run: what it shows, put together."""
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from lupi_jax.data import Index, make_reader
+from lupi_jax.errors import InputError
+from lupi_jax.evaluation import Evaluation, Features
+from lupi_jax.evaluation.evaluator import FIGURES, Measured, figure_text, measure_tasks
+from lupi_jax.evaluation.ranking import rows_of_queries
+from lupi_jax.modality import Modality, stem_for
+from lupi_jax.pictures import RankingRow, training_panels
+from lupi_jax.report import charts
+from lupi_jax.report.activation import activation_shares
+from lupi_jax.report.distances import PairCounts, count_pairs
+from lupi_jax.report.identity_map import choose_images, lay_out
+from lupi_jax.report.queries import choose_queries
+from lupi_jax.report.settings import settings_of
+from lupi_jax.report.thumbnails import Thumbnail, heat, thumbnail
+from lupi_jax.training import Run
+from lupi_jax.views import LUMA, luma, random_channel
+
+TOP = 10
+"""Images of the gallery shown beside a query."""
+
+MAPPED = 4
+"""Images of each modality with an activation map."""
+
+DRAWS = 6
+"""Random-channel images of one visible image."""
+
+TEMPLATE = "template.html.j2"
+
+
+def require_libraries() -> None:
+    """Check for what only a report needs, before anything takes long.
+
+    Raises:
+      InputError: says what to install.
+    """
+    try:
+        import jinja2  # noqa: F401
+        import sklearn  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            f"a report needs {error.name}, which is not installed: pip install 'lupi-jax[report]'"
+        ) from error
+
+
+def make_page(
+    run: Run,
+    found: Evaluation,
+    curves: Sequence[Mapping[str, Any]],
+    facts: Mapping[str, str],
+    versions: Mapping[str, Mapping[str, str]],
+) -> str:
+    """The page of a run as HTML that needs no other file; the same for the same arguments.
+
+    Args:
+      run: the network.
+      found: what `evaluate` found of it.
+      curves: lines of its `metrics.jsonl`.
+      facts: of the page's head, {heading: text}.
+      versions: {when: {package: version}}.
+
+    Raises:
+      InputError: an image cannot be read.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("lupi_jax.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    panels = training_panels(curves)
+    return environment.get_template(TEMPLATE).render(
+        facts=dict(facts),
+        notes=_notes(run, found),
+        figures=FIGURES,
+        rows=found.rows,
+        figure_text=figure_text,
+        panels=[(p.name, charts.panel_chart(p, f"training-{_slug(p.name)}")) for p in panels],
+        cmc=_cmc_charts(found.measured),
+        rankings=_rankings(run, found),
+        distances=_distances(found.features),
+        map=_map(found.features, run.config.seed),
+        activations=_activations(run, found.features.index),
+        draws=_draws(run, found.features.index),
+        recipe=run.config.recipe,
+        settings=settings_of(run.config),
+        versions=versions,
+        packages=sorted({name for each in versions.values() for name in each}),
+    )
+
+
+def device() -> str:
+    """What this process computes on, as a page names it."""
+    devices = jax.local_devices()
+    return f"{len(devices)} x {devices[0].device_kind}"
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def _notes(run: Run, found: Evaluation) -> list[str]:
+    notes = []
+    if run.unfinished:
+        notes.append(f"Training is not done: {run.unfinished} of {run.record['steps']} steps left.")
+    if found.rows[0]["reranking"] != "none":
+        notes.append("Figures and CMC curves are re-ranked; lists below are by distance alone.")
+    return notes
+
+
+def _direction(measured: Measured) -> str:
+    return f"{measured.task.query} → {measured.task.gallery}"
+
+
+def _cmc_charts(measured: Sequence[Measured]) -> list[tuple[str, str]]:
+    """(direction, chart) each."""
+    curves: dict[str, list[tuple[str, str, np.ndarray]]] = {}
+    for each in measured:
+        mean = np.mean([metrics.cmc for metrics in each.trials], axis=0)
+        curves.setdefault(_direction(each), []).append((each.task.name, each.feature, mean))
+    return [
+        (direction, charts.cmc_chart(lines, f"cmc-{number}"))
+        for number, (direction, lines) in enumerate(curves.items())
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
+class _List:
+    """A query and its ranked images; `results` are (thumbnail, title, right or wrong) each."""
+
+    query: Thumbnail
+    title: str
+    precision: float
+    results: list[tuple[Thumbnail, str, bool | None]]
+
+
+def _rankings(run: Run, found: Evaluation) -> list[tuple[str, str, dict[str, list[_List]]]]:
+    """(direction, search, lists by group) each, of each direction's first search and gallery."""
+    first: dict[str, Measured] = {}
+    for each in found.measured:
+        if each.feature == "neck":
+            first.setdefault(_direction(each), each)
+    if found.rows[0]["reranking"] != "none":
+        tasks = [dataclasses.replace(m.task, trials=m.task.trials[:1]) for m in first.values()]
+        plain = measure_tasks(found.features, tasks, names=("neck",))
+        first = {_direction(each): each for each in plain}
+    result = []
+    for direction, each in first.items():
+        trial, precision = each.task.trials[0], each.trials[0].average_precision
+        identities = found.features.index.identities[trial.query]
+        chosen = choose_queries(precision, identities, run.config.seed)
+        lists = {}
+        for group, queries in chosen.items():
+            size = run.config.data.image_size
+            rows = rows_of_queries(found.features, trial, queries, size, TOP)
+            if rows:
+                pairs = zip(rows, precision[queries], strict=True)
+                lists[group] = [_list(row, float(value)) for row, value in pairs]
+        result.append((direction, each.task.name, lists))
+    return result
+
+
+_VERDICTS = {True: "right", False: "wrong", None: "identity unknown"}
+
+
+def _list(row: RankingRow, precision: float) -> _List:
+    results = []
+    for rank, (image, title, correct) in enumerate(
+        zip(row.gallery, row.titles, row.correct, strict=True), 1
+    ):
+        alt = f"rank {rank}: {title}, {_VERDICTS[correct]}"
+        results.append((thumbnail(image, alt), title, correct))
+    query = thumbnail(row.query, f"query: {row.query_title}")
+    return _List(query, row.query_title, precision, results)
+
+
+def _distances(features: Features) -> list[tuple[str, PairCounts, str]]:
+    """(what is compared, counts, chart) for every two modalities, the same one twice included."""
+    index = features.index
+    there = [m for m in Modality if index.count(m)]
+    sides = {m: index.modalities == m for m in there}
+    result = []
+    for i, a in enumerate(there):
+        for b in there[i:]:
+            left = features.neck[sides[a]], index.identities[sides[a]]
+            right = (features.neck[sides[b]], index.identities[sides[b]]) if a != b else ()
+            counts = count_pairs(*left, *right)
+            if counts.same.sum() + counts.different.sum():
+                name = f"within {a}" if a == b else f"{a} to {b}"
+                chart = charts.distance_chart(counts, f"distances-{_slug(name)}")
+                result.append((name, counts, chart))
+    return result
+
+
+def _map(features: Features, seed: int) -> tuple[str, int, int] | None:
+    """(chart, images, people); None where there are too few for a map."""
+    rows = choose_images(features.index, seed)
+    if len(rows) < 4:
+        return None
+    places = lay_out(features.neck[rows], seed)
+    shown = features.index[rows]
+    chart = charts.identity_chart(places, shown.identities, shown.modalities, "identity-map")
+    return chart, len(rows), len(shown.classes)
+
+
+def _activations(
+    run: Run, index: Index
+) -> list[tuple[str, list[tuple[Thumbnail, Thumbnail, str, float]], float]]:
+    """(modality, (image, map, title, largest share) each, even share): the same people in each."""
+    data = run.config.data
+    stems = [m for m in Modality if f"stem_{m}" in run.variables["params"]]
+    rows = choose_images(index, run.config.seed, MAPPED, 1)
+    result = []
+    for modality in (Modality.VISIBLE, Modality.INFRARED):
+        own = rows[index.modalities[rows] == modality]
+        if not len(own):
+            continue
+        own = own[np.argsort(index.identities[own], kind="stable")]
+        read = make_reader(index, data.image_size, data.prepared)
+        images = np.stack([read(int(row)) for row in own])
+        stem = stem_for(modality, stems)
+        assert stem is not None  # else nothing could have been evaluated
+        shares = activation_shares(run.model, run.variables, images, stem)
+        shown = []
+        for image, share, row in zip(images, shares, own, strict=True):
+            title = f"{index.identities[row]} · cam {index.cameras[row]}"
+            alt = f"{modality} image, {title}"
+            mapped = thumbnail(heat(image, share), f"activation map of the {alt}")
+            shown.append((thumbnail(image, alt), mapped, title, float(share.max())))
+        result.append((str(modality), shown, 1 / shares[0].size))
+    return result
+
+
+def _draws(run: Run, index: Index) -> list[tuple[Thumbnail, str, tuple[float, ...]]]:
+    """A visible image, its luma and draws of Eq. 4: (image, name, weights that sum to 1) each."""
+    visible = np.flatnonzero(index.modalities == Modality.VISIBLE)
+    if not len(visible):
+        return []
+    data = run.config.data
+    rows = choose_images(index, run.config.seed, 1, 1)
+    row = next((r for r in rows if index.modalities[r] == Modality.VISIBLE), visible[0])
+    image = make_reader(index, data.image_size, data.prepared)(int(row))
+    key = jax.random.key(run.config.seed)
+    made = np.asarray(random_channel(key, np.stack([image] * DRAWS)))
+    weights = [
+        np.asarray(jax.random.uniform(jax.random.fold_in(key, i), (3,))) for i in range(DRAWS)
+    ]
+    shown = [(image, "original", ()), (np.asarray(luma(image)), "luma", LUMA)]
+    for number, (grey, drawn) in enumerate(zip(made, weights, strict=True), 1):
+        shown.append((grey, f"draw {number}", tuple((drawn / drawn.sum()).tolist())))
+    return [
+        (thumbnail(pixels.round().astype(np.uint8), f"{name} of a visible image"), name, parts)
+        for pixels, name, parts in shown
+    ]

@@ -1,0 +1,49 @@
+"""A run's configuration beside what its recipe would have filled in."""
+
+import dataclasses
+from typing import Any
+
+from lupi_jax.config import Config, parse_config, to_fields
+
+GIVEN = ("recipe", "setting", "steps", "epochs", "data.name", "data.root")
+"""Fields that say what a run is: the defaults of the others are meant beside them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """One field.
+
+    Attributes:
+      name: dotted.
+      value: of the run.
+      default: its recipe's and setting's; "" for those that say what a run is.
+      changed: whether they differ.
+    """
+
+    name: str
+    value: str
+    default: str
+    changed: bool
+
+
+def settings_of(config: Config) -> list[Setting]:
+    """Every field of `config`, in the configuration's order."""
+    fields = to_fields(config)
+    known = {name: fields[name] for name in GIVEN if "." not in name}
+    data = {"name": config.data.name, "root": config.data.root}
+    defaults = to_fields(parse_config({**known, "data": data}))
+    return [
+        Setting(
+            name,
+            _text(value),
+            "" if name in GIVEN else _text(defaults[name]),
+            name not in GIVEN and value != defaults[name],
+        )
+        for name, value in fields.items()
+    ]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(_text, value)) or "none"
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value) or "none"

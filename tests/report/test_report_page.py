@@ -1,0 +1,333 @@
+"""The page that `lupi report` writes, read as a browser reads it."""
+
+import dataclasses
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from lupi_jax import parse_config
+from lupi_jax.cli import main
+from lupi_jax.data import read_index
+from lupi_jax.evaluation import load_features, pairwise_distances, retrieval_metrics
+from lupi_jax.evaluation.evaluator import FIGURES
+from lupi_jax.report.page import DRAWS, MAPPED, TOP
+from lupi_jax.training.checkpoints import Checkpoints
+from lupi_jax.training.run import fresh_variables, make_model, run_record
+from lupi_jax.training.state import TrainState
+
+SECTIONS = [
+    "figures", "training", "cmc", "rankings", "distances", "map", "activations", "draws",
+    "configuration", "versions",
+]  # fmt: skip
+VOID = ("meta", "img", "br", "link", "input", "hr")
+
+
+@dataclasses.dataclass
+class Element:
+    tag: str
+    attributes: dict[str, str]
+    children: list["Element"] = dataclasses.field(default_factory=list)
+    texts: list[str] = dataclasses.field(default_factory=list)
+
+    def all(self, tag: str, **attributes: str) -> list["Element"]:
+        """Descendants in the page's order; attributes by name, a class as `of_class`."""
+        wanted = {name.replace("of_class", "class"): v for name, v in attributes.items()}
+        found = []
+        for child in self.children:
+            if child.tag == tag and all(child.attributes.get(k) == v for k, v in wanted.items()):
+                found.append(child)
+            found += child.all(tag, **attributes)
+        return found
+
+    def one(self, tag: str, **attributes: str) -> "Element":
+        (found,) = self.all(tag, **attributes)
+        return found
+
+    @property
+    def text(self) -> str:
+        return " ".join("".join(self.texts).split())
+
+
+class Page(HTMLParser):
+    """A tree of elements; complains of tags that do not close."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.root = Element("", {})
+        self._open = [self.root]
+        self.feed(html)
+        self.close()
+        assert self._open == [self.root]
+
+    def handle_starttag(self, tag, attrs):
+        element = Element(tag, {name: value or "" for name, value in attrs})
+        self._open[-1].children.append(element)
+        if tag == "br":
+            self.handle_data(" ")
+        if tag not in VOID:
+            self._open.append(element)
+
+    def handle_startendtag(self, tag, attrs):
+        self._open[-1].children.append(Element(tag, {n: v or "" for n, v in attrs}))
+
+    def handle_endtag(self, tag):
+        assert self._open.pop().tag == tag
+
+    def handle_data(self, data):
+        for element in self._open:
+            element.texts.append(data)
+
+
+@pytest.fixture(scope="module")
+def workdir(people, tmp_path_factory) -> Path:
+    """A run of a network on eight people, four are tested: saved as trained, to save the time."""
+    folder = tmp_path_factory.mktemp("report") / "run"
+    data = {"name": "synthetic", "root": str(people), "image_size": (32, 32)}
+    model = {"backbone": "thin", "non_local": False}
+    config = parse_config({"recipe": "released", "steps": 3, "data": data, "model": model})
+    training = read_index(config.data, "train")
+    network = make_model(config, len(training.classes))
+    state = TrainState.create(fresh_variables(config, network), optax.identity())
+    with Checkpoints(folder) as checkpoints:
+        state = state.replace(step=jnp.int32(3))
+        checkpoints.save(state, run_record(config, training, 4), {})
+        checkpoints.wait()
+    rows = [
+        {"step": s, "split": "train", "loss/total": 3 / s, "accuracy": s / 9, "rate": 0.1}
+        for s in (1, 2, 3)
+    ]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def html(workdir) -> str:
+    assert main(["report", "--workdir", str(workdir)]) == 0
+    return (workdir / "report.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def page(html) -> Element:
+    return Page(html).root
+
+
+@pytest.fixture
+def refused(capfd) -> Callable[..., str]:
+    def run(*arguments: object) -> str:
+        capfd.readouterr()
+        assert main(["report", *map(str, arguments)]) == 2
+        out, err = capfd.readouterr()
+        assert out == ""
+        assert err.count("\n") == 1
+        return err.removeprefix("lupi: ").rstrip()
+
+    return run
+
+
+def test_every_section_is_there_under_its_heading(page):
+    sections = page.one("main").all("section")
+    assert [s.attributes["id"] for s in sections] == SECTIONS
+    assert [a.attributes["href"] for a in page.one("nav").all("a")] == [f"#{s}" for s in SECTIONS]
+    for section in sections:
+        heading = section.one("h2")
+        assert heading.attributes["id"] == section.attributes["aria-labelledby"]
+        assert len(section.texts) > 3
+    facts = dict(
+        zip((t.text for t in page.all("dt")), (d.text for d in page.all("dd")), strict=True)
+    )
+    assert page.one("h1").text == "Run run"
+    assert facts["Split"] == "test: 4 people, 32 images"
+    assert facts["Step"].startswith("3 of 4")
+    assert page.one("p", of_class="note").text == "Training is not done: 1 of 4 steps left."
+    assert re.fullmatch(r"\d+ x .+", facts["Device"])
+
+
+def test_nothing_is_fetched(html, page):
+    assert re.findall(r"https?:|//[a-z]", re.sub(r"data:image/jpeg;base64,[^\"]*", "", html)) == []
+    for tag in ("script", "link", "iframe", "object", "base"):
+        assert page.all(tag) == []
+    sources = [i.attributes["src"] for i in page.all("img")]
+    assert sources
+    assert all(s.startswith("data:image/jpeg;base64,") for s in sources)
+    css = page.one("style").text
+    assert "url(" not in css
+    assert "@import" not in css
+    assert "prefers-color-scheme: dark" in css
+
+
+def test_figures_are_those_of_evaluate(workdir, page):
+    assert main(["evaluate", "--workdir", str(workdir)]) == 0
+    results = json.loads((workdir / "evaluation" / "test-step3.json").read_text())["results"]
+    table = page.one("section", id="figures").one("table")
+    headings = [cell.text for cell in table.one("thead").all("th")]
+    rows = table.one("tbody").all("tr")
+    assert len(rows) == len(results) == 4
+    for row, result in zip(rows, results, strict=True):
+        shown = [cell.text for cell in row.children]
+        cells = dict(zip(headings, shown, strict=True))
+        assert cells["Query → gallery"] == (
+            f"{result['query']} → {result['gallery']} {result['search']}"
+        )
+        assert cells["Feature"] == result["feature"]
+        for name, heading in FIGURES.items():
+            assert cells[heading] == f"{100 * result[name]:.2f}"
+        assert cells["Queries"] == str(result["queries"])
+
+
+def test_lists_are_the_nearest_and_framed_by_identity(workdir, page, tmp_path):
+    file = tmp_path / "features.npz"
+    assert main(["export", "--workdir", str(workdir), "--out", str(file)]) == 0
+    features = load_features(file)
+    ids, cameras = features.index.identities, features.index.cameras
+    sides = [np.flatnonzero(features.index.modalities == m) for m in ("infrared", "visible")]
+    section = page.one("section", id="rankings")
+    lists = section.all("div", of_class="list")
+    assert len(lists) == 2 * 9
+    assert [h.text for h in section.all("h4")] == [
+        "Best queries", "Worst queries", "Random queries",
+    ] * 2  # fmt: skip
+    kinds = set()
+    for direction, part in enumerate((lists[:9], lists[9:])):
+        query, gallery = sides if direction == 0 else sides[::-1]
+        distances = pairwise_distances(features.neck[query], features.neck[gallery])
+        precision = retrieval_metrics(distances, ids[query], ids[gallery]).average_precision
+        lines = {
+            (str(ids[q]), f"{100 * ap:.1f} %"): gallery[np.argsort(row, kind="stable")[:TOP]]
+            for q, ap, row in zip(query, precision, distances, strict=True)
+        }
+        assert f"AP {100 * precision.max():.1f} %" in part[0].one("figcaption").text
+        assert f"AP {100 * precision.min():.1f} %" in part[3].one("figcaption").text
+        matched = 0
+        for shown in part:
+            caption = shown.one("figcaption").text
+            identity = caption.split()[1]
+            ranked = shown.one("ol").all("li")
+            assert len(ranked) == TOP
+            for rank, item in enumerate(ranked, 1):
+                alt = item.one("img").attributes["alt"]
+                other = re.fullmatch(rf"rank {rank}: (\d+) · cam \d, (right|wrong)", alt)
+                assert other is not None
+                right = other[1] == identity
+                assert item.attributes["class"] == other[2] == ("right" if right else "wrong")
+                assert item.text.startswith("✓" if right else "✗")
+                kinds.add(other[2])
+            expected = lines[identity, caption.split("AP ")[1]]
+            titles = [f"{ids[g]} cam {cameras[g]}" for g in expected]
+            matched += [item.text[2:] for item in ranked] == titles
+        assert matched >= 8  # two queries of one person may have one precision
+    assert kinds == {"right", "wrong"}
+
+
+def test_pictures_are_as_many_as_they_should_be_and_say_what_they_show(page):
+    everything = page.all("img")
+    lists = 2 * 9 * (1 + TOP)
+    maps = 2 * 2 * MAPPED
+    assert len(everything) == lists + maps + 2 + DRAWS
+    assert all(image.attributes["alt"] for image in everything)
+    assert all(svg.attributes["aria-label"] for svg in page.all("svg"))
+    count = {s: len(page.one("section", id=s).all("svg")) for s in SECTIONS}
+    assert count == dict.fromkeys(SECTIONS, 0) | {"training": 3, "cmc": 2, "distances": 3, "map": 1}
+
+
+def test_draws_weigh_the_channels_as_training_does(page):
+    section = page.one("section", id="draws")
+    captions = [c.text for c in section.all("figcaption")]
+    assert captions[0] == "Original"
+    assert captions[1] == "Luma R 0.30 G 0.59 B 0.11"
+    assert len(set(captions)) == 2 + DRAWS
+    for caption in captions[2:]:
+        assert sum(map(float, re.findall(r"\d\.\d\d", caption))) == pytest.approx(1, abs=0.02)
+
+
+def test_distances_are_of_every_pair(page):
+    rows = page.one("section", id="distances").one("tbody").all("tr")
+    counts = {row.children[0].text: [int(c.text) for c in row.children[1:3]] for row in rows}
+    # Four people with four images in each modality.
+    within = [4 * 6, 6 * 16]
+    assert counts == {
+        "within visible": within,
+        "visible to infrared": [4 * 16, 12 * 16],
+        "within infrared": within,
+    }
+
+
+def test_configuration_marks_what_differs(page):
+    section = page.one("section", id="configuration")
+    first, whole = section.all("table")
+    differing = {r.children[0].text: r.children[1].text for r in first.one("tbody").all("tr")}
+    assert differing["data.image_size"] == "32, 32"
+    assert "loss.triplet" not in differing
+    marked = [r.children[0].text for r in whole.one("tbody").all("tr", of_class="changed")]
+    assert marked == list(differing)
+    assert len(whole.one("tbody").all("tr")) > 50
+
+
+def test_the_same_run_gives_the_same_page(workdir, html, tmp_path):
+    again = tmp_path / "new" / "again.html"
+    assert main(["report", "--workdir", str(workdir), "--out", str(again)]) == 0
+    assert again.read_text() == html
+    assert [file.name for file in again.parent.iterdir()] == ["again.html"]
+    assert len(html) < 1_000_000
+
+
+def test_what_cannot_be_reported_is_said_in_a_line(workdir, refused, tmp_path, monkeypatch):
+    assert "no checkpoint under" in refused("--workdir", tmp_path / "none")
+    assert "no data at" in refused("--workdir", workdir, "--data-root", tmp_path / "none")
+    assert "a directory; name a file" in refused("--workdir", workdir, "--out", tmp_path)
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    said = refused("--workdir", workdir, "--out", blocked / "report.html")
+    assert said.startswith(f"--out {blocked / 'report.html'}: cannot be written")
+    assert "a trained network is what it is" in refused("--workdir", workdir, "--config.seed=4")
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    assert "pip install 'lupi-jax[report]'" in refused("--workdir", workdir)
+    with pytest.raises(SystemExit) as left:
+        main(["report", "--workdir", str(workdir), "--split", "other"])
+    assert left.value.code == 2
+
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
+FRAMES = """<body><script>
+onmessage = event => { document.body.append(document.createElement("p"));
+  document.body.lastChild.textContent = event.data; };
+</script><iframe src="page.html" width="390" height="844"></iframe>
+<iframe src="page.html" width="1440" height="900"></iframe></body>"""
+MEASURE = """<script>onload = () => { const root = document.documentElement;
+const cut = [...document.querySelectorAll("svg.chart")].filter(svg => {
+  const box = svg.getBoundingClientRect();
+  return [...svg.querySelectorAll("text")].some(text => {
+    const own = text.getBoundingClientRect();
+    return own.left < box.left - 1 || own.right > box.right + 1 || own.height < 10; }); });
+const over = root.scrollWidth - root.clientWidth;
+parent.postMessage(`${innerWidth} ${over} ${cut.length}`, "*"); };</script>"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium")
+def test_a_browser_need_not_scroll_sideways_and_cuts_no_text(html, tmp_path):
+    # The page's own policy forbids scripts, here the one that measures.
+    policy = re.search(r"<meta http-equiv=.*?>", html)
+    assert policy is not None
+    (tmp_path / "page.html").write_text(html.replace(policy[0], "") + MEASURE)
+    (tmp_path / "frames.html").write_text(FRAMES)
+    command = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
+    command += [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=20000"]
+    done = subprocess.run(
+        [*command, f"file://{tmp_path / 'frames.html'}"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    measured = sorted(re.findall(r"<p>(\d+) (\d+) (\d+)</p>", done.stdout))
+    assert measured == [("1440", "0", "0"), ("390", "0", "0")]
