@@ -27,7 +27,6 @@ from lupi_jax.data import read_training, source_modalities
 from lupi_jax.errors import InputError
 from lupi_jax.evaluation import (
     Evaluation,
-    average_precisions,
     domain_shift_test,
     evaluate,
     evaluate_features,
@@ -302,13 +301,14 @@ def _by_query(evaluation: Evaluation) -> dict[str, dict[str, list[int]]]:
     Of the first search of both directions between infrared and visible; -1 without a match.
     """
     found = {}
-    for task in evaluation.tasks:
+    for measured in evaluation.measured:
+        task = measured.task
         pair = f"{task.query}_to_{task.gallery}"
         if {task.query, task.gallery} != {Modality.VISIBLE, Modality.INFRARED} or pair in found:
             continue
-        precision = average_precisions(evaluation.features, task)
+        precision = measured.average_precision
         found[pair] = {
-            "identities": evaluation.features.index.identities[task.trials[0].query].tolist(),
+            "identities": evaluation.features.index.identities[measured.queries].tolist(),
             "values": np.where(np.isnan(precision), -1, np.rint(10_000 * precision))
             .astype(int)
             .tolist(),

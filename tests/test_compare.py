@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from lupi_jax.cli import main
-from lupi_jax.evaluation import average_precisions, evaluate
+from lupi_jax.evaluation import evaluate
 from lupi_jax.training import load_run
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -32,7 +32,7 @@ def runs(tmp_path_factory, people) -> Path:
 def precisions(workdir: Path) -> list[np.ndarray]:
     run = load_run(workdir)
     found = evaluate(run.config, run.model, run.variables)
-    return [average_precisions(found.features, task) for task in found.tasks]
+    return [each.average_precision for each in found.measured if each.feature == "neck"]
 
 
 def test_methods_are_compared_by_seed_and_by_query(runs, capfd):

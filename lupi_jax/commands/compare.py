@@ -14,22 +14,23 @@ from lupi_jax.commands.network import overrides_of
 from lupi_jax.config import Config, differences, to_fields
 from lupi_jax.config_file import change_config
 from lupi_jax.errors import InputError
-from lupi_jax.evaluation import Evaluation, average_precisions, evaluate
 from lupi_jax.evaluation import compare as compare_queries
+from lupi_jax.evaluation import evaluate
+from lupi_jax.evaluation.evaluator import FIGURES, figure_text
 from lupi_jax.memory import keep_pages
 from lupi_jax.pictures import compared_curves
 from lupi_jax.training import MOVABLE, load_run
 from lupi_jax.training.logging import read_metrics
 from lupi_jax.training.run import RESUMABLE
 
-FIGURES = {"rank1": "R1", "rank10": "R10", "mean_ap": "mAP", "mean_inp": "mINP"}
+SHOWN = ("rank1", "rank10", "mean_ap", "mean_inp")
 
 # What runs of one method may differ in. Their length is part of the method.
 _SAME_METHOD = {"seed", *RESUMABLE, *MOVABLE} - {"steps", "epochs"}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Measured:
+class Compared:
     """A run and what was found of it.
 
     Attributes:
@@ -95,30 +96,31 @@ def compare(options: argparse.Namespace) -> None:
         say(f"wrote {options.out}")
 
 
-def _measure(workdir: Path, options: argparse.Namespace) -> Measured:
+def _measure(workdir: Path, options: argparse.Namespace) -> Compared:
     run = load_run(workdir, options.checkpoint or "newest")
     config = change_config(run.config, overrides_of(options), MOVABLE)
     run = dataclasses.replace(run, config=config)
-    found: Evaluation = evaluate(config, run.model, run.variables, options.split, run.seen or ())
+    found = evaluate(config, run.model, run.variables, options.split, run.seen or ())
+    neck = [each for each in found.measured if each.feature == "neck"]
     ids = found.features.index.identities
-    return Measured(
+    return Compared(
         workdir,
         run.config,
         [row for row in found.rows if row["feature"] == "neck"],
-        [average_precisions(found.features, task) for task in found.tasks],
-        [ids[task.trials[0].query] for task in found.tasks],
+        [each.average_precision for each in neck],
+        [ids[each.queries] for each in neck],
         found.features.index.fingerprint,
         found.protocol,
     )
 
 
-def _methods(measured: Sequence[Measured]) -> dict[str, list[Measured]]:
+def _methods(measured: Sequence[Compared]) -> dict[str, list[Compared]]:
     """{name: its runs, by seed}; the name is that of its first run's directory.
 
     Raises:
       InputError: two runs of one method have one seed.
     """
-    groups: list[list[Measured]] = []
+    groups: list[list[Compared]] = []
     for run in measured:
         for group in groups:
             if set(differences(group[0].config, run.config)) <= _SAME_METHOD:
@@ -128,7 +130,7 @@ def _methods(measured: Sequence[Measured]) -> dict[str, list[Measured]]:
             groups.append([run])
     methods = {}
     for group in groups:
-        seeds: dict[int, Measured] = {}
+        seeds: dict[int, Compared] = {}
         for run in group:
             if run.config.seed in seeds:
                 raise InputError(
@@ -143,7 +145,7 @@ def _methods(measured: Sequence[Measured]) -> dict[str, list[Measured]]:
     return methods
 
 
-def _summary(name: str, runs: Sequence[Measured], first: Measured) -> dict[str, Any]:
+def _summary(name: str, runs: Sequence[Compared], first: Compared) -> dict[str, Any]:
     """A method's figures, mean and standard deviation over its runs."""
     fields = to_fields(runs[0].config)
     changed = [
@@ -151,16 +153,15 @@ def _summary(name: str, runs: Sequence[Measured], first: Measured) -> dict[str, 
     ]
     rows = []
     for place, row in enumerate(runs[0].rows):
-        values = {f: [run.rows[place][f] for run in runs] for f in FIGURES}
+        values = {f: [run.rows[place][f] for run in runs] for f in SHOWN}
         rows.append(
             {
                 **{key: row[key] for key in ("query", "gallery", "search")},
                 **{f: float(np.mean(v)) for f, v in values.items()},
-                "std": {
-                    f: float(np.std(v, ddof=1)) if len(v) > 1 else None for f, v in values.items()
-                },
             }
         )
+        if len(runs) > 1:
+            rows[-1]["std"] = {f: float(np.std(v, ddof=1)) for f, v in values.items()}
     return {
         "name": name,
         "runs": [str(run.workdir) for run in runs],
@@ -170,7 +171,7 @@ def _summary(name: str, runs: Sequence[Measured], first: Measured) -> dict[str, 
     }
 
 
-def _differences(methods: dict[str, list[Measured]]) -> list[dict[str, Any]]:
+def _differences(methods: dict[str, list[Compared]]) -> list[dict[str, Any]]:
     """mAP of each method minus that of the first, on the same queries and with the same seeds."""
     (reference, base), *others = methods.items()
     found = []
@@ -205,16 +206,19 @@ def _print(result: dict[str, Any]) -> None:
     rows = []
     for method in result["methods"]:
         for row in method["results"]:
-            figures = []
-            for figure in FIGURES:
-                std = row["std"][figure]
-                spread = f" ± {100 * std:.2f}" if std is not None else ""
-                figures.append(f"{100 * row[figure]:.2f}{spread}")
             pair = f"{row['query']} -> {row['gallery']}"
-            rows.append((method["name"], len(method["runs"]), pair, row["search"], *figures))
+            rows.append(
+                (
+                    method["name"],
+                    len(method["runs"]),
+                    pair,
+                    row["search"],
+                    *(figure_text(row, f) for f in SHOWN),
+                )
+            )
     print_table(
         f"{result['split']}: {result['protocol']} (percent, the neck's feature)",
-        ("method", ">runs", "query -> gallery", "search", *(f">{h}" for h in FIGURES.values())),
+        ("method", ">runs", "query -> gallery", "search", *(f">{FIGURES[f]}" for f in SHOWN)),
         rows,
     )
     for method in result["methods"][1:]:

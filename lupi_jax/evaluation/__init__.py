@@ -4,7 +4,6 @@ from lupi_jax.evaluation.comparison import Comparison, compare
 from lupi_jax.evaluation.domain_shift import domain_shift_test, maximum_mean_discrepancy
 from lupi_jax.evaluation.evaluator import (
     Evaluation,
-    average_precisions,
     average_runs,
     evaluate,
     evaluate_features,
@@ -30,7 +29,6 @@ __all__ = [
     "Evaluation",
     "Features",
     "RetrievalMetrics",
-    "average_precisions",
     "average_runs",
     "compare",
     "domain_shift_test",

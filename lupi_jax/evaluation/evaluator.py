@@ -67,6 +67,16 @@ class Measured(NamedTuple):
     feature: str
     trials: list[RetrievalMetrics]
 
+    @property
+    def queries(self) -> np.ndarray:
+        """[q] rows of the queries, the same in all trials."""
+        return self.task.trials[0].query
+
+    @property
+    def average_precision(self) -> np.ndarray:
+        """[q] of each query, the mean over trials; NaN without a true match. For `compare`."""
+        return np.mean([metrics.average_precision for metrics in self.trials], axis=0)
+
 
 class Evaluation(NamedTuple):
     """What `evaluate` found.
@@ -223,20 +233,6 @@ def _row(measured: Measured, reranking: str) -> dict[str, Any]:
     if len(trials) > 1:
         row["std"] = {key: float(np.std([f[key] for f in figures], ddof=1)) for key in figures[0]}
     return row
-
-
-def average_precisions(features: Features, task: Task, name: str = "neck") -> np.ndarray:
-    """Average precision of each query [q] of a task, the mean over its trials.
-
-    NaN for a query that has no true match. For `compare`, of two networks by the same queries.
-
-    Args:
-      features: of all images of the task.
-      task: who queries whom; the same queries in all trials.
-      name: "neck" or "pooled".
-    """
-    trials = _measure(getattr(features, name), features.index.identities, task, "none")
-    return np.mean([metrics.average_precision for metrics in trials], axis=0)
 
 
 def _measure(
