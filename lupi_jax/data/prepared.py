@@ -96,6 +96,7 @@ def prepare(
     folder: str | Path,
     workers: int = 4,
     progress: Progress | None = None,
+    reading: Progress | None = None,
 ) -> Prepared:
     """Decode and resize every image of `index` into `folder`; or finish, or check, what is there.
 
@@ -109,7 +110,8 @@ def prepare(
       size: (height, width) in pixels they are resized to.
       folder: absent, empty, or a set of images of the same names and size, whole or begun.
       workers: files decoded, and shards checked, at once.
-      progress: called after each image.
+      progress: called after each image that is decoded.
+      reading: called after each file that is read for its checksum, which comes first.
 
     Raises:
       InputError: an image cannot be read, `folder` holds something else, or it cannot be written
@@ -117,7 +119,7 @@ def prepare(
     """
     folder = Path(folder)
     rows = max(1, SHARD_BYTES // (size[0] * size[1] * 3))
-    plan = _Plan(size, rows, _read_files(index, workers))
+    plan = _Plan(size, rows, _read_files(index, workers, reading))
     try:
         before, expected = _claim(folder, plan)
         for name in plan.outdated(before) if before else []:
@@ -228,12 +230,17 @@ def _digest(file: Path) -> str:
         raise InputError(f"{file}: {error.strerror}; replace or remove it") from error
 
 
-def _read_files(index: Index, workers: int) -> list[_File]:
+def _read_files(index: Index, workers: int, reading: Progress | None) -> list[_File]:
     def read(path: str) -> _File:
         found = _stat(index.root / path)
         return _File(path, found.st_size, found.st_mtime_ns, _digest(index.root / path))
 
-    return list(parallel_map(read, iter(index.paths.tolist()), workers, 8 * workers))
+    files = []
+    for file in parallel_map(read, iter(index.paths.tolist()), workers, 8 * workers):
+        files.append(file)
+        if reading is not None:
+            reading(len(files), len(index))
+    return files
 
 
 def _has_changed(root: Path, file: _File) -> bool:

@@ -33,6 +33,7 @@ from lupi_jax.evaluation.protocols import (
 from lupi_jax.evaluation.reranking import k_reciprocal_distances
 from lupi_jax.modality import Modality
 from lupi_jax.models import EmbedNet
+from lupi_jax.progress import Show, silent
 
 RANKS = (1, 5, 10, 20)
 FEATURES = ("neck", "pooled")
@@ -143,6 +144,7 @@ def evaluate_features(
     tasks: Sequence[Task],
     reranking: str = "none",
     names: Sequence[str] = FEATURES,
+    show: Show = silent,
 ) -> list[dict[str, Any]]:
     """Every task with both features: one row each.
 
@@ -151,13 +153,15 @@ def evaluate_features(
       tasks: who queries whom.
       reranking: "none" or "k_reciprocal", which re-ranks each trial's queries and gallery.
       names: the features compared, out of "neck" and "pooled".
+      show: shows how many of the rows are there.
 
     Returns:
       Rows with "query", "gallery" (modalities), "search" (the task's name), "feature", "trials",
       "queries", "valid_queries", "gallery_images" and the means over trials of the figures of
       `summarize`; with several trials "std" as well, {figure: standard deviation}.
     """
-    rows = []
+    rows, total = [], len(tasks) * len(names)
+    advance = show("searches")
     ids = features.index.identities
     for task in tasks:
         for name in names:
@@ -181,6 +185,7 @@ def evaluate_features(
                     key: float(np.std([f[key] for f in figures], ddof=1)) for key in figures[0]
                 }
             rows.append(row)
+            advance(len(rows), total)
     return rows
 
 
@@ -261,7 +266,9 @@ def _asked_for(config: Config, index: Index) -> Index:
     return index[np.isin(index.modalities, [str(m) for m in wanted])]
 
 
-def _embed(config: Config, model: EmbedNet, variables: Any, index: Index) -> Features:
+def _embed(
+    config: Config, model: EmbedNet, variables: Any, index: Index, show: Show = silent
+) -> Features:
     data = config.data
     return embed_index(
         model,
@@ -272,6 +279,7 @@ def _embed(config: Config, model: EmbedNet, variables: Any, index: Index) -> Fea
         views=config.views,
         seed=config.seed,
         prepared=data.prepared,
+        show=show,
     )
 
 
@@ -302,6 +310,7 @@ def evaluate(
     variables: Any,
     split: str = "test",
     trained_on: Collection[int] = (),
+    show: Show = silent,
 ) -> Evaluation:
     """Embed a split of the run's data and measure it.
 
@@ -312,6 +321,7 @@ def evaluate(
       split: "test", "val" or "train".
       trained_on: identities the network has seen; nothing is measured on them but by asking for
         the split "train".
+      show: shows how many images are embedded, and how many figures' rows are measured.
 
     Raises:
       InputError: the data cannot be read or evaluated, or were trained on.
@@ -327,8 +337,8 @@ def evaluate(
             f"re-ranking compares all of {largest} images with each other, "
             f"{8 * largest**2 / 2**30:.0f} GiB: leave evaluation.reranking out"
         )
-    features = _embed(config, model, variables, index)
-    rows = evaluate_features(features, tasks, config.evaluation.reranking)
+    features = _embed(config, model, variables, index, show)
+    rows = evaluate_features(features, tasks, config.evaluation.reranking, show=show)
     drawn = split in SEARCHED_SPLITS and config.data.name in ("sysu", "llcm")
     seeds = list(range(config.evaluation.trials)) if drawn else []
     return Evaluation(features, tasks, rows, protocol_name(config, whole, split), seeds)
