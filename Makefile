@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-slow bench lint clean
+.PHONY: help demo test test-slow bench dist-check lint clean
 
 help:
 	@echo "make demo       install, then render people, train, evaluate, search (minutes)"
 	@echo "make test       install, then run the tests"
 	@echo "make test-slow  the tests that take longer"
 	@echo "make bench      ours against plain PyTorch in turn (.venv/bin/pip install torch first)"
+	@echo "make dist-check  wheel and sdist, each in an environment of its own (minutes, network)"
 	@echo "make lint       ruff and pyright"
 	@echo "make clean      remove the environment, data and runs that the above made"
 
@@ -35,6 +36,9 @@ test-slow: $(VENV)/installed
 
 bench: $(VENV)/installed
 	$(BIN)/python -m experiments.benchmarks
+
+dist-check: $(VENV)/installed
+	$(BIN)/python -m experiments.dist_check
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -206,10 +206,10 @@ def train(
             state = TrainState.create(initial_variables(config, model, fetch), tx)
         start = int(state.step)
         state = parallel.place(state)
-        if is_first():
-            _announce(config, data, state, start, steps)
         with showing() as show:
             batches = _start_feed(config, data, parallel, workdir, start, steps, show)
+        if is_first():
+            _announce(config, data, state, start, steps)
         if config.data.feed == "device":
             watchdog.beat("the images were read")
         said = start

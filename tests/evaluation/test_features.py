@@ -121,6 +121,16 @@ def test_an_index_of_mixed_modalities_keeps_its_order(variables, images, index):
     np.testing.assert_array_equal(part.neck, features.neck[[1, 2, 4]])
 
 
+def test_embedding_an_index_is_shown_image_by_image(variables, index):
+    told = []
+
+    def show(what: str):
+        return lambda *counts: told.append((what, *counts))
+
+    embed_index(MODEL, variables, index, SIZE, batch_size=3, show=show)
+    assert told == [("images", done, 7) for done in range(1, 8)]  # of both modalities
+
+
 def test_an_unreadable_image_of_an_index_is_named(variables, index, tmp_path):
     (tmp_path / "5.png").write_bytes(b"no image")
     with pytest.raises(InputError, match=r"5\.png: unreadable image"):
