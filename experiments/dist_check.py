@@ -93,7 +93,8 @@ def check_use(distribution: Path, folder: Path) -> None:
         [binaries / "python", "-c", PROGRAM],
         *([binaries / "lupi", *arguments] for arguments in COMMANDS),
     ):
-        print("$", *(Path(str(command[0])).name, *map(str, command[1:]))[:4], flush=True)
+        shown = "-c ..." if PROGRAM in command else " ".join(map(str, command[1:]))
+        print("$", command[0].name, shown, flush=True)
         subprocess.run(command, cwd=place, env=kept, check=True)
 
 

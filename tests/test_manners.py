@@ -204,7 +204,7 @@ def test_an_interrupted_preparation_goes_on(people, tmp_path, stopped):
     folder = tmp_path / "prepared"
     source = ("--data", "folder", "--root", people, "--size", "32x32", "--workers", "1")
     said = stopped("prepare", *source, "--out", folder)
-    assert said == f"the whole shards in {folder} are kept: the same command goes on from there"
+    assert said == f"0 whole shards in {folder} are kept: the same command goes on"
 
 
 def test_an_interrupted_check(people, stopped):

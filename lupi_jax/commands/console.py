@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -25,7 +25,8 @@ def print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[obj
     table = Table()
     for heading in headings:
         justify = "right" if heading.startswith(">") else "left"
-        table.add_column(heading.removeprefix(">"), justify=justify)
+        # Folded, since an ellipsis would take the end of a path or of a word.
+        table.add_column(heading.removeprefix(">"), justify=justify, overflow="fold")
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))  # a path may look like markup
     # Said, not left to rich, which takes a pipe for a terminal under FORCE_COLOR.
@@ -35,9 +36,9 @@ def print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[obj
 
 
 @contextlib.contextmanager
-def interrupted(saved: str) -> Iterator[None]:
-    """Answer Ctrl-C with what was saved until then."""
+def interrupted(saved: Callable[[], str]) -> Iterator[None]:
+    """Answer Ctrl-C with what was saved until then, as `saved` says it."""
     try:
         yield
     except KeyboardInterrupt as error:
-        raise KeyboardInterrupt(saved) from error
+        raise KeyboardInterrupt(f"interrupted; {saved()}") from error

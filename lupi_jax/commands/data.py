@@ -23,10 +23,13 @@ def make_synthetic(options: argparse.Namespace) -> None:
     """
     named = ("height", "width", "images_per_modality", "like")
     asked = {name: getattr(options, name) for name in named}
-    saved = (
-        f"interrupted; the pictures written so far in {options.out} are kept: the same command "
-        "goes on from there"
-    )
+
+    def saved() -> str:
+        return (
+            f"the pictures written so far in {options.out} are kept: the same command goes on "
+            "from there"
+        )
+
     with interrupted(saved), showing() as show:
         written = LAYOUTS[options.layout](
             options.out,
@@ -45,7 +48,7 @@ def check_data(options: argparse.Namespace) -> None:
     Raises:
       InputError: something is.
     """
-    with interrupted("interrupted; a check writes nothing"), showing() as show:
+    with interrupted(lambda: "a check writes nothing"), showing() as show:
         report = check(_source(options), show("images"))
     if options.json:
         print(json.dumps(dataclasses.asdict(report)))
@@ -79,10 +82,11 @@ def prepare(options: argparse.Namespace) -> None:
     size = _size(options.size)
     index = read_every_image(source)
     say(f"{source.name} {source.root}: {len(index)} images to {size[0]} x {size[1]} pixels")
-    saved = (
-        f"interrupted; the whole shards in {options.out} are kept: the same command goes on from "
-        "there"
-    )
+
+    def saved() -> str:
+        shards = len(list(options.out.glob("images-*.npy")))
+        return f"{shards} whole shards in {options.out} are kept: the same command goes on"
+
     with interrupted(saved), showing() as show:
         reading, decoding = show("files read"), show("images decoded")
         done = prepare_images(index, size, options.out, options.workers, decoding, reading)

@@ -38,7 +38,7 @@ def evaluate(options: argparse.Namespace) -> None:
     Raises:
       InputError: the network or the data cannot be used, or the one was trained on the other.
     """
-    with interrupted("interrupted; nothing was saved"):
+    with interrupted(lambda: "nothing was saved"):
         if options.trials is not None:
             _evaluate_trials(options)
             return
@@ -56,7 +56,7 @@ def evaluate(options: argparse.Namespace) -> None:
         return
     name = "-".join([options.split, *_result_name(run, found.features.index.fingerprint)])
     figures = _write(folder / f"{name}.json", result)
-    with interrupted(f"interrupted; the figures are saved in {figures}, not all pictures"):
+    with interrupted(lambda: f"the figures are saved in {figures}, not all pictures"):
         written = [figures, *_draw(run, found, options, folder / name)]
     for path in written:
         say(f"wrote {path}")

@@ -26,7 +26,7 @@ def export(options: argparse.Namespace) -> None:
         option is of the other form.
     """
     out = options.out or options.stablehlo
-    with interrupted(f"interrupted; nothing was written, {out} is as it was"):
+    with interrupted(lambda: f"nothing was written, {out} is as it was"):
         if options.stablehlo:
             _export_network(options)
         else:

@@ -21,7 +21,7 @@ from lupi_jax.training import Run
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
 
 
-@interrupted("interrupted; nothing was saved")
+@interrupted(lambda: "nothing was saved")
 def search(options: argparse.Namespace) -> None:
     """Rank a gallery for query images that need not belong to a data set.
 
