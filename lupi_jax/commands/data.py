@@ -88,8 +88,7 @@ def prepare(options: argparse.Namespace) -> None:
         return f"{shards} whole shards in {options.out} are kept: the same command goes on"
 
     with interrupted(saved), showing() as show:
-        reading, decoding = show("files read"), show("images decoded")
-        done = prepare_images(index, size, options.out, options.workers, decoding, reading)
+        done = prepare_images(index, size, options.out, options.workers, show)
     for name in done.damaged:
         say(f"{options.out / name} was damaged and is made anew")
     say(

@@ -85,10 +85,10 @@ def make_feed(
     if not data.prepared:
         # Of several processes the first does it; the others only where they share no folder.
         if is_first() and not is_prepared(prepared):
-            _decode(index, data, prepared, show)
+            prepare(index, data.image_size, prepared, data.workers, show)
         wait_for_all("images are prepared")
         if not is_prepared(prepared):
-            _decode(index, data, prepared, show)
+            prepare(index, data.image_size, prepared, data.workers, show)
     read = prepared_reader(prepared, index, data.image_size)
     return lambda start, stop: memmap_batches(
         read, sampler, names, start, stop, host, data.prefetch
@@ -102,11 +102,6 @@ def _row_batches(
         rows, labels = sampler(step)
         chosen = {name: host(r).astype(np.int32) for name, r in zip(names, rows, strict=True)}
         yield {**chosen, "labels": host(labels)}
-
-
-def _decode(index: Index, data: SourceConfig, folder: Path, show: Show) -> None:
-    reading = show("files read")
-    prepare(index, data.image_size, folder, data.workers, show("images decoded"), reading)
 
 
 def read_all(index: Index, data: SourceConfig, show: Show = silent) -> np.ndarray:
