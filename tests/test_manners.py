@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lupi_jax import progress
+from lupi_jax import progress, terminal
 from lupi_jax.arguments import make_parser
 from lupi_jax.cli import main
 
@@ -135,8 +135,8 @@ def test_a_terminal_that_cannot_move_its_cursor_is_a_log(people, tmp_path):
 
 def test_a_log_says_now_and_then_how_long_it_will_take(monkeypatch, capfd):
     now = 100.0
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
-    with progress.showing() as show:
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: now)
+    with terminal.showing() as show:
         advance = show("images")
         for done in range(21, 101):  # twenty were there
             now += 1
@@ -183,7 +183,7 @@ def interrupting(monkeypatch) -> None:
     def log(what: str) -> progress.Advance:
         return lambda done, total: signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(progress, "_log", log)
+    monkeypatch.setattr(terminal, "_log", log)
 
 
 @pytest.fixture

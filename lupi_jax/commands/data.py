@@ -12,7 +12,7 @@ from lupi_jax.data.check import Count
 from lupi_jax.data.check import check_data as check
 from lupi_jax.data.synthetic import LAYOUTS
 from lupi_jax.errors import InputError
-from lupi_jax.progress import showing
+from lupi_jax.terminal import showing
 
 
 def make_synthetic(options: argparse.Namespace) -> None:

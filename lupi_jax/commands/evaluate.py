@@ -17,7 +17,7 @@ from lupi_jax.evaluation import evaluate as measure
 from lupi_jax.evaluation.ranking import ranking_rows
 from lupi_jax.hosts import is_first
 from lupi_jax.pictures import ranking_picture, training_curves
-from lupi_jax.progress import showing
+from lupi_jax.terminal import showing
 from lupi_jax.training import Run
 from lupi_jax.training.logging import read_metrics
 from lupi_jax.training.run import versions

@@ -12,8 +12,8 @@ from lupi_jax.errors import InputError
 from lupi_jax.evaluation import embed_index
 from lupi_jax.evaluation.files import PARTIAL, check_form, holds_features
 from lupi_jax.hosts import is_first
-from lupi_jax.progress import showing
 from lupi_jax.stablehlo import require_place, save_network
+from lupi_jax.terminal import showing
 from lupi_jax.training import Run
 from lupi_jax.training.run import versions
 

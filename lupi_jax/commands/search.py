@@ -15,7 +15,8 @@ from lupi_jax.evaluation.files import holds_features
 from lupi_jax.evaluation.ranking import nearest, ranking_row
 from lupi_jax.modality import Modality
 from lupi_jax.pictures import ranking_picture
-from lupi_jax.progress import Show, showing
+from lupi_jax.progress import Show
+from lupi_jax.terminal import showing
 from lupi_jax.training import Run
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".pdf", ".svg")

@@ -30,7 +30,8 @@ from lupi_jax.errors import StoppedError
 from lupi_jax.hosts import StopRequest, Watchdog, is_first
 from lupi_jax.modality import Modality
 from lupi_jax.models import EmbedNet
-from lupi_jax.progress import Show, showing
+from lupi_jax.progress import Show
+from lupi_jax.terminal import showing
 from lupi_jax.training.checkpoints import Checkpoints
 from lupi_jax.training.logging import RunLog
 from lupi_jax.training.optimizer import learning_rate, make_optimizer
