@@ -20,6 +20,7 @@ import pytest
 from lupi_jax import progress, terminal
 from lupi_jax.arguments import make_parser
 from lupi_jax.cli import main
+from lupi_jax.training.logging import RunLog
 
 LUPI = [sys.executable, "-c", "import sys; from lupi_jax.cli import main; sys.exit(main())"]
 START = ("make-synthetic", "train", "evaluate")
@@ -146,6 +147,18 @@ def test_a_log_says_now_and_then_how_long_it_will_take(monkeypatch, capfd):
         "",
         "images: 50 of 100, 50 s left\nimages: 80 of 100, 20 s left\n",
     )
+
+
+def test_the_log_of_a_training_is_plain(tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with RunLog(tmp_path, 0, steps=2, every=1, batch_size=4) as log:
+        for step in (1, 2):
+            log.record(step, {"loss/total": np.float32(0.5), "accuracy": np.float32(1)})
+        log.flush()
+    out, err = capfd.readouterr()
+    assert out == ""
+    lines = [line.split("  ")[:3] for line in err.splitlines()]
+    assert lines == [[f"step {n}/2", "total 0.500", "accuracy 1.000"] for n in (1, 2)]
 
 
 def test_counted_items_are_done_when_the_next_is_asked_for():
