@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-slow test-docs docs notebooks bench lint clean
+.PHONY: help demo test test-slow test-docs docs notebooks bench dist-check lint clean
 
 help:
 	@echo "make demo       install, then render people, train, evaluate, search (minutes)"
@@ -13,6 +13,7 @@ help:
 	@echo "make docs       the site, into docs/_build/html"
 	@echo "make notebooks  execute the notebooks of docs and keep their outputs"
 	@echo "make bench      ours against plain PyTorch in turn (.venv/bin/pip install torch first)"
+	@echo "make dist-check  wheel and sdist, each in an environment of its own (minutes, network)"
 	@echo "make lint       ruff and pyright"
 	@echo "make clean      remove the environment, data and runs that the above made"
 
@@ -47,6 +48,9 @@ notebooks: $(VENV)/installed
 
 bench: $(VENV)/installed
 	$(BIN)/python -m experiments.benchmarks
+
+dist-check: $(VENV)/installed
+	$(BIN)/python -m experiments.dist_check
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -25,16 +25,24 @@ def make_parser() -> argparse.ArgumentParser:
     what it did not understand may set fields of the configuration.
     """
     parser = argparse.ArgumentParser(
-        prog="lupi", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="lupi",
+        usage="lupi COMMAND ...",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    # Help is said in few words: all of it is to fit a screen.
+    parser.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
+    commands = parser.add_subparsers(
+        required=True, metavar="COMMAND", help=argparse.SUPPRESS, prog="lupi"
+    )
+    summaries: list[tuple[str, str]] = []
 
     def command(
         name: str, function: tuple[str, str], help: str, example: str
     ) -> argparse.ArgumentParser:
+        summaries.append((name, help))
         sub = commands.add_parser(
             name,
-            help=help,
             description=f"{help[0].upper()}{help[1:]}.",
             epilog=f"example:\n  {example}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -56,6 +64,9 @@ def make_parser() -> argparse.ArgumentParser:
         _parity,
     ):
         add(command)
+    width = max(len(name) for name, _ in summaries)
+    lines = "\n".join(f"  {name:{width}}  {help}" for name, help in summaries)
+    parser.description = f"{DESCRIPTION}\ncommands (more of each: lupi COMMAND --help):\n{lines}"
     return parser
 
 
@@ -165,7 +176,7 @@ def _report(command: Command) -> None:
     sub = command(
         "report",
         ("report", "report"),
-        "write one page about a run: figures, curves, ranking lists, activation maps",
+        "write one page about a run: figures, curves, rankings",
         "lupi report --workdir runs/demo --out report.html",
     )
     sub.add_argument("--workdir", type=Path, required=True, metavar="RUN", help="of `lupi train`")
@@ -178,20 +189,36 @@ def _report(command: Command) -> None:
 def _export(command: Command) -> None:
     sub = command(
         "export",
-        ("search", "export"),
-        "write features to a NumPy file, or to a directory for large galleries",
-        "lupi export --workdir runs/demo --split test --out features.npz",
+        ("export", "export"),
+        "write features, or the network for use without this package",
+        "lupi export --workdir runs/demo --split test --out features.npz\n"
+        "  lupi export --workdir runs/demo --stablehlo network\n\n"
+        "NETWORK holds a program of each modality, weights within, and artefact.json, which\n"
+        "says what goes in and comes out. It needs JAX and flatbuffers, nothing else:\n"
+        "  data = bytearray(Path('network/infrared.bin').read_bytes())\n"
+        "  features = jax.export.deserialize(data).call(images)  # uint8 [n, h, w, 3], RGB",
     )
     _add_network(sub)
-    _add_images(sub)
+    _add_images(sub, default=None)
     _add_untrained(sub)
-    sub.add_argument(
+    what = sub.add_mutually_exclusive_group(required=True)
+    what.add_argument(
         "--out",
         type=Path,
-        required=True,
-        metavar="FILE.npz|DIR",
-        help="one file, or (a name without a suffix) a directory of arrays, which `lupi search` "
-        "reads through memory maps",
+        metavar="PLACE",
+        help="of features: a file .npz, .safetensors or .parquet, or (a name without a suffix) a "
+        "directory of arrays, which `lupi search` reads through memory maps",
+    )
+    what.add_argument(
+        "--stablehlo",
+        type=Path,
+        metavar="NETWORK",
+        help="of the network: a directory of programs for CPUs, GPUs and TPUs (jax.export)",
+    )
+    sub.add_argument(
+        "--feature",
+        choices=("neck", "pooled"),
+        help="of --stablehlo: after the BN neck (default) or before it",
     )
     _add_several(sub)
 
@@ -211,7 +238,7 @@ def _parity(command: Command) -> None:
     sub = command(
         "parity",
         ("parity", "compare"),
-        "compare with the released PyTorch code's numbers, without PyTorch",
+        "compare with the released PyTorch code's numbers",
         "lupi parity --case resnet18_base",
     )
     _add_parity_arguments(sub)
@@ -232,8 +259,9 @@ def _add_network(sub: argparse.ArgumentParser) -> None:
     sub.set_defaults(takes_fields=True)
 
 
-def _add_images(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--split", choices=("test", "val", "train"), default="test")
+def _add_images(sub: argparse.ArgumentParser, default: str | None = "test") -> None:
+    splits = ("test", "val", "train")
+    sub.add_argument("--split", choices=splits, default=default, help="of the data (test)")
     sub.add_argument("--data-root", help="where the images are, if not where training had them")
 
 

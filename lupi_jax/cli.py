@@ -87,7 +87,7 @@ def _verdict(error: BaseException) -> tuple[int | None, str]:
         case StoppedError():
             return STOPPED_STATUS, f"{error}; the same command goes on"
         case KeyboardInterrupt():
-            return 130, "interrupted; what was saved is intact"
+            return 130, str(error) or "interrupted; what was saved is intact"
     return None, ""
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import importlib.metadata
 import importlib.util
 import inspect
 import typing
@@ -22,14 +23,15 @@ def load_config(spec: str, overrides: Mapping[str, str]) -> Config:
     trust. It defines `get_config()` or `get_config(variant)`, which returns a ConfigDict.
 
     Args:
-      spec: path, with the variant after a colon where the file has variants.
+      spec: path, with the variant after a colon where the file has variants. `configs/NAME.py` is,
+        where there is no such file, the one that was installed with this package.
       overrides: {dotted field name: value as text}.
 
     Raises:
       InputError: the file cannot be used, or fields are wrong; all of them are named.
     """
     file, _, variant = spec.partition(":")
-    path = Path(file)
+    path = _find(Path(file))
     module_spec = importlib.util.spec_from_file_location("lupi_config", path)
     if not path.is_file() or module_spec is None or module_spec.loader is None:
         raise InputError(f"no config file at {path}: give --config a Python file, as configs/*.py")
@@ -47,6 +49,18 @@ def load_config(spec: str, overrides: Mapping[str, str]) -> Config:
             f"{path} gives no configuration: {type(error).__name__}: {error}"
         ) from error
     return parse_config(_overridden(values, overrides))
+
+
+def _find(path: Path) -> Path:
+    """`path`, or in its place a configuration that was installed with this package."""
+    if path.exists() or path.parent != Path("configs"):
+        return path
+    try:
+        installed = importlib.metadata.files("lupi-jax") or ()
+    except importlib.metadata.PackageNotFoundError:
+        return path
+    ours = (file for file in installed if file.parts[-3:] == ("lupi_jax", "configs", path.name))
+    return next((Path(str(file.locate())) for file in ours), path)
 
 
 def change_config(config: Config, overrides: Mapping[str, str], allowed: Sequence[str]) -> Config:

@@ -220,6 +220,9 @@ class StopRequest:
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self._asked and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if number == signal.SIGINT and is_first():
+            # Not by sys.stderr, in the midst of whose work this may come.
+            os.write(2, b"\nstopping after this step, to save it; Ctrl-C again: at once\n")
         self._asked = True
         if jax.process_count() > 1:
             os.kill(os.getpid(), signal.SIGTERM)

@@ -7,6 +7,7 @@ import tempfile
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,6 +54,34 @@ def write_layout() -> Callable[[Path, Layout], Path]:
         return root
 
     return write
+
+
+@pytest.fixture(scope="session")
+def draw_variables() -> Callable[..., Any]:
+    """Random variables of a network: every stem its own, running statistics off their defaults.
+
+    Drawn by NumPy: compiling a network's own initialisation takes longer than most tests of it.
+    """
+
+    def draw(model: Any, size: tuple[int, int]) -> Any:
+        import jax
+
+        from lupi_jax.models import initialize
+
+        shapes = jax.eval_shape(lambda: initialize(model, jax.random.key(0), image_size=size))
+        rng = np.random.default_rng(0)
+
+        def draw_leaf(path, leaf) -> np.ndarray:
+            name = path[-1].key
+            if name == "kernel":
+                values = rng.standard_normal(leaf.shape) / np.sqrt(np.prod(leaf.shape[:-1]))
+            else:
+                values = rng.uniform(0.1, 0.4, leaf.shape) + (name in ("scale", "var"))
+            return values.astype(np.float32)
+
+        return jax.tree_util.tree_map_with_path(draw_leaf, shapes)
+
+    return draw
 
 
 @pytest.fixture(scope="session")

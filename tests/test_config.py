@@ -299,6 +299,25 @@ def test_there_are_shipped_configurations():
     assert {"synthetic", "folder", "sysu", "regdb", "llcm"} == {file.stem for file in CONFIGS}
 
 
+def test_configurations_are_found_where_they_were_installed(tmp_path, monkeypatch):
+    """As a wheel puts them, for who has no checkout; a file of one's own goes first."""
+    site, shared = tmp_path / "lib", tmp_path / "share/lupi_jax/configs"
+    (site / "lupi_jax-9.dist-info").mkdir(parents=True)
+    (site / "lupi_jax-9.dist-info/METADATA").write_text("Name: lupi-jax\nVersion: 9\n")
+    (site / "lupi_jax-9.dist-info/RECORD").write_text("../share/lupi_jax/configs/mine.py,,\n")
+    shared.mkdir(parents=True)
+    config_file(shared / "mine.py", PLAIN)
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.chdir(site)
+    assert load_config("configs/mine.py", {}).steps == 5
+    for gone in ("configs/none.py", "mine.py", "other/configs/mine.py"):
+        with pytest.raises(InputError, match=f"no config file at {gone}"):
+            load_config(gone, {})
+    (site / "configs").mkdir()
+    config_file(site / "configs/mine.py", PLAIN.replace("5", "6"))
+    assert load_config("configs/mine.py", {}).steps == 6
+
+
 def config_file(path: Path, body: str) -> str:
     path.write_text("from ml_collections import ConfigDict\n" + body)
     return str(path)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = ("tensorflow", "orbax", "matplotlib.pyplot", "torch")
+HEAVY = ("tensorflow", "orbax", "matplotlib.pyplot", "torch", "pyarrow")
 
 FEED_WITHOUT_TENSORFLOW = """
 import sys

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lupi_jax.commands.console import print_table, say
+from lupi_jax.commands.console import interrupted, print_table, say
 from lupi_jax.commands.network import overrides_of
 from lupi_jax.config import Config, differences, to_fields
 from lupi_jax.config_file import change_config
@@ -19,6 +19,7 @@ from lupi_jax.evaluation import evaluate
 from lupi_jax.evaluation.evaluator import FIGURES, figure_text
 from lupi_jax.memory import keep_pages
 from lupi_jax.pictures import compared_curves
+from lupi_jax.terminal import showing
 from lupi_jax.training import MOVABLE, load_run
 from lupi_jax.training.logging import read_metrics
 from lupi_jax.training.run import RESUMABLE
@@ -52,6 +53,7 @@ class Compared:
     protocol: str
 
 
+@interrupted(lambda: "nothing was saved")
 def compare(options: argparse.Namespace) -> None:
     """Measure runs on the same images, and compare each method with the first.
 
@@ -100,7 +102,9 @@ def _measure(workdir: Path, options: argparse.Namespace) -> Compared:
     run = load_run(workdir, options.checkpoint or "newest")
     config = change_config(run.config, overrides_of(options), MOVABLE)
     run = dataclasses.replace(run, config=config)
-    found = evaluate(config, run.model, run.variables, options.split, run.seen or ())
+    with showing() as show:
+        seen = run.seen or ()
+        found = evaluate(config, run.model, run.variables, options.split, seen, show)
     neck = [each for each in found.measured if each.feature == "neck"]
     ids = found.features.index.identities
     return Compared(

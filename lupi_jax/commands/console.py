@@ -1,25 +1,14 @@
-"""Results on stdout, talk on stderr: tables, and progress on a terminal or in a log."""
+"""Results on stdout, as tables or JSON; talk on stderr."""
 
 import contextlib
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
 from lupi_jax.hosts import is_first
-
-LOG_SECONDS = 30.0
 
 
 def say(message: str) -> None:
@@ -36,35 +25,20 @@ def print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[obj
     table = Table()
     for heading in headings:
         justify = "right" if heading.startswith(">") else "left"
-        table.add_column(heading.removeprefix(">"), justify=justify)
+        # Folded, since an ellipsis would take the end of a path or of a word.
+        table.add_column(heading.removeprefix(">"), justify=justify, overflow="fold")
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))  # a path may look like markup
-    console = Console() if sys.stdout.isatty() else Console(width=10_000)
+    # Said, not left to rich, which takes a pipe for a terminal under FORCE_COLOR.
+    terminal = sys.stdout.isatty()
+    console = Console(force_terminal=terminal, width=None if terminal else 10_000)
     console.print(Text(title), table, sep="\n")
 
 
 @contextlib.contextmanager
-def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show long work: a bar with the time left on a terminal, now and then a line in a log.
-
-    Yields:
-      To be called with what is done so far and what there is in all.
-    """
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        start = last = time.monotonic()
-
-        def line(done: int, total: int) -> None:
-            nonlocal last
-            now = time.monotonic()
-            if now - last >= LOG_SECONDS and done:
-                last = now
-                left = (now - start) / done * (total - done)
-                say(f"{what}: {done} of {total}, {left:.0f} s left")
-
-        yield line
-        return
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(TextColumn("{task.description}"), *columns, console=console) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+def interrupted(saved: Callable[[], str]) -> Iterator[None]:
+    """Answer Ctrl-C with what was saved until then, as `saved` says it."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(f"interrupted; {saved()}") from error

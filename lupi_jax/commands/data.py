@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import json
 
-from lupi_jax.commands.console import print_table, progress, say
+from lupi_jax.commands.console import interrupted, print_table, say
 from lupi_jax.config import SourceConfig
 from lupi_jax.data import prepare as prepare_images
 from lupi_jax.data import read_every_image
@@ -12,6 +12,7 @@ from lupi_jax.data.check import Count
 from lupi_jax.data.check import check_data as check
 from lupi_jax.data.synthetic import LAYOUTS
 from lupi_jax.errors import InputError
+from lupi_jax.terminal import showing
 
 
 def make_synthetic(options: argparse.Namespace) -> None:
@@ -22,13 +23,20 @@ def make_synthetic(options: argparse.Namespace) -> None:
     """
     named = ("height", "width", "images_per_modality", "like")
     asked = {name: getattr(options, name) for name in named}
-    with progress("pictures") as advance:
+
+    def saved() -> str:
+        return (
+            f"the pictures written so far in {options.out} are kept: the same command goes on "
+            "from there"
+        )
+
+    with interrupted(saved), showing() as show:
         written = LAYOUTS[options.layout](
             options.out,
             identities=options.identities,
             seed=options.seed,
             workers=options.workers,
-            progress=advance,
+            progress=show("pictures"),
             **{name: value for name, value in asked.items() if value is not None},
         )
     say(f"{'wrote' if written else 'already there:'} {options.out}")
@@ -40,8 +48,8 @@ def check_data(options: argparse.Namespace) -> None:
     Raises:
       InputError: something is.
     """
-    with progress("images") as advance:
-        report = check(_source(options), advance)
+    with interrupted(lambda: "a check writes nothing"), showing() as show:
+        report = check(_source(options), show("images"))
     if options.json:
         print(json.dumps(dataclasses.asdict(report)))
     else:
@@ -74,8 +82,13 @@ def prepare(options: argparse.Namespace) -> None:
     size = _size(options.size)
     index = read_every_image(source)
     say(f"{source.name} {source.root}: {len(index)} images to {size[0]} x {size[1]} pixels")
-    with progress("images") as advance:
-        done = prepare_images(index, size, options.out, options.workers, advance)
+
+    def saved() -> str:
+        shards = len(list(options.out.glob("images-*.npy")))
+        return f"{shards} whole shards in {options.out} are kept: the same command goes on"
+
+    with interrupted(saved), showing() as show:
+        done = prepare_images(index, size, options.out, options.workers, show)
     for name in done.damaged:
         say(f"{options.out / name} was damaged and is made anew")
     say(

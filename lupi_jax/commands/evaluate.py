@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lupi_jax.commands.console import print_table, say
+from lupi_jax.commands.console import interrupted, print_table, say
 from lupi_jax.commands.network import load, parse_trials
 from lupi_jax.config import EvaluationConfig
 from lupi_jax.errors import InputError
@@ -18,6 +18,7 @@ from lupi_jax.evaluation.evaluator import FIGURES, figure_text
 from lupi_jax.evaluation.ranking import ranking_rows
 from lupi_jax.hosts import is_first
 from lupi_jax.pictures import ranking_picture, training_curves
+from lupi_jax.terminal import showing
 from lupi_jax.training import Run
 from lupi_jax.training.logging import read_metrics
 from lupi_jax.training.run import versions
@@ -29,12 +30,13 @@ def evaluate(options: argparse.Namespace) -> None:
     Raises:
       InputError: the network or the data cannot be used, or the one was trained on the other.
     """
-    if options.trials is not None:
-        _evaluate_trials(options)
-        return
-    run = load(options, options.untrained)
-    found = measure(run.config, run.model, run.variables, options.split, run.seen or ())
-    result = _result(run, found, options)
+    with interrupted(lambda: "nothing was saved"):
+        if options.trials is not None:
+            _evaluate_trials(options)
+            return
+        run = load(options, options.untrained)
+        found = _measure(run, options)
+        result = _result(run, found, options)
     if not is_first():
         return
     data = run.config.data
@@ -45,21 +47,35 @@ def evaluate(options: argparse.Namespace) -> None:
     if folder is None:
         return
     name = "-".join([options.split, *_result_name(run, found.features.index.fingerprint)])
-    written = [_write(folder / f"{name}.json", result)]
+    figures = _write(folder / f"{name}.json", result)
+    with interrupted(lambda: f"the figures are saved in {figures}, not all pictures"):
+        written = [figures, *_draw(run, found, options, folder / name)]
+    for path in written:
+        say(f"wrote {path}")
+
+
+def _measure(run: Run, options: argparse.Namespace) -> Evaluation:
+    with showing() as show:
+        seen = run.seen or ()
+        return measure(run.config, run.model, run.variables, options.split, seen, show)
+
+
+def _draw(run: Run, found: Evaluation, options: argparse.Namespace, stem: Path) -> list[Path]:
+    """The pictures of a result, named after it; which were drawn."""
+    written = []
     # A picture ranks by distance alone: beside re-ranked figures it would show something else.
-    if run.name != "untrained" and result["reranking"] == "none":
+    if run.name != "untrained" and run.config.evaluation.reranking == "none":
         first = {(task.query, task.gallery): task for task in reversed(found.tasks)}
         for task in sorted(first.values(), key=found.tasks.index):
-            picture = folder / f"{name}-{task.query}-to-{task.gallery}.png"
-            rows = ranking_rows(found.features, task.trials[0], data.image_size)
+            picture = stem.with_name(f"{stem.name}-{task.query}-to-{task.gallery}.png")
+            rows = ranking_rows(found.features, task.trials[0], run.config.data.image_size)
             ranking_picture(picture, rows)
             written.append(picture)
         curves = read_metrics(options.workdir) if options.workdir else []
         if curves:
-            written.append(folder / "training.png")
+            written.append(stem.with_name("training.png"))
             training_curves(written[-1], curves)
-    for path in written:
-        say(f"wrote {path}")
+    return written
 
 
 def _evaluate_trials(options: argparse.Namespace) -> None:
@@ -89,7 +105,7 @@ def _evaluate_trials(options: argparse.Namespace) -> None:
                 f"{own.workdir} has {run.unfinished} steps to go: finish its training first"
             )
         say(f"split {trial} of RegDB, {run.name} ...")
-        found = measure(run.config, run.model, run.variables, options.split, run.seen or ())
+        found = _measure(run, options)
         results.append(_result(run, found, own))
     shown = f"{len(trials)} splits, one network each" if len(trials) > 1 else f"split {trials[0]}"
     rest = results[0]["protocol"].partition(", all images")[2]

@@ -5,18 +5,20 @@ import os
 import tempfile
 from pathlib import Path
 
-from lupi_jax.commands.console import say
+from lupi_jax.commands.console import interrupted, say
 from lupi_jax.commands.evaluate import selection
 from lupi_jax.commands.network import load
 from lupi_jax.errors import InputError
 from lupi_jax.evaluation import Evaluation, evaluate
 from lupi_jax.report import make_page, require_libraries
 from lupi_jax.report.page import device
+from lupi_jax.terminal import showing
 from lupi_jax.training import Run
 from lupi_jax.training.logging import read_metrics
 from lupi_jax.training.run import versions
 
 
+@interrupted(lambda: "a page that was there before is as it was")
 def report(options: argparse.Namespace) -> None:
     """Evaluate a run and write what came of it as one HTML page.
 
@@ -27,7 +29,9 @@ def report(options: argparse.Namespace) -> None:
     run = load(options)
     out = options.out or options.workdir / "report.html"
     _check_out(out)
-    found = evaluate(run.config, run.model, run.variables, options.split, run.seen or ())
+    with showing() as show:
+        seen = run.seen or ()
+        found = evaluate(run.config, run.model, run.variables, options.split, seen, show)
     now = {"training": run.record["versions"], "this page": versions()}
     page = make_page(run, found, read_metrics(options.workdir), _facts(run, found, options), now)
     _write(out, page)

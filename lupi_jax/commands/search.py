@@ -1,57 +1,28 @@
-"""`lupi export` and `lupi search`: features to disk, and a gallery ranked by them."""
+"""`lupi search`: a gallery ranked for query images."""
 
 import argparse
 import json
-from pathlib import Path
 
 import numpy as np
 
-from lupi_jax.commands.console import print_table, say
+from lupi_jax.commands.console import interrupted, print_table, say
 from lupi_jax.commands.network import load
-from lupi_jax.data import read_any_images, read_index
+from lupi_jax.data import Index, read_any_images
 from lupi_jax.errors import InputError
 from lupi_jax.evaluation import Features, embed_index, load_features
 from lupi_jax.evaluation.approximate import index_file, require_faiss, stored_index
-from lupi_jax.evaluation.features import PARTIAL, holds_features
+from lupi_jax.evaluation.files import holds_features
 from lupi_jax.evaluation.ranking import nearest, ranking_row
-from lupi_jax.hosts import is_first
 from lupi_jax.modality import Modality
 from lupi_jax.pictures import ranking_picture
+from lupi_jax.progress import Show
+from lupi_jax.terminal import showing
+from lupi_jax.training import Run
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
 
 
-def export(options: argparse.Namespace) -> None:
-    """Write the features of a split to an `.npz` or a directory.
-
-    Raises:
-      InputError: the network or the data cannot be used, or nothing can be written there.
-    """
-    _check_export(options.out)
-    run = load(options, options.untrained)
-    data = run.config.data
-    index = read_index(data, options.split)
-    features = embed_index(
-        run.model, run.variables, index, data.image_size, data.workers, prepared=data.prepared
-    )
-    if is_first():
-        features.save(options.out)
-    say(f"wrote {options.out}: {len(index)} x {features.neck.shape[1]} features")
-
-
-def _check_export(out: Path) -> None:
-    if out.suffix not in (".npz", ""):
-        raise InputError(
-            f"--out {out}: features are written to a .npz file or, by a name without a suffix, to "
-            "a directory"
-        )
-    other = out.is_file() if not out.suffix else out.is_dir()
-    if out.is_dir() and not holds_features(out):
-        other = other or any(not file.name.startswith(PARTIAL) for file in out.iterdir())
-    if other:
-        raise InputError(f"--out {out}: something else is there; give another name")
-
-
+@interrupted(lambda: "nothing was saved")
 def search(options: argparse.Namespace) -> None:
     """Rank a gallery for query images that need not belong to a data set.
 
@@ -79,11 +50,11 @@ def search(options: argparse.Namespace) -> None:
     else:
         images = read_any_images(options.gallery, Modality(options.gallery_modality))
     run = load(options)
-    data = run.config.data
-    if gallery is None:
-        assert images is not None
-        gallery = embed_index(run.model, run.variables, images, data.image_size, data.workers)
-    query = embed_index(run.model, run.variables, queries, data.image_size, data.workers)
+    with showing() as show:
+        query = _embed(run, queries, show)
+        if gallery is None:
+            assert images is not None
+            gallery = _embed(run, images, show)
     if gallery.neck.shape[1] != query.neck.shape[1]:
         raise InputError(
             f"{options.gallery} holds features of length {gallery.neck.shape[1]}, this network "
@@ -110,12 +81,17 @@ def search(options: argparse.Namespace) -> None:
             [(r["query"], r["rank"], f"{r['distance']:.4f}", r["path"]) for r in found],
         )
     if options.out:
-        shown = range(min(len(queries), 10))
+        shown, size = range(min(len(queries), 10)), run.config.data.image_size
         ranking_picture(
             options.out,
-            [ranking_row(query, i, gallery, ranked[i][:10], data.image_size) for i in shown],
+            [ranking_row(query, i, gallery, ranked[i][:10], size) for i in shown],
         )
         say(f"wrote {options.out}")
+
+
+def _embed(run: Run, images: Index, show: Show) -> Features:
+    data = run.config.data
+    return embed_index(run.model, run.variables, images, data.image_size, data.workers, show=show)
 
 
 def _nearest(

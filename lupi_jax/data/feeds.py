@@ -16,6 +16,7 @@ from lupi_jax.data.prepared import cache_folder, is_prepared, prepare, prepared_
 from lupi_jax.data.sampler import IdentitySampler, RowsByLabel
 from lupi_jax.hosts import is_first, wait_for_all
 from lupi_jax.modality import Modality
+from lupi_jax.progress import Show, counted, silent
 
 
 def source_modalities(modalities: tuple[str, ...]) -> tuple[Modality, ...]:
@@ -50,7 +51,12 @@ def make_sampler(index: Index, config: Config) -> IdentitySampler:
 
 
 def make_feed(
-    index: Index, sampler: IdentitySampler, config: Config, cache: Path, host: HostRows
+    index: Index,
+    sampler: IdentitySampler,
+    config: Config,
+    cache: Path,
+    host: HostRows,
+    show: Show = silent,
 ) -> Callable[[int, int], Iterator[Batch]]:
     """A feed (start, stop) -> batches of steps start..stop - 1, as `config.data.feed` says.
 
@@ -63,6 +69,7 @@ def make_feed(
       config: the run's configuration.
       cache: directory for the memory-mapped feed's decoded images.
       host: which rows of a batch this process feeds.
+      show: shows how many images are decoded for it.
     """
     data = config.data
     names = tuple(str(m) for m in source_modalities(config.modalities))
@@ -78,10 +85,10 @@ def make_feed(
     if not data.prepared:
         # Of several processes the first does it; the others only where they share no folder.
         if is_first() and not is_prepared(prepared):
-            prepare(index, data.image_size, prepared, data.workers)
+            prepare(index, data.image_size, prepared, data.workers, show)
         wait_for_all("images are prepared")
         if not is_prepared(prepared):
-            prepare(index, data.image_size, prepared, data.workers)
+            prepare(index, data.image_size, prepared, data.workers, show)
     read = prepared_reader(prepared, index, data.image_size)
     return lambda start, stop: memmap_batches(
         read, sampler, names, start, stop, host, data.prefetch
@@ -97,7 +104,7 @@ def _row_batches(
         yield {**chosen, "labels": host(labels)}
 
 
-def read_all(index: Index, data: SourceConfig) -> np.ndarray:
+def read_all(index: Index, data: SourceConfig, show: Show = silent) -> np.ndarray:
     """All images of `index`, uint8 [n, h, w, 3], from its prepared set or decoded here.
 
     Raises:
@@ -105,6 +112,7 @@ def read_all(index: Index, data: SourceConfig) -> np.ndarray:
     """
     images = np.empty((len(index), *data.image_size, 3), np.uint8)
     read = make_reader(index, data.image_size, data.prepared)
-    for row, image in enumerate(read_rows(read, range(len(index)), data.workers)):
+    read_ahead = read_rows(read, range(len(index)), data.workers)
+    for row, image in enumerate(counted(read_ahead, show("images read"), 0, len(index))):
         images[row] = image
     return images

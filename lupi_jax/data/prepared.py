@@ -11,7 +11,6 @@ import math
 import os
 import shutil
 import uuid
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,14 +20,12 @@ import numpy as np
 from lupi_jax.data.images import ReadRow, parallel_map, read_images
 from lupi_jax.data.index import Index
 from lupi_jax.errors import InputError
+from lupi_jax.progress import Advance, Show, counted, silent
 
 MANIFEST = "prepared.json"
 MARKER = "prepared.partial.json"
 FORMAT = 1
 SHARD_BYTES = 128 * 2**20
-
-Progress = Callable[[int, int], None]
-"""Called with the images done so far and the images in all."""
 
 
 class Prepared(NamedTuple):
@@ -95,7 +92,7 @@ def prepare(
     size: tuple[int, int],
     folder: str | Path,
     workers: int = 4,
-    progress: Progress | None = None,
+    show: Show = silent,
 ) -> Prepared:
     """Decode and resize every image of `index` into `folder`; or finish, or check, what is there.
 
@@ -109,7 +106,8 @@ def prepare(
       size: (height, width) in pixels they are resized to.
       folder: absent, empty, or a set of images of the same names and size, whole or begun.
       workers: files decoded, and shards checked, at once.
-      progress: called after each image.
+      show: shows how many files are read and shards found, for their checksums, and how many
+        images are decoded.
 
     Raises:
       InputError: an image cannot be read, `folder` holds something else, or it cannot be written
@@ -117,13 +115,13 @@ def prepare(
     """
     folder = Path(folder)
     rows = max(1, SHARD_BYTES // (size[0] * size[1] * 3))
-    plan = _Plan(size, rows, _read_files(index, workers))
+    plan = _Plan(size, rows, _read_files(index, workers, show))
     try:
         before, expected = _claim(folder, plan)
         for name in plan.outdated(before) if before else []:
             (folder / name).unlink(missing_ok=True)
             expected.pop(name, None)
-        found = _checksums(folder, plan, workers)
+        found = _checksums(folder, plan, workers, show)
         damaged = tuple(name for name in expected if found.get(name) != expected[name])
         kept = {name: digest for name, digest in found.items() if name not in damaged}
         missing = [name for name in plan.shards if name not in kept]
@@ -132,8 +130,9 @@ def prepare(
             (folder / MANIFEST).unlink(missing_ok=True)
             _require_space(folder, plan, missing)
             done = sum(len(plan.shards[name]) for name in kept)
+            advance = show("images decoded")
             for name in missing:
-                kept[name] = _write_shard(folder / name, index, plan, workers, progress, done)
+                kept[name] = _write_shard(folder / name, index, plan, workers, advance, done)
                 done += len(plan.shards[name])
         # Written also where only times have changed, so that they are not looked into again.
         checksums = {name: kept[name] for name in plan.shards}
@@ -228,12 +227,13 @@ def _digest(file: Path) -> str:
         raise InputError(f"{file}: {error.strerror}; replace or remove it") from error
 
 
-def _read_files(index: Index, workers: int) -> list[_File]:
+def _read_files(index: Index, workers: int, show: Show) -> list[_File]:
     def read(path: str) -> _File:
         found = _stat(index.root / path)
         return _File(path, found.st_size, found.st_mtime_ns, _digest(index.root / path))
 
-    return list(parallel_map(read, iter(index.paths.tolist()), workers, 8 * workers))
+    files = parallel_map(read, iter(index.paths.tolist()), workers, 8 * workers)
+    return list(counted(files, show("files read"), 0, len(index)))
 
 
 def _has_changed(root: Path, file: _File) -> bool:
@@ -274,7 +274,7 @@ def _claim(folder: Path, plan: _Plan) -> tuple[_Plan | None, dict[str, str]]:
     return None, {}
 
 
-def _checksums(folder: Path, plan: _Plan, workers: int) -> dict[str, str]:
+def _checksums(folder: Path, plan: _Plan, workers: int, show: Show) -> dict[str, str]:
     """{name: SHA-256} of the shards that are there."""
     there = [name for name in plan.shards if (folder / name).is_file()]
 
@@ -283,7 +283,10 @@ def _checksums(folder: Path, plan: _Plan, workers: int) -> dict[str, str]:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     with ThreadPoolExecutor(workers) as pool:
-        return dict(zip(there, pool.map(digest, there), strict=True))
+        digests = pool.map(digest, there)
+        if there:
+            digests = counted(digests, show("shards checked"), 0, len(there))
+        return dict(zip(there, digests, strict=True))
 
 
 def _require_space(folder: Path, plan: _Plan, missing: list[str]) -> None:
@@ -297,7 +300,7 @@ def _require_space(folder: Path, plan: _Plan, missing: list[str]) -> None:
 
 
 def _write_shard(
-    file: Path, index: Index, plan: _Plan, workers: int, progress: Progress | None, done: int
+    file: Path, index: Index, plan: _Plan, workers: int, advance: Advance, done: int
 ) -> str:
     """Decode the images of a shard; its SHA-256."""
     rows = plan.shards[file.name]
@@ -311,8 +314,7 @@ def _write_shard(
             part = index[np.arange(rows.start, rows.stop)]
             for number, image in enumerate(read_images(part, plan.size, workers), done + 1):
                 out.write(image.tobytes())
-                if progress is not None:
-                    progress(number, len(plan.files))
+                advance(number, len(plan.files))
             out.flush()
             os.fsync(out.fileno())
             out.seek(0)

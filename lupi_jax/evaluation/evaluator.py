@@ -33,6 +33,7 @@ from lupi_jax.evaluation.protocols import (
 from lupi_jax.evaluation.reranking import k_reciprocal_distances
 from lupi_jax.modality import Modality
 from lupi_jax.models import EmbedNet
+from lupi_jax.progress import Show, silent
 
 RANKS = (1, 5, 10, 20)
 FEATURES = ("neck", "pooled")
@@ -182,6 +183,7 @@ def evaluate_features(
     tasks: Sequence[Task],
     reranking: str = "none",
     names: Sequence[str] = FEATURES,
+    show: Show = silent,
 ) -> list[dict[str, Any]]:
     """Every task with both features: one row each.
 
@@ -190,13 +192,14 @@ def evaluate_features(
       tasks: who queries whom.
       reranking: "none" or "k_reciprocal", which re-ranks each trial's queries and gallery.
       names: the features compared, out of "neck" and "pooled".
+      show: shows how many of the rows are there.
 
     Returns:
       Rows with "query", "gallery" (modalities), "search" (the task's name), "feature", "trials",
       "queries", "valid_queries", "gallery_images" and the means over trials of the figures of
       `summarize`; with several trials "std" as well, {figure: standard deviation}.
     """
-    return [_row(m, reranking) for m in measure_tasks(features, tasks, reranking, names)]
+    return [_row(m, reranking) for m in measure_tasks(features, tasks, reranking, names, show)]
 
 
 def measure_tasks(
@@ -204,14 +207,18 @@ def measure_tasks(
     tasks: Sequence[Task],
     reranking: str = "none",
     names: Sequence[str] = FEATURES,
+    show: Show = silent,
 ) -> list[Measured]:
     """What `evaluate_features` summarises, a row each: curves and the figures of every query."""
+    measured, total = [], len(tasks) * len(names)
+    advance = show("searches")
     ids = features.index.identities
-    return [
-        Measured(task, name, _measure(getattr(features, name), ids, task, reranking))
-        for task in tasks
-        for name in names
-    ]
+    for task in tasks:
+        for name in names:
+            trials = _measure(getattr(features, name), ids, task, reranking)
+            measured.append(Measured(task, name, trials))
+            advance(len(measured), total)
+    return measured
 
 
 def _row(measured: Measured, reranking: str) -> dict[str, Any]:
@@ -312,7 +319,9 @@ def _asked_for(config: Config, index: Index) -> Index:
     return index[np.isin(index.modalities, [str(m) for m in wanted])]
 
 
-def _embed(config: Config, model: EmbedNet, variables: Any, index: Index) -> Features:
+def _embed(
+    config: Config, model: EmbedNet, variables: Any, index: Index, show: Show = silent
+) -> Features:
     data = config.data
     return embed_index(
         model,
@@ -323,6 +332,7 @@ def _embed(config: Config, model: EmbedNet, variables: Any, index: Index) -> Fea
         views=config.views,
         seed=config.seed,
         prepared=data.prepared,
+        show=show,
     )
 
 
@@ -353,6 +363,7 @@ def evaluate(
     variables: Any,
     split: str = "test",
     trained_on: Collection[int] = (),
+    show: Show = silent,
 ) -> Evaluation:
     """Embed a split of the run's data and measure it.
 
@@ -363,6 +374,7 @@ def evaluate(
       split: "test", "val" or "train".
       trained_on: identities the network has seen; nothing is measured on them but by asking for
         the split "train".
+      show: shows how many images are embedded, and how many figures' rows are measured.
 
     Raises:
       InputError: the data cannot be read or evaluated, or were trained on.
@@ -378,8 +390,8 @@ def evaluate(
             f"re-ranking compares all of {largest} images with each other, "
             f"{8 * largest**2 / 2**30:.0f} GiB: leave evaluation.reranking out"
         )
-    features = _embed(config, model, variables, index)
-    measured = measure_tasks(features, tasks, config.evaluation.reranking)
+    features = _embed(config, model, variables, index, show)
+    measured = measure_tasks(features, tasks, config.evaluation.reranking, show=show)
     rows = [_row(each, config.evaluation.reranking) for each in measured]
     drawn = split in SEARCHED_SPLITS and config.data.name in ("sysu", "llcm")
     seeds = list(range(config.evaluation.trials)) if drawn else []

@@ -1,13 +1,10 @@
 """Images to features in NumPy: what is compared at test time and exported."""
 
 import dataclasses
-import os
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -17,17 +14,13 @@ from jax import Array
 from lupi_jax import hosts
 from lupi_jax.data import Index, make_reader, read_rows
 from lupi_jax.errors import InputError
+from lupi_jax.evaluation.files import read_arrays, write_arrays
 from lupi_jax.modality import Modality, stem_for
 from lupi_jax.models import Embedding, EmbedNet
+from lupi_jax.progress import Show, counted, silent
 from lupi_jax.views import ViewSettings, make_intermediate, normalise
 
 BATCH = 64
-
-ARRAYS = ("pooled", "ids", "cameras", "modality", "paths", "features")
-"""What is written of features, in the order in which the files of a directory are replaced."""
-
-PARTIAL = ".lupi-export-"
-"""How the names of what is not written to its end begin."""
 
 _CHECKED_ELEMENTS = 2**22  # 16 MiB at once
 
@@ -50,19 +43,22 @@ class Features:
         """The features of `rows`, a boolean mask or row numbers."""
         return Features(self.pooled[rows], self.neck[rows], self.index[rows])
 
-    def save(self, path: str | Path) -> None:
-        """Write an `.npz`, or without that suffix a directory of `.npy` files to be memory-mapped.
+    def save(self, path: str | Path, facts: Mapping[str, Any] | None = None) -> None:
+        """Write them in the form that the suffix of `path` names: see `evaluation.files`.
 
-        Both load with `allow_pickle=False`. The arrays: features (the neck's) and pooled [n, d]
-        float32, ids and cameras [n] int32, modality and paths [n] str. What was there before stays
-        until all of them are written; a directory cut off while they take its place holds no
-        features.
+        `.npz`, `.safetensors`, `.parquet`, or without a suffix a directory of `.npy` files to be
+        memory-mapped. No form needs pickle. What was there before stays until all is written; a
+        directory cut off while the arrays take the place of others holds no features.
+
+        Args:
+          path: to write.
+          facts: what they are of, plain values, for the metadata of `.safetensors` and `.parquet`.
 
         Raises:
-          InputError: they cannot be written there.
+          InputError: they cannot be written there, or no form has this suffix.
         """
         path = Path(path)
-        arrays: dict[str, Any] = {
+        arrays: dict[str, np.ndarray] = {
             "features": self.neck,
             "pooled": self.pooled,
             "ids": self.index.identities,
@@ -70,57 +66,13 @@ class Features:
             "modality": self.index.modalities,
             "paths": np.array([str(self.index.root / p) for p in self.index.paths]),
         }
-        write = _write_file if path.suffix == ".npz" else _write_directory
         try:
-            write(path, arrays)
+            write_arrays(path, arrays, facts or {})
         except OSError as error:
             raise InputError(
                 f"{path}: features cannot be written there ({error.strerror or error}); make room "
                 "or name another place"
             ) from error
-
-
-def _write_file(path: Path, arrays: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=path.parent) as partial:
-        part = Path(partial) / path.name
-        with part.open("wb") as out:
-            np.savez(out, **arrays)
-            _flush(out)
-        part.replace(path)
-
-
-def _write_directory(path: Path, arrays: dict[str, Any]) -> None:
-    path.mkdir(parents=True, exist_ok=True)
-    for left in path.glob(f"{PARTIAL}*"):  # by an export that was killed
-        shutil.rmtree(left)
-    # Inside, for the directory itself may be a volume or a link, whose parent is another's.
-    with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=path) as partial:
-        for name in ARRAYS:
-            with (Path(partial) / f"{name}.npy").open("wb") as out:
-                array = np.ascontiguousarray(arrays[name])
-                header = np.lib.format.header_data_from_array_1_0(array)
-                np.lib.format.write_array_header_1_0(out, header)
-                out.write(array.data)  # np.save says nothing of a disk that fills up at the end
-                _flush(out)
-        # Without features.npy nothing is loaded: it goes first and comes last.
-        (path / "features.npy").unlink(missing_ok=True)
-        for index in path.glob("*.faiss*"):
-            index.unlink()
-        for name in ARRAYS:
-            (Path(partial) / f"{name}.npy").replace(path / f"{name}.npy")
-
-
-def _flush(out: BinaryIO) -> None:
-    out.flush()
-    os.fsync(out.fileno())
-
-
-def holds_features(path: str | Path) -> bool:
-    """Whether there are features, whole or not, or by its name should be, rather than images."""
-    path = Path(path)
-    arrays = (path / f"{name}.npy" for name in ARRAYS)
-    return path.suffix == ".npz" or path.is_file() or any(file.is_file() for file in arrays)
 
 
 def load_features(path: str | Path) -> Features:
@@ -136,7 +88,7 @@ def load_features(path: str | Path) -> Features:
     if not path.is_file() and not (path / "features.npy").is_file():
         raise InputError(f"no feature file at {path}: write one with `lupi export --out {path}`")
     try:
-        arrays = _load_arrays(path)
+        arrays = read_arrays(path)
         index = Index(
             Path(),
             arrays["paths"],
@@ -145,6 +97,8 @@ def load_features(path: str | Path) -> Features:
             arrays["modality"],
         )
         features = Features(arrays["pooled"], arrays["features"], index)
+    except InputError:
+        raise
     except Exception as error:
         raise InputError(f"{path} is no feature file as `lupi export` writes it") from error
     values = (features.neck, features.pooled)
@@ -156,14 +110,6 @@ def load_features(path: str | Path) -> Features:
     return features
 
 
-def _load_arrays(path: Path) -> dict[str, np.ndarray]:
-    if path.is_file():
-        with np.load(path, allow_pickle=False) as arrays:
-            return dict(arrays)
-    mapped = {name: np.load(path / f"{name}.npy", "r", allow_pickle=False) for name in ARRAYS}
-    return {name: array.view(np.ndarray) for name, array in mapped.items()}
-
-
 def _are_unit(values: np.ndarray) -> bool:
     """Whether every row of [n, d] is finite and of length 1; a tile at a time."""
     size = max(1, _CHECKED_ELEMENTS // max(1, values.shape[1]))
@@ -171,10 +117,17 @@ def _are_unit(values: np.ndarray) -> bool:
     return all(np.allclose(np.linalg.norm(tile, axis=1), 1, atol=0.01) for tile in tiles)
 
 
-@partial(jax.jit, static_argnums=(0, 3))
-def _embed(
+def embed_batch(
     model: EmbedNet, variables: Any, images: Array, modality: Modality
 ) -> tuple[Array, Array]:
+    """Pooled and neck features [n, d] float32, L2-normalised, in pure JAX.
+
+    Args:
+      model: the network.
+      variables: its parameters and running statistics.
+      images: [n, h, w, 3], uint8, or floating and normalised already.
+      modality: whose stem they go through.
+    """
     if images.dtype == jnp.uint8:
         images = normalise(images)
     embedding = cast(Embedding, model.apply(variables, images, modality))
@@ -184,6 +137,9 @@ def _embed(
         return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
 
     return unit(embedding.pooled), unit(embedding.neck)
+
+
+_embed = jax.jit(embed_batch, static_argnums=(0, 3))
 
 
 def _padded(images: Iterable[np.ndarray], size: int) -> Iterator[tuple[np.ndarray, int]]:
@@ -265,6 +221,11 @@ def extract_features(
     return neck if feature == "neck" else pooled
 
 
+def stems_of(variables: Any) -> list[Modality]:
+    """The modalities that a network has a stem for."""
+    return [m for m in Modality if f"stem_{m}" in variables["params"]]
+
+
 def with_intermediate(index: Index) -> Index:
     """`index` and, after its rows, one of the intermediate modality for every visible image."""
     visible = np.flatnonzero(index.modalities == Modality.VISIBLE)
@@ -303,6 +264,7 @@ def embed_index(
     views: ViewSettings | None = None,
     seed: int = 0,
     prepared: str | Path = "",
+    show: Show = silent,
 ) -> Features:
     """Features of every image of `index`, each through its stem (`modality.stem_for`).
 
@@ -318,6 +280,7 @@ def embed_index(
       views: how intermediate images are made; as the paper does where None.
       seed: of what they draw.
       prepared: a directory of `lupi prepare` to read from; "" decodes the files.
+      show: shows how many images are embedded.
 
     Raises:
       InputError: an image cannot be read, the network was trained without its modality, or gives
@@ -325,10 +288,12 @@ def embed_index(
     """
     read = make_reader(index, size, prepared)
     width = model.features
-    stems = [m for m in Modality if f"stem_{m}" in variables["params"]]
+    stems = stems_of(variables)
     pooled, neck = (np.empty((len(index), width), np.float32) for _ in range(2))
-    for modality in Modality:
-        rows = np.flatnonzero(index.modalities == modality)
+    of_modality = {m: np.flatnonzero(index.modalities == m) for m in Modality}
+    advance, done = show("images"), 0
+    own = sum(len(hosts.share(len(rows))) for rows in of_modality.values())
+    for modality, rows in of_modality.items():
         if not len(rows):
             continue
         stem = stem_for(modality, stems)
@@ -341,7 +306,8 @@ def embed_index(
         parts = tuple(np.empty((0, width), np.float32) for _ in range(2))
         if share:
             batch = min(batch_size, len(share))
-            images = read_rows(read, rows[share], workers)
+            images = counted(read_rows(read, rows[share], workers), advance, done, own)
+            done += len(share)
             if modality == Modality.INTERMEDIATE:
                 made_as = views or ViewSettings()
                 images = _intermediate(images, made_as, seed, batch, share.start)

@@ -11,19 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import TaskID
 from tensorboardX import SummaryWriter
 
 from lupi_jax.errors import DivergedError
+from lupi_jax.terminal import make_bar, stderr_console
 from lupi_jax.training.step import Metrics
 
 METRICS_FILE = "metrics.jsonl"
@@ -66,16 +58,9 @@ class RunLog:
             _forget_after(workdir, start)
             self._file = (workdir / METRICS_FILE).open("a")
             self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1)
-        self._console = Console(stderr=True, quiet=not writes)
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=self._console,
-            disable=not (writes and self._console.is_terminal),
-        )
+        self._console = stderr_console(quiet=not writes)
+        shown = writes and self._console.is_terminal
+        self._progress = make_bar(self._console, disable=not shown)
         self._task: TaskID = self._progress.add_task("training", total=steps, completed=start)
         self._steps = steps
 

@@ -30,6 +30,8 @@ from lupi_jax.errors import StoppedError
 from lupi_jax.hosts import StopRequest, Watchdog, is_first
 from lupi_jax.modality import Modality
 from lupi_jax.models import EmbedNet
+from lupi_jax.progress import Show
+from lupi_jax.terminal import showing
 from lupi_jax.training.checkpoints import Checkpoints
 from lupi_jax.training.logging import RunLog
 from lupi_jax.training.optimizer import learning_rate, make_optimizer
@@ -121,16 +123,17 @@ def _start_feed(
     workdir: Path,
     start: int,
     steps: int,
+    show: Show,
 ) -> Iterator[Batch]:
     """This process's rows of the batches from step `start` on.
 
     Where `data.feed` asks for it, the devices get to hold all images first.
     """
     host = HostRows(jax.process_index(), jax.process_count())
-    feed = make_feed(data.train, data.sampler, config, workdir / "cache", host)
+    feed = make_feed(data.train, data.sampler, config, workdir / "cache", host, show)
     if config.data.feed == "device" and start < steps:
         parallel.require_room(len(data.train) * math.prod(config.data.image_size) * 3)
-        parallel.hold(read_all(data.train, config.data))
+        parallel.hold(read_all(data.train, config.data, show))
     return feed(start, steps)
 
 
@@ -204,9 +207,10 @@ def train(
             state = TrainState.create(initial_variables(config, model, fetch), tx)
         start = int(state.step)
         state = parallel.place(state)
+        with showing() as show:
+            batches = _start_feed(config, data, parallel, workdir, start, steps, show)
         if is_first():
             _announce(config, data, state, start, steps)
-        batches = _start_feed(config, data, parallel, workdir, start, steps)
         if config.data.feed == "device":
             watchdog.beat("the images were read")
         said = start

@@ -15,6 +15,7 @@ from lupi_jax import InputError
 from lupi_jax.data import Index, prepare, read_folder, read_image
 from lupi_jax.data import prepared as module
 from lupi_jax.data.prepared import prepared_reader
+from lupi_jax.progress import Show
 
 SIZE = (40, 32)
 BYTES = 40 * 32 * 3
@@ -50,10 +51,19 @@ def assert_holds(folder: Path, index: Index, rows: range | list[int] = range(20)
         np.testing.assert_array_equal(read(row), expected)
 
 
+def teller(told: list[tuple[str, int, int]]) -> Show:
+    """Notes what is shown."""
+    return lambda what: lambda done, total: told.append((what, done, total))
+
+
 def test_every_image_is_there_resized(index, folder):
-    done = []
-    prepare(index, SIZE, folder, progress=lambda n, total: done.append((n, total)))
-    assert done == [(n, 20) for n in range(1, 21)]
+    told = []
+    prepare(index, SIZE, folder, show=teller(told))
+    begun = [("files read", n, 20) for n in range(1, 21)]
+    assert told == [*begun, *(("images decoded", n, 20) for n in range(1, 21))]
+    told.clear()
+    prepare(index, SIZE, folder, show=teller(told))
+    assert told == [*begun, *(("shards checked", n, 3) for n in range(1, 4))]
     assert names(folder) == FILES
     assert np.load(folder / FILES[2], mmap_mode="r").shape == (4, *SIZE, 3)
     assert_holds(folder, index)
@@ -92,9 +102,9 @@ def test_an_interrupted_set_is_gone_on_with_and_never_taken_for_whole(
     assert len(partials) == killed
     with pytest.raises(InputError, match=r"half-prepared set at .*run `lupi prepare"):
         prepared_reader(folder, index, SIZE)
-    done = []
-    assert prepare(index, SIZE, folder, progress=lambda n, _: done.append(n)) == (12, 1, ())
-    assert done == list(range(9, 21))
+    told = []
+    assert prepare(index, SIZE, folder, show=teller(told)) == (12, 1, ())
+    assert [n for what, n, _ in told if what == "images decoded"] == [*range(9, 21)]
     assert names(folder) == FILES
     assert_holds(folder, index)
 
@@ -106,7 +116,8 @@ from lupi_jax.data import prepare, prepared, read_folder
 prepared.SHARD_BYTES = int(sys.argv[3])
 index = read_folder(sys.argv[1], "train")
 kill = lambda done, _: done == 13 and os.kill(os.getpid(), signal.SIGKILL)
-prepare(index, (40, 32), sys.argv[2], progress=kill)
+show = lambda what: kill if what == "images decoded" else lambda *counts: None
+prepare(index, (40, 32), sys.argv[2], show=show)
 """
     command = [sys.executable, "-c", code, str(index.root), str(folder), str(8 * BYTES)]
     assert subprocess.run(command, check=False).returncode == -9

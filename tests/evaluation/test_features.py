@@ -1,3 +1,5 @@
+import dataclasses
+import json
 import resource
 import subprocess
 import sys
@@ -5,7 +7,9 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pyarrow.parquet
 import pytest
+import safetensors
 from PIL import Image
 
 import lupi_jax as lupi
@@ -19,33 +23,18 @@ from lupi_jax import (
 )
 from lupi_jax.data import Index, read_image
 from lupi_jax.evaluation import Features, embed_images, embed_index, load_features
-from lupi_jax.evaluation.features import holds_features, with_intermediate
+from lupi_jax.evaluation.features import with_intermediate
+from lupi_jax.evaluation.files import holds_features
 from lupi_jax.modality import stem_for
 
 SIZE = (32, 32)
 MODEL = lupi.EmbedNet(4, backbone="thin", non_local=False)
+FORMS = ("features", "features.npz", "features.safetensors", "features.parquet")
 
 
 @pytest.fixture(scope="module")
-def variables():
-    """Random ones of the right shapes: every stem its own, running statistics off their defaults.
-
-    Drawn by NumPy: compiling the network's own initialisation takes longer than all tests here.
-    """
-    shapes = jax.eval_shape(
-        lambda: lupi.models.initialize(MODEL, jax.random.key(0), image_size=SIZE)
-    )
-    rng = np.random.default_rng(0)
-
-    def draw(path, leaf) -> np.ndarray:
-        name = path[-1].key
-        if name == "kernel":
-            values = rng.standard_normal(leaf.shape) / np.sqrt(np.prod(leaf.shape[:-1]))
-        else:
-            values = rng.uniform(0.1, 0.4, leaf.shape) + (name in ("scale", "var"))
-        return values.astype(np.float32)
-
-    return jax.tree_util.tree_map_with_path(draw, shapes)
+def variables(draw_variables):
+    return draw_variables(MODEL, SIZE)
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +121,16 @@ def test_an_index_of_mixed_modalities_keeps_its_order(variables, images, index):
     np.testing.assert_array_equal(part.neck, features.neck[[1, 2, 4]])
 
 
+def test_embedding_an_index_is_shown_image_by_image(variables, index):
+    told = []
+
+    def show(what: str):
+        return lambda *counts: told.append((what, *counts))
+
+    embed_index(MODEL, variables, index, SIZE, batch_size=3, show=show)
+    assert told == [("images", done, 7) for done in range(1, 8)]  # of both modalities
+
+
 def test_an_unreadable_image_of_an_index_is_named(variables, index, tmp_path):
     (tmp_path / "5.png").write_bytes(b"no image")
     with pytest.raises(InputError, match=r"5\.png: unreadable image"):
@@ -191,6 +190,96 @@ def test_features_in_a_directory_are_memory_mapped(index, tmp_path):
         np.testing.assert_array_equal(getattr(loaded.index, name), array)
 
 
+@pytest.mark.parametrize("name", FORMS)
+def test_every_form_gives_back_what_was_saved(index, tmp_path, name):
+    index = dataclasses.replace(index, paths=np.array([*index.paths[:-1], "größer/雪.png"]))
+    features = made_up(index)
+    file = tmp_path / "new" / name
+    for _ in range(2):  # what is there is replaced
+        features.save(file)
+    loaded = load_features(file)
+    np.testing.assert_array_equal(loaded.neck, features.neck)
+    np.testing.assert_array_equal(loaded.pooled, features.pooled)
+    own = loaded.index
+    assert own.paths.tolist() == [str(tmp_path / path) for path in index.paths]
+    assert own.modalities.tolist() == index.modalities.tolist()
+    for found, saved in ((own.identities, index.identities), (own.cameras, index.cameras)):
+        assert found.dtype == np.int32
+        np.testing.assert_array_equal(found, saved)
+    assert [path.name for path in file.parent.iterdir()] == [name]
+    (tmp_path / "plain").touch()
+    if file.is_file():
+        assert file.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_others_read_features_and_what_they_are_of(index, tmp_path):
+    """With the formats' own libraries, as somebody without this package would."""
+    features, facts = made_up(index), {"run": "runs/demo", "step": 60, "image_size": [288, 144]}
+    features.save(tmp_path / "f.safetensors", facts)
+    with safetensors.safe_open(tmp_path / "f.safetensors", "numpy") as file:
+        assert json.loads(file.metadata()["lupi_jax"]) == facts
+        np.testing.assert_array_equal(file.get_tensor("features"), features.neck)
+        first = bytes(file.get_tensor("modality")[1]).rstrip(b"\0").decode()
+    assert first == "visible"
+
+    features.save(tmp_path / "f.parquet", facts)
+    table = pyarrow.parquet.read_table(tmp_path / "f.parquet")
+    assert json.loads(table.schema.metadata[b"lupi_jax"]) == facts
+    names = ["path", "identity", "camera", "modality", "features", "pooled"]
+    assert table.column_names == names
+    row = table.slice(1, 1).to_pylist()[0]
+    assert (row["identity"], row["camera"], row["modality"]) == (11, 2, "visible")
+    np.testing.assert_array_equal(np.float32(row["features"]), features.neck[1])
+    np.testing.assert_array_equal(np.float32(row["pooled"]), features.pooled[1])
+
+
+def test_a_long_parquet_file_is_written_in_parts(index, tmp_path, monkeypatch):
+    monkeypatch.setattr("lupi_jax.evaluation.files._ROWS", 3)
+    made_up(index).save(tmp_path / "f.parquet")
+    assert pyarrow.parquet.ParquetFile(tmp_path / "f.parquet").num_row_groups == 3
+    np.testing.assert_array_equal(load_features(tmp_path / "f.parquet").neck, made_up(index).neck)
+
+
+@pytest.mark.parametrize("name", ["f.safetensors", "f.parquet"])
+def test_a_damaged_file_of_another_form_is_refused(index, tmp_path, name):
+    file = tmp_path / name
+    made_up(index).save(file)
+    whole = file.read_bytes()
+    for content in (whole[:-50], b"", b"hello"):
+        file.write_bytes(content)
+        with pytest.raises(InputError, match=f"{name} is no feature file"):
+            load_features(file)
+
+
+def test_a_form_that_is_not_there(index, tmp_path, monkeypatch):
+    for name in ("features.csv", "features.NPZ"):
+        with pytest.raises(InputError, match=r"ends on \.npz, \.safetensors, \.parquet or"):
+            made_up(index).save(tmp_path / name)
+    made_up(index).save(tmp_path / "f.parquet")
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    for use in (made_up(index).save, load_features):
+        with pytest.raises(InputError, match=r"f\.parquet: .*pip install 'lupi-jax\[parquet\]'"):
+            use(tmp_path / "f.parquet")
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_first_export_that_is_stopped_leaves_nothing(index, tmp_path, monkeypatch, name):
+    def stop(descriptor: int) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lupi_jax.evaluation.files.os.fsync", stop)
+        with pytest.raises(KeyboardInterrupt):
+            made_up(index).save(tmp_path / "new" / name)
+    assert list((tmp_path / "new").iterdir()) == []
+    # What cannot be tidied up, by a process that is killed, the next one removes; another's stays.
+    killed, other = (tmp_path / "new" / f".lupi-export-{n}-12345678" for n in (name, f"{name}-b"))
+    killed.mkdir()
+    other.mkdir()
+    made_up(index).save(tmp_path / "new" / name)
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {name, other.name}
+
+
 def test_lengths_are_checked_in_every_tile(index, tmp_path, monkeypatch):
     monkeypatch.setattr("lupi_jax.evaluation.features._CHECKED_ELEMENTS", 12)  # two rows of six
     file = tmp_path / "features.npz"
@@ -211,7 +300,7 @@ def test_features_in_a_directory_are_not_read_to_be_loaded(index, tmp_path, monk
     assert len(load_features(folder).neck) == len(index)
 
 
-@pytest.mark.parametrize("name", ["features", "features.npz"])
+@pytest.mark.parametrize("name", FORMS)
 def test_a_full_disk_leaves_what_was_there(index, tmp_path, name):
     place = tmp_path / "place" / name
     features = made_up(index)

@@ -1,0 +1,117 @@
+"""Does what would be released work on a machine that has nothing of it? `make dist-check`.
+
+Builds sdist and wheel, says what is in them that should not be, or is not, and installs each
+without extras into a fresh environment, where it is used as the README begins, without TensorFlow.
+It asks the package index for the dependencies, so it is no test.
+"""
+
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+import venv
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+SDIST = ("PKG-INFO", "LICENSE", "README.md", "CHANGELOG.md", "MANIFEST.in", "pyproject.toml")
+
+PROGRAM = """
+import importlib.util
+import lupi_jax
+from lupi_jax import parity
+print("lupi_jax from", lupi_jax.__file__)
+assert all(hasattr(lupi_jax, name) for name in lupi_jax.__all__)
+assert (parity.FIGURES / "losses.npz").is_file()
+for name in ("tensorflow", "torch", "pyarrow"):
+    assert importlib.util.find_spec(name) is None, name
+    print(name, "is absent")
+"""
+
+TRAIN = (
+    "--config.steps=2",
+    "--config.batch.identities=2",
+    "--config.data.image_size=32,32",
+    "--config.optimizer.milestones=(1,)",
+    "--config.optimizer.factors=(0.1,)",
+)
+
+COMMANDS = (
+    ("--help",),
+    ("make-synthetic", "--out", "data/synthetic", "--identities", "6"),
+    ("check-data", "--data", "synthetic", "--root", "data/synthetic"),
+    ("train", "--config", "configs/synthetic.py", "--workdir", "runs/demo", *TRAIN),
+    ("evaluate", "--workdir", "runs/demo"),
+    ("export", "--workdir", "runs/demo", "--out", "features.safetensors"),
+    ("export", "--workdir", "runs/demo", "--stablehlo", "network"),
+)
+
+
+def tracked(folder: str) -> set[str]:
+    """The files below `folder` that git knows of."""
+    names = subprocess.run(["git", "ls-files", folder], cwd=ROOT, capture_output=True, text=True)
+    return set(names.stdout.splitlines())
+
+
+def faults_of(names: set[str], wanted: set[str], allowed: set[str]) -> list[str]:
+    """What is in a distribution and should not be, and the other way round."""
+    return [
+        *(f"stray: {name}" for name in sorted(names - wanted - allowed)),
+        *(f"missing: {name}" for name in sorted(wanted - names)),
+    ]
+
+
+def check_contents(sdist: Path, wheel: Path) -> list[str]:
+    """Faults of what the two hold; both have all of the package and the configurations."""
+    with tarfile.open(sdist) as packed:
+        paths = [Path(member.name) for member in packed.getmembers() if member.isfile()]
+    names = {"/".join(path.parts[1:]) for path in paths}
+    made = {name for name in names if name.startswith("lupi_jax.egg-info/")}
+    wanted = tracked("lupi_jax") | tracked("configs") | {*SDIST}
+    faults = faults_of(names, wanted, made | {"setup.cfg"})
+    with zipfile.ZipFile(wheel) as packed:
+        names = set(packed.namelist())
+    stem = "-".join(wheel.name.split("-")[:2])
+    share = f"{stem}.data/data/share/lupi_jax"
+    wanted = tracked("lupi_jax") | {f"{share}/{name}" for name in tracked("configs")}
+    made = {name for name in names if name.startswith(f"{stem}.dist-info/")}
+    return [*faults, *faults_of(names, wanted, made)]
+
+
+def check_use(distribution: Path, folder: Path) -> None:
+    """Install into an environment of its own, and use it where no checkout is near."""
+    print(f"--- {distribution.name}", flush=True)
+    venv.create(folder / "venv", with_pip=True)
+    binaries, place = folder / "venv" / "bin", folder / "place"
+    place.mkdir()
+    kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    install = [binaries / "pip", "install", "--quiet", "--disable-pip-version-check", distribution]
+    for command in (
+        install,
+        [binaries / "python", "-c", PROGRAM],
+        *([binaries / "lupi", *arguments] for arguments in COMMANDS),
+    ):
+        shown = "-c ..." if PROGRAM in command else " ".join(map(str, command[1:]))
+        print("$", command[0].name, shown, flush=True)
+        subprocess.run(command, cwd=place, env=kept, check=True)
+
+
+def main() -> int:
+    """Build, look into, install and use both; 1 where anything is wrong."""
+    with tempfile.TemporaryDirectory(prefix="lupi-dist-") as made:
+        folder = Path(made)
+        subprocess.run([sys.executable, "-m", "build", "--outdir", made, str(ROOT)], check=True)
+        (sdist,), (wheel,) = folder.glob("*.tar.gz"), folder.glob("*.whl")
+        faults = check_contents(sdist, wheel)
+        print("\n".join(faults) or "contents as they should be", flush=True)
+        for distribution in (wheel, sdist):
+            own = folder / distribution.suffix[1:]
+            own.mkdir()
+            check_use(distribution, own)
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

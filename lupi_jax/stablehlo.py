@@ -1,0 +1,181 @@
+"""A network as programs that JAX alone runs: StableHLO through `jax.export`, weights within.
+
+An artefact is a directory: for every modality that an image can have at test time one file,
+`visible.bin`, `infrared.bin`, and the facts, `artefact.json`. Each file is one call of one argument
+and one result, so whoever holds infrared cameras needs one file and no notion of modalities; that
+the shared trunk lies in both is the price. None needs Flax or this package:
+
+    from pathlib import Path
+    import jax.export
+
+    embed = jax.export.deserialize(bytearray(Path("network/infrared.bin").read_bytes())).call
+    features = embed(images)
+
+`images` is uint8 [n, h, w, 3], RGB as decoded and resized (Lanczos) to the height and width that
+the facts name, n at least 1; normalisation is part of the program, so that nobody can get it wrong.
+`features` is float32 [n, d], each row of length 1, so that the cosine distance is 1 - q @ g.T.
+
+`deserialize` needs the package flatbuffers. JAX promises to run what is six months old (its
+compatibility guarantees for export).
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, export
+
+from lupi_jax.errors import InputError
+from lupi_jax.evaluation.features import embed_batch, stems_of
+from lupi_jax.evaluation.files import partial_beside, write_whole
+from lupi_jax.modality import Modality, stem_for
+from lupi_jax.models import EmbedNet
+
+PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
+"""What each file has a program for."""
+
+FACTS = "artefact.json"
+
+MODALITIES = (Modality.VISIBLE, Modality.INFRARED)
+"""What a camera gives: the intermediate modality exists in training only."""
+
+
+def export_network(
+    model: EmbedNet,
+    variables: Any,
+    modality: Modality,
+    size: tuple[int, int],
+    feature: str = "neck",
+) -> export.Exported:
+    """The program that embeds images of one modality.
+
+    Nothing of it depends on the machine it is made on: the forms that `models.layers` chooses by
+    JAX's backend differ in their gradients alone.
+
+    Args:
+      model: the network.
+      variables: its parameters and running statistics; they become constants of the program.
+      modality: of the images.
+      size: (height, width) of the images in pixels.
+      feature: "neck" (after the BN neck) or "pooled" (before it).
+
+    Returns:
+      What takes uint8 [n, h, w, 3], for any n > 0, to float32 [n, d], L2-normalised.
+
+    Raises:
+      ValueError: the network has no stem for `modality`, or `feature` is unknown.
+    """
+    if feature not in ("neck", "pooled"):
+        raise ValueError(f"feature must be neck or pooled, not {feature!r}")
+    stem = stem_for(modality, stems_of(variables))
+    if stem is None:
+        raise ValueError(f"the network cannot embed {modality} images")
+
+    def embed(images: Array) -> Array:
+        pooled, neck = embed_batch(model, variables, images, stem)
+        return neck if feature == "neck" else pooled
+
+    (n,) = export.symbolic_shape("n")
+    images = jax.ShapeDtypeStruct((n, *size, 3), jnp.uint8)
+    return export.export(jax.jit(embed), platforms=PLATFORMS)(images)
+
+
+def save_network(
+    folder: str | Path,
+    model: EmbedNet,
+    variables: Any,
+    size: tuple[int, int],
+    feature: str = "neck",
+    facts: Mapping[str, Any] | None = None,
+) -> list[str]:
+    """Write a network as a directory of programs, one a modality, whole or not at all.
+
+    An artefact that is there already is replaced.
+
+    Args:
+      folder: to write.
+      model: the network.
+      variables: its parameters and running statistics.
+      size: (height, width) of its images in pixels.
+      feature: "neck" (after the BN neck) or "pooled" (before it).
+      facts: what else to write down of the network, plain values.
+
+    Returns:
+      The modalities it embeds.
+
+    Raises:
+      InputError: the folder holds something else, or cannot be written.
+    """
+    folder = Path(folder)
+    require_place(folder)
+    own = stems_of(variables)
+    programs = {
+        str(m): export_network(model, variables, m, size, feature)
+        for m in MODALITIES
+        if stem_for(m, own) is not None
+    }
+    record = _record(programs, model, size, feature)
+    try:
+        with partial_beside(folder) as part:
+            part.mkdir()
+            for modality, program in programs.items():
+                write_whole(part / f"{modality}.bin", program.serialize())
+            text = json.dumps({**record, "network": dict(facts or {})}, indent=1) + "\n"
+            write_whole(part / FACTS, text.encode())
+            if folder.is_dir():
+                shutil.rmtree(folder)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: the network cannot be written there ({error.strerror or error}); make room "
+            "or name another place"
+        ) from error
+    return list(programs)
+
+
+def require_place(folder: Path) -> None:
+    """Check that an artefact may take the place of `folder`.
+
+    Raises:
+      InputError: something else is there.
+    """
+    if folder.is_dir() and ((folder / FACTS).is_file() or not any(folder.iterdir())):
+        return
+    if folder.exists():
+        raise InputError(
+            f"{folder}: something else is there; name a directory to make, or a network to replace"
+        )
+
+
+def _record(
+    programs: Mapping[str, export.Exported], model: EmbedNet, size: tuple[int, int], feature: str
+) -> dict[str, Any]:
+    """What `artefact.json` says of the calling convention."""
+    return {
+        "format": "StableHLO, serialized by jax.export; to read it: pip install jax flatbuffers",
+        "usage": [
+            "from pathlib import Path",
+            "import jax.export",
+            "data = bytearray(Path('infrared.bin').read_bytes())",
+            "features = jax.export.deserialize(data).call(images)",
+        ],
+        "files": {modality: f"{modality}.bin" for modality in programs},
+        "images": {
+            "dtype": "uint8",
+            "shape": ["n", *size, 3],
+            "content": "RGB, 0 to 255, resized by Lanczos; not normalised: the program does that",
+        },
+        "features": {
+            "dtype": "float32",
+            "shape": ["n", model.features],
+            "feature": feature,
+            "content": "rows of length 1; cosine distance: 1 - query @ gallery.T",
+        },
+        "platforms": list(PLATFORMS),
+        "calling_convention": {
+            m: program.calling_convention_version for m, program in programs.items()
+        },
+    }
