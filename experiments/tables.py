@@ -234,6 +234,20 @@ def guarded(script: str, main: Callable[[], None]) -> int:
     return 0
 
 
+def make_parser(script: str, description: str = "") -> argparse.ArgumentParser:
+    """The command line of the sweep `script`, but for the fields of the configuration."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m experiments.{script}",
+        description=description,
+        epilog="--config.FIELD=VALUE sets a field of all runs, as with `lupi train`.",
+        allow_abbrev=False,
+    )
+    add_arguments(parser)
+    parser.add_argument("--plan", action="store_true", help="list what would be trained, and stop")
+    parser.add_argument("--rate", type=float, help="images a second, for --plan's hours")
+    return parser
+
+
 def tabulate(
     script: str,
     description: str,
@@ -253,16 +267,7 @@ def tabulate(
     Returns:
       The exit status: 0, 1 for a training that diverged, 2 for bad input, 130 when stopped.
     """
-    parser = argparse.ArgumentParser(
-        prog=f"python -m experiments.{script}",
-        description=description,
-        epilog="--config.FIELD=VALUE sets a field of all runs, as with `lupi train`.",
-        allow_abbrev=False,
-    )
-    add_arguments(parser)
-    parser.add_argument("--plan", action="store_true", help="list what would be trained, and stop")
-    parser.add_argument("--rate", type=float, help="images a second, for --plan's hours")
-    options, rest = parser.parse_known_args(arguments)
+    options, rest = make_parser(script, description).parse_known_args(arguments)
 
     def main() -> None:
         sweep = make_sweep(options, rest)

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from pages import COMMANDS, OTHER, PAGES, PYTHON, ROOT, Block, lupi_arguments, name_of, read_blocks
 
+from experiments import tables
+from experiments.sweep import make_sweep
 from lupi_jax.arguments import make_parser
 from lupi_jax.cli import main
 from lupi_jax.config import field_types
@@ -109,6 +111,16 @@ ALL_COMMANDS = [
     if block.language == COMMANDS
     for command in block.commands
 ]
+
+
+@pytest.mark.parametrize("command", [c for c in ALL_COMMANDS if "-m experiments." in c.values[0]])
+def test_sweeps_exist_and_parse(command):
+    words = shlex.split(command, comments=True)
+    script = words[words.index("-m") + 1].partition(".")[2]
+    assert (ROOT / f"experiments/{script}.py").is_file()
+    options, rest = tables.make_parser(script).parse_known_args(words[words.index("-m") + 2 :])
+    assert parse_overrides(rest).keys() <= field_types().keys()
+    assert make_sweep(options, rest).repeats
 
 
 @pytest.mark.parametrize("command", ALL_COMMANDS)

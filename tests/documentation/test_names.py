@@ -8,6 +8,7 @@ import tomllib
 import pytest
 from pages import PAGES, ROOT, inline_code, name_of
 
+from experiments import tables
 from lupi_jax.arguments import make_parser
 from lupi_jax.config import field_types
 
@@ -20,7 +21,11 @@ FIELD = re.compile(r"(?:data|batch|model|views|loss|optimizer|evaluation|log)\.[
 def lupi_options() -> set[str]:
     parser = make_parser()
     subs = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
-    parsers = [parser, *(p for sub in subs for p in sub.choices.values())]
+    parsers = [
+        parser,
+        tables.make_parser("table_1"),
+        *(p for sub in subs for p in sub.choices.values()),
+    ]
     return {option for p in parsers for action in p._actions for option in action.option_strings}
 
 
