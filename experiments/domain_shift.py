@@ -78,7 +78,7 @@ over {sweep.what_repeats}. Beside it, from 999 permutations of the modalities wi
 people are on both sides, and the largest p-value (0.001 is the smallest there is). "median": the
 bandwidth is the median distance of these features, so that the figure does not depend on how far
 features spread; "fixed": the mean over bandwidths {fixed}, the same for all networks. Last, the
-mAP of infrared queries.
+mAP of infrared queries (SYSU-MM01: all-search, multi-shot, as in Table 3).
 
 | cell | kernel | V - I | G - I | V - G | I->V mAP | I->G mAP |
 |---|---|---|---|---|---|---|

@@ -23,7 +23,7 @@ import numpy as np
 from experiments.cells import CELLS, Cell
 from lupi_jax.config import Config, to_fields
 from lupi_jax.config_file import load_config, parse_overrides
-from lupi_jax.data import read_training, source_modalities
+from lupi_jax.data import Index, read_training, source_modalities
 from lupi_jax.errors import InputError
 from lupi_jax.evaluation import (
     Evaluation,
@@ -74,6 +74,7 @@ class Sweep:
       workdir: of the runs.
       repeats: what one network of a cell differs in from the next, {field: value}: seeds, or
         RegDB's splits.
+      fetch: whether pre-trained weights may come over the network.
     """
 
     config: Path
@@ -81,6 +82,7 @@ class Sweep:
     name: str
     workdir: Path
     repeats: tuple[dict[str, str], ...]
+    fetch: bool = False
 
     @property
     def results(self) -> Path:
@@ -110,6 +112,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="of the results' folder (that of --data)")
     parser.add_argument("--workdir", type=Path, help="of the runs (runs/tables/<name>)")
     parser.add_argument("--seeds", type=int, help="networks a cell (3; RegDB: its 10 splits)")
+    parser.add_argument("--fetch", action="store_true", help="download weights the cache lacks")
 
 
 def make_sweep(options: argparse.Namespace, rest: Sequence[str]) -> Sweep:
@@ -126,7 +129,8 @@ def make_sweep(options: argparse.Namespace, rest: Sequence[str]) -> Sweep:
         {"data.trial": str(i + 1), "seed": "0"} if most else {"seed": str(i)} for i in range(count)
     )
     overrides = {**parse_overrides(rest), "data.root": options.root}
-    fixed = overrides.keys() & {"seed", "data.trial", "evaluation.pairs", "recipe", "modalities"}
+    by_cells = {name for cell in CELLS.values() for name in cell.fields}
+    fixed = overrides.keys() & {"seed", "data.trial", "evaluation.pairs", "recipe", *by_cells}
     if fixed:
         raise InputError(f"--config.{min(fixed)}: the tables set that themselves")
     name = options.name or options.data
@@ -136,6 +140,7 @@ def make_sweep(options: argparse.Namespace, rest: Sequence[str]) -> Sweep:
         name,
         options.workdir or Path("runs/tables") / name,
         repeats,
+        options.fetch,
     )
 
 
@@ -217,8 +222,24 @@ def plan(sweep: Sweep, cells: Sequence[str]) -> list[Planned]:
                 )
                 fingerprints[trial] = read_training(plain, 0)[0].fingerprint
             key = run_key(config, fingerprints[trial], CELLS[name].trained)
-            planned.append(Planned(CELLS[name], config, key, records.get(key)))
+            record = records.get(key)
+            if record is not None and not _is_measured_so(record, config):
+                record = None
+            planned.append(Planned(CELLS[name], config, key, record))
     return planned
+
+
+def _is_measured_so(record: dict[str, Any], config: Config) -> bool:
+    """Whether a run was measured as `config` asks: its key says what it was trained with."""
+    if record["fields"]["dtype"] != config.dtype:
+        return False
+    if record["fields"]["pretrained_fresh"] != list(config.pretrained_fresh):
+        return False  # of a network that is not trained these are no part of the key
+    protocol, rows = next(iter(record["results"].items()))
+    drawn = config.data.name in ("sysu", "llcm")
+    if drawn and rows[0]["trials"] != config.evaluation.trials:
+        return False
+    return config.data.name != "sysu" or protocol == config.evaluation.protocol
 
 
 def run(sweep: Sweep, cells: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
@@ -229,6 +250,7 @@ def run(sweep: Sweep, cells: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
       DivergedError: a training did.
       StoppedError: asked for; the same call goes on.
     """
+    commit = _commit()  # of what runs: a checkout may move on meanwhile
     planned = plan(sweep, cells)
     found = {p.key: p.record for p in planned}
     missing = list({p.key: p for p in planned if p.record is None}.values())
@@ -240,7 +262,7 @@ def run(sweep: Sweep, cells: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
         regdb = item.config.data.name == "regdb"
         where = f"split {item.config.data.trial}" if regdb else f"seed {item.config.seed}"
         print(f"[{done + 1}/{len(missing)}{when}] {item.cell.name}, {where}", file=sys.stderr)
-        record = _measure(sweep, item)
+        record = _measure(sweep, item, commit)
         _append(sweep.results, record)
         found[item.key] = record
     records: dict[str, list[dict[str, Any]]] = {name: [] for name in cells}
@@ -249,19 +271,19 @@ def run(sweep: Sweep, cells: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     return records
 
 
-def _measure(sweep: Sweep, item: Planned) -> dict[str, Any]:
+def _measure(sweep: Sweep, item: Planned, commit: str) -> dict[str, Any]:
     """Train a run, or go on, and measure it."""
     config = item.config
     losses: dict[str, Any] = {}
     if item.cell.trained:
         workdir = sweep.workdir / item.key
-        train(config, workdir, make_validation)
+        train(config, workdir, make_validation, sweep.fetch)
         network = load_run(workdir)
         rows = [row for row in read_metrics(workdir) if row["split"] == "train"]
         losses = {k: v for k, v in rows[-1].items() if k.startswith("loss/") or k == "accuracy"}
         losses["images_per_second"] = float(np.median([r["images_per_second"] for r in rows]))
     else:
-        network = load_untrained(config)
+        network = load_untrained(config, sweep.fetch)
     evaluation = evaluate(config, network.model, network.variables, trained_on=network.seen or ())
     fields = {k: v for k, v in to_fields(config).items() if k not in _INDIFFERENT}
     record = {
@@ -275,7 +297,7 @@ def _measure(sweep: Sweep, item: Planned) -> dict[str, Any]:
         "results": _results(config, evaluation),
         "average_precision": _by_query(evaluation),
         "shift": _shift(evaluation),
-        "commit": _commit(),
+        "commit": commit,
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
         "versions": versions(),
         "fields": fields,
@@ -322,13 +344,7 @@ def _shift(evaluation: Evaluation) -> list[dict[str, Any]]:
     Rows change places within their identity, or, where the one is made of the other, their image.
     """
     features, index = evaluation.features, evaluation.features.index
-    rng = np.random.default_rng(0)
-    rows = {}
-    for modality in Modality:
-        of_it = np.flatnonzero(index.modalities == str(modality))
-        if len(of_it) > SHIFT_ROWS:
-            of_it = np.sort(rng.choice(of_it, SHIFT_ROWS, replace=False))
-        rows[modality] = of_it
+    rows = _shift_rows(index)
     found = []
     v, t, z = Modality.VISIBLE, Modality.INFRARED, Modality.INTERMEDIATE
     image = np.unique(index.paths, return_inverse=True)[1]
@@ -355,11 +371,28 @@ def _shift(evaluation: Evaluation) -> list[dict[str, Any]]:
     return found
 
 
+def _shift_rows(index: Index) -> dict[Modality, np.ndarray]:
+    """Rows of each modality, drawn where there are many; intermediate ones of the visible drawn."""
+    rng = np.random.default_rng(0)
+    rows = {}
+    for modality in (Modality.VISIBLE, Modality.INFRARED):
+        of_it = np.flatnonzero(index.modalities == str(modality))
+        if len(of_it) > SHIFT_ROWS:
+            of_it = np.sort(rng.choice(of_it, SHIFT_ROWS, replace=False))
+        rows[modality] = of_it
+    made = index.modalities == str(Modality.INTERMEDIATE)
+    of_drawn = np.isin(index.paths, index.paths[rows[Modality.VISIBLE]])
+    return {**rows, Modality.INTERMEDIATE: np.flatnonzero(made & of_drawn)}
+
+
 def _commit() -> str:
-    shown = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=HERE
-    )
-    return shown.stdout.strip()
+    try:
+        shown = subprocess.run(
+            ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=HERE
+        )
+    except OSError:  # no git here
+        return "unknown"
+    return shown.stdout.strip() or "unknown"
 
 
 def _rounded(value: Any) -> Any:

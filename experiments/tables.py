@@ -24,6 +24,7 @@ from experiments.sweep import (
     read_records,
     run,
 )
+from lupi_jax.cli import STOPPED_STATUS
 from lupi_jax.commands.console import print_table
 from lupi_jax.compilation import keep_programs
 from lupi_jax.errors import DivergedError, InputError, StoppedError
@@ -55,15 +56,21 @@ class Column:
         return FIGURES[self.heading.split()[-1]]
 
     def value(self, rows: Sequence[Mapping[str, Any]]) -> float:
-        """This figure, percent, of the rows of an evaluation: of its search, or of the only one."""
+        """This figure, percent, of the rows of an evaluation.
+
+        Of its search; where there is none of that name, of the pair's first of as many shots, or of
+        the only one.
+        """
         query, gallery = (SHORT[side] for side in self.pair.split("->"))
         found = [
             row
             for row in rows
             if (row["query"], row["gallery"], row["feature"]) == (query, gallery, "neck")
         ]
+        shot = self.search.rpartition(", ")[2]
         named = [row for row in found if row["search"] == self.search]
-        return 100 * (named or found)[0][self.figure]
+        as_many = [row for row in found if row["search"].endswith(shot)]
+        return 100 * (named or as_many or found)[0][self.figure]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,7 +195,10 @@ def provenance(
         "backbone": every[0]["fields"]["model.backbone"],
         "commits": sorted({r["commit"] for r in every}),
         "devices": sorted({r["device"] for r in every}),
-        "versions": every[0]["versions"],
+        "versions": {
+            name: " and ".join(sorted({r["versions"][name] for r in every}))
+            for name in every[0]["versions"]
+        },
     }
     height, width = facts["image_size"]
     people, images = facts["batch"]
@@ -229,8 +239,9 @@ def guarded(script: str, main: Callable[[], None]) -> int:
         print(f"{script}: {error}", file=sys.stderr)
         return 1
     except (StoppedError, KeyboardInterrupt) as error:
-        print(f"{script}: {error or 'interrupted'}; the same command goes on", file=sys.stderr)
-        return 130
+        what = str(error) or "interrupted"
+        print(f"{script}: {what}; the same command goes on", file=sys.stderr)
+        return STOPPED_STATUS if isinstance(error, StoppedError) else 130
     return 0
 
 
@@ -265,7 +276,8 @@ def tabulate(
       arguments: the command line's by default.
 
     Returns:
-      The exit status: 0, 1 for a training that diverged, 2 for bad input, 130 when stopped.
+      The exit status: 0, 1 for a training that diverged, 2 for bad input, 75 for a training that
+      was stopped and saved, 130 when interrupted.
     """
     options, rest = make_parser(script, description).parse_known_args(arguments)
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,8 +12,11 @@ from experiments.cells import CELLS
 from experiments.sweep import Sweep, plan, read_records, run, run_key
 from experiments.table_5 import TABLE
 from experiments.tables import run_table
-from lupi_jax.config import Config
+from lupi_jax.config import Config, to_fields
+from lupi_jax.data.index import Row, make_index
 from lupi_jax.errors import StoppedError
+from lupi_jax.evaluation.features import with_intermediate
+from lupi_jax.modality import Modality
 from lupi_jax.training import load_untrained
 
 CONFIG = Path(__file__).parents[1] / "configs/folder.py"
@@ -77,7 +81,8 @@ def test_an_untrained_network_is_the_same_whatever_it_would_be_trained_with(tmp_
 def test_a_stopped_sweep_goes_on_and_tables_share_its_runs(people, tmp_path, results, monkeypatch):
     trained: list[int] = []
 
-    def train(config: Config, workdir: Path, _: object) -> None:
+    def train(config: Config, workdir: Path, _: object, fetch: bool) -> None:
+        assert not fetch
         if len(trained) == 2 and not results.with_name("went on").is_file():
             results.with_name("went on").touch()
             raise StoppedError("stopped after step 1 of 2, which is saved")
@@ -135,6 +140,7 @@ def test_a_plan_says_what_is_left_and_how_long_it_takes(people, results, capsys)
     [
         (["--seeds", "0"], "--seeds 0: give at least 1"),
         (["--config.seed=3"], "--config.seed: the tables set that themselves"),
+        (["--config.views.erase=0.3"], "--config.views.erase: the tables set that themselves"),
         (["--root", "nowhere"], "nowhere"),
         (["--plan"], "nothing was trained yet: give --rate"),
         (["--config.nothing=1"], "nothing is no field"),
@@ -163,3 +169,58 @@ def test_a_network_of_regdb_is_of_a_split(tmp_path, monkeypatch):
 def test_the_plan_of_a_sweep_takes_all_cells_of_a_seed_first(people, tmp_path):
     order = [(p.cell.name, p.config.seed) for p in plan(make(people, tmp_path, 2), TABLE.cells)]
     assert order == [(cell, seed) for seed in (0, 1) for cell in TABLE.cells]
+
+
+def test_what_was_measured_otherwise_is_measured_again(tmp_path, results, monkeypatch):
+    def nothing(*_):
+        return SimpleNamespace(fingerprint="x"), None
+
+    monkeypatch.setattr(module, "read_training", nothing)
+    sysu = {"steps": "2", "epochs": "0.0", "data.root": "x", "pretrained": ""}
+
+    def planned(cell: str, **fields: str) -> module.Planned:
+        seeds = ({"seed": "0"},)
+        sweep = Sweep(CONFIG.with_name("sysu.py"), {**sysu, **fields}, "people", tmp_path, seeds)
+        (found,) = plan(sweep, [cell])
+        return found
+
+    results.mkdir(parents=True)
+    lines = []
+    for cell in ("randg", "untrained"):
+        first = planned(cell)
+        rows = [{"trials": 10}]
+        kept = {"key": first.key, "results": {"official": rows, "released": rows}}
+        lines.append(json.dumps({**kept, "fields": to_fields(first.config)}))
+    (results / "runs.jsonl").write_text("\n".join(lines))
+    assert planned("randg").record is not None
+    for fields in ({"evaluation.protocol": "agw"}, {"evaluation.trials": "3"}):
+        again = planned("randg", **fields)
+        assert again.record is None
+        assert again.key == planned("randg").key  # it is not trained again
+    assert planned("untrained").record is not None
+    assert planned("untrained", dtype="bfloat16").record is None
+    assert planned("untrained", pretrained_fresh="('neck',)").record is None
+
+
+def test_intermediate_images_whose_shift_is_measured_are_of_the_visible_ones(monkeypatch):
+    monkeypatch.setattr(module, "SHIFT_ROWS", 5)
+    rows = [Row(f"{m}/{i}.jpg", i, 1, m) for m in ("visible", "infrared") for i in range(20)]
+    index = with_intermediate(make_index(Path(), rows))
+    found = module._shift_rows(index)
+    assert {m: len(r) for m, r in found.items()} == dict.fromkeys(Modality, 5)
+    paths = {m: index.paths[r].tolist() for m, r in found.items()}
+    assert paths[Modality.INTERMEDIATE] == paths[Modality.VISIBLE]
+    assert all(set(index.modalities[r]) == {str(m)} for m, r in found.items())
+
+
+def test_a_checkout_without_git_is_unknown(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert module._commit() == "unknown"
+
+
+def test_fetching_is_asked_for(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("experiments.tables.plan", lambda sweep, _: seen.append(sweep) or [])
+    options = ["--data", "sysu", "--root", "x", "--plan", "--rate", "1"]
+    assert run_table(TABLE, options) == run_table(TABLE, [*options, "--fetch"]) == 0
+    assert [sweep.fetch for sweep in seen] == [False, True]

@@ -5,7 +5,9 @@ import pytest
 
 from experiments import helps, table_1, table_2, table_3, table_4, table_5
 from experiments.cells import CELLS
-from experiments.tables import markdown, rows_of
+from experiments.sweep import Sweep
+from experiments.tables import guarded, markdown, provenance, rows_of
+from lupi_jax.errors import StoppedError
 
 TABLES = [module.TABLE for module in (table_1, table_2, table_3, table_4, table_5)]
 SEARCHES = ("all-search, single-shot", "all-search, multi-shot", "indoor, single-shot")
@@ -96,6 +98,17 @@ def test_a_multi_shot_column_is_of_the_multi_shot_search():
     )
 
 
+def test_a_search_of_another_name_has_as_many_shots():
+    """The released protocol searches a modality for itself in cameras of its own."""
+    rows = [
+        r
+        for place, shot in enumerate(("single", "multi"), 1)
+        for r in row("visible", "visible", f"cameras 1, 4 in 2, 5, {shot}-shot", place / 10, 0.5)
+    ] + row("infrared", "visible", SEARCHES[1], 0.3, 0.4)
+    found = {c.heading: c.value(rows) for c in TABLES[2].columns if c.pair in ("V->V", "I->V")}
+    assert found == pytest.approx({"V->V R1": 20, "V->V mAP": 50, "I->V R1": 30, "I->V mAP": 40})
+
+
 def test_help_is_the_paired_difference_in_points():
     def of(*values):
         return {
@@ -111,3 +124,50 @@ def test_help_is_the_paired_difference_in_points():
     assert found.difference == pytest.approx(20 / 3)
     assert (found.queries, found.identities) == (3, 2)
     assert np.isfinite(found.over_queries).all()
+
+
+def test_splits_of_other_people_are_taken_together():
+    """RegDB: place for place their queries are not the same, nor need they be as many."""
+
+    def of(values, identities):
+        found = {"identities": identities, "values": values}
+        return {"average_precision": {"infrared_to_visible": found}}
+
+    people = [1, 1, 2, 3], [2, 3, 4, 5, 5]
+    records = {
+        "randg": [of([5000, 6000, -1, 1000], people[0]), of([3000, 5000, 100, 2000, 0], people[1])],
+        "baseline": [of([4000, 6000, -1, 1000], people[0]), of([2000, 5000, 0, 0, 0], people[1])],
+    }
+    found = helps.compared(records, "randg", "baseline", "infrared_to_visible")
+    assert found.by_seed == pytest.approx([10 / 3, (10 + 0 + 1 + 20 + 0) / 5])
+    assert found.difference == pytest.approx((10 + 31) / 8)
+    # 1, 3 of the first split; 2, 3, 4, 5 of the second: person 3 comes with both its queries.
+    assert (found.queries, found.identities) == (8, 5)
+
+
+def test_records_of_two_versions_name_both(tmp_path):
+    fields = {"data.image_size": [32, 16], "batch.identities": 2, "batch.images": 2,
+              "model.backbone": "thin"}  # fmt: skip
+    records = [
+        {"step": 2, "fields": fields, "commit": "a", "device": "1 x cpu", "versions": {"jax": v}}
+        for v in ("0.8", "0.9", "0.8")
+    ]
+    sweep = Sweep(tmp_path, {}, "x", tmp_path, ({"seed": "0"},))
+    text, facts = provenance(sweep, "command", {"randg": records}, ["randg"])
+    assert facts["versions"] == {"jax": "0.8 and 0.9"}
+    assert "jax 0.8 and 0.9" in text
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (KeyboardInterrupt(), 130, "x: interrupted; the same command goes on"),
+        (StoppedError("stopped after step 1"), 75, "x: stopped after step 1; the same command"),
+    ],
+)
+def test_what_ends_a_sweep_says_so(error, status, line, capsys):
+    def end() -> None:
+        raise error
+
+    assert guarded("x", end) == status
+    assert capsys.readouterr().err.startswith(line)
