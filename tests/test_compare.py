@@ -1,7 +1,9 @@
 """`lupi compare` on runs that were trained, three steps against one."""
 
+import dataclasses
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +11,9 @@ import pytest
 from PIL import Image
 
 from lupi_jax.cli import main
+from lupi_jax.commands import compare
 from lupi_jax.evaluation import evaluate
-from lupi_jax.training import load_run
+from lupi_jax.training import Run, load_run
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 SMALL = ("--config.batch.identities=4", "--config.batch.images=2", "--config.log.every=1",
@@ -99,3 +102,52 @@ def test_what_cannot_be_compared_is_answered_by_one_line(runs, names, more, mess
     last = capfd.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("lupi: ")
     assert message in last
+
+
+@pytest.fixture
+def long_1_as(monkeypatch) -> Callable[[Callable[[Run], Run]], None]:
+    """Makes another run of what is loaded as long-1."""
+
+    def changed(change: Callable[[Run], Run]) -> None:
+        def load(workdir: Path, checkpoint: str) -> Run:
+            run = load_run(workdir, checkpoint)
+            return change(run) if workdir.name == "long-1" else run
+
+        monkeypatch.setattr(compare, "load_run", load)
+
+    return changed
+
+
+def test_the_same_fields_on_other_images_are_another_method(runs, long_1_as, capfd):
+    long_1_as(lambda run: dataclasses.replace(run, record={**run.record, "data": "others"}))
+    assert main(["compare", str(runs / "long-0"), str(runs / "long-1"), "--json"]) == 0
+    first, second = json.loads(capfd.readouterr().out)["methods"]
+    assert (first["name"], first["differs_in"]) == ("long-0", {})
+    assert (second["name"], second["differs_in"]) == ("long-1", {"training images": "others"})
+
+
+def test_searches_in_another_order_are_refused(runs, long_1_as, capfd):
+    def turned(run: Run) -> Run:
+        pairs = run.config.evaluation.pairs[::-1]
+        asked = dataclasses.replace(run.config.evaluation, pairs=pairs)
+        return dataclasses.replace(run, config=dataclasses.replace(run.config, evaluation=asked))
+
+    long_1_as(turned)
+    assert main(["compare", str(runs / "short-0"), str(runs / "long-1")]) == 2
+    assert "long-1 is measured in other searches than" in capfd.readouterr().err
+
+
+def test_a_training_that_is_not_done_is_named(runs, long_1_as, capfd):
+    long_1_as(lambda run: dataclasses.replace(run, unfinished=7))
+    assert main(["compare", str(runs / "short-0"), str(runs / "long-1")]) == 0
+    out, err = capfd.readouterr()
+    assert f"note: training of {runs / 'long-1'} has 7 steps to go" in err
+    assert out.count("(16)") == out.count("(4)") == 2  # queries and identities of both directions
+
+
+def test_one_person_is_no_comparison(runs, monkeypatch, capfd):
+    plain = compare.compare_queries
+    monkeypatch.setattr(compare, "compare_queries", lambda a, b, i: plain(a, b, np.zeros_like(i)))
+    assert main(["compare", str(runs / "short-0"), str(runs / "long-1")]) == 2
+    message = "infrared -> visible cannot be compared: 1 identities with a figure"
+    assert message in capfd.readouterr().err

@@ -42,6 +42,7 @@ class Compared:
       identities: [q] of the same.
       images: fingerprint of the images it was measured on.
       protocol: what it was measured by.
+      trained_on: fingerprint of the images it was trained on.
     """
 
     workdir: Path
@@ -51,6 +52,22 @@ class Compared:
     identities: list[np.ndarray]
     images: str
     protocol: str
+    trained_on: str
+
+    @property
+    def searches(self) -> list[tuple[str, ...]]:
+        """Who queries whom, in which search: of each of `rows`."""
+        return [(row["query"], row["gallery"], row["search"]) for row in self.rows]
+
+    def has_images_of(self, other: "Compared") -> bool:
+        """Whether the two were trained on the same images, but for people a seed holds out."""
+        drawn = self.config.data.validation_identities and self.config.seed != other.config.seed
+        return bool(drawn) or self.trained_on == other.trained_on
+
+    def is_method_of(self, other: "Compared") -> bool:
+        """Whether the two are one training but for the seed."""
+        same = set(differences(self.config, other.config)) <= _SAME_METHOD
+        return same and self.has_images_of(other)
 
 
 @interrupted(lambda: "nothing was saved")
@@ -79,6 +96,11 @@ def compare(options: argparse.Namespace) -> None:
                 f"{first.workdir} ({other.protocol}; {first.protocol}): give both the same "
                 "--data-root and --config.evaluation fields"
             )
+        if other.searches != first.searches:
+            raise InputError(
+                f"{other.workdir} is measured in other searches than {first.workdir}: give both "
+                "the same --config.evaluation.pairs"
+            )
     methods = _methods(measured)
     result = {
         "split": options.split,
@@ -102,6 +124,8 @@ def _measure(workdir: Path, options: argparse.Namespace) -> Compared:
     run = load_run(workdir, options.checkpoint or "newest")
     config = change_config(run.config, overrides_of(options), MOVABLE)
     run = dataclasses.replace(run, config=config)
+    if run.unfinished:
+        say(f"note: training of {workdir} has {run.unfinished} steps to go")
     with showing() as show:
         seen = run.seen or ()
         found = evaluate(config, run.model, run.variables, options.split, seen, show)
@@ -115,6 +139,7 @@ def _measure(workdir: Path, options: argparse.Namespace) -> Compared:
         [ids[each.queries] for each in neck],
         found.features.index.fingerprint,
         found.protocol,
+        run.record["data"],
     )
 
 
@@ -127,7 +152,7 @@ def _methods(measured: Sequence[Compared]) -> dict[str, list[Compared]]:
     groups: list[list[Compared]] = []
     for run in measured:
         for group in groups:
-            if set(differences(group[0].config, run.config)) <= _SAME_METHOD:
+            if run.is_method_of(group[0]):
                 group.append(run)
                 break
         else:
@@ -155,6 +180,9 @@ def _summary(name: str, runs: Sequence[Compared], first: Compared) -> dict[str, 
     changed = [
         field for field in differences(first.config, runs[0].config) if field not in _SAME_METHOD
     ]
+    differs_in = {field: fields[field] for field in changed}
+    if not runs[0].has_images_of(first):
+        differs_in["training images"] = runs[0].trained_on
     rows = []
     for place, row in enumerate(runs[0].rows):
         values = {f: [run.rows[place][f] for run in runs] for f in SHOWN}
@@ -170,7 +198,7 @@ def _summary(name: str, runs: Sequence[Compared], first: Compared) -> dict[str, 
         "name": name,
         "runs": [str(run.workdir) for run in runs],
         "seeds": [run.config.seed for run in runs],
-        "differs_in": {field: fields[field] for field in changed},
+        "differs_in": differs_in,
         "results": rows,
     }
 
@@ -188,7 +216,12 @@ def _differences(methods: dict[str, list[Compared]]) -> list[dict[str, Any]]:
             ours, theirs = (np.array([run.precision[place] for run in side]) for side in sides)
             if not paired:
                 ours, theirs = ours.mean(axis=0), theirs.mean(axis=0)
-            comparison = compare_queries(ours, theirs, base[0].identities[place])
+            try:
+                comparison = compare_queries(ours, theirs, base[0].identities[place])
+            except ValueError as error:  # the test set is too small
+                raise InputError(
+                    f"{row['query']} -> {row['gallery']} cannot be compared: {error}"
+                ) from error
             found.append(
                 {
                     **{key: row[key] for key in ("query", "gallery", "search")},
@@ -240,17 +273,17 @@ def _print(result: dict[str, Any]) -> None:
                 row["search"],
                 f"{100 * row['mean_ap']:+.2f}",
                 ", ".join(f"{100 * x:+.2f}" for x in row["by_seed"]) or "other seeds",
-                *(_interval(row[of]) for of in ("over_queries", "over_identities")),
+                *(_interval(row, of) for of in ("queries", "identities")),
             )
         )
-    first = result["differences"][0]
     print_table(
-        f"difference of mAP in points, same seeds and queries; 95 % intervals of a bootstrap over "
-        f"{first['queries']} queries and over their {first['identities']} identities",
+        "difference of mAP in points on the same queries; 95 % intervals of a bootstrap over "
+        "queries and over their identities (how many)",
         ("methods", "query -> gallery", "search", ">mAP", "each seed", "queries", "identities"),
         rows,
     )
 
 
-def _interval(bounds: Sequence[float]) -> str:
-    return f"{100 * bounds[0]:+.2f} to {100 * bounds[1]:+.2f}"
+def _interval(row: dict[str, Any], of: str) -> str:
+    low, high = row[f"over_{of}"]
+    return f"{100 * low:+.2f} to {100 * high:+.2f} ({row[of]})"
