@@ -75,7 +75,7 @@ def _log(what: str) -> Advance:
         now = time.monotonic()
         if first is None:
             first = now, done
-        elif now - last >= LOG_SECONDS:
+        elif now - last >= LOG_SECONDS and done > first[1]:
             last = now
             left = (now - first[0]) / (done - first[1]) * (total - done)
             print(f"{what}: {done} of {total}, {left:.0f} s left", file=sys.stderr, flush=True)

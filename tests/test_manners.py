@@ -142,6 +142,10 @@ def test_a_log_says_now_and_then_how_long_it_will_take(monkeypatch, capfd):
         for done in range(21, 101):  # twenty were there
             now += 1
             advance(done, 100)
+        still = show("files")
+        still(0, 100)
+        now += 60
+        still(0, 100)  # nothing to tell a time from
     # 79 images take a second each from the first that is seen on.
     assert capfd.readouterr() == (
         "",
