@@ -12,6 +12,7 @@ from lupi_jax.data import Index, make_reader
 from lupi_jax.errors import InputError
 from lupi_jax.evaluation import Evaluation, Features
 from lupi_jax.evaluation.evaluator import FIGURES, Measured, figure_text, measure_tasks
+from lupi_jax.evaluation.features import stems_of
 from lupi_jax.evaluation.ranking import rows_of_queries
 from lupi_jax.modality import Modality, stem_for
 from lupi_jax.pictures import RankingRow, training_panels
@@ -220,7 +221,6 @@ def _activations(
 ) -> list[tuple[str, list[tuple[Thumbnail, Thumbnail, str, float]], float]]:
     """(modality, (image, map, title, largest share) each, even share): the same people in each."""
     data = run.config.data
-    stems = [m for m in Modality if f"stem_{m}" in run.variables["params"]]
     rows = choose_images(index, run.config.seed, MAPPED, 1)
     result = []
     for modality in (Modality.VISIBLE, Modality.INFRARED):
@@ -230,7 +230,7 @@ def _activations(
         own = own[np.argsort(index.identities[own], kind="stable")]
         read = make_reader(index, data.image_size, data.prepared)
         images = np.stack([read(int(row)) for row in own])
-        stem = stem_for(modality, stems)
+        stem = stem_for(modality, stems_of(run.variables))
         assert stem is not None  # else nothing could have been evaluated
         shares = activation_shares(run.model, run.variables, images, stem)
         shown = []

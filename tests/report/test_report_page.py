@@ -20,7 +20,8 @@ from lupi_jax.cli import main
 from lupi_jax.data import read_index
 from lupi_jax.evaluation import load_features, pairwise_distances, retrieval_metrics
 from lupi_jax.evaluation.evaluator import FIGURES
-from lupi_jax.report.page import DRAWS, MAPPED, TOP
+from lupi_jax.report.page import DRAWS, MAPPED, TOP, _draws
+from lupi_jax.training import load_run
 from lupi_jax.training.checkpoints import Checkpoints
 from lupi_jax.training.run import fresh_variables, make_model, run_record
 from lupi_jax.training.state import TrainState
@@ -92,7 +93,9 @@ class Page(HTMLParser):
 def workdir(people, tmp_path_factory) -> Path:
     """A run of a network on eight people, four are tested: saved as trained, to save the time."""
     folder = tmp_path_factory.mktemp("report") / "run"
-    data = {"name": "synthetic", "root": str(people), "image_size": (32, 32)}
+    root = folder.with_name("<i>&amp; people")
+    root.symlink_to(people)
+    data = {"name": "synthetic", "root": str(root), "image_size": (32, 32)}
     model = {"backbone": "thin", "non_local": False}
     config = parse_config({"recipe": "released", "steps": 3, "data": data, "model": model})
     training = read_index(config.data, "train")
@@ -147,6 +150,8 @@ def test_every_section_is_there_under_its_heading(page):
     )
     assert page.one("h1").text == "Run run"
     assert facts["Split"] == "test: 4 people, 32 images"
+    assert facts["Data"].endswith("/<i>&amp; people")  # as it is named, and no element
+    assert page.all("i") == []
     assert facts["Step"].startswith("3 of 4")
     assert page.one("p", of_class="note").text == "Training is not done: 1 of 4 steps left."
     assert re.fullmatch(r"\d+ x .+", facts["Device"])
@@ -247,6 +252,16 @@ def test_draws_weigh_the_channels_as_training_does(page):
     assert len(set(captions)) == 2 + DRAWS
     for caption in captions[2:]:
         assert sum(map(float, re.findall(r"\d\.\d\d", caption))) == pytest.approx(1, abs=0.02)
+
+
+def test_the_weights_of_a_draw_are_those_it_was_made_with(workdir, monkeypatch):
+    monkeypatch.setattr("lupi_jax.report.page.thumbnail", lambda pixels, alt: pixels)
+    run = load_run(workdir)
+    (original, *_), *made = _draws(run, read_index(run.config.data, "test"))
+    assert len(made) == 1 + DRAWS
+    for pixels, _, weights in made:
+        expected = original.astype(np.float64) @ np.array(weights)
+        np.testing.assert_allclose(pixels, np.repeat(expected[..., None], 3, -1), rtol=0, atol=0.51)
 
 
 def test_distances_are_of_every_pair(page):
