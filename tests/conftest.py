@@ -95,6 +95,36 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def save_run() -> Callable[..., None]:
+    """Saves a network as if it had been trained, in no time: (workdir, config, step, steps, key).
+
+    Its weights are drawn by `key`, the config's seed by default.
+    """
+    import dataclasses
+
+    import jax.numpy as jnp
+    import optax
+
+    from lupi_jax import Config
+    from lupi_jax.data import read_index
+    from lupi_jax.training.checkpoints import Checkpoints
+    from lupi_jax.training.run import fresh_variables, make_model, run_record
+    from lupi_jax.training.state import TrainState
+
+    def save(workdir: Path, config: Config, step: int, steps: int, key: int | None = None) -> None:
+        training = read_index(config.data, "train")
+        network = make_model(config, len(training.classes))
+        drawn = dataclasses.replace(config, seed=config.seed if key is None else key)
+        state = TrainState.create(fresh_variables(drawn, network), optax.identity())
+        with Checkpoints(workdir) as checkpoints:
+            state = state.replace(step=jnp.int32(step))
+            checkpoints.save(state, run_record(config, training, steps), {})
+            checkpoints.wait()
+
+    return save
+
+
 # Those that take minutes begin, so that no worker is left alone with one at the end.
 _LONGEST = ("test_network.py", "test_parallel.py", "test_loop.py", "test_settings.py")
 

@@ -10,9 +10,7 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from lupi_jax import parse_config
@@ -22,9 +20,6 @@ from lupi_jax.evaluation import load_features, pairwise_distances, retrieval_met
 from lupi_jax.evaluation.evaluator import FIGURES
 from lupi_jax.report.page import DRAWS, MAPPED, TOP, _draws
 from lupi_jax.training import load_run
-from lupi_jax.training.checkpoints import Checkpoints
-from lupi_jax.training.run import fresh_variables, make_model, run_record
-from lupi_jax.training.state import TrainState
 
 SECTIONS = [
     "figures", "training", "cmc", "rankings", "distances", "map", "activations", "draws",
@@ -90,21 +85,15 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def workdir(people, tmp_path_factory) -> Path:
-    """A run of a network on eight people, four are tested: saved as trained, to save the time."""
+def workdir(people, save_run, tmp_path_factory) -> Path:
+    """A run of a network on eight people; four are tested."""
     folder = tmp_path_factory.mktemp("report") / "run"
     root = folder.with_name("<i>&amp; people")
     root.symlink_to(people)
     data = {"name": "synthetic", "root": str(root), "image_size": (32, 32)}
     model = {"backbone": "thin", "non_local": False}
     config = parse_config({"recipe": "released", "steps": 3, "data": data, "model": model})
-    training = read_index(config.data, "train")
-    network = make_model(config, len(training.classes))
-    state = TrainState.create(fresh_variables(config, network), optax.identity())
-    with Checkpoints(folder) as checkpoints:
-        state = state.replace(step=jnp.int32(3))
-        checkpoints.save(state, run_record(config, training, 4), {})
-        checkpoints.wait()
+    save_run(folder, config, 3, 4)
     rows = [
         {"step": s, "split": "train", "loss/total": 3 / s, "accuracy": s / 9, "rate": 0.1}
         for s in (1, 2, 3)
