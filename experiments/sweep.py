@@ -148,6 +148,9 @@ def command_of(script: str, options: argparse.Namespace, rest: Sequence[str]) ->
     """The command as somebody else would type it, without this machine's places."""
     sweep = make_sweep(options, rest)
     fields = {k: v for k, v in parse_overrides(rest).items() if k != "data.prepared"}
+    for name in fields.keys() & {"data.index", "pretrained"}:
+        if not fields[name].startswith("hf://"):
+            fields[name] = Path(fields[name]).name
     words = ["python", "-m", f"experiments.{script}", "--data", options.data, "--root", "DATA"]
     if options.config:
         words += ["--config", f"configs/{options.config.name}"]

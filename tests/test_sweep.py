@@ -1,5 +1,6 @@
 """A sweep runs what is missing, once, and goes on where it was stopped."""
 
+import argparse
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +10,15 @@ import pytest
 
 from experiments import sweep as module
 from experiments.cells import CELLS
-from experiments.sweep import Sweep, plan, read_records, run, run_key
+from experiments.sweep import (
+    Sweep,
+    add_arguments,
+    command_of,
+    plan,
+    read_records,
+    run,
+    run_key,
+)
 from experiments.table_5 import TABLE
 from experiments.tables import run_table
 from lupi_jax.config import Config, to_fields
@@ -224,3 +233,18 @@ def test_fetching_is_asked_for(tmp_path, monkeypatch):
     options = ["--data", "sysu", "--root", "x", "--plan", "--rate", "1"]
     assert run_table(TABLE, options) == run_table(TABLE, [*options, "--fetch"]) == 0
     assert [sweep.fetch for sweep in seen] == [False, True]
+
+
+def test_the_command_that_is_kept_names_no_places():
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    options, rest = parser.parse_known_args(
+        ["--data", "sysu", "--root", "/a/SYSU", "--workdir", "/a/runs", "--config", "/a/sysu.py",
+         "--config.data.prepared=/a/prepared", "--config.pretrained=/a/weights.npz",
+         "--config.steps=9"]
+    )  # fmt: skip
+    kept = "--data sysu --root DATA --config configs/sysu.py --name sysu --seeds 3"
+    more = "--config.pretrained=weights.npz --config.steps=9"
+    assert command_of("table_1", options, rest) == f"python -m experiments.table_1 {kept} {more}"
+    hub = command_of("table_1", options, ["--config.pretrained=hf://a/b"])
+    assert hub.endswith("--config.pretrained=hf://a/b")
