@@ -116,6 +116,9 @@ def _notes(run: Run, found: Evaluation) -> list[str]:
     notes = []
     if run.unfinished:
         notes.append(f"Training is not done: {run.unfinished} of {run.record['steps']} steps left.")
+    learnt = np.isin(found.features.index.classes, run.seen or ()).sum()
+    if learnt:
+        notes.append(f"{learnt} of these people were trained on: of new ones this says nothing.")
     if found.rows[0]["reranking"] != "none":
         notes.append("Figures and CMC curves are re-ranked; lists below are by distance alone.")
     return notes

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from lupi_jax.cli import main
 from lupi_jax.data import read_index
 from lupi_jax.evaluation import load_features, pairwise_distances, retrieval_metrics
 from lupi_jax.evaluation.evaluator import FIGURES
-from lupi_jax.report.page import DRAWS, MAPPED, TOP, _draws
+from lupi_jax.report.page import DRAWS, MAPPED, TOP, _draws, _notes
 from lupi_jax.training import load_run
 
 SECTIONS = [
@@ -144,6 +146,23 @@ def test_every_section_is_there_under_its_heading(page):
     assert facts["Step"].startswith("3 of 4")
     assert page.one("p", of_class="note").text == "Training is not done: 1 of 4 steps left."
     assert re.fullmatch(r"\d+ x .+", facts["Device"])
+
+
+def test_people_who_were_trained_on_are_told_of(workdir):
+    run = load_run(workdir)
+
+    def notes(split: str) -> list[str]:
+        features = SimpleNamespace(index=read_index(run.config.data, split))
+        return _notes(
+            run, cast(Any, SimpleNamespace(rows=[{"reranking": "none"}], features=features))
+        )
+
+    undone = "Training is not done: 1 of 4 steps left."
+    assert notes("test") == [undone]
+    assert notes("train") == [
+        undone,
+        "8 of these people were trained on: of new ones this says nothing.",
+    ]
 
 
 def test_nothing_is_fetched(html, page):
