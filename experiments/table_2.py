@@ -3,6 +3,7 @@
 python -m experiments.table_2 --data regdb --root RegDB
 """
 
+from experiments.table_1 import LINES
 from experiments.tables import Column, Table, run_table
 
 TABLE = Table(
@@ -13,15 +14,7 @@ TABLE = Table(
         for pair in ("V->I", "I->V")
         for figure in ("R1", "R10", "mAP")
     ),
-    {
-        "LUPI": "randg_aug",
-        "LUPI, released recipe": "released_aug",
-        "AGW [52]": "agw",
-        "baseline, with erasing": "baseline_aug",
-        "LUPI, without erasing": "randg",
-        "LUPI, released recipe, without erasing": "released",
-        "baseline, without erasing": "baseline",
-    },
+    LINES,
     printed_on="RegDB",
     notes="""
 RegDB has ten splits with a network each: the mean and standard deviation are over them, and a
