@@ -6,6 +6,7 @@ off goes on from its last checkpoint.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -13,17 +14,18 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from filelock import FileLock, Timeout
 
 from experiments.cells import CELLS, Cell
 from lupi_jax.config import Config, to_fields
 from lupi_jax.config_file import load_config, parse_overrides
-from lupi_jax.data import Index, read_training, source_modalities
+from lupi_jax.data import Index, read_searched, read_training, source_modalities
 from lupi_jax.errors import InputError
 from lupi_jax.evaluation import (
     Evaluation,
@@ -198,11 +200,20 @@ def _append(folder: Path, record: dict[str, Any]) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Planned:
-    """A run of a sweep, and its record where there is one."""
+    """A run of a sweep.
+
+    Attributes:
+      cell: what it is of.
+      config: of it.
+      key: what it is known by.
+      tested_on: fingerprint of the test images.
+      record: what was measured, where it was.
+    """
 
     cell: Cell
     config: Config
     key: str
+    tested_on: str
     record: dict[str, Any] | None
 
 
@@ -213,7 +224,7 @@ def plan(sweep: Sweep, cells: Sequence[str]) -> list[Planned]:
       InputError: the data or the configuration cannot be used.
     """
     records = read_records(sweep.results)
-    fingerprints: dict[int, str] = {}
+    fingerprints: dict[int, tuple[str, str]] = {}
     planned = []
     for repeat in sweep.repeats:
         for name in cells:
@@ -223,17 +234,23 @@ def plan(sweep: Sweep, cells: Sequence[str]) -> list[Planned]:
                 plain = dataclasses.replace(
                     config.data, validation_identities=0, validation_split=False
                 )
-                fingerprints[trial] = read_training(plain, 0)[0].fingerprint
-            key = run_key(config, fingerprints[trial], CELLS[name].trained)
+                fingerprints[trial] = (
+                    read_training(plain, 0)[0].fingerprint,
+                    read_searched(plain, "test", 0).fingerprint,
+                )
+            trained_on, tested_on = fingerprints[trial]
+            key = run_key(config, trained_on, CELLS[name].trained)
             record = records.get(key)
-            if record is not None and not _is_measured_so(record, config):
+            if record is not None and not _is_measured_so(record, config, tested_on):
                 record = None
-            planned.append(Planned(CELLS[name], config, key, record))
+            planned.append(Planned(CELLS[name], config, key, tested_on, record))
     return planned
 
 
-def _is_measured_so(record: dict[str, Any], config: Config) -> bool:
+def _is_measured_so(record: dict[str, Any], config: Config, tested_on: str) -> bool:
     """Whether a run was measured as `config` asks: its key says what it was trained with."""
+    if record.get("tested_on") != tested_on:
+        return False
     if record["fields"]["dtype"] != config.dtype:
         return False
     if record["fields"]["pretrained_fresh"] != list(config.pretrained_fresh):
@@ -280,7 +297,8 @@ def _measure(sweep: Sweep, item: Planned, commit: str) -> dict[str, Any]:
     losses: dict[str, Any] = {}
     if item.cell.trained:
         workdir = sweep.workdir / item.key
-        train(config, workdir, make_validation, sweep.fetch)
+        with _alone(workdir):
+            train(config, workdir, make_validation, sweep.fetch)
         network = load_run(workdir)
         rows = [row for row in read_metrics(workdir) if row["split"] == "train"]
         losses = {k: v for k, v in rows[-1].items() if k.startswith("loss/") or k == "accuracy"}
@@ -300,12 +318,30 @@ def _measure(sweep: Sweep, item: Planned, commit: str) -> dict[str, Any]:
         "results": _results(config, evaluation),
         "average_precision": _by_query(evaluation),
         "shift": _shift(evaluation),
+        "tested_on": item.tested_on,
         "commit": commit,
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
         "versions": versions(),
         "fields": fields,
     }
     return _rounded(record)
+
+
+@contextlib.contextmanager
+def _alone(workdir: Path) -> Iterator[None]:
+    """Keep other sweeps from training in `workdir` meanwhile.
+
+    Raises:
+      InputError: one does.
+    """
+    workdir.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(f"{workdir}.lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise InputError(
+            f"another sweep is training in {workdir}: wait for it, or give another --workdir"
+        ) from error
 
 
 def _results(config: Config, evaluation: Evaluation) -> dict[str, list[dict[str, Any]]]:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from experiments import sweep as module
 from experiments.cells import CELLS
@@ -23,7 +24,7 @@ from experiments.table_5 import TABLE
 from experiments.tables import run_table
 from lupi_jax.config import Config, to_fields
 from lupi_jax.data.index import Row, make_index
-from lupi_jax.errors import StoppedError
+from lupi_jax.errors import InputError, StoppedError
 from lupi_jax.evaluation.features import with_intermediate
 from lupi_jax.modality import Modality
 from lupi_jax.training import load_untrained
@@ -118,6 +119,10 @@ def test_a_stopped_sweep_goes_on_and_tables_share_its_runs(people, tmp_path, res
     assert run(sweep, ["randg"])["randg"] == records["randg"]
     assert trained == [0, 0, 1, 1]
 
+    with FileLock(f"{sweep.workdir / plan(make(people, tmp_path, 3), ['randg'])[2].key}.lock"):
+        with pytest.raises(InputError, match="another sweep is training in"):
+            run(make(people, tmp_path, seeds=3), ["randg"])
+
     record = records["randg"][0]
     # 4 test people with 4 images a modality.
     assert len(record["average_precision"]["infrared_to_visible"]["values"]) == 16
@@ -184,7 +189,9 @@ def test_what_was_measured_otherwise_is_measured_again(tmp_path, results, monkey
     def nothing(*_):
         return SimpleNamespace(fingerprint="x"), None
 
+    images = SimpleNamespace(fingerprint="tested")
     monkeypatch.setattr(module, "read_training", nothing)
+    monkeypatch.setattr(module, "read_searched", lambda *_: images)
     sysu = {"steps": "2", "epochs": "0.0", "data.root": "x", "pretrained": ""}
 
     def planned(cell: str, **fields: str) -> module.Planned:
@@ -198,7 +205,11 @@ def test_what_was_measured_otherwise_is_measured_again(tmp_path, results, monkey
     for cell in ("randg", "untrained"):
         first = planned(cell)
         rows = [{"trials": 10}]
-        kept = {"key": first.key, "results": {"official": rows, "released": rows}}
+        kept = {
+            "key": first.key,
+            "tested_on": "tested",
+            "results": {"official": rows, "released": rows},
+        }
         lines.append(json.dumps({**kept, "fields": to_fields(first.config)}))
     (results / "runs.jsonl").write_text("\n".join(lines))
     assert planned("randg").record is not None
@@ -209,6 +220,8 @@ def test_what_was_measured_otherwise_is_measured_again(tmp_path, results, monkey
     assert planned("untrained").record is not None
     assert planned("untrained", dtype="bfloat16").record is None
     assert planned("untrained", pretrained_fresh="('neck',)").record is None
+    images.fingerprint = "others"
+    assert planned("randg").record is None
 
 
 def test_intermediate_images_whose_shift_is_measured_are_of_the_visible_ones(monkeypatch):
