@@ -175,6 +175,8 @@ def _record(
             "content": "rows of length 1; cosine distance: 1 - query @ gallery.T",
         },
         "platforms": list(PLATFORMS),
+        "precision": "products as each platform does them by default (on some less than float32): "
+        "embed queries and gallery on the same one",
         "calling_convention": {
             m: program.calling_convention_version for m, program in programs.items()
         },

@@ -119,9 +119,10 @@ def test_a_stopped_sweep_goes_on_and_tables_share_its_runs(people, tmp_path, res
     assert run(sweep, ["randg"])["randg"] == records["randg"]
     assert trained == [0, 0, 1, 1]
 
-    with FileLock(f"{sweep.workdir / plan(make(people, tmp_path, 3), ['randg'])[2].key}.lock"):
-        with pytest.raises(InputError, match="another sweep is training in"):
-            run(make(people, tmp_path, seeds=3), ["randg"])
+    three = make(people, tmp_path, seeds=3)
+    lock = FileLock(f"{sweep.workdir / plan(three, ['randg'])[2].key}.lock")
+    with lock, pytest.raises(InputError, match="another sweep is training in"):
+        run(three, ["randg"])
 
     record = records["randg"][0]
     # 4 test people with 4 images a modality.
