@@ -317,7 +317,11 @@ def _add_source_arguments(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--root", required=True, help="the data set's directory")
     sub.add_argument(
-        "--index", default="", metavar="FILE", help="of --data folder: a CSV or Parquet index"
+        "--index",
+        default="",
+        metavar="FILE",
+        help="of --data folder: a CSV or Parquet table with the columns path (below the root), "
+        "identity, camera, modality (visible, infrared), split (train, val, test)",
     )
     _add_workers(sub)
 
@@ -356,14 +360,18 @@ def _add_search_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--gallery", type=Path, required=True, help="a folder of images, or exported features"
     )
-    sub.add_argument("--query-modality", choices=("infrared", "visible"), default="infrared")
-    sub.add_argument("--gallery-modality", choices=("infrared", "visible"), default="visible")
-    sub.add_argument("--top", type=int, default=10)
+    modalities = ("infrared", "visible")
+    for what, default in (("query", "infrared"), ("gallery", "visible")):
+        what = f"--{what}-modality"
+        sub.add_argument(what, choices=modalities, default=default, help=f"({default})")
+    sub.add_argument("--top", type=int, default=10, help="images listed for each query (10)")
     sub.add_argument(
         "--index",
         choices=("exact", "faiss"),
         default="exact",
         help="faiss: approximate, of features exported to a directory, in which the index is kept",
     )
-    sub.add_argument("--out", type=Path, metavar="PICTURE", help="ranking picture to write")
+    sub.add_argument(
+        "--out", type=Path, metavar="PICTURE", help="draw ten queries, with ten images each"
+    )
     sub.add_argument("--json", action="store_true", help="print JSON instead of a table")

@@ -311,6 +311,10 @@ def test_searching_for_a_folder_of_queries_draws_a_picture(demo, exported, tmp_p
     with Image.open(picture) as image:
         image.load()
         assert image.height > image.width / 2  # eight rows of eleven images
+    queries = queries.parent
+    count = len(list(queries.glob("*/*.jpg")))
+    assert main(["search", *demo.run, "--query", str(queries), *modalities, *gallery]) == 0
+    assert capfd.readouterr().err == f"wrote {picture}: the first 10 of {count} queries\n"
 
 
 # --- bad input: each one line, exit status 2, nothing lost ---

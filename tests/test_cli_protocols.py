@@ -332,6 +332,25 @@ def test_every_fault_of_an_index_is_named(tmp_path, write_image, capfd):
     assert "problems, named above" in err
 
 
+def test_a_terminal_shows_the_first_of_many_problems_of_a_kind(
+    tmp_path, write_image, capfd, monkeypatch
+):
+    write_image(tmp_path / "a.jpg")
+    rows = [f"gone{n}.jpg,{n % 2},1,visible,{'train' if n % 2 else 'test'}" for n in range(20)]
+    lines = ["path,identity,camera,modality,split", "a.jpg,x,1,visible,train", *rows]
+    (tmp_path / "images.csv").write_text("\n".join(lines))
+    data = ("--data", "folder", "--root", str(tmp_path), "--index", str(tmp_path / "images.csv"))
+    assert main(["check-data", *data]) == 2
+    every = capfd.readouterr().out
+    assert every.count("no image file at") == 20  # once each, though two splits are read
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert main(["check-data", *data]) == 2
+    few = capfd.readouterr().out
+    assert few.count("no image file at") == 5
+    assert "... and 15 more such" in few
+    assert "identity 'x'" in few
+
+
 def test_as_many_workers_as_there_can_be(capfd):
     with pytest.raises(SystemExit) as end:
         main(["check-data", "--data", "folder", "--root", "x", "--workers", "0"])

@@ -83,7 +83,13 @@ def test_runs_of_other_seeds_are_compared_by_their_means(runs, capfd):
 
 def test_seeds_alone_are_no_comparison(runs, capfd):
     assert main(["compare", str(runs / "long-0"), str(runs / "long-1")]) == 0
-    assert "nothing to compare it with" in capfd.readouterr().err
+    out, err = capfd.readouterr()
+    assert f"long-0: mean of {runs / 'long-0'}, {runs / 'long-1'}, of the seeds 0, 1" in out
+    assert "one method, since the runs differ in their seed alone: nothing to compare it" in err
+    assert main(["compare", str(runs / "long-0")]) == 0
+    out, err = capfd.readouterr()
+    assert "mean of" not in out
+    assert err.endswith("one run: nothing to compare it with\n")
 
 
 @pytest.mark.parametrize(

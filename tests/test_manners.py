@@ -20,6 +20,7 @@ import pytest
 from lupi_jax import progress, terminal
 from lupi_jax.arguments import make_parser
 from lupi_jax.cli import main
+from lupi_jax.commands.console import print_table
 from lupi_jax.training.logging import RunLog
 
 LUPI = [sys.executable, "-c", "import sys; from lupi_jax.cli import main; sys.exit(main())"]
@@ -132,6 +133,22 @@ def test_a_log_has_plain_lines(people, tmp_path):
 def test_a_terminal_that_cannot_move_its_cursor_is_a_log(people, tmp_path):
     _, err, status = run(people, tmp_path, ("stdout", "stderr"), TERM="dumb")
     assert (status, err) == (0, f"{people}: nothing wrong\r\n")
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+@pytest.mark.parametrize("spread", ["", " ± 1.23"])
+def test_a_table_on_a_narrow_terminal_breaks_no_figure(columns, spread, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    figures = [f"{10 * n}.25{spread}" for n in range(1, 7)]
+    rows = [(pair, "all", "3803", *figures) for pair in ("infrared -> visible", "back")]
+    print_table("people", ("pair", "search", "queries", *(f">R{n}" for n in range(6))), rows)
+    lines = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out).splitlines()
+    assert max(map(len, lines)) <= columns
+    assert lines[0] == "people; search all; queries 3803"  # once, not in every row
+    words = " ".join(lines[1:]).split()
+    assert words.count("60.25") == words.count("10.25") == words.count("infrared") + 1 == 2
 
 
 def test_a_log_says_now_and_then_how_long_it_will_take(monkeypatch, capfd):

@@ -258,11 +258,17 @@ def _print(result: dict[str, Any]) -> None:
         ("method", ">runs", "query -> gallery", "search", *(f">{FIGURES[f]}" for f in SHOWN)),
         rows,
     )
+    for method in result["methods"]:
+        if len(method["runs"]) > 1:
+            seeds = ", ".join(map(str, method["seeds"]))
+            print(f"{method['name']}: mean of {', '.join(method['runs'])}, of the seeds {seeds}")
     for method in result["methods"][1:]:
         fields = ", ".join(f"{k} = {v}" for k, v in method["differs_in"].items())
         print(f"{method['name']} differs from {result['methods'][0]['name']} in: {fields}")
     if not result["differences"]:
-        say("one method, since the runs differ in their seed alone: nothing to compare it with")
+        alone = len(result["methods"][0]["runs"]) == 1
+        why = "one run" if alone else "one method, since the runs differ in their seed alone"
+        say(f"{why}: nothing to compare it with")
         return
     rows = []
     for row in result["differences"]:

@@ -3,6 +3,10 @@
 import argparse
 import dataclasses
 import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Sequence
 
 from lupi_jax.commands.console import interrupted, print_table, say
 from lupi_jax.config import SourceConfig
@@ -13,6 +17,9 @@ from lupi_jax.data.check import check_data as check
 from lupi_jax.data.synthetic import LAYOUTS
 from lupi_jax.errors import InputError
 from lupi_jax.terminal import showing
+
+FEW = 5
+"""Problems of one kind that a terminal shows."""
 
 
 def make_synthetic(options: argparse.Namespace) -> None:
@@ -59,17 +66,33 @@ def check_data(options: argparse.Namespace) -> None:
             for n in (row.expected_identities, row.expected_images)
         )
         wanted = (">identities due", ">images due") if expected else ()
-        print_table(
-            f"{options.data} {options.root}",
-            ("split", "modality", "camera", ">identities", ">images", *wanted),
-            [_cells(row, expected, options.data) for row in report.rows],
-        )
-        for problem in report.problems:
-            print(problem)
+        if report.rows:
+            print_table(
+                f"{options.data} {options.root}",
+                ("split", "modality", "camera", ">identities", ">images", *wanted),
+                [_cells(row, expected, options.data) for row in report.rows],
+            )
+        for line in _few(report.problems) if sys.stdout.isatty() else report.problems:
+            print(line)
     if report.problems:
         count = len(report.problems)
         raise InputError(f"{options.root}: {count} problem{'s' * (count > 1)}, named above")
     say(f"{options.root}: nothing wrong")
+
+
+def _few(problems: Sequence[str]) -> list[str]:
+    """The first of every kind of problem, and how many more there are."""
+    # A kind is what is left without names and numbers.
+    kinds = [re.sub(r"( \(first of \d+\))?:|\S*[\d/\\'\"]\S*", "", problem) for problem in problems]
+    lines, met = [], Counter[str]()
+    counts = Counter(kinds)
+    for problem, kind in zip(problems, kinds, strict=True):
+        met[kind] += 1
+        if met[kind] <= FEW:
+            lines.append(problem)
+        elif met[kind] == counts[kind]:
+            lines.append(f"... and {counts[kind] - FEW} more such (all of them: add | cat)")
+    return lines
 
 
 def prepare(options: argparse.Namespace) -> None:

@@ -64,6 +64,8 @@ def _check_out(out: Path) -> None:
     """
     if out.is_dir():
         raise InputError(f"--out {out}: a directory; name a file in it, as {out / 'report.html'}")
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"--out {out}: a page is HTML; end it on .html")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out.parent):

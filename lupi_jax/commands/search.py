@@ -86,7 +86,8 @@ def search(options: argparse.Namespace) -> None:
             options.out,
             [ranking_row(query, i, gallery, ranked[i][:10], size) for i in shown],
         )
-        say(f"wrote {options.out}")
+        of = f": the first {len(shown)} of {len(queries)} queries" if len(queries) > 10 else ""
+        say(f"wrote {options.out}{of}")
 
 
 def _embed(run: Run, images: Index, show: Show) -> Features:

@@ -176,7 +176,8 @@ def _read(
     try:
         if split is None:
             return read_table(source.index, source.root, None, problems)
-        return read_index(source, split, problems)
+        # The rows of a table are all checked by then.
+        return read_index(source, split, _Problems() if source.index else problems)
     except InputError as error:
         problems(source.root, str(error))
     return None

@@ -59,7 +59,8 @@ def read_folder(root: str | Path, split: str, report: OnFault = refuse) -> Index
     if not rows:
         raise InputError(
             f"no images under {folder}: expected "
-            f"{split}/{{visible,infrared}}/<identity>/c<camera>_<n>.jpg"
+            f"{split}/{{visible,infrared}}/<identity>/c<camera>_<n>.jpg, or a table that names "
+            "them otherwise (data.index; of check-data: --index)"
         )
     return make_index(root, rows)
 

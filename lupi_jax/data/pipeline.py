@@ -1,5 +1,9 @@
 """The tf.data feed: files to batches. The only one that needs TensorFlow."""
 
+import contextlib
+import os
+import sys
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +13,8 @@ from lupi_jax.data.batches import Batch, HostRows
 from lupi_jax.data.images import ReadRow
 from lupi_jax.data.sampler import IdentitySampler
 from lupi_jax.errors import InputError
+
+_NARRATION = (b"I0000 ", b"WARNING: All log messages before absl::InitializeLog()")
 
 
 def tfdata_batches(
@@ -39,13 +45,15 @@ def tfdata_batches(
       InputError: an image cannot be read, or TensorFlow is not installed.
     """
     try:
-        import tensorflow as tf
+        with narration_held():
+            import tensorflow as tf
+
+            tf.config.set_visible_devices([], "GPU")  # the accelerator is JAX's
     except ImportError as error:
         raise InputError(
             "data.feed = 'tfdata' needs TensorFlow: pip install 'lupi-jax[data]', or set it to "
             "memmap"
         ) from error
-    tf.config.set_visible_devices([], "GPU")  # the accelerator is JAX's
     failures: list[InputError] = []
 
     def rows(step: np.ndarray) -> np.ndarray:
@@ -83,3 +91,26 @@ def tfdata_batches(
         if failures:
             raise failures[0]
         yield {**dict(zip(names, np.split(pixels, len(names)), strict=True)), "labels": label}
+
+
+@contextlib.contextmanager
+def narration_held() -> Iterator[None]:
+    """Keep off stderr what TensorFlow narrates as it starts: 2.21 does so whatever it is told."""
+    try:
+        stderr = os.dup(2)
+    except OSError:  # there is none
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        sys.stderr.flush()
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            held.seek(0)
+            for line in held:
+                if not line.startswith(_NARRATION):
+                    os.write(2, line)

@@ -21,6 +21,7 @@ from lupi_jax.modality import Modality
 
 TABLE_SPLITS = ("train", "val", "test")
 _COLUMNS = ("path", "identity", "camera", "modality", "split")
+_ROOT = "data.root (after training: --data-root)"
 _NUMBERS = ("identity", "camera")
 _MODALITIES = (str(Modality.VISIBLE), str(Modality.INFRARED))
 _LARGEST = 2**31 - 1  # of an int32
@@ -79,7 +80,7 @@ def read_table(
     """
     file, root = Path(file), Path(root)
     if not os.path.isdir(root):  # unlike Path's, never raises
-        raise InputError(f"no directory at {root}: correct data.root (after training: --data-root)")
+        raise InputError(f"no directory at {root}: correct {_ROOT}")
     if split not in (*TABLE_SPLITS, None):
         raise InputError(f"split {split!r} is none of {', '.join(TABLE_SPLITS)}")
     readers = {".csv": _read_csv, ".parquet": _read_parquet}
@@ -103,7 +104,7 @@ def read_table(
         raise InputError(f"{file} lists no image{which}: add some")
     chosen = _check_files(root, table._replace(entries=chosen), report).entries
     if not chosen:
-        raise InputError(f"{file} lists no image that is there: correct its paths, or data.root")
+        raise InputError(f"{file} lists no image that is there: correct its paths, or {_ROOT}")
     return make_index(
         root, [Row(e.path, int(e.identity), int(e.camera), e.modality) for e in chosen]
     )
@@ -308,6 +309,7 @@ def _check_files(root: Path, table: _Table, report: OnFault) -> _Table:
         except OSError:  # missing, below a file, a name too long, a link to itself
             there = False
         if not there:
-            what = f"no image file at {str(root / entry.path)!r}: correct the path, or data.root"
+            where = str(root / entry.path)
+            what = f"no image file at {where!r}: correct the path, or {_ROOT}"
             missing.append((entry.place, what))
     return _drop(table, missing, report)

@@ -12,6 +12,9 @@ from lupi_jax.evaluation.metrics import BLOCK_ELEMENTS, pairwise_distances
 from lupi_jax.evaluation.protocols import Trial
 from lupi_jax.pictures import RankingRow
 
+_NAME = 14
+"""Characters of a file's name that fit over its picture."""
+
 Propose = Callable[[np.ndarray, int], np.ndarray]
 """(queries [q, d], count) -> [q, count or fewer] different gallery rows for each, or -1."""
 
@@ -169,7 +172,10 @@ def ranking_row(
     known = identity >= 0
 
     def title(number: int, camera: int, path: str) -> str:
-        return f"{number} · cam {camera}" if number >= 0 else path.rpartition(".")[0][-14:]
+        if number >= 0:
+            return f"{number} · cam {camera}"
+        name = path.rpartition(".")[0]
+        return name if len(name) <= _NAME else "…" + name[1 - _NAME :]
 
     return RankingRow(
         query=read_image(query.index.root / query.index.paths[row], size),

@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +134,16 @@ def test_a_row_marks_right_and_wrong(tmp_path):
     unknown = ranking_row(features, 3, features, np.array([3, 0]), SIZE)
     assert unknown.correct == [None, None]
     assert unknown.query_title == "person_3"
+
+
+def test_a_long_name_is_cut_where_it_says_so(tmp_path):
+    features = make_features(tmp_path, [-1], [0])
+    (tmp_path / "people").mkdir()
+    (tmp_path / "person_0.png").rename(tmp_path / "people/person07_cam2_003.png")
+    paths = np.array(["people/person07_cam2_003.png"])
+    index = dataclasses.replace(features.index, paths=paths)
+    features = dataclasses.replace(features, index=index)
+    assert ranking_row(features, 0, features, np.array([0]), SIZE).query_title == "…on07_cam2_003"
 
 
 def test_rows_of_a_trial_go_through_its_own_numbers(tmp_path):
