@@ -31,9 +31,9 @@ TABLE = Table(
     notes="""
 Infrared to visible, but for the last two columns, which the paper does not have; nor does it have
 the baseline with erasing ("Aug"). "Pre-trained" is a network before its first step, of whatever
-weights the configuration starts from. "Infrared (train-test)" is I->I of the infrared network in
-Table 3, below too. The paper contradicts itself here twice (experiments/published): 66.76 against
-67.56 mAP of RandG + Aug in Table 1, and 38.17 against 41.57 mAP of the baseline in Table 3.
+weights the configuration starts from. "Infrared (train-test)" is I->I of Table 3's infrared
+network. The paper contradicts itself here twice (experiments/published): 66.76 against 67.56 mAP
+of RandG + Aug in Table 1, and 38.17 against 41.57 mAP of the baseline in Table 3.
 """,
 )
 

@@ -203,14 +203,17 @@ def provenance(
     height, width = facts["image_size"]
     people, images = facts["batch"]
     known = {cell: CELLS[cell].what for cell in cells}
+    count = len(sweep.repeats)
+    repeats = sweep.what_repeats if count > 1 else sweep.what_repeats[:-1]
+    spread = f"mean ± standard deviation over {repeats}; " if count > 1 else ""
     cell_lines = "\n".join(f"- `{name}`: {what}" for name, what in known.items())
     text = f"""    {command}
 
-{len(sweep.repeats)} {sweep.what_repeats}, {", ".join(map(str, facts["steps"]))} steps of \
+{count} {repeats}, {", ".join(map(str, facts["steps"]))} steps of \
 {people} x {images} images a modality, {height} x {width} pixels, {facts["backbone"]}, commit \
 {", ".join(facts["commits"])}, {", ".join(facts["devices"])}, \
-{", ".join(f"{k} {v}" for k, v in facts["versions"].items())}. Percent, mean ± standard deviation \
-over {sweep.what_repeats}; the feature after the BN neck. Cells (`experiments/cells.py`):
+{", ".join(f"{k} {v}" for k, v in facts["versions"].items())}. Percent; {spread}\
+the feature after the BN neck. Cells (`experiments/cells.py`):
 
 {cell_lines}
 """
