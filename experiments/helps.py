@@ -14,6 +14,7 @@ import numpy as np
 
 from experiments.sweep import Sweep
 from experiments.tables import Records, provenance, tabulate, write
+from lupi_jax.errors import InputError
 from lupi_jax.evaluation import Comparison, compare
 
 AGAINST = (
@@ -61,9 +62,12 @@ def watched(record: dict[str, Any]) -> str:
 
 def render(sweep: Sweep, command: str, records: Records) -> None:
     """Write `helps.{json,md}`."""
-    made, facts = provenance(sweep, command, records, CELLS)
+    made, facts = provenance(sweep, command, records)
     lines, rows = [], []
-    for method, baseline in AGAINST:
+    pairs = [pair for pair in AGAINST if set(pair) <= records.keys()]
+    if not pairs:
+        raise InputError(f"--cells: give both of a pair, {', '.join(' '.join(p) for p in AGAINST)}")
+    for method, baseline in pairs:
         for direction, short in DIRECTIONS.items():
             found = compared(records, method, baseline, direction)
             row = {
@@ -84,11 +88,11 @@ def render(sweep: Sweep, command: str, records: Records) -> None:
                 f"{_interval(found.over_queries)} ({found.queries}) | "
                 f"{_interval(found.over_identities)} ({found.identities}) |"
             )
-    first = records[CELLS[0]][0]
+    first = next(iter(records.values()))[0]
     margin = first["fields"]["loss.margin"]
     losses = [
         f"| {cell} | {record['seed']} | {watched(dict(record))} |"
-        for cell in CELLS
+        for cell in records
         for record in records[cell]
     ]
     text = f"""# Does the intermediate modality help on {sweep.name}?

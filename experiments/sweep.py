@@ -113,6 +113,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, help="a config file (configs/<data>.py)")
     parser.add_argument("--name", help="of the results' folder (that of --data)")
     parser.add_argument("--workdir", type=Path, help="of the runs (runs/tables/<name>)")
+    parser.add_argument("--cells", metavar="NAME,...", help="train and show these alone")
     parser.add_argument("--seeds", type=int, help="networks a cell (3; RegDB: its 10 splits)")
     parser.add_argument("--fetch", action="store_true", help="download weights the cache lacks")
 
@@ -157,6 +158,8 @@ def command_of(script: str, options: argparse.Namespace, rest: Sequence[str]) ->
     if options.config:
         words += ["--config", f"configs/{options.config.name}"]
     words += ["--name", sweep.name, "--seeds", str(len(sweep.repeats))]
+    if options.cells:
+        words += ["--cells", options.cells]
     return shlex.join([*words, *(f"--config.{name}={value}" for name, value in fields.items())])
 
 

@@ -181,11 +181,9 @@ def _percent(figure: Mapping[str, Any]) -> str:
     return f"{figure['mean']:.2f}{spread}"
 
 
-def provenance(
-    sweep: Sweep, command: str, records: Records, cells: Sequence[str]
-) -> tuple[str, dict[str, Any]]:
+def provenance(sweep: Sweep, command: str, records: Records) -> tuple[str, dict[str, Any]]:
     """What made the results: as Markdown, and as data."""
-    every = [record for cell in cells for record in records[cell]]
+    every = [record for group in records.values() for record in group]
     facts = {
         "command": command,
         sweep.what_repeats: len(sweep.repeats),
@@ -202,7 +200,7 @@ def provenance(
     }
     height, width = facts["image_size"]
     people, images = facts["batch"]
-    known = {cell: CELLS[cell].what for cell in cells}
+    known = {cell: CELLS[cell].what for cell in records}
     count = len(sweep.repeats)
     repeats = sweep.what_repeats if count > 1 else sweep.what_repeats[:-1]
     spread = f"mean ± standard deviation over {repeats}; " if count > 1 else ""
@@ -286,10 +284,14 @@ def tabulate(
 
     def main() -> None:
         sweep = make_sweep(options, rest)
+        chosen = options.cells.split(",") if options.cells else cells
+        unknown = sorted(set(chosen) - set(cells))
+        if unknown:
+            raise InputError(f"--cells {', '.join(unknown)}: give some of {', '.join(cells)}")
         if options.plan:
-            show_plan(sweep, cells, options.rate)
+            show_plan(sweep, chosen, options.rate)
             return
-        records = run(sweep, cells)
+        records = run(sweep, chosen)
         render(sweep, command_of(script, options, rest), records)
 
     return guarded(script, main)
@@ -326,7 +328,7 @@ def run_table(table: Table, arguments: Sequence[str] | None = None) -> int:
 
     def render(sweep: Sweep, command: str, records: Records) -> None:
         rows = rows_of(table, records)
-        made, facts = provenance(sweep, command, records, table.cells)
+        made, facts = provenance(sweep, command, records)
         text = f"# Table {table.number} on {sweep.name}: {table.title}\n\n{made}\n"
         text += f"{markdown(table, rows)}\n"
         if table.notes:

@@ -147,6 +147,9 @@ def test_a_plan_says_what_is_left_and_how_long_it_takes(people, results, capsys)
     # 4 cells of 2 steps of 4 x 2 visible and as many infrared images: 128 images.
     assert "4 of 4 runs to train, 0.4 hours at 0.1 images/s" in printed
     assert printed.count(" 32 ") == 4
+    some = ["--cells", "randg,triplet", "--rate", "0.1", "--plan"]
+    assert run_table(TABLE, [*arguments, *SMALL, *some]) == 0
+    assert "2 of 2 runs to train, 0.2 hours" in capsys.readouterr().out
     assert not results.exists()
 
 
@@ -158,6 +161,7 @@ def test_a_plan_says_what_is_left_and_how_long_it_takes(people, results, capsys)
         (["--config.views.erase=0.3"], "--config.views.erase: the tables set that themselves"),
         (["--root", "nowhere"], "nowhere"),
         (["--plan"], "nothing was trained yet: give --rate"),
+        (["--cells", "randg,ours"], "--cells ours: give some of identity, triplet, color_free"),
         (["--config.nothing=1"], "nothing is no field"),
         (["--confg"], "unknown argument --confg"),
     ],
