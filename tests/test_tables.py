@@ -153,7 +153,7 @@ def test_records_of_two_versions_name_both(tmp_path):
         for v in ("0.8", "0.9", "0.8")
     ]
     sweep = Sweep(tmp_path, {}, "x", tmp_path, ({"seed": "0"},))
-    text, facts = provenance(sweep, "command", {"randg": records}, ["randg"])
+    text, facts = provenance(sweep, "command", {"randg": records})
     assert facts["versions"] == {"jax": "0.8 and 0.9"}
     assert "jax 0.8 and 0.9" in text
 
