@@ -266,3 +266,23 @@ def test_the_command_that_is_kept_names_no_places():
     assert command_of("table_1", options, rest) == f"python -m experiments.table_1 {kept} {more}"
     hub = command_of("table_1", options, ["--config.pretrained=hf://a/b"])
     assert hub.endswith("--config.pretrained=hf://a/b")
+
+
+@pytest.mark.slow
+def test_a_table_from_the_command_line_to_its_files(people, results, monkeypatch, capsys):
+    monkeypatch.chdir(results.parents[1])
+    arguments = ["--data", "folder", "--root", str(people), "--name", "people", "--seeds", "2"]
+    given = [*arguments, *SMALL, "--cells", "identity,triplet", "--config.data.feed=memmap"]
+    assert run_table(TABLE, given) == 0
+    facts = json.loads((results / "table_5.json").read_text())
+    here = [row for row in facts["rows"] if row["source"].startswith("here")]
+    assert [row["cell"] for row in here] == ["identity", "triplet"]
+    assert all(len(row["figures"]["V->I mAP"]["values"]) == 2 for row in here)
+    assert facts["command"].endswith("--config.data.feed=memmap")
+    text = (results / "table_5.md").read_text()
+    assert text.count("\n| ") == 2 + 2 + 3  # heading, two cells of ours, four lines of the paper
+    printed = capsys.readouterr()
+    assert run_table(TABLE, given) == 0
+    again = capsys.readouterr()
+    assert "4 runs, 0 of them to do" in again.err
+    assert again.out == printed.out
