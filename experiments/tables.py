@@ -28,10 +28,11 @@ from lupi_jax.cli import STOPPED_STATUS
 from lupi_jax.commands.console import print_table
 from lupi_jax.compilation import keep_programs
 from lupi_jax.errors import DivergedError, InputError, StoppedError
+from lupi_jax.evaluation import evaluator
 from lupi_jax.memory import keep_pages
 
 Records = Mapping[str, Sequence[Mapping[str, Any]]]
-FIGURES = {"R1": "rank1", "R5": "rank5", "R10": "rank10", "mAP": "mean_ap", "mINP": "mean_inp"}
+FIGURES = {heading: name for name, heading in evaluator.FIGURES.items()}
 SHORT = {"V": "visible", "I": "infrared", "G": "intermediate"}
 
 

@@ -98,7 +98,11 @@ def test_seeds_alone_are_no_comparison(runs, capfd):
         (["long-0", "nowhere"], [], "nowhere"),
         (["long-0", "long-0"], [], "named twice"),
         (["long-0", "copy"], [], "the same training with the same seed: leave one out"),
-        (["long-0", "long-1"], ["--out", "curves.txt"], "give a file.png, .pdf or .svg"),
+        (
+            ["long-0", "long-1"],
+            ["--out", "curves.txt"],
+            "curves.txt: end it on one of .png, .jpg, .jpeg, .pdf, .svg",
+        ),
         (["long-0", "long-1"], ["--config.steps=9"], "steps: a trained network is what it is"),
     ],
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lupi_jax.commands.console import interrupted, print_table, say
+from lupi_jax.commands.console import interrupted, print_table, require_picture, say
 from lupi_jax.commands.network import overrides_of
 from lupi_jax.config import Config, differences, to_fields
 from lupi_jax.config_file import change_config
@@ -82,8 +82,7 @@ def compare(options: argparse.Namespace) -> None:
     keep_pages()
     if len({path.resolve() for path in options.runs}) < len(options.runs):
         raise InputError("a run is named twice: name each once")
-    if options.out and options.out.suffix.lower() not in (".png", ".pdf", ".svg"):
-        raise InputError(f"--out {options.out}: give a file.png, .pdf or .svg")
+    require_picture(options.out)
     measured = []
     for workdir in options.runs:
         say(f"measuring {workdir}")

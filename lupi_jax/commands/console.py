@@ -3,6 +3,7 @@
 import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
@@ -10,10 +11,24 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lupi_jax.errors import InputError
 from lupi_jax.hosts import is_first
 
 _WORDS = (12, 8, 6, 1)
 """Characters of a word that is not folded in a table: the most that a terminal has room for."""
+
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
+
+
+def require_picture(out: Path | None) -> None:
+    """Check that a picture can be drawn into `--out`, where there is one.
+
+    Raises:
+      InputError: its name is of no format that is drawn.
+    """
+    if out and out.suffix.lower() not in PICTURE_SUFFIXES:
+        raise InputError(f"--out {out}: end it on one of {', '.join(PICTURE_SUFFIXES)}")
 
 
 def say(message: str) -> None:

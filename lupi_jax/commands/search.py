@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 
-from lupi_jax.commands.console import interrupted, print_table, say
+from lupi_jax.commands.console import interrupted, print_table, require_picture, say
 from lupi_jax.commands.network import load
 from lupi_jax.data import Index, read_any_images
 from lupi_jax.errors import InputError
@@ -19,8 +19,6 @@ from lupi_jax.progress import Show
 from lupi_jax.terminal import showing
 from lupi_jax.training import Run
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
-
 
 @interrupted(lambda: "nothing was saved")
 def search(options: argparse.Namespace) -> None:
@@ -31,8 +29,7 @@ def search(options: argparse.Namespace) -> None:
     """
     if options.top < 1:
         raise InputError(f"--top {options.top}: must be positive")
-    if options.out and options.out.suffix.lower() not in PICTURE_SUFFIXES:
-        raise InputError(f"--out {options.out}: end it on one of {', '.join(PICTURE_SUFFIXES)}")
+    require_picture(options.out)
     if options.index == "faiss":
         require_faiss()
         if not (options.gallery.is_dir() and holds_features(options.gallery)):
