@@ -35,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # JAX has set 1 by now. 3, since TensorFlow calls it an error that there is no GPU.
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     parser = make_parser()
+    if not (sys.argv[1:] if arguments is None else arguments):
+        parser.print_help(sys.stderr)
+        return 2
     options, rest = parser.parse_known_args(arguments)
     if rest and not options.takes_fields:
         parser.error(f"unknown argument {rest[0]}")

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -205,16 +206,27 @@ def compared_curves(
         raise ValueError("no training or validation figures to draw")
     figure = Figure(figsize=(4.2 * len(panels), 3.4), layout="constrained")
     grid = figure.subplots(1, len(panels), squeeze=False, sharex=True)[0]
+    drawn: dict[str, Line2D] = {}
     for axes, (title, split, key) in zip(grid, panels, strict=True):
-        for (name, runs), (colour, style) in zip(methods.items(), cycle(LINES)):
-            for place, rows in enumerate(runs):
+        for place, (name, runs) in enumerate(methods.items()):
+            colour, style = _line(place)
+            for rows in runs:
                 points = [(r["step"], r[key]) for r in rows if r.get("split") == split and key in r]
                 if points:
-                    label = name if place == 0 else None
-                    axes.plot(*zip(*points, strict=True), style, color=colour, label=label, lw=1.2)
+                    (line,) = axes.plot(*zip(*points, strict=True), style, color=colour, lw=1.2)
+                    drawn.setdefault(name, line)
         _dress(axes, title, top=None if key.startswith(_LOSS) else 1)
-    grid[0].legend(fontsize=8, frameon=False)
+    figure.legend(
+        drawn.values(), drawn.keys(), loc="outside lower center", ncols=4, fontsize=8, frameon=False
+    )
     _save(figure, path)
+
+
+def _line(place: int) -> tuple[str, str]:
+    """Colour and style of a line; the first are `LINES`, and twenty differ."""
+    styles = ("-", "--", "-.", ":")
+    colour, _ = LINES[place % len(LINES)]
+    return colour, styles[(place % len(LINES) + place // len(LINES)) % len(styles)]
 
 
 def _dress(axes: Axes, title: str, top: float | None) -> None:

@@ -46,6 +46,13 @@ def test_help_fits_a_screen_and_says_where_to_start(monkeypatch):
     assert listed == list(parsers())
 
 
+def test_no_command_at_all_is_answered_by_the_help(capsys):
+    assert main([]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == make_parser().format_help()
+
+
 @pytest.mark.parametrize("name", parsers())
 def test_the_help_of_a_command_has_an_example_that_is_right(name):
     text = parsers()[name].format_help()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lupi_jax import pictures
 from lupi_jax.pictures import RankingRow, ranking_picture, training_curves
 
 GREEN, RED, GREY = (0, 158, 115), (213, 94, 0), (128, 128, 128)
@@ -136,6 +137,22 @@ def test_what_is_missing_is_not_drawn(tmp_path, rows, panels):
     with Image.open(path) as image:
         assert image.width == 630 * panels
     assert len(pixels_of(path, BLUE))  # a single point is visible too
+
+
+def test_compared_methods_are_told_apart_and_named_below(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(pictures, "_save", lambda figure, path: figures.append(figure))
+    losses, maps = metrics_rows()[:2], [{"step": 5, "split": "validation", "mean_ap": 0.5}]
+    methods = {f"method {i}": [losses, losses + maps] for i in range(1, 12)}
+    pictures.compared_curves(tmp_path / "curves.png", {"validated alone": [maps], **methods})
+    (figure,) = figures
+    loss, validation = figure.axes
+    looks = [(line.get_color(), line.get_linestyle()) for line in loss.lines]
+    assert looks[0::2] == looks[1::2]  # two runs of a method look alike
+    assert len(set(looks)) == 11
+    assert len({(line.get_color(), line.get_linestyle()) for line in validation.lines}) == 12
+    (legend,) = figure.legends
+    assert {text.get_text() for text in legend.texts} == {"validated alone", *methods}
 
 
 def test_unusable_input_is_refused(tmp_path):

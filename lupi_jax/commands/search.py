@@ -2,12 +2,14 @@
 
 import argparse
 import json
+from pathlib import Path
 
 import numpy as np
 
 from lupi_jax.commands.console import interrupted, print_table, require_picture, say
 from lupi_jax.commands.network import load
 from lupi_jax.data import Index, read_any_images
+from lupi_jax.data.folder import IMAGE_SUFFIXES
 from lupi_jax.errors import InputError
 from lupi_jax.evaluation import Features, embed_index, load_features
 from lupi_jax.evaluation.approximate import index_file, require_faiss, stored_index
@@ -37,7 +39,7 @@ def search(options: argparse.Namespace) -> None:
                 f"--index faiss: {options.gallery} is no directory of `lupi export`, in which the "
                 "index is kept; export there, or search exactly"
             )
-    queries = read_any_images(options.query, Modality(options.query_modality))
+    queries = _read(options.query, options.query_modality)
     # What can be wrong with the gallery is found before the network is loaded.
     gallery, images = None, None
     if holds_features(options.gallery):
@@ -45,7 +47,7 @@ def search(options: argparse.Namespace) -> None:
         if not (gallery.index.modalities == options.gallery_modality).any():
             raise InputError(f"{options.gallery} holds no {options.gallery_modality} features")
     else:
-        images = read_any_images(options.gallery, Modality(options.gallery_modality))
+        images = _read(options.gallery, options.gallery_modality)
     run = load(options)
     with showing() as show:
         query = _embed(run, queries, show)
@@ -85,6 +87,22 @@ def search(options: argparse.Namespace) -> None:
         )
         of = f": the first {len(shown)} of {len(queries)} queries" if len(queries) > 10 else ""
         say(f"wrote {options.out}{of}")
+
+
+def _read(path: Path, modality: str) -> Index:
+    passed_over: list[str] = []
+    index = read_any_images(
+        path,
+        Modality(modality),
+        lambda file, _: passed_over.append(Path(file).suffix or "no ending"),
+    )
+    if passed_over:
+        kinds = ", ".join(sorted(set(passed_over)))
+        say(
+            f"note: {path}: {len(passed_over)} files of other kinds passed over ({kinds}); images "
+            f"are {', '.join(IMAGE_SUFFIXES)}"
+        )
+    return index
 
 
 def _embed(run: Run, images: Index, show: Show) -> Features:

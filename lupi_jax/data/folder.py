@@ -8,7 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from lupi_jax.data.index import Index, Row, make_index
-from lupi_jax.data.lists import SPLITS, OnFault, read_directory, read_person, refuse
+from lupi_jax.data.lists import (
+    INDEX,
+    ROOT,
+    SPLITS,
+    OnFault,
+    left_behind,
+    read_directory,
+    read_person,
+    refuse,
+)
 from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
 
@@ -37,8 +46,8 @@ def read_folder(root: str | Path, split: str, report: OnFault = refuse) -> Index
     root = Path(root)
     if not os.path.isdir(root):  # unlike Path's, never raises
         raise InputError(
-            f"no data at {root}: correct data.root (after training: --data-root), or make "
-            f"synthetic people with `lupi make-synthetic --out {root}`"
+            f"no data at {root}: correct {ROOT}, or make synthetic people with "
+            f"`lupi make-synthetic --out {root}`"
         )
     if split not in SPLITS:
         raise InputError(f"split {split!r} is none of {', '.join(SPLITS)}")
@@ -60,7 +69,7 @@ def read_folder(root: str | Path, split: str, report: OnFault = refuse) -> Index
         raise InputError(
             f"no images under {folder}: expected "
             f"{split}/{{visible,infrared}}/<identity>/c<camera>_<n>.jpg, or a table that names "
-            "them otherwise (data.index; of check-data: --index)"
+            f"them otherwise ({INDEX})"
         )
     return make_index(root, rows)
 
@@ -92,10 +101,17 @@ def _read_modality(root: Path, split: str, modality: Modality, report: OnFault) 
             report(person.path, f"{person.path} holds no image: add one, or remove the directory")
 
 
-def read_any_images(path: str | Path, modality: Modality) -> Index:
+def read_any_images(
+    path: str | Path, modality: Modality, report: OnFault = lambda where, message: None
+) -> Index:
     """Index one image file, or all below a directory, whatever their names.
 
-    Identities and cameras are -1: unknown.
+    Identities and cameras are -1: unknown. Hidden files and what file browsers leave are no images.
+
+    Args:
+      path: of the file or the directory.
+      modality: of all of them.
+      report: told of every other file that is passed over.
 
     Raises:
       InputError: there is no such file or no image below the directory.
@@ -103,11 +119,22 @@ def read_any_images(path: str | Path, modality: Modality) -> Index:
     path = Path(path)
     if not path.exists():
         raise InputError(f"no image or folder at {path}")
-    files = [path] if path.is_file() else sorted(path.rglob("*"))
-    files = [f for f in files if f.suffix.lower() in IMAGE_SUFFIXES]
-    if not files:
+    files = [path] if path.is_file() else sorted(_files_below(path))
+    images = []
+    for file in files:
+        if file.suffix.lower() in IMAGE_SUFFIXES:
+            images.append(file)
+        else:
+            report(file, f"{file} is none of {', '.join(IMAGE_SUFFIXES)}: passed over")
+    if not images:
         raise InputError(f"no images at {path}: looked for {', '.join(IMAGE_SUFFIXES)}")
     root = path.parent if path.is_file() else path
-    unknown = np.full(len(files), -1, np.int32)
-    names = np.array([file.relative_to(root).as_posix() for file in files])
-    return Index(root, names, unknown, unknown, np.full(len(files), str(modality)))
+    unknown = np.full(len(images), -1, np.int32)
+    names = np.array([file.relative_to(root).as_posix() for file in images])
+    return Index(root, names, unknown, unknown, np.full(len(images), str(modality)))
+
+
+def _files_below(root: Path) -> Iterator[Path]:
+    for folder, directories, files in os.walk(root):
+        directories[:] = [name for name in directories if not left_behind(name)]
+        yield from (Path(folder, name) for name in files if not left_behind(name))

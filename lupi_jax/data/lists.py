@@ -12,6 +12,12 @@ from lupi_jax.errors import InputError
 
 SPLITS = ("train", "test")
 
+ROOT = "data.root (after training --data-root, of check-data and prepare --root)"
+"""What a message calls the option that names a data set's directory."""
+
+INDEX = "data.index (of check-data and prepare --index)"
+"""The same for the table of images."""
+
 OnFault = Callable[[Path | str, str], None]
 """Told the path at fault and a message of one line; the reader then goes on without what is wrong.
 
@@ -49,10 +55,7 @@ def check_source(root: str | Path, name: str, split: str, splits: Sequence[str] 
     root = Path(root)
     if not os.path.isdir(root):  # unlike Path's, never raises
         what = f"{root} is no directory" if os.path.exists(root) else f"no data at {root}"
-        raise InputError(
-            f"{what}: correct data.root (after training: --data-root); "
-            f"{name} comes from its authors, by agreement"
-        )
+        raise InputError(f"{what}: correct {ROOT}; {name} comes from its authors, by agreement")
     if split not in splits:
         raise InputError(f"split {split!r} is none of {', '.join(splits)}")
     return root

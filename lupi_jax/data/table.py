@@ -15,13 +15,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple
 
 from lupi_jax.data.index import Index, Row, make_index
-from lupi_jax.data.lists import OnFault, refuse, some
+from lupi_jax.data.lists import INDEX, ROOT, OnFault, refuse, some
 from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
 
 TABLE_SPLITS = ("train", "val", "test")
 _COLUMNS = ("path", "identity", "camera", "modality", "split")
-_ROOT = "data.root (after training: --data-root)"
 _NUMBERS = ("identity", "camera")
 _MODALITIES = (str(Modality.VISIBLE), str(Modality.INFRARED))
 _LARGEST = 2**31 - 1  # of an int32
@@ -80,7 +79,7 @@ def read_table(
     """
     file, root = Path(file), Path(root)
     if not os.path.isdir(root):  # unlike Path's, never raises
-        raise InputError(f"no directory at {root}: correct {_ROOT}")
+        raise InputError(f"no directory at {root}: correct {ROOT}")
     if split not in (*TABLE_SPLITS, None):
         raise InputError(f"split {split!r} is none of {', '.join(TABLE_SPLITS)}")
     readers = {".csv": _read_csv, ".parquet": _read_parquet}
@@ -104,7 +103,7 @@ def read_table(
         raise InputError(f"{file} lists no image{which}: add some")
     chosen = _check_files(root, table._replace(entries=chosen), report).entries
     if not chosen:
-        raise InputError(f"{file} lists no image that is there: correct its paths, or {_ROOT}")
+        raise InputError(f"{file} lists no image that is there: correct its paths, or {ROOT}")
     return make_index(
         root, [Row(e.path, int(e.identity), int(e.camera), e.modality) for e in chosen]
     )
@@ -115,10 +114,10 @@ def _open(file: Path) -> BinaryIO:
         if not file.is_fifo():  # opening one would wait for a writer
             return file.open("rb")
     except FileNotFoundError:
-        raise InputError(f"no table of images at {file}: correct data.index") from None
+        raise InputError(f"no table of images at {file}: correct {INDEX}") from None
     except OSError as error:
         raise InputError(
-            f"cannot read {file} ({error.strerror}): check data.index and the file's permissions"
+            f"cannot read {file} ({error.strerror}): check {INDEX} and the file's permissions"
         ) from error
     raise InputError(f"cannot read {file} (it is a pipe): write the table to a file")
 
@@ -310,6 +309,6 @@ def _check_files(root: Path, table: _Table, report: OnFault) -> _Table:
             there = False
         if not there:
             where = str(root / entry.path)
-            what = f"no image file at {where!r}: correct the path, or {_ROOT}"
+            what = f"no image file at {where!r}: correct the path, or {ROOT}"
             missing.append((entry.place, what))
     return _drop(table, missing, report)

@@ -180,8 +180,13 @@ def test_holding_out_leaves_two_identities_to_train_on(tmp_path, write_layout):
 def test_any_images_are_found_whatever_their_names(tmp_path, write_image):
     for name in ("b/holiday.JPG", "a.png", "b/c/1.bmp"):
         write_image(tmp_path / name)
+    for name in ("b/._holiday.JPG", ".thumbnails/a.png"):  # no images: what file browsers leave
+        write_image(tmp_path / name)
     (tmp_path / "b/notes.txt").write_text("no image")
-    index = read_any_images(tmp_path, Modality.INFRARED)
+    told = []
+    index = read_any_images(tmp_path, Modality.INFRARED, lambda *fault: told.append(fault))
+    assert [where for where, _ in told] == [tmp_path / "b/notes.txt"]
+    assert told[0][1].endswith("notes.txt is none of .jpg, .jpeg, .png, .bmp: passed over")
     assert list(index.paths) == ["a.png", "b/c/1.bmp", "b/holiday.JPG"]
     assert set(index.identities) == set(index.cameras) == {-1}
     assert set(index.modalities) == {"infrared"}
