@@ -82,6 +82,20 @@ def test_the_other_feature(variables, images):
         export_network(MODEL, variables, Modality.VISIBLE, SIZE, "logits")
 
 
+def test_a_network_that_computes_in_bfloat16(variables, images):
+    half = lupi.EmbedNet(13, backbone="thin", dtype=jax.numpy.bfloat16)
+    program = export_network(half, variables, Modality.INFRARED, SIZE)
+    assert [result.dtype for result in program.out_avals] == [np.float32]
+    made = np.asarray(program.call(images))
+    own = lupi.extract_features(half, variables, images, Modality.INFRARED)
+    whole = lupi.extract_features(MODEL, variables, images, Modality.INFRARED)
+    # Two programs round otherwise: as far from each other as both are from float32, no further.
+    error = np.abs(own - whole).max()
+    assert 1e-4 < error < 1e-2
+    np.testing.assert_allclose(made, own, rtol=0, atol=error)
+    np.testing.assert_allclose(made, whole, rtol=0, atol=2 * error)
+
+
 def operations(variables) -> Counter[str]:
     jax.clear_caches()
     text = export_network(MODEL, variables, Modality.INFRARED, SIZE).mlir_module()
