@@ -50,6 +50,12 @@ CELLS = {
         Cell("intermediate", "baseline", _alone("intermediate"), "grey (luma) images only"),
         Cell("baseline", "baseline", {**_LUMA, **_PLAIN}, "visible and infrared"),
         Cell(
+            "colourless",
+            "baseline",
+            {"modalities": "('infrared', 'intermediate')", **_LUMA, **_PLAIN},
+            "grey (luma) and infrared: two modalities, and no colour",
+        ),
+        Cell(
             "baseline_aug",
             "baseline",
             {**_LUMA, **_AUG},
