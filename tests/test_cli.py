@@ -569,7 +569,10 @@ def test_data_that_a_run_cannot_be_evaluated_on(demo, refused, tmp_path):
 
 
 def test_unknown_commands_and_arguments_are_the_parsers(capfd):
-    for arguments, word in ((["serch"], "serch"), (["make-synthetic", "--out=x", "--jsn"], "--jsn")):
+    for arguments, word in (
+        (["serch"], "serch"),
+        (["make-synthetic", "--out=x", "--jsn"], "--jsn"),
+    ):
         with pytest.raises(SystemExit) as caught:
             main(arguments)
         assert caught.value.code == 2

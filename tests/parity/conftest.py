@@ -1,0 +1,15 @@
+"""Golden figures are held against what a user's programs compute, so these are optimised."""
+
+from collections.abc import Iterator
+
+import jax
+import pytest
+
+
+@pytest.fixture(autouse=True, scope="module")
+def optimised_programs() -> Iterator[None]:
+    name = "jax_disable_most_optimizations"
+    disabled = jax.config.read(name)
+    jax.config.update(name, False)
+    yield
+    jax.config.update(name, disabled)
