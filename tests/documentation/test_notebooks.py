@@ -9,8 +9,6 @@ from pages import ROOT, name_of
 from docs.execute_notebooks import LIMIT, NOTEBOOKS, execute
 
 ALL = sorted(NOTEBOOKS.glob("*.ipynb"))
-# It needs no network; the others compile and train one.
-QUICK = {"intermediate_domain"}
 
 
 @pytest.fixture(autouse=True)
@@ -19,11 +17,7 @@ def _this_clone_and_few_threads(monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
 
 
-@pytest.mark.parametrize(
-    "path",
-    [p if p.stem in QUICK else pytest.param(p, marks=pytest.mark.slow) for p in ALL],
-    ids=lambda path: path.stem,
-)
+@pytest.mark.parametrize("path", ALL, ids=name_of)
 def test_it_runs(path):
     kept, now = nbformat.read(path, as_version=4), execute(path)
     assert [kinds(cell) for cell in now.cells] == [kinds(cell) for cell in kept.cells]
