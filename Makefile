@@ -38,7 +38,7 @@ test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest -m slow
 
 test-docs: $(VENV)/installed
-	$(BIN)/python -m pytest -m "slow or not slow" tests/documentation
+	$(BIN)/python -m pytest tests/documentation
 
 docs: $(VENV)/installed
 	$(BIN)/python -m sphinx -q -W --keep-going -b html -d docs/_build/doctrees docs docs/_build/html

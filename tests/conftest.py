@@ -129,7 +129,7 @@ def save_run() -> Callable[..., None]:
 
 
 # Those that take minutes begin, so that no worker is left alone with one at the end.
-_LONGEST = ("test_network.py", "test_parallel.py", "test_loop.py", "test_settings.py")
+_LONGEST = ("test_blocks.py", "test_network.py", "test_parallel.py", "test_loop.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

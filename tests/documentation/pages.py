@@ -3,7 +3,6 @@
 Comments directly above a fence, invisible to a reader, say what a test needs to know of a block:
 
     <!-- not run: REASON -->    it is parsed only
-    <!-- slow -->               it runs in the slow suite alone
     <!-- given: COMMAND -->     run before it; what the text says is there
     <!-- with: ARGUMENTS -->    put after each `lupi train`, as the data are tiny
 """
@@ -20,7 +19,7 @@ COMMANDS, PYTHON = "sh", "python"
 # Directory trees, tables and formulas; and what Sphinx alone understands.
 OTHER = ("text", "{toctree}", "{eval-rst}", "{config-fields}")
 
-_COMMENT = re.compile(r"<!-- (not run|slow|given|with)(?:: (.*))? -->")
+_COMMENT = re.compile(r"<!-- (not run|given|with): (.*) -->")
 _FENCE = re.compile(r"```(\S*)")
 
 
@@ -33,7 +32,6 @@ class Block:
       language: after the fence.
       text: between the fences.
       reason: why it is not run, or "".
-      slow: whether it is for the slow suite.
       given: shell commands to run before it.
       extra: arguments put after each `lupi train`.
     """
@@ -42,7 +40,6 @@ class Block:
     language: str
     text: str
     reason: str = ""
-    slow: bool = False
     given: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
 
@@ -64,7 +61,7 @@ def read_blocks(text: str) -> list[Block]:
     for number, line in lines:
         comment, fence = _COMMENT.fullmatch(line), _FENCE.match(line)
         if comment:
-            notes.append((comment[1], comment[2] or ""))
+            notes.append((comment[1], comment[2]))
         elif fence:
             inside = list(_until_closed(lines, number))
             blocks.append(_block(number, fence[1], "\n".join(inside), notes))
@@ -91,7 +88,6 @@ def _block(number: int, language: str, text: str, notes: list[tuple[str, str]]) 
         language=language,
         text=text,
         reason=" ".join(of("not run")),
-        slow=bool(of("slow")),
         given=tuple(of("given")),
         extra=tuple(word for value in of("with") for word in shlex.split(value)),
     )

@@ -81,19 +81,8 @@ def runnable(page: Path) -> list[Block]:
     return [b for b in BLOCKS[page] if b.language in (COMMANDS, PYTHON) and not b.reason]
 
 
-def quick(page: Path) -> list[Block]:
-    return [block for block in runnable(page) if not block.slow]
-
-
-@pytest.mark.parametrize("page", [p for p in PAGES if quick(p)], ids=name_of)
+@pytest.mark.parametrize("page", [p for p in PAGES if runnable(p)], ids=name_of)
 def test_the_blocks_of_a_page_run_in_their_order(page, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    run_page(page, quick(page), tmp_path)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("page", [p for p in PAGES if quick(p) != runnable(p)], ids=name_of)
-def test_the_slow_blocks_run_too(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run_page(page, runnable(page), tmp_path)
 
@@ -155,7 +144,6 @@ def test_a_page_is_read_as_it_is_written():
     text = """text
 <!-- given: lupi make-synthetic --out DATA -->
 <!-- with: --config.seed=1 --config.steps=3 -->
-<!-- slow -->
 ```sh
 lupi train --config x.py \\
     --workdir y    # why
@@ -167,14 +155,14 @@ lupi is not run here
 ```
 """
     first, second = read_blocks(text)
-    assert (first.line, first.language, first.slow, first.reason) == (5, "sh", True, "")
+    assert (first.line, first.language, first.reason) == (4, "sh", "")
     assert first.given == ("lupi make-synthetic --out DATA",)
     assert first.extra == ("--config.seed=1", "--config.steps=3")
     train, evaluate = map(lupi_arguments, first.commands)
     assert train == ["train", "--config", "x.py", "--workdir", "y"]
     assert evaluate == ["evaluate", "--workdir", "a b"]
-    assert (second.language, second.slow, second.given) == ("text", False, ())
+    assert (second.language, second.given) == ("text", ())
     with pytest.raises(ValueError, match="line 2: comments"):
-        read_blocks("<!-- slow -->\n\n```sh\n```")
+        read_blocks("<!-- with: x -->\n\n```sh\n```")
     with pytest.raises(ValueError, match="line 1: this fence"):
         read_blocks("```sh\nlupi")
