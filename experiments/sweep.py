@@ -428,13 +428,18 @@ def _shift_rows(index: Index) -> dict[Modality, np.ndarray]:
 
 
 def _commit() -> str:
+    """HEAD, "-dirty" where what runs differs from it: results do not run, and sweeps write them."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, cwd=HERE.parent)
+        return done.stdout.strip()
+
     try:
-        shown = subprocess.run(
-            ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=HERE
-        )
+        head = git("rev-parse", "--short", "HEAD")
+        changed = git("status", "--porcelain", "-uno", "--", ".", ":!experiments/results")
     except OSError:  # no git here
         return "unknown"
-    return shown.stdout.strip() or "unknown"
+    return f"{head or 'unknown'}{'-dirty' if changed else ''}"
 
 
 def _rounded(value: Any) -> Any:

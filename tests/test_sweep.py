@@ -2,6 +2,9 @@
 
 import argparse
 import json
+import re
+import shutil
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -286,3 +289,27 @@ def test_a_table_from_the_command_line_to_its_files(people, results, monkeypatch
     again = capsys.readouterr()
     assert "4 runs, 0 of them to do" in again.err
     assert again.out == printed.out
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="there is no git")
+def test_the_commit_is_dirty_by_what_runs_not_by_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "HERE", tmp_path / "experiments")
+    (tmp_path / "experiments/results").mkdir(parents=True)
+    code, result = tmp_path / "code.py", tmp_path / "experiments/results/table.md"
+    for file in (code, result):
+        file.write_text("before")
+    assert module._commit() == "unknown"
+    for command in (
+        "init -q",
+        "add .",
+        "-c user.name=a -c user.email=a@b commit -q --no-gpg-sign -m x",
+    ):
+        subprocess.run(["git", *command.split()], cwd=tmp_path, check=True)
+    commit = module._commit()
+    assert re.fullmatch("[0-9a-f]{7,}", commit)
+    result.write_text("after")
+    assert module._commit() == commit
+    code.write_text("after")
+    assert module._commit() == f"{commit}-dirty"
