@@ -26,8 +26,8 @@ G are visible images made grey by fixed weights. A network of one modality takes
 through its one stem. Within a modality, a person's images by the query's own camera are left out;
 where nobody is seen by two of its cameras, the query alone is, and what is made of it. The released
 code (SYSU-MM01) searches for cameras 1 and 4 in 2 and 5, and for 3 in 6, instead. I-G is not in
-the paper: its I->G against I->V of I-V says what colour is worth to two modalities. The
-paper's text gives 11.2 for I->V R1 of a network trained on G, its table 14.20.
+the paper: its I->G beside the I->V of I-V shows what colour adds where there are two modalities.
+The paper's text gives 11.2 for I->V R1 of a network trained on G, its table 14.20.
 """,
 )
 

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     parser = make_parser()
     if not (sys.argv[1:] if arguments is None else arguments):
-        parser.print_help(sys.stderr)
+        parser.print_help(sys.stderr)  # argparse would say that COMMAND is required, and no more
         return 2
     options, rest = parser.parse_known_args(arguments)
     if rest and not options.takes_fields:

@@ -165,9 +165,8 @@ def training_curves(path: str | os.PathLike[str], rows: Sequence[Mapping[str, An
     grid = figure.subplots(1, len(panels), squeeze=False, sharex=True)[0]
     for axes, panel in zip(grid, panels, strict=True):
         for (label, steps, values), (colour, style) in zip(panel.lines, cycle(LINES)):
-            # Few points need marks: a single one would otherwise be invisible.
-            marker = "o" if len(steps) <= 30 else ""
-            axes.plot(steps, values, style, color=colour, label=label, marker=marker, ms=3, lw=1.5)
+            (line,) = axes.plot(steps, values, style, color=colour, label=label, lw=1.5)
+            line.set(marker=_marker(len(steps)), markersize=3)
         if any(label for label, *_ in panel.lines):
             axes.legend(fontsize=8, frameon=False)
         _dress(axes, panel.name, top=1 if panel.fractions else None)
@@ -177,7 +176,7 @@ def training_curves(path: str | os.PathLike[str], rows: Sequence[Mapping[str, An
 def compared_curves(
     path: str | os.PathLike[str], methods: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]
 ) -> None:
-    """Draw the curves of several methods over each other: a colour a method, a line a run.
+    """Draw several methods over each other: a colour and style a method, a line a run.
 
     Of the losses, the identity loss alone means the same in all methods.
 
@@ -214,16 +213,27 @@ def compared_curves(
                 points = [(r["step"], r[key]) for r in rows if r.get("split") == split and key in r]
                 if points:
                     (line,) = axes.plot(*zip(*points, strict=True), style, color=colour, lw=1.2)
+                    line.set(marker=_marker(len(points)), markersize=3)
                     drawn.setdefault(name, line)
         _dress(axes, title, top=None if key.startswith(_LOSS) else 1)
     figure.legend(
-        drawn.values(), drawn.keys(), loc="outside lower center", ncols=4, fontsize=8, frameon=False
+        drawn.values(),
+        drawn.keys(),
+        loc="outside lower center",
+        ncols=len(panels),
+        fontsize=8,
+        frameon=False,
     )
     _save(figure, path)
 
 
+def _marker(points: int) -> str:
+    """Few points need marks: a single one would otherwise be invisible."""
+    return "o" if points <= 30 else ""
+
+
 def _line(place: int) -> tuple[str, str]:
-    """Colour and style of a line; the first are `LINES`, and twenty differ."""
+    """Those of the line at `place`: `LINES`, then its colours in other styles; twenty differ."""
     styles = ("-", "--", "-.", ":")
     colour, _ = LINES[place % len(LINES)]
     return colour, styles[(place % len(LINES) + place // len(LINES)) % len(styles)]

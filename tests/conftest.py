@@ -21,8 +21,8 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _programs
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
-# Networks are small and run for a few steps, so that optimising takes longer than it saves. What
-# is held against golden figures is optimised as a user's programs are (tests/parity/conftest.py).
+# Networks are small and run for a few steps, so that LLVM's optimisation takes longer than it
+# saves. What tests/parity holds against golden figures is optimised, as a user's programs are.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 # {split: {modality: {identity directory: number of images}}}

@@ -301,13 +301,13 @@ def test_files_that_are_no_images_are_counted(demo, exported, tmp_path, capfd):
     queries = tmp_path / "queries"
     queries.mkdir()
     shutil.copy(demo.data / "test/visible/0009/c1_0001.jpg", queries / "one.jpg")
-    for name in ("photo.heic", "other.heic", "list"):
+    for name in ("photo.heic", "other.HEIC", "list"):
         (queries / name).write_bytes(b"")
     given = ["--query", str(queries), "--query-modality", "visible", "--gallery", str(exported)]
     assert main(["search", *demo.run, *given, "--gallery-modality", "infrared", "--top", "1"]) == 0
     out, err = capfd.readouterr()
     assert err == (
-        f"note: {queries}: 3 files of other kinds passed over (.heic, no ending); images are "
+        f"note: {queries}: files passed over: 3 (.heic, no ending); images are "
         ".jpg, .jpeg, .png, .bmp\n"
     )
     assert out.count("one.jpg") == 1

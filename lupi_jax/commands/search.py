@@ -10,6 +10,7 @@ from lupi_jax.commands.console import interrupted, print_table, require_picture,
 from lupi_jax.commands.network import load
 from lupi_jax.data import Index, read_any_images
 from lupi_jax.data.folder import IMAGE_SUFFIXES
+from lupi_jax.data.lists import some
 from lupi_jax.errors import InputError
 from lupi_jax.evaluation import Features, embed_index, load_features
 from lupi_jax.evaluation.approximate import index_file, require_faiss, stored_index
@@ -90,17 +91,13 @@ def search(options: argparse.Namespace) -> None:
 
 
 def _read(path: Path, modality: str) -> Index:
-    passed_over: list[str] = []
-    index = read_any_images(
-        path,
-        Modality(modality),
-        lambda file, _: passed_over.append(Path(file).suffix or "no ending"),
-    )
+    passed_over: list[Path] = []
+    index = read_any_images(path, Modality(modality), passed_over.append)
     if passed_over:
-        kinds = ", ".join(sorted(set(passed_over)))
+        kinds = some(sorted({file.suffix.lower() or "no ending" for file in passed_over}))
         say(
-            f"note: {path}: {len(passed_over)} files of other kinds passed over ({kinds}); images "
-            f"are {', '.join(IMAGE_SUFFIXES)}"
+            f"note: {path}: files passed over: {len(passed_over)} ({kinds}); images are "
+            f"{', '.join(IMAGE_SUFFIXES)}"
         )
     return index
 

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +69,7 @@ def read_folder(root: str | Path, split: str, report: OnFault = refuse) -> Index
         raise InputError(
             f"no images under {folder}: expected "
             f"{split}/{{visible,infrared}}/<identity>/c<camera>_<n>.jpg, or a table that names "
-            f"them otherwise ({INDEX})"
+            f"them otherwise: {INDEX}"
         )
     return make_index(root, rows)
 
@@ -102,19 +102,21 @@ def _read_modality(root: Path, split: str, modality: Modality, report: OnFault) 
 
 
 def read_any_images(
-    path: str | Path, modality: Modality, report: OnFault = lambda where, message: None
+    path: str | Path, modality: Modality, pass_over: Callable[[Path], None] = lambda file: None
 ) -> Index:
     """Index one image file, or all below a directory, whatever their names.
 
-    Identities and cameras are -1: unknown. Hidden files and what file browsers leave are no images.
+    Identities and cameras are -1: unknown. Hidden files and what file browsers leave are no images;
+    links to directories are not followed.
 
     Args:
       path: of the file or the directory.
       modality: of all of them.
-      report: told of every other file that is passed over.
+      pass_over: told of every other file.
 
     Raises:
       InputError: there is no such file or no image below the directory.
+      OSError: a directory cannot be read.
     """
     path = Path(path)
     if not path.exists():
@@ -125,7 +127,7 @@ def read_any_images(
         if file.suffix.lower() in IMAGE_SUFFIXES:
             images.append(file)
         else:
-            report(file, f"{file} is none of {', '.join(IMAGE_SUFFIXES)}: passed over")
+            pass_over(file)
     if not images:
         raise InputError(f"no images at {path}: looked for {', '.join(IMAGE_SUFFIXES)}")
     root = path.parent if path.is_file() else path
@@ -135,6 +137,9 @@ def read_any_images(
 
 
 def _files_below(root: Path) -> Iterator[Path]:
-    for folder, directories, files in os.walk(root):
+    def stop(error: OSError) -> None:
+        raise error
+
+    for folder, directories, files in os.walk(root, onerror=stop):
         directories[:] = [name for name in directories if not left_behind(name)]
         yield from (Path(folder, name) for name in files if not left_behind(name))

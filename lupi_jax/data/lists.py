@@ -12,10 +12,10 @@ from lupi_jax.errors import InputError
 
 SPLITS = ("train", "test")
 
-ROOT = "data.root (after training --data-root, of check-data and prepare --root)"
+ROOT = "data.root (--data-root after training; --root of check-data, prepare and the tables)"
 """What a message calls the option that names a data set's directory."""
 
-INDEX = "data.index (of check-data and prepare --index)"
+INDEX = "data.index (--index of check-data and prepare)"
 """The same for the table of images."""
 
 OnFault = Callable[[Path | str, str], None]

@@ -11,5 +11,6 @@ def optimised_programs() -> Iterator[None]:
     name = "jax_disable_most_optimizations"
     disabled = jax.config.read(name)
     jax.config.update(name, False)
+    jax.clear_caches()  # programs are kept without regard to the flag
     yield
     jax.config.update(name, disabled)

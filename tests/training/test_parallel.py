@@ -1,7 +1,6 @@
 """n devices compute what one does: in a process of its own, since devices are fixed at start."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -284,12 +283,11 @@ def main(which: str, workdir: str) -> None:
 # From here on the tests, which have one device.
 
 
-def run_main(which: str, workdir: Path, flags: str = "") -> dict[str, Any]:
+def run_main(which: str, workdir: Path) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, __file__, which, str(workdir)],
         capture_output=True,
         text=True,
-        env={**os.environ, "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()},
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
@@ -302,8 +300,7 @@ def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def result(workdir: Path) -> dict[str, Any]:
-    # Little is computed and much compiled, which takes half the time without LLVM's optimisation.
-    return run_main("fast", workdir, "--xla_backend_optimization_level=0")
+    return run_main("fast", workdir)
 
 
 def check_equal(found: dict[str, Any], recipe: str, dtype: str) -> None:
