@@ -233,7 +233,7 @@ def _marker(points: int) -> str:
 
 
 def _line(place: int) -> tuple[str, str]:
-    """Those of the line at `place`: `LINES`, then its colours in other styles; twenty differ."""
+    """(colour, style) at `place`: those of `LINES`, then its colours in other styles; 20 differ."""
     styles = ("-", "--", "-.", ":")
     colour, _ = LINES[place % len(LINES)]
     return colour, styles[(place % len(LINES) + place // len(LINES)) % len(styles)]
