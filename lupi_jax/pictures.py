@@ -8,7 +8,6 @@ whatever a colour says, a mark or a line style says as well.
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,8 @@ _FRAMES = {
     False: (_RED, (0, (7, 2.2)), "✗ "),  # long dashes
     None: (_GREY, (0, (0.1, 2)), ""),  # dots
 }
-LINES = (("#0072B2", "-"), (_RED, "--"), (_GREEN, "-."), ("#CC79A7", ":"), ("#E69F00", "-"))
-"""(colour, style) of a chart's lines."""
+LINE_COLOURS = ("#0072B2", _RED, _GREEN, "#CC79A7", "#E69F00")
+_STYLES = ("-", "--", "-.", ":")
 _LOSS = "loss/"
 _VALIDATION = {"mean_ap": "mAP", "mean_inp": "mINP", "rank1": "rank-1", "rank10": "rank-10"}
 
@@ -148,6 +147,19 @@ def training_panels(rows: Sequence[Mapping[str, Any]]) -> list[Panel]:
     return panels
 
 
+def line_look(place: int, points: int) -> dict[str, Any]:
+    """How line number `place` of a chart is drawn, as Matplotlib's properties; twenty differ.
+
+    Few points are marked: a single one would otherwise be invisible.
+    """
+    turn, colour = divmod(place, len(LINE_COLOURS))
+    return {
+        "color": LINE_COLOURS[colour],
+        "linestyle": _STYLES[(colour + turn) % len(_STYLES)],
+        "marker": "o" if points <= 30 else "",
+    }
+
+
 def training_curves(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]) -> None:
     """Draw `training_panels`, side by side.
 
@@ -164,9 +176,9 @@ def training_curves(path: str | os.PathLike[str], rows: Sequence[Mapping[str, An
     figure = Figure(figsize=(4.2 * len(panels), 3.2), layout="constrained")
     grid = figure.subplots(1, len(panels), squeeze=False, sharex=True)[0]
     for axes, panel in zip(grid, panels, strict=True):
-        for (label, steps, values), (colour, style) in zip(panel.lines, cycle(LINES)):
-            (line,) = axes.plot(steps, values, style, color=colour, label=label, lw=1.5)
-            line.set(marker=_marker(len(steps)), markersize=3)
+        for place, (label, steps, values) in enumerate(panel.lines):
+            look = line_look(place, len(steps))
+            axes.plot(steps, values, label=label, markersize=3, linewidth=1.5, **look)
         if any(label for label, *_ in panel.lines):
             axes.legend(fontsize=8, frameon=False)
         _dress(axes, panel.name, top=1 if panel.fractions else None)
@@ -208,12 +220,13 @@ def compared_curves(
     drawn: dict[str, Line2D] = {}
     for axes, (title, split, key) in zip(grid, panels, strict=True):
         for place, (name, runs) in enumerate(methods.items()):
-            colour, style = _line(place)
             for rows in runs:
                 points = [(r["step"], r[key]) for r in rows if r.get("split") == split and key in r]
                 if points:
-                    (line,) = axes.plot(*zip(*points, strict=True), style, color=colour, lw=1.2)
-                    line.set(marker=_marker(len(points)), markersize=3)
+                    look = line_look(place, len(points))
+                    (line,) = axes.plot(
+                        *zip(*points, strict=True), markersize=3, linewidth=1.2, **look
+                    )
                     drawn.setdefault(name, line)
         _dress(axes, title, top=None if key.startswith(_LOSS) else 1)
     figure.legend(
@@ -225,18 +238,6 @@ def compared_curves(
         frameon=False,
     )
     _save(figure, path)
-
-
-def _marker(points: int) -> str:
-    """Few points need marks: a single one would otherwise be invisible."""
-    return "o" if points <= 30 else ""
-
-
-def _line(place: int) -> tuple[str, str]:
-    """(colour, style) at `place`: those of `LINES`, then its colours in other styles; 20 differ."""
-    styles = ("-", "--", "-.", ":")
-    colour, _ = LINES[place % len(LINES)]
-    return colour, styles[(place % len(LINES) + place // len(LINES)) % len(styles)]
 
 
 def _dress(axes: Axes, title: str, top: float | None) -> None:

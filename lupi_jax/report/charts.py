@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from lupi_jax.pictures import LINES, Panel
+from lupi_jax.pictures import LINE_COLOURS, Panel, line_look
 from lupi_jax.report.distances import PairCounts
 
 _TEXT, _RULE = "#010203", "#040506"  # stand for the page's own
@@ -88,9 +88,9 @@ def panel_chart(panel: Panel, name: str) -> str:
       name: of the chart, its own on the page: letters, digits and hyphens.
     """
     figure, axes = _axes()
-    for (label, steps, values), (colour, style) in zip(panel.lines, cycle(LINES)):
-        marker = "o" if len(steps) <= 30 else ""
-        axes.plot(steps, values, style, color=colour, label=label, marker=marker, ms=3, lw=1.8)
+    for place, (label, steps, values) in enumerate(panel.lines):
+        look = line_look(place, len(steps))
+        axes.plot(steps, values, label=label, markersize=3, linewidth=1.8, **look)
     axes.set_xlabel("step")
     ticks = MaxNLocator(6, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10])
     axes.xaxis.set_major_locator(ticks)
@@ -115,14 +115,14 @@ def cmc_chart(curves: Sequence[tuple[str, str, NDArray]], name: str) -> str:
     entries = len(searches) + len(features) if len(searches) > 1 else 1
     figure, axes = _axes(3.2 + 0.25 * entries)
     for search, feature, cmc in curves:
-        colour, _ = LINES[searches.index(search) % len(LINES)]
+        colour = LINE_COLOURS[searches.index(search) % len(LINE_COLOURS)]
         style = ("-", "--")[features.index(feature) % 2]
         label = feature if len(searches) == 1 else "_"  # those are not listed
         mark = _SEARCH_MARKS[searches.index(search) % len(_SEARCH_MARKS)]
         (line,) = axes.plot(np.arange(1, len(cmc) + 1), 100 * cmc, style, color=colour, lw=1.8)
         line.set(label=label, marker=mark, markevery=4)
     if len(searches) > 1:
-        for search, (colour, _), mark in zip(searches, cycle(LINES), cycle(_SEARCH_MARKS)):
+        for search, colour, mark in zip(searches, cycle(LINE_COLOURS), cycle(_SEARCH_MARKS)):
             axes.plot([], [], color=colour, label=search, lw=1.8, marker=mark)
         for feature, style in zip(features, ("-", "--"), strict=False):
             axes.plot([], [], style, color=_TEXT, label=feature, lw=1.8)
