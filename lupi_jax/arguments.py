@@ -120,9 +120,9 @@ def _train(command: Command) -> None:
         type=_positive,
         nargs="?",
         const=10,
-        default=0,
         metavar="STEPS",
-        help="trace so many steps (10) into WORKDIR/profile, for TensorBoard",
+        help="print how long each phase takes, and trace STEPS steps (default: 10) into "
+        "WORKDIR/profile for TensorBoard",
     )
     _add_several(sub)
     sub.set_defaults(takes_fields=True)
@@ -147,6 +147,9 @@ def _evaluate(command: Command) -> None:
         "--out", type=Path, metavar="DIR", help="where JSON and pictures go (RUN/evaluation)"
     )
     sub.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    sub.add_argument(
+        "--profile", action="store_true", default=None, help="print how long each phase takes"
+    )
     _add_several(sub)
 
 

@@ -11,12 +11,12 @@ import traceback
 from collections.abc import Sequence
 from types import CoroutineType
 
-import jax
-
 from lupi_jax import hosts
 from lupi_jax.arguments import make_parser
+from lupi_jax.backend import SHARE_GPU, explain_start, is_out_of_memory
 from lupi_jax.compilation import keep_programs
 from lupi_jax.errors import DivergedError, InputError, MismatchError, StoppedError
+from lupi_jax.phases import process_age, record_phase, show_phases
 
 STOPPED_STATUS = 75
 """EX_TEMPFAIL: training stopped after saving; the same command goes on."""
@@ -42,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if rest and not options.takes_fields:
         parser.error(f"unknown argument {rest[0]}")
     options.rest = rest
+    if getattr(options, "profile", None) is not None:
+        show_phases()
     try:
         _quieten()
         keep_programs()
@@ -49,8 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             joined = (options.coordinator, options.processes, options.process)
             hosts.join(options.distributed, *joined, stops=options.command == ("train", "train"))
         module, function = options.command
-        # Imported by its command alone: `lupi --help` need not wait for JAX and Orbax.
-        getattr(importlib.import_module(f"lupi_jax.commands.{module}"), function)(options)
+        # Imported by its command alone: `lupi --help` need not wait for Orbax.
+        run = getattr(importlib.import_module(f"lupi_jax.commands.{module}"), function)
+        record_phase("imports", process_age())
+        run(options)
+        record_phase("the whole command", process_age())
     except BaseException as error:
         status, message = _verdict(error)
         if status is None:
@@ -59,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
             status, message = 1, "stopped by a fault of its own"
         _fail(message)
-        if status != STOPPED_STATUS:
+        if status != STOPPED_STATUS or not hosts.joined():
             _leave(status, alone=arguments is None)
         return status
     return 0
@@ -85,8 +90,10 @@ def _verdict(error: BaseException) -> tuple[int | None, str]:
             return 2, "standard output was closed before all was written"
         case MemoryError():
             return 2, f"out of memory ({error}): {_SMALLER}"
-        case jax.errors.JaxRuntimeError() if "RESOURCE_EXHAUSTED" in str(error):
-            return 2, f"out of the device's memory ({error}): {_SMALLER}"
+        case RuntimeError() if "Unable to initialize backend" in str(error):
+            return 2, explain_start(error)
+        case RuntimeError() if is_out_of_memory(error):
+            return 2, f"out of the device's memory ({str(error)[:300]}): {_SMALLER}; {SHARE_GPU}"
         case StoppedError():
             return STOPPED_STATUS, f"{error}; the same command goes on"
         case KeyboardInterrupt():

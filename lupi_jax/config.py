@@ -143,12 +143,16 @@ class EvaluationConfig:
       reranking: "k_reciprocal" (Zhong et al., CVPR 2017, with its k1 = 20, k2 = 6, lambda = 0.3)
         compares queries with the whole gallery and with each other, which a search does not do;
         results name it. "none" is the field's usual figure.
+      precision: of the matrix products and convolutions of a float32 network at test time and in
+        exports, by JAX's names; see `Config.precision`. "highest" gives the same features on
+        every device, to rounding. A bfloat16 network is not affected.
     """
 
     pairs: tuple[str, ...] = ("infrared_to_visible", "visible_to_infrared")
     protocol: Literal["official", "agw", "released"] = "official"
     trials: int = 10
     reranking: Literal["none", "k_reciprocal"] = "none"
+    precision: Literal["default", "high", "highest"] = "highest"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,6 +197,11 @@ class Config:
       dtype: of the computation: "float32", "bfloat16" (parameters, statistics, distances and
         losses stay float32), or "float64" for checks (views and stored features stay float32;
         needs JAX_ENABLE_X64=1).
+      precision: of the matrix products and convolutions in training where `dtype` is float32, by
+        JAX's names. "default" is the device's fastest: TensorFloat-32 (10 bits of mantissa) on an
+        NVIDIA GPU, one pass in bfloat16 (7 bits) on a TPU, float32 on a CPU. "high" is
+        TensorFloat-32 on a GPU and three passes in bfloat16 on a TPU; "highest" is float32
+        everywhere.
     """
 
     seed: int = 0
@@ -209,6 +218,7 @@ class Config:
     batch_norm: Literal["global", "device"] = "global"
     step_timeout: float = 1800.0
     dtype: Literal["float32", "bfloat16", "float64"] = "float32"
+    precision: Literal["default", "high", "highest"] = "default"
     data: SourceConfig = SourceConfig()
     batch: BatchConfig = BatchConfig()
     model: ModelConfig = ModelConfig()

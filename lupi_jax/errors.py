@@ -14,7 +14,7 @@ class DivergedError(RuntimeError):
 
 
 class StoppedError(RuntimeError):
-    """Training was asked to stop, and did so after saving. The message names the step."""
+    """Training was asked to stop and did, once its last step was saved. The message says where."""
 
 
 class MismatchError(Exception):

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from types import FrameType, TracebackType
 from typing import Literal, NoReturn, Self
 
@@ -19,7 +20,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
-from lupi_jax.errors import InputError
+from lupi_jax.backend import is_out_of_memory, start_backend
+from lupi_jax.errors import InputError, StoppedError
 
 STALLED_STATUS = 76
 """Exit status of a process that gave up waiting for the others."""
@@ -93,6 +95,7 @@ def join(
     stdout = os.dup(1)
     try:
         os.dup2(2, 1)
+        start_backend()
         wait_for_all("all have joined")
     finally:
         os.dup2(stdout, 1)
@@ -125,7 +128,7 @@ def is_lost(error: BaseException | None) -> bool:
     while error is not None and joined():
         text = str(error)
         if "Gloo" in text or (
-            isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in text
+            isinstance(error, jax.errors.JaxRuntimeError) and not is_out_of_memory(error)
         ):
             return True
         error = error.__cause__ or error.__context__
@@ -133,8 +136,11 @@ def is_lost(error: BaseException | None) -> bool:
 
 
 def is_first() -> bool:
-    """Whether this process is the one that prints and writes."""
-    return jax.process_index() == 0
+    """Whether this process is the one that prints and writes.
+
+    A process that is alone does not ask JAX, so that commands without a device start no backend.
+    """
+    return not jax.distributed.is_initialized() or jax.process_index() == 0
 
 
 def wait_for_all(name: str) -> None:
@@ -189,13 +195,15 @@ def over_local_devices() -> tuple[Sharding, Sharding]:
 
 
 class StopRequest:
-    """SIGTERM and Ctrl-C as a wish to stop after a step, the same one in every process.
+    """Turns SIGTERM and Ctrl-C into a request to stop after the same step in every process.
 
-    A second Ctrl-C is not a wish.
+    A second Ctrl-C stops at once.
     """
 
     def __init__(self) -> None:
         self._asked = False
+        self._catches = False
+        self._saves = False
         self._before: dict[signal.Signals, Callable[..., object] | int | None] = {}
 
     def __enter__(self) -> Self:
@@ -204,6 +212,7 @@ class StopRequest:
             return self
         # Of several processes, JAX itself listens for SIGTERM, to have them agree on a step.
         alone = jax.process_count() == 1
+        self._catches = alone
         for number in (signal.SIGINT, signal.SIGTERM) if alone else (signal.SIGINT,):
             self._before[number] = signal.signal(number, self._ask)
         return self
@@ -222,13 +231,43 @@ class StopRequest:
             raise KeyboardInterrupt
         if number == signal.SIGINT and is_first():
             # Not by sys.stderr, in the midst of whose work this may come.
-            os.write(2, b"\nstopping after this step, to save it; Ctrl-C again: at once\n")
+            os.write(2, b"\nstopping after this step, to save it" if self._saves else b"\nstopping")
+            os.write(2, b"; Ctrl-C again: at once\n")
         self._asked = True
         if jax.process_count() > 1:
             os.kill(os.getpid(), signal.SIGTERM)
 
+    def during(self, work: Callable[[], object]) -> None:
+        """Call `work`, and stop waiting for it as soon as a stop is asked for.
+
+        Python answers no signal while the main thread compiles a program, so `work` runs on
+        another thread. It must leave nothing half done that anybody needs. Of several processes,
+        none stops alone: there the request waits until `work` is over.
+
+        Raises:
+          StoppedError: a stop was asked for; `work` may still be running.
+        """
+        if not self._catches:
+            work()
+            return
+        result: Future[object] = Future()
+
+        def run() -> None:
+            try:
+                result.set_result(work())
+            except BaseException as error:  # raised where it is waited for
+                result.set_exception(error)
+
+        threading.Thread(target=run, daemon=True).start()
+        while not self._asked:
+            if wait([result], timeout=0.2).done:
+                result.result()
+                return
+        raise StoppedError("stopped before the first step, with nothing to save")
+
     def after(self, step: int) -> bool:
         """Whether to stop after `step`; to be asked once after each, by every process."""
+        self._saves = True
         if jax.process_count() == 1:
             return self._asked
         return multihost_utils.reached_preemption_sync_point(step)

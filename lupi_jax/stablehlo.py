@@ -40,6 +40,12 @@ PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 FACTS = "artefact.json"
 
+_PRECISION = {"highest": "matrix products and convolutions in the network's own dtype everywhere"}
+_DEVICE_PRECISION = (
+    "matrix products and convolutions as each platform does them by default (on some with less "
+    "than float32): embed queries and gallery on the same one"
+)
+
 MODALITIES = (Modality.VISIBLE, Modality.INFRARED)
 """What a camera gives: the intermediate modality exists in training only."""
 
@@ -175,8 +181,7 @@ def _record(
             "content": "rows of length 1; cosine distance: 1 - query @ gallery.T",
         },
         "platforms": list(PLATFORMS),
-        "precision": "products as each platform does them by default (on some less than float32): "
-        "embed queries and gallery on the same one",
+        "precision": _PRECISION.get(model.precision or "", _DEVICE_PRECISION),
         "calling_convention": {
             m: program.calling_convention_version for m, program in programs.items()
         },

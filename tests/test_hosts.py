@@ -27,7 +27,7 @@ from jax.experimental import multihost_utils
 
 from lupi_jax import hosts
 from lupi_jax.cli import main
-from lupi_jax.errors import InputError
+from lupi_jax.errors import InputError, StoppedError
 from lupi_jax.training.logging import read_metrics
 
 several = pytest.mark.slow  # a minute for each two: every process compiles its own programs
@@ -515,6 +515,26 @@ def test_a_second_interrupt_is_no_wish() -> None:
         assert stop.after(1)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_work_that_answers_no_signal_is_not_waited_for(number: signal.Signals) -> None:
+    never = threading.Event()
+    with hosts.StopRequest() as stop:
+        threading.Timer(0.3, os.kill, [os.getpid(), number]).start()
+        with pytest.raises(StoppedError, match="before the first step"):
+            stop.during(never.wait)  # this test would hang
+    never.set()
+
+
+def test_work_that_ends_gives_what_it_raises() -> None:
+    done: list[int] = []
+    with hosts.StopRequest() as stop:
+        stop.during(lambda: done.append(threading.get_ident()))
+        with pytest.raises(ZeroDivisionError):
+            stop.during(lambda: 1 / 0)
+    assert done != [threading.get_ident()]
+    assert len(done) == 1
 
 
 def test_outside_the_main_thread_nothing_is_caught() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from lupi_jax.backend import start_backend
 from lupi_jax.commands.console import interrupted, print_table, require_picture, say
 from lupi_jax.commands.network import overrides_of
 from lupi_jax.config import Config, differences, to_fields
@@ -17,7 +18,6 @@ from lupi_jax.errors import InputError
 from lupi_jax.evaluation import compare as compare_queries
 from lupi_jax.evaluation import evaluate
 from lupi_jax.evaluation.evaluator import FIGURES, figure_text
-from lupi_jax.memory import keep_pages
 from lupi_jax.pictures import compared_curves
 from lupi_jax.terminal import showing
 from lupi_jax.training import MOVABLE, load_run
@@ -79,7 +79,7 @@ def compare(options: argparse.Namespace) -> None:
     Raises:
       InputError: a run cannot be used, or they are not of the same images and searches.
     """
-    keep_pages()
+    start_backend()
     if len({path.resolve() for path in options.runs}) < len(options.runs):
         raise InputError("a run is named twice: name each once")
     require_picture(options.out)
@@ -122,7 +122,7 @@ def compare(options: argparse.Namespace) -> None:
 def _measure(workdir: Path, options: argparse.Namespace) -> Compared:
     run = load_run(workdir, options.checkpoint or "newest")
     config = change_config(run.config, overrides_of(options), MOVABLE)
-    run = dataclasses.replace(run, config=config)
+    run = run.under(config)
     if run.unfinished:
         say(f"note: training of {workdir} has {run.unfinished} steps to go")
     with showing() as show:

@@ -17,6 +17,7 @@ from lupi_jax.evaluation import evaluate as measure
 from lupi_jax.evaluation.evaluator import FIGURES, figure_text
 from lupi_jax.evaluation.ranking import ranking_rows
 from lupi_jax.hosts import is_first
+from lupi_jax.phases import phase
 from lupi_jax.pictures import ranking_picture, training_curves
 from lupi_jax.terminal import showing
 from lupi_jax.training import Run
@@ -48,7 +49,8 @@ def evaluate(options: argparse.Namespace) -> None:
         return
     name = "-".join([options.split, *_result_name(run, found.features.index.fingerprint)])
     figures = _write(folder / f"{name}.json", result)
-    with interrupted(lambda: f"the figures are saved in {figures}, not all pictures"):
+    drawing = interrupted(lambda: f"the figures are saved in {figures}, not all pictures")
+    with drawing, phase("drawing the pictures"):
         written = [figures, *_draw(run, found, options, folder / name)]
     for path in written:
         say(f"wrote {path}")
@@ -144,6 +146,11 @@ def _result(run: Run, found: Evaluation, options: argparse.Namespace) -> dict[st
         "seeds": {"training": config.seed, "galleries": found.seeds},
         "feature": sorted({row["feature"] for row in found.rows}),
         "reranking": config.evaluation.reranking,
+        "precision": {
+            "dtype": config.dtype,
+            "training": config.precision,
+            "evaluation": run.model.precision or "default",
+        },
         "workdir": options.workdir and str(options.workdir),
         "checkpoint": options.checkpoint or ("newest" if options.workdir else run.name),
         "selection": selection(run, options),
@@ -188,7 +195,7 @@ def _changed(run: Run) -> list[str]:
     """The evaluation's settings that are not the run's, or of a network without one the usual."""
     before = dataclasses.asdict(EvaluationConfig())
     if "steps" in run.record:
-        before = run.record["config"]["evaluation"]
+        before |= run.record["config"]["evaluation"]  # an older run lacks the newer fields
     parts = []
     for field, value in dataclasses.asdict(run.config.evaluation).items():
         if value != type(value)(before[field]):

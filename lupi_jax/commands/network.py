@@ -1,12 +1,11 @@
 """Which network a command is about."""
 
 import argparse
-import dataclasses
 
+from lupi_jax.backend import start_backend
 from lupi_jax.config_file import change_config, load_config, parse_overrides
 from lupi_jax.data.regdb import TRIALS
 from lupi_jax.errors import InputError
-from lupi_jax.memory import keep_pages
 from lupi_jax.training import MOVABLE, Run, load_run, load_untrained, load_weights
 
 
@@ -28,7 +27,7 @@ def load(options: argparse.Namespace, untrained: bool = False) -> Run:
     Raises:
       InputError: there is none, or they ask for none or two.
     """
-    keep_pages()
+    start_backend()
     overrides = overrides_of(options)
     if (options.workdir is None) == (options.config is None):
         raise InputError(
@@ -37,7 +36,7 @@ def load(options: argparse.Namespace, untrained: bool = False) -> Run:
         )
     if options.config is None:
         run = load_run(options.workdir, options.checkpoint or "newest", untrained)
-        return dataclasses.replace(run, config=change_config(run.config, overrides, MOVABLE))
+        return run.under(change_config(run.config, overrides, MOVABLE))
     config = load_config(options.config, overrides)
     if untrained:
         if options.checkpoint:

@@ -5,6 +5,7 @@ import dataclasses
 import json
 
 from lupi_jax import parity
+from lupi_jax.backend import start_backend
 from lupi_jax.commands.console import print_table, say
 from lupi_jax.errors import MismatchError
 
@@ -15,6 +16,7 @@ def compare(options: argparse.Namespace) -> None:
     Raises:
       MismatchError: a number is further from theirs than it may be.
     """
+    start_backend()
     folder = options.figures or parity.FIGURES
     cases = [parity.load_network(name, folder) for name in options.case or parity.networks(folder)]
     rows: list[parity.Row] = []

@@ -2,12 +2,12 @@
 
 import argparse
 
+from lupi_jax.backend import start_backend
 from lupi_jax.commands.console import say
 from lupi_jax.commands.network import overrides_of, parse_trials
 from lupi_jax.config_file import load_config
 from lupi_jax.errors import InputError
 from lupi_jax.evaluation import make_validation
-from lupi_jax.memory import keep_pages
 from lupi_jax.training import train as run_training
 
 
@@ -17,11 +17,11 @@ def train(options: argparse.Namespace) -> None:
     Raises:
       InputError: as `lupi_jax.training.train`, or the splits are of no use here.
     """
-    keep_pages()
+    start_backend()
     overrides = overrides_of(options)
     if options.trials is None:
         config = load_config(options.config, overrides)
-        run_training(config, options.workdir, make_validation, options.fetch, options.profile)
+        run_training(config, options.workdir, make_validation, options.fetch, options.profile or 0)
         say(f"trained; next: lupi evaluate --workdir {options.workdir}")
         return
     if "data.trial" in overrides:
@@ -36,5 +36,5 @@ def train(options: argparse.Namespace) -> None:
     for trial, config in configs.items():
         say(f"split {trial} of RegDB:")
         workdir = options.workdir / f"trial-{trial}"
-        run_training(config, workdir, make_validation, options.fetch, options.profile)
+        run_training(config, workdir, make_validation, options.fetch, options.profile or 0)
     say(f"trained; next: lupi evaluate --workdir {options.workdir} --trials {options.trials}")

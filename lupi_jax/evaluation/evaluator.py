@@ -33,6 +33,7 @@ from lupi_jax.evaluation.protocols import (
 from lupi_jax.evaluation.reranking import k_reciprocal_distances
 from lupi_jax.modality import Modality
 from lupi_jax.models import EmbedNet
+from lupi_jax.phases import phase
 from lupi_jax.progress import Show, silent
 
 RANKS = (1, 5, 10, 20)
@@ -379,7 +380,8 @@ def evaluate(
     Raises:
       InputError: the data cannot be read or evaluated, or were trained on.
     """
-    whole = read_searched(config.data, split, config.seed)
+    with phase("reading the index"):
+        whole = read_searched(config.data, split, config.seed)
     if split != "train":
         require_unseen(config, whole, split, trained_on)
     index = _asked_for(config, whole)
@@ -390,8 +392,10 @@ def evaluate(
             f"re-ranking compares all of {largest} images with each other, "
             f"{8 * largest**2 / 2**30:.0f} GiB: leave evaluation.reranking out"
         )
-    features = _embed(config, model, variables, index, show)
-    measured = measure_tasks(features, tasks, config.evaluation.reranking, show=show)
+    with phase("embedding the images"):
+        features = _embed(config, model, variables, index, show)
+    with phase("measuring"):
+        measured = measure_tasks(features, tasks, config.evaluation.reranking, show=show)
     rows = [_row(each, config.evaluation.reranking) for each in measured]
     drawn = split in SEARCHED_SPLITS and config.data.name in ("sysu", "llcm")
     seeds = list(range(config.evaluation.trials)) if drawn else []

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +18,7 @@ from lupi_jax.errors import InputError
 from lupi_jax.evaluation.files import read_arrays, write_arrays
 from lupi_jax.modality import Modality, stem_for
 from lupi_jax.models import Embedding, EmbedNet
+from lupi_jax.phases import phase
 from lupi_jax.progress import Show, counted, silent
 from lupi_jax.views import ViewSettings, make_intermediate, normalise
 
@@ -175,20 +177,40 @@ def embed_images(
         filled up to it, so that one compiled program serves all and no image is dropped.
 
     Raises:
-      ValueError: there is no image.
+      ValueError: there is no image, or the network has no stem for `modality`.
     """
     pooled, neck = [], []
     devices = jax.local_device_count()
     whole, rows = hosts.over_local_devices()
-    variables = jax.device_put(variables, whole)
+    variables = jax.device_put(_through(Modality(modality), variables), whole)
     for batch, count in _padded(images, -(-batch_size // devices) * devices):
         batch = jax.device_put(batch, rows)
-        features = _embed(model, variables, batch, Modality(modality))
-        pooled.append(np.asarray(features[0])[:count])
+        with nullcontext() if pooled else phase("compiling, and embedding the first batch"):
+            features = _embed(model, variables, batch, Modality.VISIBLE)
+            pooled.append(np.asarray(features[0])[:count])
         neck.append(np.asarray(features[1])[:count])
     if not pooled:
         raise ValueError("no images to embed")
     return np.concatenate(pooled), np.concatenate(neck)
+
+
+def _through(modality: Modality, variables: Any) -> Any:
+    """Variables whose visible stem is that of `modality`, without the other stems.
+
+    All stems have one shape, so that one compiled program embeds every modality.
+
+    Raises:
+      ValueError: the network has no stem for `modality`.
+    """
+    if modality not in stems_of(variables):
+        raise ValueError(f"the network has no {modality} stem")
+    return {
+        collection: {
+            **{name: part for name, part in parts.items() if not name.startswith("stem_")},
+            f"stem_{Modality.VISIBLE}": parts[f"stem_{modality}"],
+        }
+        for collection, parts in variables.items()
+    }
 
 
 def extract_features(

@@ -1,10 +1,12 @@
 """EmbedNet: images of one or several modalities to embeddings."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax import Array
 from jax.core import Tracer
@@ -46,6 +48,8 @@ class EmbedNet(nn.Module):
         has none.
       dtype: of the computation (bfloat16, float32); None takes that of parameters and images.
       axis_name: mapped axis over which batch normalisation sees the whole batch, or None.
+      precision: of matrix products and convolutions, as `jax.default_matmul_precision` takes it;
+        None takes JAX's own.
     """
 
     num_classes: int
@@ -55,6 +59,7 @@ class EmbedNet(nn.Module):
     stem_relu: bool = False
     dtype: Dtype = None
     axis_name: str | None = None
+    precision: str | None = None
 
     @property
     def features(self) -> int:
@@ -87,6 +92,13 @@ class EmbedNet(nn.Module):
         if not isinstance(images, Mapping):
             assert modality is not None
             images = {Modality(modality): images}
+        precision = (
+            jax.default_matmul_precision(self.precision) if self.precision else nullcontext()
+        )
+        with precision:
+            return self._embed(images, train)
+
+    def _embed(self, images: Mapping[Modality, Array], train: bool) -> Embedding:
         net = BACKBONES[self.backbone]
         x = jnp.concatenate(
             [
@@ -134,13 +146,30 @@ def initialize(
         images = {modalities[0]: jnp.zeros((2, *image_size, 3))}
         return cast(dict[str, Any], model.init(key, images, train=True))
 
-    if not isinstance(key, Tracer):
-        # Run once, and mostly random numbers: optimised, it takes four times as long to compile.
-        quick = {"xla_backend_optimization_level": "0"} if jax.default_backend() == "cpu" else None
-        draw = jax.jit(draw).lower(key).compile(quick)  # pyright: ignore[reportArgumentType]
-    variables = draw(key)
+    variables = draw(key) if isinstance(key, Tracer) else _draw_on_cpu(draw, key)
     for collection in variables.values():
         for m in modalities[1:]:
             # Copies, not aliases: a training step donates its buffers.
             collection[f"stem_{m}"] = jax.tree.map(jnp.copy, collection[f"stem_{modalities[0]}"])
     return variables
+
+
+def _draw_on_cpu(draw: Callable[[Array], Any], key: Array) -> Any:
+    """`draw(key)`, computed on the CPU where JAX has one, with its results on the default device.
+
+    The program runs once and is mostly random numbers: a CPU compiles it in seconds, and draws the
+    same numbers whatever the device.
+    """
+    try:
+        cpu = jax.devices("cpu")[0]
+    except RuntimeError:  # JAX_PLATFORMS names another platform alone
+        return jax.jit(draw)(key)
+    # Optimised, it takes four times as long to compile.
+    quick: Any = {"xla_backend_optimization_level": "0"}
+    with jax.default_device(cpu):
+        key = jax.device_put(key, cpu)
+        variables = jax.jit(draw).lower(key).compile(quick)(key)
+    if jax.default_backend() == "cpu":
+        return variables
+    # By way of NumPy, so that no array is bound to a device.
+    return jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), variables)

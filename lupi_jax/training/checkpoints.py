@@ -19,9 +19,11 @@ from orbax.checkpoint.checkpoint_managers import (
     PreservationContext,
     PreservationPolicy,
 )
+from orbax.checkpoint.future import CommitFutureAwaitingContractedSignals, Future
 
 from lupi_jax import hosts
 from lupi_jax.errors import InputError
+from lupi_jax.phases import phase
 from lupi_jax.training.state import TrainState
 
 FORMAT = 2
@@ -110,6 +112,10 @@ class Checkpoints:
     def save(self, state: TrainState, run: dict[str, Any], figures: dict[str, float]) -> None:
         """Save in the background.
 
+        The caller waits for a save that is still going on, and while the arrays are copied to the
+        host's memory. Hashing and writing them happen on other threads, and `state` may be used
+        up meanwhile.
+
         Args:
           state: what to save, under its step.
           run: plain values that say how to rebuild the run.
@@ -119,13 +125,16 @@ class Checkpoints:
           InputError: it, or the checkpoint before it, cannot be written.
         """
         optimizer = {"step": state.step, "opt_state": state.opt_state}
-        record = {
-            "format": FORMAT,
-            "figures": figures,
-            "digests": {"variables": _digest(state.variables), "optimizer": _digest(optimizer)},
-            **run,
-        }
-        record["digest"] = _digest_of_record(record)
+        arrays = {"variables": state.variables, "optimizer": optimizer}
+        # One process writes the record, and needs the arrays after the step that uses them up.
+        kept = _on_host(arrays) if hosts.is_first() else {}
+
+        def record() -> dict[str, Any]:
+            with phase("hashing the checkpoint, in the background"):
+                digests = {name: _digest(tree) for name, tree in kept.items()}
+            said = {"format": FORMAT, "figures": figures, "digests": digests, **run}
+            return {**said, "digest": _digest_of_record(said)}
+
         self._figures[int(state.step)] = figures
         with self._writing(f"save step {int(state.step)}"):
             self._manager.save(
@@ -133,7 +142,7 @@ class Checkpoints:
                 args=ocp.args.Composite(
                     variables=ocp.args.StandardSave(state.variables),
                     optimizer=ocp.args.StandardSave(optimizer),
-                    run=ocp.args.JsonSave(record),
+                    run=_RecordSave(record),
                 ),
             )
 
@@ -232,7 +241,7 @@ class Checkpoints:
         self._manager.reload()
 
     def _record(self, step: int) -> dict[str, Any]:
-        saved = self._manager.restore(step, args=ocp.args.Composite(run=ocp.args.JsonRestore()))
+        saved = self._manager.restore(step, args=ocp.args.Composite(run=_RecordRestore()))
         record = dict(saved["run"])
         made = record["format"]
         if made > FORMAT:
@@ -287,6 +296,31 @@ class DamagedError(InputError):
         self.fault = fault
 
 
+class _RecordHandler(ocp.JsonCheckpointHandler):
+    """A record as JSON that is made while the arrays beside it are written."""
+
+    async def async_save(
+        self, directory: Any, item: Any = None, args: Any = None
+    ) -> list[Future] | None:
+        async def write() -> None:
+            if hosts.is_first():
+                (directory / "metadata").write_text(json.dumps(args.make()))
+
+        return [CommitFutureAwaitingContractedSignals(write(), name="record")]
+
+
+@ocp.args.register_with_handler(_RecordHandler, for_save=True)
+@dataclasses.dataclass
+class _RecordSave(ocp.args.CheckpointArgs):
+    make: Callable[[], dict[str, Any]]
+
+
+@ocp.args.register_with_handler(_RecordHandler, for_restore=True)
+@dataclasses.dataclass
+class _RecordRestore(ocp.args.CheckpointArgs):
+    pass
+
+
 @dataclasses.dataclass
 class _Best(PreservationPolicy):
     """Keeps one checkpoint: that of the step `best` gives."""
@@ -310,6 +344,13 @@ def _digest_of_record(record: dict[str, Any]) -> str:
     """SHA-256 of what a checkpoint says of its run, whatever made JSON of it."""
     said = {name: value for name, value in record.items() if name != "digest"}
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _on_host(tree: Any) -> Any:
+    """Copies of a tree's arrays in the host's memory, which no later step uses up."""
+    # On the CPU NumPy would see the device's own memory, which the next step writes to.
+    shared = jax.default_backend() == "cpu"
+    return jax.tree.map(lambda x: np.array(x, copy=shared or None), jax.device_get(tree))
 
 
 def _digest(tree: Any) -> str:

@@ -30,6 +30,7 @@ from lupi_jax.errors import StoppedError
 from lupi_jax.hosts import StopRequest, Watchdog, is_first
 from lupi_jax.modality import Modality
 from lupi_jax.models import EmbedNet
+from lupi_jax.phases import phase, record_phase
 from lupi_jax.progress import Show
 from lupi_jax.terminal import showing
 from lupi_jax.training.checkpoints import Checkpoints
@@ -40,6 +41,7 @@ from lupi_jax.training.profiling import Profile
 from lupi_jax.training.run import (
     abstract,
     check_same_run,
+    for_evaluation,
     fresh_variables,
     initial_variables,
     make_model,
@@ -176,7 +178,8 @@ def train(
       StoppedError: SIGTERM or Ctrl-C asked for it; the state is saved, and the same call goes on.
     """
     workdir = Path(workdir)
-    data = prepare_data(config)
+    with phase("reading the index"):
+        data = prepare_data(config)
     validate = None
     if data.validation is not None:
         if make_validation is None:
@@ -202,29 +205,33 @@ def train(
         Checkpoints(workdir, config.log.keep) as checkpoints,
         StopRequest() as stop,
     ):
-        state = checkpoints.resume(same_run, like)
+        with phase("looking for a checkpoint, and restoring"):
+            state = checkpoints.resume(same_run, like)
         if state is None:
-            state = TrainState.create(initial_variables(config, model, fetch), tx)
+            with phase("initialising the network"):
+                state = TrainState.create(initial_variables(config, model, fetch), tx)
         start = int(state.step)
         state = parallel.place(state)
-        with showing() as show:
+        with showing() as show, phase("starting the feed"):
             batches = _start_feed(config, data, parallel, workdir, start, steps, show)
         if is_first():
             _announce(config, data, state, start, steps)
         if config.data.feed == "device":
             watchdog.beat("the images were read")
-        said = start
+        said, clock = start, time.perf_counter()
         with (
             RunLog(workdir, start, steps, config.log.every, images, is_first()) as log,
             DataWait() as wait,
             Profile(workdir / "profile", start, profile, images) as trace,
         ):
             for step, batch in enumerate(wait.watch(batches), start + 1):
-                trace.before(step, state)
-                clock = time.perf_counter()
-                state, metrics = parallel(state, batch)
                 if step == start + 1:
+                    record_phase("waiting for the first batch", time.perf_counter() - clock)
+                    clock = time.perf_counter()
+                    parallel.compile(state, batch, stop.during)
                     log.compiled(time.perf_counter() - clock)
+                trace.before(step, state)
+                state, metrics = parallel(state, batch)
                 wait.started(metrics)
                 seen = trace.after(step, metrics, partial(parallel.cost, state, batch))
                 if seen and is_first():
@@ -244,11 +251,13 @@ def train(
                 if judged and validate is not None:
                     with log.paused():
                         variables = local_copy(state.variables)
-                        figures = validate(model, variables)
+                        figures = validate(for_evaluation(config, model), variables)
                     log.validation(step, figures)
-                checkpoints.save(state, record, figures)
+                with phase("copying a checkpoint"):
+                    checkpoints.save(state, record, figures)
                 if stopping:
                     checkpoints.wait()
                     raise StoppedError(f"stopped after step {step} of {steps}, which is saved")
-        checkpoints.wait()
+        with phase("writing the last checkpoint"):
+            checkpoints.wait()
     return state

@@ -12,8 +12,11 @@ from jax.stages import Lowered
 
 from lupi_jax.data import Batch
 from lupi_jax.errors import InputError
+from lupi_jax.phases import phase
 from lupi_jax.training.state import TrainState
 from lupi_jax.training.step import AXIS, Metrics, Step
+
+Wait = Callable[[Callable[[], object]], object]
 
 
 def everywhere() -> Sharding:
@@ -134,6 +137,23 @@ class ParallelStep:
     def lower(self, state: Any, batch: Mapping[str, Any]) -> Lowered:
         """The step as JAX compiles it for arrays, or for shapes, that lie as it takes them."""
         return self._step.lower(state, batch, self._seed, *self._held)
+
+    def compile(self, state: TrainState, batch: Batch, wait: Wait) -> None:
+        """Compile the step for a state and a batch such as these; calls then find it compiled.
+
+        Args:
+          state: placed as the step takes it; not used up.
+          batch: this process's rows.
+          wait: calls what it is given and returns once that is over; `hosts.StopRequest.during`
+            makes the compilation, minutes at times, one that a signal ends.
+
+        Raises:
+          InputError: the rows do not divide among the devices.
+        """
+        with phase("tracing the step"):
+            lowered = self.lower(state, self._rows_by_device(batch))
+        with phase("compiling the step, or reading it from the store"):
+            wait(lowered.compile)
 
     def cost(self, state: TrainState, batch: Batch) -> Mapping[str, float]:
         """XLA's analysis of the compiled step, of one device: "flops", "bytes accessed", ..."""

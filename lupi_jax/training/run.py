@@ -23,25 +23,27 @@ from lupi_jax.models import (
     modalities_of,
     read_state_dict,
 )
+from lupi_jax.phases import phase
 from lupi_jax.training.checkpoints import Checkpoints
 from lupi_jax.training.parallel import everywhere, local_copy
 
 # Fields that a run may be evaluated with other values of: they do not concern its network.
 MOVABLE = ("data.root", "data.index", "data.prepared", "data.trial", "data.workers",
            "evaluation.pairs", "evaluation.protocol", "evaluation.trials",
-           "evaluation.reranking")  # fmt: skip
+           "evaluation.reranking", "evaluation.precision")  # fmt: skip
 # Fields that a run may be resumed with other values of: they do not change its numbers.
 RESUMABLE = (*(name for name in MOVABLE if name != "data.trial"), "steps", "epochs",
              "step_timeout", "data.feed", "data.prefetch", "log.every", "log.checkpoint_every",
              "log.keep")  # fmt: skip
 # What a validation chooses by: with one, a run is resumed with the same only.
-JUDGING = ("evaluation.pairs", "evaluation.protocol", "evaluation.reranking")
+JUDGING = ("evaluation.pairs", "evaluation.protocol", "evaluation.reranking",
+           "evaluation.precision")  # fmt: skip
 
 _COMPUTE = {"float32": None, "bfloat16": jnp.bfloat16, "float64": None}
 
 
 def make_model(config: Config, num_classes: int, axis_name: str | None = None) -> EmbedNet:
-    """The network `config` describes.
+    """The network `config` describes, as it is trained.
 
     Raises:
       InputError: `config.dtype` is float64 and JAX is not in its 64-bit mode.
@@ -55,7 +57,15 @@ def make_model(config: Config, num_classes: int, axis_name: str | None = None) -
         **dataclasses.asdict(config.model),
         dtype=_COMPUTE[config.dtype],
         axis_name=axis_name,
+        precision=None if config.precision == "default" else config.precision,
     )
+
+
+def for_evaluation(config: Config, model: EmbedNet) -> EmbedNet:
+    """`model` as it embeds images at test time: in the matrix precision of `config.evaluation`."""
+    if config.dtype == "bfloat16":
+        return model
+    return model.clone(precision=config.evaluation.precision)
 
 
 def _modalities(config: Config) -> tuple[Modality, ...]:
@@ -195,6 +205,10 @@ class Run:
         same = published or os.path.realpath(then["root"]) == os.path.realpath(now.root)
         return tuple(self.record["identities"]) if self.step and same else None
 
+    def under(self, config: Config) -> "Run":
+        """The same network, to be evaluated with the fields `MOVABLE` of another configuration."""
+        return dataclasses.replace(self, config=config, model=for_evaluation(config, self.model))
+
 
 def load_run(workdir: str | Path, checkpoint: str | int = "newest", untrained: bool = False) -> Run:
     """Rebuild the network of a run from its checkpoint alone.
@@ -211,11 +225,12 @@ def load_run(workdir: str | Path, checkpoint: str | int = "newest", untrained: b
         step = checkpoints.find(checkpoint)
         record = checkpoints.run(step)
         config = parse_config(record["config"])
-        model = make_model(config, record["num_classes"])
+        model = for_evaluation(config, make_model(config, record["num_classes"]))
         if untrained:
             return Run(model, initial_variables(config, model), config, "untrained", 0, record)
-        like = abstract(lambda: fresh_variables(config, model), everywhere())
-        variables = local_copy(checkpoints.variables(step, like))
+        with phase("restoring"):
+            like = abstract(lambda: fresh_variables(config, model), everywhere())
+            variables = local_copy(checkpoints.variables(step, like))
         unfinished = record["steps"] - (checkpoints.newest or 0)
         return Run(model, variables, config, f"step {step}", step, record, max(0, unfinished))
 
@@ -249,7 +264,7 @@ def load_weights(config: Config, checkpoint: str) -> Run:
         if not modalities:
             raise InputError(f"no stem for {' or '.join(config.modalities)} in these weights")
         config = dataclasses.replace(config, modalities=tuple(str(m) for m in modalities))
-        model = make_model(config, classes)
+        model = for_evaluation(config, make_model(config, classes))
         variables = from_torch(tensors, model, modalities, fresh=config.pretrained_fresh)
         variables = _as_parameters(config, variables)
     except InputError as error:
@@ -269,7 +284,8 @@ def load_untrained(config: Config, fetch: bool = False) -> Run:
     Raises:
       InputError: the pre-trained weights are missing or do not fit.
     """
-    model = make_model(config, 1)  # retrieval does not see the classifier
+    classes = 1  # retrieval does not see the classifier
+    model = for_evaluation(config, make_model(config, classes))
     record = {"config": dataclasses.asdict(config), "versions": versions()}
     return Run(model, initial_variables(config, model, fetch), config, "untrained", 0, record)
 

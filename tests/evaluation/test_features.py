@@ -23,6 +23,7 @@ from lupi_jax import (
 )
 from lupi_jax.data import Index, read_image
 from lupi_jax.evaluation import Features, embed_images, embed_index, load_features
+from lupi_jax.evaluation import features as features_module
 from lupi_jax.evaluation.features import with_intermediate
 from lupi_jax.evaluation.files import holds_features
 from lupi_jax.modality import stem_for
@@ -482,3 +483,17 @@ def test_the_devices_of_a_process_share_the_images(tmp_path):
     one, four = (np.load(tmp_path / f"{devices}.npy") for devices in (1, 4))
     assert four.shape == (7, 256)
     np.testing.assert_allclose(four, one, atol=1e-6)
+
+
+def test_one_program_embeds_every_modality(variables, images):
+    program = features_module._embed
+    before = program._cache_size()
+    found = [embed_images(MODEL, variables, images, m, 6)[1] for m in Modality]
+    assert program._cache_size() - before == 1
+    for modality, neck in zip(Modality, found, strict=True):
+        np.testing.assert_allclose(neck, by_hand(variables, images, modality)[1], atol=2e-6)
+
+
+def test_a_modality_without_a_stem_is_refused(variables, images):
+    with pytest.raises(ValueError, match="the network has no infrared stem"):
+        extract_features(MODEL, without(variables, "stem_infrared"), images, Modality.INFRARED)

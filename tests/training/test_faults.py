@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,6 +31,7 @@ from lupi_jax.errors import InputError
 from lupi_jax.training import checkpoints as module
 from lupi_jax.training.checkpoints import Checkpoints
 from lupi_jax.training.logging import read_metrics
+from lupi_jax.training.parallel import ParallelStep
 from lupi_jax.training.run import abstract
 from lupi_jax.training.state import TrainState
 
@@ -350,6 +352,57 @@ def test_a_newer_format_is_refused_by_name_and_left_alone(
         err = capfd.readouterr().err
         assert err == (f"lupi: {workdir}/checkpoints/12 was made by a newer lupi_jax: upgrade\n")
     assert contents(workdir) == before
+
+
+def test_hashing_holds_up_no_step_and_sees_what_was_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads, go_on, digest = set(), threading.Event(), module._digest
+
+    def slow_digest(tree: Any) -> str:
+        threads.add(threading.get_ident())
+        go_on.wait()
+        return digest(tree)
+
+    replace = jax.jit(lambda state: jax.tree.map(lambda x: 0 * x - 1, state), donate_argnums=0)
+    saved = jax.device_get(tiny(4))
+    monkeypatch.setattr(module, "_digest", slow_digest)
+    with Checkpoints(tmp_path) as checkpoints:
+        state = jax.tree.map(jnp.array, tiny(4))
+        checkpoints.save(state, RUN, {})  # hangs where hashing is waited for
+        jax.block_until_ready(replace(state))  # as the next step does, in the same memory
+        go_on.set()
+        checkpoints.wait()
+        monkeypatch.undo()
+        found = checkpoints.state(4, like())
+    assert threading.get_ident() not in threads
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(found), saved)
+
+
+def test_a_signal_while_the_step_compiles_ends_the_run(
+    people: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    never = threading.Event()
+
+    class Lowered:
+        def compile(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            never.wait()
+
+    monkeypatch.setattr(ParallelStep, "lower", lambda *_: Lowered())
+    assert main(train(people, tmp_path)) == 75
+    said = capfd.readouterr().err.splitlines()[-1]
+    assert said == (
+        "lupi: stopped before the first step, with nothing to save; the same command goes on"
+    )
+    never.set()
+    assert not list((tmp_path / "checkpoints").iterdir())
+    monkeypatch.undo()
+    assert main(train(people, tmp_path)) == 0
+    assert [row["step"] for row in read_metrics(tmp_path)] == list(range(1, STEPS + 1))
 
 
 def test_a_run_of_any_length_keeps_few_checkpoints(tmp_path: Path) -> None:

@@ -1,18 +1,20 @@
 """n devices compute what one does: in a process of its own, since devices are fixed at start."""
 
 import json
+import logging
 import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax import lax
 from jax.sharding import SingleDeviceSharding
 
 from lupi_jax.config import OptimizerConfig
@@ -408,3 +410,22 @@ def test_processes_with_unequal_devices_are_refused(monkeypatch: pytest.MonkeyPa
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+
+
+@pytest.mark.parametrize("how", ["shard_map", "pmap"])
+def test_what_was_compiled_is_not_compiled_again(
+    how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def step(state: Any, batch: Any, seed: jax.Array) -> Any:
+        return state + lax.psum(batch["labels"].sum(), AXIS), {}
+
+    parallel = ParallelStep(cast(Step, step), how, devices=1)
+    state: Any = parallel.place(cast(TrainState, jnp.int32(1)))
+    batch = {"labels": np.arange(4)}
+    with jax.log_compiles(), caplog.at_level(logging.WARNING):
+        parallel.compile(state, batch, lambda work: work())
+        state, _ = parallel(state, batch)
+        state, _ = parallel(state, batch)
+    assert int(state) == 13
+    compiled = [r.getMessage() for r in caplog.records if "XLA compilation of" in r.getMessage()]
+    assert len(compiled) == 1
