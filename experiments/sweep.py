@@ -63,6 +63,10 @@ SHIFT_ROWS = 2000
 
 # What a run's numbers do not depend on: what may change when it is resumed, but for its length.
 _INDIFFERENT = {*RESUMABLE, "log.validate_every", "data.workers"} - {"steps", "epochs"}
+# Fields that are younger than recorded runs, which were made as the defaults of these make them. A
+# default is left out of a key, so that the recorded runs are found again.
+_YOUNGER = ("views.share_crop_and_flip",)
+_DEFAULTS = to_fields(Config())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,6 +176,9 @@ def run_key(config: Config, fingerprint: str, trained: bool = True) -> str:
       trained: False for a network before its first step.
     """
     fields = {k: v for k, v in to_fields(config).items() if k not in _INDIFFERENT}
+    for name in _YOUNGER:
+        if fields[name] == _DEFAULTS[name]:
+            del fields[name]
     if not trained:
         kept = ("seed", "modalities", "pretrained", "data.name", "data.trial", "data.image_size")
         fields = {k: v for k, v in fields.items() if k in kept or k.startswith(("model", "views"))}
