@@ -63,10 +63,10 @@ SHIFT_ROWS = 2000
 
 # What a run's numbers do not depend on: what may change when it is resumed, but for its length.
 _INDIFFERENT = {*RESUMABLE, "log.validate_every", "data.workers"} - {"steps", "epochs"}
-# Fields that are younger than recorded runs, which were made as the defaults of these make them. A
-# default is left out of a key, so that the recorded runs are found again.
-_YOUNGER = ("views.share_crop_and_flip",)
-_DEFAULTS = to_fields(Config())
+
+
+# Fields that are younger than the recorded runs, with what those did: so they keep their keys.
+_YOUNGER = {"views.share_crop_and_flip": False}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,12 +176,10 @@ def run_key(config: Config, fingerprint: str, trained: bool = True) -> str:
       trained: False for a network before its first step.
     """
     fields = {k: v for k, v in to_fields(config).items() if k not in _INDIFFERENT}
-    for name in _YOUNGER:
-        if fields[name] == _DEFAULTS[name]:
-            del fields[name]
     if not trained:
         kept = ("seed", "modalities", "pretrained", "data.name", "data.trial", "data.image_size")
         fields = {k: v for k, v in fields.items() if k in kept or k.startswith(("model", "views"))}
+    fields = {k: v for k, v in fields.items() if k not in _YOUNGER or v != _YOUNGER[k]}
     text = json.dumps([fields, fingerprint, trained], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
