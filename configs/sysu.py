@@ -18,6 +18,12 @@ infrared only), `agw` (Ye et al., TPAMI 2021). The paper's other settings are fi
     Table 4, RandG          --config.views.erase=0 (with Aug: the default)
     Table 5                 --config.views.erase=0 and --config.loss.triplet=none,
                             --config.loss.color_free=none, or both
+
+In Tables 4 and 5 "Aug" stands here for random erasing, which the paper never names. Its words,
+"different distortions for RGB and intermediate images", allow another reading:
+
+    without Aug             --config.views.erase=0 --config.views.share_crop_and_flip=true
+    with Aug                --config.views.erase=0
 """
 
 from ml_collections import ConfigDict
@@ -27,7 +33,7 @@ def get_config(recipe: str = "paper") -> ConfigDict:
     config = ConfigDict()
     config.recipe = recipe  # fills the fields in which the method's two descriptions differ
     config.seed = 0
-    config.epochs = 120
+    config.epochs = 121  # 0 to 120 in the released code
     # ImageNet weights: torchvision's first ones, which the original starts from.
     config.pretrained = "hf://timm/resnet50.tv_in1k"
 

@@ -34,6 +34,8 @@ the baseline with erasing ("Aug"). "Pre-trained" is a network before its first s
 weights the configuration starts from. "Infrared (train-test)" is I->I of Table 3's infrared
 network. The paper contradicts itself here twice (experiments/published): 66.76 against 67.56 mAP
 of RandG + Aug in Table 1, and 38.17 against 41.57 mAP of the baseline in Table 3.
+"Aug" is random erasing here, which the paper never names; crop and flip are always drawn apart.
+The lines in which they are not: --cells grayscale,randg --config.views.share_crop_and_flip=true.
 """,
 )
 

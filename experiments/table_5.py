@@ -21,7 +21,8 @@ TABLE = Table(
     notes="""
 Three modalities with random channels, without erasing. "Baseline" has the identity loss alone; it
 is not the two-modality baseline of Table 4. The first three columns are infrared to visible, as
-in the paper.
+in the paper. Crop and flip of an intermediate image are drawn apart from its visible twin's, unless
+--config.views.share_crop_and_flip=true.
 """,
 )
 

@@ -179,7 +179,9 @@ class Config:
     Attributes:
       seed: of everything drawn: initial weights, batches, views, held-out identities.
       steps: SGD steps.
-      epochs: instead of steps: passes of floor(max(visible, infrared) / (P K)) + 1 steps.
+      epochs: instead of steps: passes of floor(max(visible, infrared) / (P K)) + 1 steps, counted
+        over all training images, as in the released code, whichever modalities are trained on.
+        Images of held-out identities do not count.
       recipe: "paper", "released", "baseline" or "agw" (see `lupi_jax.recipes.RECIPES`).
       setting: which modality is privileged, in the paper's Fig. 1 (see `lupi_jax.recipes`):
         "infrared_privileged" (a), "visible_privileged" (b), "intermediate_privileged" (c), or

@@ -1,8 +1,9 @@
 """Views: from a uint8 batch to the network's inputs, on the device and inside `jit`.
 
-Visible and infrared images are augmented; the intermediate view is made from the visible images
-(Eq. 4) and augmented with its own draws, the "spatial augmentation" of the paper. At test time a
-view is `normalise` alone.
+Visible and infrared images are augmented. The intermediate view is made from the visible images
+(Eq. 4). It draws its own crop, flip and erased rectangle, the "different distortions for RGB and
+intermediate images" of the paper, unless `ViewSettings.share_crop_and_flip` says otherwise. At test
+time a view is `normalise` alone.
 
 Paper: Alehdaghi, Josi, Cruz, Granger, "Visible-Infrared Person Re-Identification Using Privileged
 Intermediate Information", ECCV Workshops 2022.
@@ -56,6 +57,10 @@ class ViewSettings:
         intermediate: "random_channel" (Eq. 4) or "luma", the fixed grey of the paper's ablation.
         quantize_intermediate: truncate the intermediate image to whole grey levels, as the
             released code does.
+        share_crop_and_flip: crop and flip an intermediate image as its visible twin, so that the
+            two match pixel by pixel; by default it draws its own crop and flip. What is erased is
+            drawn apart in both cases: the paper speaks of "different distortions", and `erase` = 0
+            turns erasing off.
 
     Raises:
         ValueError: if a field is out of range; names the field.
@@ -69,6 +74,7 @@ class ViewSettings:
     erase_fill: EraseFill = "zero"
     intermediate: IntermediateForm = "random_channel"
     quantize_intermediate: bool = False
+    share_crop_and_flip: bool = False
 
     def __post_init__(self) -> None:
         low, high = self.erase_area
@@ -180,7 +186,8 @@ def make_views(
 
     Every row has its own key, `fold_in(fold_in(key, stream), first_row + i)` with stream 0, 1, 2
     for visible, infrared, intermediate. So a view depends on `key` and on the row's number in the
-    whole batch, not on how the batch is divided among devices nor on the other modalities.
+    whole batch, not on how the batch is divided among devices nor on the other modalities. With
+    `settings.share_crop_and_flip` an intermediate row draws its crop and flip with stream 0.
 
     Args:
         key: a JAX random key, a new one each step.
@@ -212,15 +219,26 @@ def make_views(
         _check_channels(images)
         grey = modality is Modality.INTERMEDIATE
         keys = _row_keys(jax.random.fold_in(key, stream), len(images), first_row)
+        twins = None
+        if grey and settings.share_crop_and_flip:
+            twin_key = jax.random.fold_in(key, _STREAMS[Modality.VISIBLE])
+            twins = _row_keys(twin_key, len(images), first_row)
         views[modality] = jax.vmap(partial(_view, settings=settings, grey=grey))(
-            keys, jnp.asarray(images)
+            keys, twins, jnp.asarray(images)
         )
     return views
 
 
-def _view(key: Array, image: Array, settings: ViewSettings, grey: bool) -> Array:
-    """One augmented view [h, w, 3] float32 of one image [h, w, 3] uint8."""
+def _view(
+    key: Array, twin: Array | None, image: Array, settings: ViewSettings, grey: bool
+) -> Array:
+    """One augmented view [h, w, 3] float32 of one image [h, w, 3] uint8.
+
+    `twin` is the key of the row whose crop and flip it shares, if it shares any.
+    """
     crop_key, flip_key, erase_key, weights_key = jax.random.split(key, 4)
+    if twin is not None:
+        crop_key, flip_key, *_ = jax.random.split(twin, 4)
     # Bytes are moved before they become floats, a quarter of the traffic. Grey comes after the
     # crop and the flip because a sum over channels commutes with both.
     if settings.pad:

@@ -42,6 +42,7 @@ def test_the_defaults_are_the_originals():
     assert (config.optimizer.warmup, config.optimizer.unit) == (10.0, "epochs")
     assert config.optimizer.milestones == (20.0, 50.0)
     assert config.loss.margin == 0.3
+    assert not config.views.share_crop_and_flip
     assert config.loss.color_free_weight == 10.0
     assert config.model.backbone == "resnet50"
 
@@ -289,6 +290,8 @@ def test_the_shipped_configurations_hold(file, variant):
     assert config.recipe == (variant.removeprefix(":") or default)
     assert len(config.modalities) == (2 if variant in (":baseline", ":agw") else 3)
     assert config.data.name == file.stem
+    if file.stem in ("sysu", "regdb", "llcm") and variant != ":agw":
+        assert config.epochs == 121  # the released code's loop goes from 0 to 120
     small = file.stem in ("synthetic", "folder")
     assert (config.steps > 0, config.epochs > 0) == (small, not small)
     assert config.model.backbone == ("thin" if small else "resnet50")

@@ -65,11 +65,31 @@ def key(sweep: Sweep, cell: str, fingerprint: str = "x") -> str:
         ({"optimizer.rate": "0.5"}, False),
         ({"data.image_size": "(32,48)"}, False),
         ({"dtype": "bfloat16"}, False),
+        ({"views.share_crop_and_flip": "false"}, True),
+        ({"views.share_crop_and_flip": "true"}, False),
     ],
 )
 def test_a_run_is_known_by_what_its_numbers_depend_on(fields, same, tmp_path):
     plain, other = make(Path("root"), tmp_path), make(Path("root"), tmp_path, **fields)
     assert (key(plain, "randg") == key(other, "randg")) is same
+
+
+def test_a_younger_field_at_its_default_leaves_recorded_runs_their_keys(tmp_path):
+    """The keys are those before there was `views.share_crop_and_flip`."""
+    sweep = make(Path("root"), tmp_path)
+    config = sweep.configuration(CELLS["untrained"], sweep.repeats[0])
+    assert key(sweep, "randg") == "9017eaf05a193745"
+    assert run_key(config, "x", trained=False) == "c25a8a2746b8ee4e"
+
+
+def test_the_other_reading_of_table_5_is_one_field_of_all_its_runs(people, results, monkeypatch):
+    seen = []
+    monkeypatch.setattr("experiments.tables.plan", lambda *given: seen.extend(plan(*given)) or [])
+    given = ["--data", "folder", "--root", str(people), "--plan", "--rate", "1"]
+    assert run_table(TABLE, [*given, *SMALL, "--config.views.share_crop_and_flip=true"]) == 0
+    assert {p.cell.name for p in seen} == set(TABLE.cells)
+    assert {(p.config.views.share_crop_and_flip, p.config.views.erase) for p in seen} == {(True, 0)}
+    assert not results.exists()
 
 
 def test_runs_of_other_images_or_cells_are_others(tmp_path):

@@ -150,12 +150,67 @@ def test_flips_mirror_the_columns_at_their_rate():
     assert abs(flipped.mean() - 0.3) < 0.08
 
 
+def placements(view, pad):
+    """(top, left, flipped) [n, 3] of still grey views of `numbered` images."""
+    padded = np.pad(numbered(1)[0, ..., 0].astype(int), pad)
+    candidates = [(top, left, flip) for top in range(2 * pad + 1) for left in range(2 * pad + 1)
+                  for flip in (0, 1)]  # fmt: skip
+    looks = [padded[t : t + 12, s : s + 6][:, :: -1 if f else 1].ravel() for t, s, f in candidates]
+    found = np.rint(pixels(view)[..., 0]).astype(int).reshape(len(view), -1)
+    same = (found[:, None] == np.stack(looks)).all(-1)
+    assert (same.sum(1) == 1).all()
+    return np.asarray(candidates)[same.argmax(1)]
+
+
+def numbered(rows):
+    """Grey images whose pixels all differ; a grey image is its own intermediate one."""
+    image = np.arange(1, 73, dtype=np.uint8).reshape(1, 12, 6, 1)
+    return np.tile(image, (rows, 1, 1, 3))
+
+
+def test_the_draws_of_the_default_are_those_of_the_first_release():
+    image = numbered(3)
+    found = views(KEY, image, image, ViewSettings(pad=2, erase=0.0))
+    assert placements(found[V], 2).tolist() == [[3, 2, 0], [4, 1, 1], [3, 4, 0]]
+    assert placements(found[T], 2).tolist() == [[2, 0, 1], [2, 1, 0], [0, 4, 0]]
+    assert placements(found[Z], 2).tolist() == [[4, 4, 0], [0, 0, 1], [0, 3, 0]]
+
+
 def test_visible_and_intermediate_views_of_an_image_are_augmented_apart():
-    grey = np.repeat(batch(64)[0][..., :1], 3, axis=-1)
-    found = views(KEY, grey, None, ViewSettings(pad=3, erase=0.0), (V, Z))
-    # A grey image is its own intermediate one, so that only the draws can differ.
-    apart = np.abs(pixels(found[V]) - pixels(found[Z])).max((1, 2, 3)) > 1
-    assert apart.mean() > 0.9
+    rows = 4096
+    found = views(KEY, numbered(rows), None, ViewSettings(pad=1, flip=0.3, erase=0.0), (V, Z))
+    same = placements(found[V], 1) == placements(found[Z], 1)
+    # 3 offsets each way, and flips that agree with probability 0.3^2 + 0.7^2 = 0.58.
+    expected = np.array([1 / 3, 1 / 3, 0.58, 0.58 / 9])
+    observed = [*same.mean(0), same.all(1).mean()]
+    errors = np.sqrt(expected * (1 - expected) / rows)
+    assert (np.abs(observed - expected) < 4 * errors).all()
+
+
+def test_twins_that_share_crop_and_flip_match_pixel_by_pixel():
+    rows = 64
+    visible, _ = batch(rows)
+    settings = ViewSettings(pad=3, erase=0.0, share_crop_and_flip=True)
+    found = views(KEY, visible, None, settings, (V, Z))
+    still = ViewSettings(pad=0, flip=0.0, erase=0.0, share_crop_and_flip=True)
+    weights = intermediate_weights(still)  # the same key draws them
+    mixed = np.einsum("nhwc,nc->nhw", pixels(found[V]), weights)
+    np.testing.assert_allclose(pixels(found[Z])[..., 0], mixed, atol=0.02)
+    plain = views(KEY, numbered(rows), None, ViewSettings(pad=3, erase=0.0), (V,))
+    shared = views(KEY, numbered(rows), None, settings, (Z,))
+    assert len(np.unique(placements(shared[Z], 3), axis=0)) > 32
+    np.testing.assert_array_equal(placements(shared[Z], 3), placements(plain[V], 3))
+
+
+def test_twins_that_share_crop_and_flip_are_erased_apart():
+    settings = ViewSettings(pad=0, flip=0.0, erase=0.5, erase_fill="mean", share_crop_and_flip=True)
+    white = np.full((1024, 32, 16, 3), 255, np.uint8)
+    found = views(KEY, white, None, settings, (V, Z))
+    erased = {m: np.asarray(found[m] == 0).all(-1) for m in (V, Z)}
+    both = np.logical_and(*(some.any((1, 2)) for some in erased.values()))
+    # Each is erased with probability 0.5; four standard errors are 4 * sqrt(0.1875 / 1024).
+    assert abs(both.mean() - 0.25) < 0.055
+    assert ((erased[V] != erased[Z]).any((1, 2)))[both].mean() > 0.98
 
 
 # Erasing
@@ -244,21 +299,25 @@ def test_fills(fill, expected):
 # Keys
 
 
-def test_rows_alone_equal_rows_in_the_batch():
+@pytest.mark.parametrize("share", [False, True])
+def test_rows_alone_equal_rows_in_the_batch(share):
     visible, infrared = batch()
+    settings = ViewSettings(pad=3, share_crop_and_flip=share)
     for modality in (T, Z):
-        whole = views(KEY, visible, infrared, ViewSettings(pad=3), (modality,))
-        part = views(KEY, visible[4:], infrared[4:], ViewSettings(pad=3), (modality,), first_row=4)
+        whole = views(KEY, visible, infrared, settings, (modality,))
+        part = views(KEY, visible[4:], infrared[4:], settings, (modality,), first_row=4)
         np.testing.assert_array_equal(whole[modality][4:], part[modality])
 
 
-def test_a_modality_alone_equals_itself_among_others():
+@pytest.mark.parametrize("share", [False, True])
+def test_a_modality_alone_equals_itself_among_others(share):
     visible, infrared = batch()
-    whole = views(KEY, visible, infrared, ViewSettings(pad=3))
+    settings = ViewSettings(pad=3, share_crop_and_flip=share)
+    whole = views(KEY, visible, infrared, settings)
     assert set(whole) == {V, T, Z}
     alone = {
-        T: views(KEY, None, infrared, ViewSettings(pad=3), ("infrared",)),
-        Z: views(KEY, visible, infrared, ViewSettings(pad=3), (Z,)),
+        T: views(KEY, None, infrared, settings, ("infrared",)),
+        Z: views(KEY, visible, infrared, settings, (Z,)),
     }
     for modality, found in alone.items():
         assert list(found) == [modality]

@@ -68,15 +68,19 @@ class TrainingData:
 def prepare_data(config: Config) -> TrainingData:
     """Index, check and split the training images.
 
+    An epoch is as long as in the released code, floor(max(visible, infrared) / (P K)) + 1 steps,
+    whichever modalities are trained on. Images of held-out identities do not count.
+
     Raises:
       InputError: the data cannot serve this configuration.
     """
     sources = source_modalities(config.modalities)
     index, validation = read_training(config.data, config.seed)
+    most = max(index.count(m) for m in (Modality.VISIBLE, Modality.INFRARED))
     index = index[np.isin(index.modalities, sources)]
     require_modalities(index, sources)
     sampler = make_sampler(index, config)
-    per_epoch = max(index.count(m) for m in sources) // sampler.batch_size + 1
+    per_epoch = most // sampler.batch_size + 1
     return TrainingData(index, sampler, validation, per_epoch)
 
 

@@ -12,7 +12,9 @@ import pytest
 from PIL import Image
 
 from lupi_jax.config import Config, parse_config
+from lupi_jax.data.index import Index, Row, make_index
 from lupi_jax.errors import DivergedError, InputError
+from lupi_jax.modality import Modality
 from lupi_jax.training import load_run, loop, train
 from lupi_jax.training.checkpoints import Checkpoints
 from lupi_jax.training.logging import read_metrics
@@ -234,6 +236,61 @@ def test_held_out_identities_are_not_trained_on(root: Path) -> None:
     assert not set(data.train.classes) & set(data.validation.classes)
     # floor(6 images a modality / (2 x 2)) + 1
     assert data.steps_per_epoch == 2
+
+
+def numbers(visible: int, infrared: int, identities: int) -> Index:
+    """An index of that many images, dealt out to the identities in turn."""
+    counts = {Modality.VISIBLE: visible, Modality.INFRARED: infrared}
+    return make_index(
+        Path("people"),
+        [
+            Row(f"{modality}/{i}.png", i % identities, 1, modality)
+            for modality, count in counts.items()
+            for i in range(count)
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    "modalities",
+    [("visible",), ("infrared",), ("intermediate",), ("visible", "infrared")],
+)
+def test_an_epoch_is_as_long_as_the_larger_modality(
+    modalities: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def steps(visible: int, infrared: int, identities: int, batch: tuple[int, int]) -> int:
+        index = numbers(visible, infrared, identities)
+        monkeypatch.setattr(loop, "read_training", lambda *_: (index, None))
+        fields = {"batch__identities": batch[0], "batch__images": batch[1]}
+        return prepare_data(
+            configure(Path("people"), modalities=modalities, **fields)
+        ).steps_per_epoch
+
+    # SYSU-MM01: floor(22,258 / 32) + 1; its 11,909 infrared images alone would make 373.
+    assert steps(22_258, 11_909, 395, (8, 4)) == 696
+    # RegDB: floor(2060 / 32) + 1.
+    assert steps(2060, 2060, 206, (8, 4)) == 65
+    # More infrared than visible images, and a count that the batch divides.
+    assert steps(7, 12, 3, (2, 2)) == 4
+
+
+def test_images_of_held_out_identities_do_not_lengthen_an_epoch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = numbers(30, 20, 5)  # 6 visible and 4 infrared images of each
+    monkeypatch.setattr("lupi_jax.data.source.read_index", lambda *_: whole)
+    fields = {"data__validation_identities": 2, "log__validate_every": 1}
+    pairs = ("infrared_to_infrared",)
+    alone = {"modalities": ("infrared",), "evaluation__pairs": pairs}
+    for chosen in ({}, alone):
+        data = prepare_data(configure(Path("people"), **fields, **chosen))
+        # floor(3 x 6 / (2 x 2)) + 1; all five identities would make 8.
+        assert data.steps_per_epoch == 5
+    assert data.validation is not None
+    assert (data.train.count(Modality.INFRARED), data.validation.count(Modality.VISIBLE)) == (
+        12,
+        12,
+    )
 
 
 def test_one_modality_trains_alone(root: Path, tmp_path: Path) -> None:

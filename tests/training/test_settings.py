@@ -31,6 +31,7 @@ TRAININGS = [
     # Table 4
     ({"views": {"intermediate": "luma", "erase": 0.0}}, {T, V, Z}, ALL),
     ({"views": {"erase": 0.0}}, {T, V, Z}, ALL),
+    ({"views": {"erase": 0.0, "share_crop_and_flip": True}}, {T, V, Z}, ALL),
     ({"recipe": "baseline"}, {T, V}, BOTH),
     # Table 5
     ({"views": PLAIN, "loss": {"triplet": "none", "color_free": "none"}}, {T, V, Z}, {"identity"}),
