@@ -86,16 +86,21 @@ class ModelConfig:
 
     Attributes:
       backbone: the residual network; "thin" is for tests and demonstrations on a CPU.
-      non_local: AGW's non-local blocks.
+        "resnet18_non_local" has non-local blocks in layer2 and layer3, which the original's
+        ResNet-18 lacks.
+      non_local: AGW's non-local blocks; "resnet18" has none either way, as in the original.
       pooling: "gem" (generalised mean, p = 3) or "average".
       stem_relu: a ReLU after the stem's first normalisation, as in torchvision and AGW; the
         released LUPI network has none.
+      shared_from: the first layer that all modalities share. "layer2" (LUPI's code) leaves each
+        modality its own layer1; "layer1" (AGW, and most likely the paper's baseline) shares it.
     """
 
-    backbone: Literal["resnet50", "resnet34", "resnet18", "thin"] = "resnet50"
+    backbone: Literal["resnet50", "resnet34", "resnet18", "thin", "resnet18_non_local"] = "resnet50"
     non_local: bool = True
     pooling: Literal["gem", "average"] = "gem"
     stem_relu: bool = False
+    shared_from: Literal["layer2", "layer1"] = "layer2"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -395,6 +400,23 @@ def parse_config(values: Mapping[str, Any]) -> Config:
     if lines:
         raise InputError(f"config: {'; '.join(lines)}")
     return _build(Config, fields)
+
+
+def parse_record(values: Mapping[str, Any]) -> Config:
+    """`parse_config` of what a checkpoint says of its run, in which every field is filled.
+
+    A field that it lacks is younger than the checkpoint. Its default is what was done before there
+    was the field, and holds here, whatever the recipe says of it today.
+
+    Raises:
+      InputError: as `parse_config`.
+    """
+    given = _flatten(values)
+    # As old as that, ResNet-18 had non-local blocks of its own.
+    if "model.shared_from" not in given and given.get("model.non_local"):
+        old = {"resnet18": "resnet18_non_local"}
+        given["model.backbone"] = old.get(given["model.backbone"], given["model.backbone"])
+    return parse_config({**to_fields(Config()), **given})
 
 
 def to_fields(config: Config) -> dict[str, Any]:

@@ -34,6 +34,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "views.erase_fill": "mean",
         "views.quantize_intermediate": False,
         "model.stem_relu": True,
+        "model.shared_from": "layer1",
     },
 }
 
