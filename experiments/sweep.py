@@ -65,6 +65,10 @@ SHIFT_ROWS = 2000
 _INDIFFERENT = {*RESUMABLE, "log.validate_every", "data.workers"} - {"steps", "epochs"}
 
 
+# Fields that are younger than the recorded runs, with what those did: so they keep their keys.
+_YOUNGER = {"model.shared_from": "layer2"}
+
+
 @dataclasses.dataclass(frozen=True)
 class Sweep:
     """Which data, and how cells are trained on them.
@@ -175,6 +179,7 @@ def run_key(config: Config, fingerprint: str, trained: bool = True) -> str:
     if not trained:
         kept = ("seed", "modalities", "pretrained", "data.name", "data.trial", "data.image_size")
         fields = {k: v for k, v in fields.items() if k in kept or k.startswith(("model", "views"))}
+    fields = {k: v for k, v in fields.items() if k not in _YOUNGER or v != _YOUNGER[k]}
     text = json.dumps([fields, fingerprint, trained], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -175,7 +175,7 @@ class LogConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """A run. Exactly one of `steps` and `epochs` is positive.
+    """A run. Exactly one of `steps` and `epochs` is positive; without both, the recipe says epochs.
 
     Attributes:
       seed: of everything drawn: initial weights, batches, views, held-out identities.
@@ -383,7 +383,10 @@ def parse_config(values: Mapping[str, Any]) -> Config:
             problems[name] = f"= {given[name]!r} is not {_describe(kind)}"
     recipe = fields.get("recipe", Config.recipe)
     setting = fields.get("setting", Config.setting)
-    fields = {**to_fields(Config()), **RECIPES[recipe], **SETTINGS[setting], **fields}
+    filled = {**to_fields(Config()), **RECIPES[recipe], **SETTINGS[setting]}
+    if not fields.keys().isdisjoint(("steps", "epochs")):
+        filled["epochs"] = Config.epochs
+    fields = {**filled, **fields}
     pair = {Modality.VISIBLE, Modality.INTERMEDIATE}
     if given.get("loss.color_free") is None and not pair <= set(fields["modalities"]):
         fields["loss.color_free"] = "none"

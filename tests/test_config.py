@@ -138,7 +138,8 @@ def test_every_mistake_is_found_at_once_in_one_line():
         "optimizer.rte is no field (did you mean optimizer.rate?)",
         "recipe = 'papr' is not one of paper, released, baseline, agw",
         "batch.images = 'four' is not a whole number",
-        "model.backbone = 'resnet101' is not one of resnet50, resnet34, resnet18, thin",
+        "model.backbone = 'resnet101' is not one of resnet50, resnet34, resnet18, thin, "
+        "resnet18_non_local",
         "dtype = 'float16' is not one of float32, bfloat16, float64",
         "steps = -3 must not be negative",
         "batch.identities = 0 must be positive",

@@ -9,6 +9,7 @@ import difflib
 import itertools
 import re
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -431,7 +432,7 @@ def _unreached_blocks(
     names = set()
     for layer, count in enumerate(net.non_local, 1):
         images = jax.ShapeDtypeStruct((1, 1, 1, net.width * 4 * 2 ** (layer - 1)), jnp.float32)
-        block = jax.eval_shape(NonLocal().init, jax.random.key(0), images, False)
+        block = jax.eval_shape(partial(NonLocal().init, train=False), jax.random.key(0), images)
         for (collection, *modules), shape in flatten_dict(block).items():
             for i in range(count):
                 path = (collection, "trunk", f"layer{layer}", f"non_local{i}", *modules)
