@@ -7,7 +7,7 @@ from typing import Any
 # neither steps nor epochs.
 RECIPES: dict[str, dict[str, Any]] = {
     "paper": {
-        "epochs": 120.0,
+        "epochs": 121.0,  # 0 to 120 in the released code
         "modalities": ("visible", "infrared", "intermediate"),
         "loss.triplet": "sum",
         "loss.color_free": "paper",
@@ -15,7 +15,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "views.quantize_intermediate": False,
     },
     "released": {
-        "epochs": 120.0,
+        "epochs": 121.0,  # 0 to 120 in the released code
         "modalities": ("visible", "infrared", "intermediate"),
         "loss.triplet": "mean",
         "loss.color_free": "released",
@@ -23,7 +23,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "views.quantize_intermediate": True,
     },
     "baseline": {
-        "epochs": 120.0,
+        "epochs": 121.0,
         "modalities": ("visible", "infrared"),
         "loss.triplet": "mean",
         "loss.color_free": "none",
@@ -31,7 +31,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "views.quantize_intermediate": False,
     },
     "agw": {
-        "epochs": 81.0,  # 0 to 80
+        "epochs": 81.0,  # 0 to 80 in AGW's code
         "modalities": ("visible", "infrared"),
         "loss.triplet": "weighted_regularized",
         "loss.color_free": "none",
