@@ -50,6 +50,12 @@ CELLS = {
         Cell("intermediate", "baseline", _alone("intermediate"), "grey (luma) images only"),
         Cell("baseline", "baseline", {**_LUMA, **_PLAIN}, "visible and infrared"),
         Cell(
+            "baseline_shared",
+            "baseline",
+            {**_LUMA, **_PLAIN, "model.shared_from": "layer1"},
+            "visible and infrared, layer1 shared: by its size, the paper's baseline",
+        ),
+        Cell(
             "colourless",
             "baseline",
             {"modalities": "('infrared', 'intermediate')", **_LUMA, **_PLAIN},

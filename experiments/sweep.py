@@ -66,7 +66,11 @@ _INDIFFERENT = {*RESUMABLE, "log.validate_every", "data.workers"} - {"steps", "e
 
 
 # Fields that are younger than the recorded runs, with what those did: so they keep their keys.
-_YOUNGER = {"views.share_crop_and_flip": False}
+_YOUNGER = {
+    "model.shared_from": "layer2",
+    "precision": "default",
+    "views.share_crop_and_flip": False,
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,10 +5,11 @@ import csv
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from absl import logging
 
@@ -30,10 +31,40 @@ from lupi_jax.compilation import keep_programs
 from lupi_jax.errors import DivergedError, InputError, StoppedError
 from lupi_jax.evaluation import evaluator
 from lupi_jax.memory import keep_pages
+from lupi_jax.modality import Modality, stem_for
+from lupi_jax.models import EmbedNet, initialize
 
 Records = Mapping[str, Sequence[Mapping[str, Any]]]
 FIGURES = {heading: name for name, heading in evaluator.FIGURES.items()}
 SHORT = {"V": "visible", "I": "infrared", "G": "intermediate"}
+
+
+MEMORY = "Memory (M)"
+"""Heading of a network's size, in millions of parameters."""
+
+
+def parameters(model: EmbedNet, trained_on: Collection[Modality]) -> int:
+    """What the paper's Table 4 calls memory: the parameters that make features at test time.
+
+    Those of the stems that visible and infrared images go through, and of the trunk: neither the
+    intermediate modality's stem, nor BN neck and classifier.
+
+    Args:
+      model: the network.
+      trained_on: the modalities that it has stems for.
+    """
+    stems = {stem_for(m, trained_on) for m in (Modality.VISIBLE, Modality.INFRARED)}
+    kept = tuple(m for m in Modality if m in stems)
+    shapes = jax.eval_shape(lambda: initialize(model, jax.random.key(0), kept, (32, 32)))
+    parts = {k: v for k, v in shapes["params"].items() if k not in ("neck", "classifier")}
+    return sum(x.size for x in jax.tree.leaves(parts))
+
+
+def _millions(fields: Mapping[str, Any]) -> float:
+    """`parameters`, in millions, of a record's configuration."""
+    of_model = {k.removeprefix("model."): v for k, v in fields.items() if k.startswith("model.")}
+    trained_on = [Modality(m) for m in fields["modalities"]]
+    return parameters(EmbedNet(1, **of_model), trained_on) / 1e6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +116,7 @@ class Table:
       lines: {name of a line in the file of the paper's figures, or a name of ours: cell}.
       printed_on: what the paper's figures are of.
       notes: what a reader has to know, in Markdown.
+      memory: whether it also gives each network's size.
     """
 
     number: int
@@ -93,6 +125,12 @@ class Table:
     lines: Mapping[str, str]
     printed_on: str = "SYSU-MM01"
     notes: str = ""
+    memory: bool = False
+
+    @property
+    def headings(self) -> list[str]:
+        """Of its columns."""
+        return [*(column.heading for column in self.columns), *([MEMORY] if self.memory else [])]
 
     @property
     def script(self) -> str:
@@ -114,7 +152,7 @@ class Table:
         return list(kept.values())
 
     def printed(self) -> dict[str, dict[str, float | None]]:
-        """{line: {heading: percent}} as the paper prints them."""
+        """{line: {heading: percent, or millions of parameters}} as the paper prints them."""
         with (HERE / "published" / f"{self.script}.csv").open(newline="") as file:
             first, *rows = csv.reader(file)
         return {
@@ -124,12 +162,12 @@ class Table:
 
 
 def rows_of(table: Table, records: Records) -> list[dict[str, Any]]:
-    """The table as data: one row a line and protocol, then the paper's own.
+    """The table as data: one row for each line and protocol, then the paper's own.
 
     Returns:
       Rows with "line", "cell" (None for the paper's), "source" ("here, <protocol>" or "paper,
       <data set>"), "networks" and "figures" {heading: {"mean", "std", "values"}}; percent, the
-      standard deviation over networks, None of one.
+      standard deviation over networks, None of one. `MEMORY` has "mean" alone.
     """
     printed = table.printed()
     rows = []
@@ -146,6 +184,8 @@ def rows_of(table: Table, records: Records) -> list[dict[str, Any]]:
                     "std": std,
                     "values": values,
                 }
+            if table.memory:
+                figures[MEMORY] = {"mean": _millions(group[0]["fields"])}
             rows.append(
                 {
                     "line": line,
@@ -164,20 +204,22 @@ def rows_of(table: Table, records: Records) -> list[dict[str, Any]]:
 
 def markdown(table: Table, rows: Sequence[Mapping[str, Any]]) -> str:
     """The rows of `rows_of` as a Markdown table."""
-    headings = ["", "", *(column.heading for column in table.columns)]
+    headings = ["", "", *table.headings]
     lines = ["| " + " | ".join(headings) + " |", "|---" * len(headings) + "|"]
     before = None
     for row in rows:
         cells = [row["line"] if row["line"] != before else "", row["source"]]
-        cells += [_percent(row["figures"].get(c.heading, {})) for c in table.columns]
+        cells += [_text(heading, row["figures"].get(heading, {})) for heading in table.headings]
         lines.append("| " + " | ".join(cells) + " |")
         before = row["line"]
     return "\n".join(lines)
 
 
-def _percent(figure: Mapping[str, Any]) -> str:
+def _text(heading: str, figure: Mapping[str, Any]) -> str:
     if figure.get("mean") is None:
         return "-"
+    if heading == MEMORY:
+        return f"{figure['mean']:.4g}"
     spread = f" ± {figure['std']:.2f}" if figure.get("std") is not None else ""
     return f"{figure['mean']:.2f}{spread}"
 

@@ -86,16 +86,21 @@ class ModelConfig:
 
     Attributes:
       backbone: the residual network; "thin" is for tests and demonstrations on a CPU.
-      non_local: AGW's non-local blocks.
+        "resnet18_non_local" has non-local blocks in layer2 and layer3, which the original's
+        ResNet-18 lacks.
+      non_local: AGW's non-local blocks; "resnet18" has none either way, as in the original.
       pooling: "gem" (generalised mean, p = 3) or "average".
       stem_relu: a ReLU after the stem's first normalisation, as in torchvision and AGW; the
         released LUPI network has none.
+      shared_from: the first layer that all modalities share. "layer2" (LUPI's code) leaves each
+        modality its own layer1; "layer1" (AGW, and most likely the paper's baseline) shares it.
     """
 
-    backbone: Literal["resnet50", "resnet34", "resnet18", "thin"] = "resnet50"
+    backbone: Literal["resnet50", "resnet34", "resnet18", "thin", "resnet18_non_local"] = "resnet50"
     non_local: bool = True
     pooling: Literal["gem", "average"] = "gem"
     stem_relu: bool = False
+    shared_from: Literal["layer2", "layer1"] = "layer2"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,7 +179,7 @@ class LogConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """A run. Exactly one of `steps` and `epochs` is positive.
+    """A run. Exactly one of `steps` and `epochs` is positive; without both, the recipe says epochs.
 
     Attributes:
       seed: of everything drawn: initial weights, batches, views, held-out identities.
@@ -390,7 +395,10 @@ def parse_config(values: Mapping[str, Any]) -> Config:
             problems[name] = f"= {given[name]!r} is not {_describe(kind)}"
     recipe = fields.get("recipe", Config.recipe)
     setting = fields.get("setting", Config.setting)
-    fields = {**to_fields(Config()), **RECIPES[recipe], **SETTINGS[setting], **fields}
+    filled = {**to_fields(Config()), **RECIPES[recipe], **SETTINGS[setting]}
+    if not fields.keys().isdisjoint(("steps", "epochs")):
+        filled["epochs"] = Config.epochs
+    fields = {**filled, **fields}
     pair = {Modality.VISIBLE, Modality.INTERMEDIATE}
     if given.get("loss.color_free") is None and not pair <= set(fields["modalities"]):
         fields["loss.color_free"] = "none"
@@ -407,6 +415,23 @@ def parse_config(values: Mapping[str, Any]) -> Config:
     if lines:
         raise InputError(f"config: {'; '.join(lines)}")
     return _build(Config, fields)
+
+
+def parse_record(values: Mapping[str, Any]) -> Config:
+    """`parse_config` of what a checkpoint says of its run, in which every field is filled.
+
+    A field that it lacks is younger than the checkpoint. Its default is what was done before there
+    was the field, and holds here, whatever the recipe says of it today.
+
+    Raises:
+      InputError: as `parse_config`.
+    """
+    given = _flatten(values)
+    # As old as that, ResNet-18 had non-local blocks of its own.
+    if "model.shared_from" not in given and given.get("model.non_local"):
+        old = {"resnet18": "resnet18_non_local"}
+        given["model.backbone"] = old.get(given["model.backbone"], given["model.backbone"])
+    return parse_config({**to_fields(Config()), **given})
 
 
 def to_fields(config: Config) -> dict[str, Any]:

@@ -3,9 +3,11 @@
 from typing import Any
 
 # What the method's two descriptions and the two-modality methods it is measured against (its own
-# baseline; AGW, Ye et al. 2021) say where they differ.
+# baseline; AGW, Ye et al. 2021) say where they differ. "epochs" holds where a configuration gives
+# neither steps nor epochs.
 RECIPES: dict[str, dict[str, Any]] = {
     "paper": {
+        "epochs": 121.0,  # 0 to 120 in the released code
         "modalities": ("visible", "infrared", "intermediate"),
         "loss.triplet": "sum",
         "loss.color_free": "paper",
@@ -13,6 +15,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "views.quantize_intermediate": False,
     },
     "released": {
+        "epochs": 121.0,  # 0 to 120 in the released code
         "modalities": ("visible", "infrared", "intermediate"),
         "loss.triplet": "mean",
         "loss.color_free": "released",
@@ -20,6 +23,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "views.quantize_intermediate": True,
     },
     "baseline": {
+        "epochs": 121.0,
         "modalities": ("visible", "infrared"),
         "loss.triplet": "mean",
         "loss.color_free": "none",
@@ -27,6 +31,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "views.quantize_intermediate": False,
     },
     "agw": {
+        "epochs": 81.0,  # 0 to 80 in AGW's code
         "modalities": ("visible", "infrared"),
         "loss.triplet": "weighted_regularized",
         "loss.color_free": "none",
@@ -34,6 +39,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "views.erase_fill": "mean",
         "views.quantize_intermediate": False,
         "model.stem_relu": True,
+        "model.shared_from": "layer1",
     },
 }
 

@@ -1,5 +1,6 @@
 """Networks trained elsewhere, other test pairs, and parity, on the command line."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,11 @@ from safetensors.numpy import save_file
 import lupi_jax as lupi
 from lupi_jax import parity
 from lupi_jax.cli import main
+from lupi_jax.config_file import load_config
 from lupi_jax.data import read_image, read_sysu
 from lupi_jax.evaluation import pairwise_distances, retrieval_metrics
+from lupi_jax.training import load_weights
+from lupi_jax.training.run import initial_variables
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 MODEL = lupi.EmbedNet(7, backbone="thin", non_local=True)
@@ -186,6 +190,29 @@ def test_64_bit_computation_needs_64_bit_jax(evaluate, capfd):
     assert "set JAX_ENABLE_X64=1" in refused(capfd, *evaluate, "--config.dtype=float64")
     with jax.enable_x64(True):
         assert main([*evaluate, "--config.dtype=float64", "--json"]) == 0
+
+
+def test_what_is_left_out_of_a_released_resnet18_is_said_in_a_line(tmp_path, capfd):
+    """Two non-local blocks of 512 channels and three of 1024, stored and never run."""
+    model = lupi.EmbedNet(7, backbone="resnet18")
+    weights = lupi.models.to_torch(draw(model, tuple(lupi.Modality)))
+    stored = {"NL_2.0.g.0.weight": (1, 512, 1, 1), "NL_3.2.W.1.running_var": (1024,)}
+    file = tmp_path / "original.safetensors"
+    save_file(weights | {k: np.ones(v, np.float32) for k, v in stored.items()}, file)
+    overrides = {"model.backbone": "resnet18", "data.root": "x", "data.image_size": "(32,32)"}
+    config = load_config(f"{CONFIGS / 'sysu.py'}:released", overrides)
+    capfd.readouterr()
+    run = load_weights(config, str(file))
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert said.err == (
+        f"{file}: 2 tensors of non-local blocks (NL_2, NL_3) are left out: the original stores "
+        "them in a ResNet-18 and never runs them\n"
+    )
+    assert run.model.backbone == "resnet18"
+    start = dataclasses.replace(config, pretrained=str(file), pretrained_fresh=("classifier",))
+    initial_variables(start, run.model)
+    assert capfd.readouterr().err == said.err
 
 
 def test_parity_prints_a_row_a_quantity(capfd):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from lupi_jax import Config, InputError, parse_config
-from lupi_jax.config import differences, field_types, to_fields
+from lupi_jax.config import differences, field_types, parse_record, to_fields
 from lupi_jax.config_file import load_config, parse_overrides
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
@@ -68,6 +68,35 @@ def test_a_recipe_fills_what_is_left_open(recipe):
     )
     assert filled == RECIPES[recipe]
     assert config.model.stem_relu == (recipe == "agw")
+    assert config.model.shared_from == ("layer1" if recipe == "agw" else "layer2")
+
+
+EPOCHS = {"paper": 121, "released": 121, "baseline": 121, "agw": 81}
+
+
+@pytest.mark.parametrize("recipe", EPOCHS)
+def test_a_recipe_says_how_long_where_nothing_else_does(recipe):
+    config = parse_config({k: v for k, v in merged(recipe=recipe).items() if k != "steps"})
+    assert (config.steps, config.epochs) == (0, EPOCHS[recipe])
+    assert parse_config(merged(recipe=recipe, steps=7)).epochs == 0
+    left_out = merged(recipe=recipe, steps=None, epochs=3)
+    assert (parse_config(left_out).steps, parse_config(left_out).epochs) == (0, 3)
+
+
+def test_a_record_from_before_a_field_is_read_as_it_was():
+    old = dataclasses.asdict(parse_config(merged(recipe="agw")))
+    del old["model"]["shared_from"]
+    assert parse_config(old).model.shared_from == "layer1"  # what the recipe says today
+    assert parse_record(json.loads(json.dumps(old))).model.shared_from == "layer2"
+    for backbone, non_local, then in (
+        ("resnet18", True, "resnet18_non_local"),
+        ("resnet18", False, "resnet18"),
+        ("resnet50", True, "resnet50"),
+    ):
+        old["model"].update(backbone=backbone, non_local=non_local)
+        assert parse_record(old).model.backbone == then
+    new = parse_config(merged(recipe="agw", model__backbone="resnet18"))
+    assert parse_record(json.loads(json.dumps(dataclasses.asdict(new)))) == new
 
 
 @pytest.mark.parametrize(
@@ -139,7 +168,8 @@ def test_every_mistake_is_found_at_once_in_one_line():
         "optimizer.rte is no field (did you mean optimizer.rate?)",
         "recipe = 'papr' is not one of paper, released, baseline, agw",
         "batch.images = 'four' is not a whole number",
-        "model.backbone = 'resnet101' is not one of resnet50, resnet34, resnet18, thin",
+        "model.backbone = 'resnet101' is not one of resnet50, resnet34, resnet18, thin, "
+        "resnet18_non_local",
         "dtype = 'float16' is not one of float32, bfloat16, float64",
         "steps = -3 must not be negative",
         "batch.identities = 0 must be positive",
@@ -294,6 +324,9 @@ def test_the_shipped_configurations_hold(file, variant):
         assert config.epochs == 121  # the released code's loop goes from 0 to 120
     small = file.stem in ("synthetic", "folder")
     assert (config.steps > 0, config.epochs > 0) == (small, not small)
+    assert small or config.epochs == EPOCHS[config.recipe]
+    by_field = load_config(str(file), {"data.root": "somewhere", "recipe": config.recipe})
+    assert (by_field.steps, by_field.epochs) == (config.steps, config.epochs)
     assert config.model.backbone == ("thin" if small else "resnet50")
     assert config.pretrained == ("" if small else "hf://timm/resnet50.tv_in1k")
 

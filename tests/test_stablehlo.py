@@ -74,6 +74,14 @@ def test_a_process_with_jax_alone_computes_the_same(variables, images, tmp_path)
     assert record["features"]["feature"] == "neck"
 
 
+def test_a_network_whose_modalities_share_layer1(images, draw_variables):
+    model = lupi.EmbedNet(13, backbone="thin", stem_relu=True, shared_from="layer1")
+    variables = draw_variables(model, SIZE)
+    program = export_network(model, variables, Modality.INFRARED, SIZE)
+    own = lupi.extract_features(model, variables, images, Modality.INFRARED)
+    np.testing.assert_allclose(np.asarray(program.call(images)), own, rtol=0, atol=1e-5)
+
+
 def test_the_other_feature(variables, images):
     program = export_network(MODEL, variables, Modality.VISIBLE, SIZE, "pooled")
     own = lupi.extract_features(MODEL, variables, images, Modality.VISIBLE, "pooled")

@@ -92,6 +92,17 @@ def test_the_other_reading_of_table_5_is_one_field_of_all_its_runs(people, resul
     assert not results.exists()
 
 
+def test_a_field_that_came_later_leaves_recorded_runs_their_keys(tmp_path, monkeypatch):
+    sweep = make(Path("root"), tmp_path)
+    config = sweep.configuration(CELLS["baseline"], {"seed": "0"})
+    fields = {k: v for k, v in to_fields(config).items() if k != "model.shared_from"}
+    now = run_key(config, "x")
+    monkeypatch.setattr("experiments.sweep.to_fields", lambda _: fields)  # as it was before
+    assert run_key(config, "x") == now
+    monkeypatch.undo()
+    assert run_key(sweep.configuration(CELLS["baseline_shared"], {"seed": "0"}), "x") != now
+
+
 def test_runs_of_other_images_or_cells_are_others(tmp_path):
     sweep = make(Path("root"), tmp_path)
     keys = {key(sweep, cell) for cell in CELLS if CELLS[cell].trained}

@@ -6,8 +6,10 @@ import pytest
 from experiments import helps, table_1, table_2, table_3, table_4, table_5
 from experiments.cells import CELLS
 from experiments.sweep import Sweep
-from experiments.tables import guarded, markdown, provenance, rows_of
+from experiments.tables import MEMORY, guarded, markdown, parameters, provenance, rows_of
 from lupi_jax.errors import StoppedError
+from lupi_jax.modality import Modality
+from lupi_jax.models import EmbedNet
 
 TABLES = [module.TABLE for module in (table_1, table_2, table_3, table_4, table_5)]
 SEARCHES = ("all-search, single-shot", "all-search, multi-shot", "indoor, single-shot")
@@ -32,9 +34,8 @@ def record(*values, protocols=("all images",), searches=("all images",)):
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda t: t.script)
 def test_the_papers_figures_have_a_column_each_and_cells_exist(table):
-    headings = {column.heading for column in table.columns}
     for figures in table.printed().values():
-        assert figures.keys() <= headings
+        assert figures.keys() <= set(table.headings)
     assert set(table.cells) <= CELLS.keys()
 
 
@@ -171,3 +172,38 @@ def test_what_ends_a_sweep_says_so(error, status, line, capsys):
 
     assert guarded("x", end) == status
     assert capsys.readouterr().err.startswith(line)
+
+
+def test_table_4_counts_parameters_beside_the_papers():
+    """By hand: a ResNet-50 without fc 23,508,032; one more stem; AGW's blocks of 512 and 1024."""
+    conv1_and_bn1, layer1 = 9_408 + 128, 215_808
+    blocks = 2 * (3 * 513 + 4 * 512) + 3 * (3 * 1025 + 4 * 1024)
+    both = (Modality.VISIBLE, Modality.INFRARED)
+    for shared_from, non_local, trained_on, expected in (
+        ("layer1", False, both, 23_508_032 + conv1_and_bn1),
+        ("layer1", True, both, 23_508_032 + conv1_and_bn1 + blocks),
+        ("layer2", True, both, 23_508_032 + conv1_and_bn1 + layer1 + blocks),
+        # The third modality is gone at test time, and one stem serves a network of one.
+        ("layer2", False, tuple(Modality), 23_508_032 + conv1_and_bn1 + layer1),
+        ("layer2", True, (Modality.INFRARED,), 23_508_032 + blocks),
+    ):
+        model = EmbedNet(395, non_local=non_local, shared_from=shared_from)
+        assert parameters(model, trained_on) == expected
+    # The paper's, to a decimal: its baseline is as small as one that shares layer1.
+    printed = {line: figures[MEMORY] for line, figures in table_4.TABLE.printed().items()}
+    assert printed.pop("Infrared (train-test)") == printed["Baseline"] == 23.5
+    assert printed["Grayscale"] == printed["RandG"] == printed["RandG + Aug"] == 23.7
+
+
+def test_table_4_shows_the_size_of_its_networks():
+    fields = {"modalities": ["visible", "infrared"], "model.backbone": "thin"}
+    own, shared = record(0.1, 0.2), record(0.3, 0.4)
+    own["fields"] = fields  # recorded before there was the field
+    shared["fields"] = fields | {"model.shared_from": "layer1"}
+    rows = rows_of(table_4.TABLE, {"baseline": [own], "baseline_shared": [shared]})
+    text = markdown(table_4.TABLE, rows)
+    lines = {tuple(line.split("|")[1:3]): line.split("|")[-2].strip() for line in text.splitlines()}
+    assert lines["  ", "  "] == MEMORY
+    assert lines[" Baseline ", " here, all images "] == "1.255"
+    assert lines["  ", " paper, SYSU-MM01 "] == "23.5"
+    assert lines[" Baseline, shared layer1 ", " here, all images "] == "1.236"

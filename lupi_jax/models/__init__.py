@@ -1,7 +1,13 @@
 """Pixels to embeddings: the network and its weights."""
 
 from lupi_jax.models.embed_net import Embedding, EmbedNet, initialize
-from lupi_jax.models.pretrained import classes_of, from_torch, modalities_of, to_torch
+from lupi_jax.models.pretrained import (
+    classes_of,
+    from_torch,
+    modalities_of,
+    remarks_on,
+    to_torch,
+)
 from lupi_jax.models.resnet import BACKBONES, Backbone
 from lupi_jax.models.weights import read_state_dict
 
@@ -15,5 +21,6 @@ __all__ = [
     "initialize",
     "modalities_of",
     "read_state_dict",
+    "remarks_on",
     "to_torch",
 ]

@@ -13,7 +13,7 @@ from jax.core import Tracer
 
 from lupi_jax.modality import Modality
 from lupi_jax.models.layers import BatchNorm, Dtype, average_pool, generalized_mean_pool
-from lupi_jax.models.resnet import BACKBONES, Stem, Trunk
+from lupi_jax.models.resnet import BACKBONES, SHARED_FROM, Stem, Trunk
 
 POOLINGS = {"gem": generalized_mean_pool, "average": average_pool}
 
@@ -35,21 +35,26 @@ class Embedding(NamedTuple):
 class EmbedNet(nn.Module):
     """AGW's two-stream ResNet with a third stem for the intermediate modality.
 
-    One stem (conv1, bn1, max-pool, layer1) a modality, one shared trunk (layer2..layer4, last
+    One stem per modality (conv1, bn1, max-pool, layer1), one shared trunk (layer2 to layer4, last
     stride 1), non-local blocks, pooling, BN neck without shift, bias-free classifier. At test
     time only the stem of the modality asked for runs.
 
     Attributes:
       num_classes: training identities.
       backbone: a key of `BACKBONES`: resnet50, resnet34, resnet18, thin.
-      non_local: AGW's non-local blocks.
+      non_local: AGW's non-local blocks. A ResNet-18 has none either way, as in the released code.
       pooling: "gem" (p = 3) or "average".
-      stem_relu: a ReLU after the stem's bn1, as in torchvision's ResNet; the released network
-        has none.
+      stem_relu: a ReLU after the stem's bn1, as in AGW and torchvision's ResNet; the released
+        network has none.
       dtype: of the computation (bfloat16, float32); None takes that of parameters and images.
       axis_name: mapped axis over which batch normalisation sees the whole batch, or None.
       precision: of matrix products and convolutions, as `jax.default_matmul_precision` takes it;
         None takes JAX's own.
+      shared_from: "layer2" (the released network), or "layer1" (AGW): layer1 is then the trunk's,
+        and a stem ends with its max-pool.
+
+    Raises:
+      ValueError: `shared_from` is neither.
     """
 
     num_classes: int
@@ -60,6 +65,12 @@ class EmbedNet(nn.Module):
     dtype: Dtype = None
     axis_name: str | None = None
     precision: str | None = None
+    shared_from: str = "layer2"
+
+    def __post_init__(self) -> None:
+        if self.shared_from not in SHARED_FROM:
+            raise ValueError(f"shared_from: want one of {SHARED_FROM}, got {self.shared_from!r}")
+        super().__post_init__()
 
     @property
     def features(self) -> int:
@@ -102,14 +113,22 @@ class EmbedNet(nn.Module):
         net = BACKBONES[self.backbone]
         x = jnp.concatenate(
             [
-                Stem(net, self.stem_relu, self.axis_name, self.dtype, name=f"stem_{m}")(
-                    images[m], train
-                )
+                Stem(
+                    net,
+                    self.stem_relu,
+                    self.shared_from,
+                    self.axis_name,
+                    self.dtype,
+                    name=f"stem_{m}",
+                )(images[m], train)
                 for m in Modality
                 if m in images
             ]
         )
-        x = Trunk(net, self.non_local, self.axis_name, self.dtype, name="trunk")(x, train)
+        trunk = Trunk(
+            net, self.non_local, self.shared_from, self.axis_name, self.dtype, name="trunk"
+        )
+        x = trunk(x, train)
         pooled = POOLINGS[self.pooling](x)
         neck = BatchNorm(
             self.axis_name,

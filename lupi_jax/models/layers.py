@@ -5,6 +5,7 @@ computes in `dtype`, or where that is None in the promoted dtype of its input an
 same modules serve bfloat16 training, float32, and float64 parity checks.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -20,8 +21,19 @@ Initializer = Callable[..., Array]
 
 # torchvision's initialisation of a ResNet's convolutions.
 kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-# PyTorch's own, which AGW leaves the non-local blocks with.
+# PyTorch's own, which AGW leaves the non-local blocks with: U(-1, 1) / sqrt(fan-in) for weights and
+# biases alike (torch.nn.Conv2d).
 torch_default = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+def torch_default_bias(fan_in: int) -> Initializer:
+    """PyTorch's initial biases of a layer whose outputs sum `fan_in` products."""
+
+    def draw(key: Array, shape: tuple[int, ...], dtype: Dtype) -> Array:
+        bound = fan_in**-0.5
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return draw
 
 
 def conv2d(x: Array, kernel: Array, stride: int = 1) -> Array:
@@ -115,7 +127,10 @@ _conv2d_cpu.defvjp(_conv2d_cpu_forward, _conv2d_cpu_backward)
 
 
 class Conv(nn.Module):
-    """Convolution of size `kernel_size` (odd) with PyTorch's padding, [n, h, w, c] -> features."""
+    """Convolution of size `kernel_size` (odd) with PyTorch's padding, [n, h, w, c] -> features.
+
+    A bias starts as PyTorch's does, U(-1, 1) / sqrt(kernel_size^2 c).
+    """
 
     features: int
     kernel_size: int = 3
@@ -131,7 +146,8 @@ class Conv(nn.Module):
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         bias = 0.0
         if self.use_bias:
-            bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+            start = torch_default_bias(math.prod(shape[:-1]))
+            bias = self.param("bias", start, (self.features,), jnp.float32)
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
         return (
             conv2d(x, kernel, self.stride) + bias

@@ -9,7 +9,8 @@ import difflib
 import itertools
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
 from lupi_jax.models.embed_net import EmbedNet, initialize
+from lupi_jax.models.layers import NonLocal
 from lupi_jax.models.resnet import BACKBONES
 from lupi_jax.models.weights import listed
 
@@ -85,16 +87,20 @@ _RELEASED = Family(
     ignored=_COUNTERS,
     stem_relu=False,
 )
-# AGW's modalities share layer1, which is copied to both stems. Each of its three parts holds a
-# whole ResNet and uses a piece of it.
+# AGW's modalities share layer1, which is copied to both stems of a network that has it there. Each
+# of its three parts holds a whole ResNet and uses a piece of it.
+_AGW_PARTS = ("visible_module.visible", "thermal_module.thermal")
+_AGW_BASE = "base_resnet.base"
 _AGW = Family(
     title="AGW",
     mark=r"visible_module\.visible\..+|thermal_module\.thermal\..+|base_resnet\.base\..+",
     table=(
-        (r"stem_visible/(conv1|bn1)", r"visible_module.visible.\1"),
-        (r"stem_infrared/(conv1|bn1)", r"thermal_module.thermal.\1"),
-        (r"stem_(?:visible|infrared)/layer1/block(\d+)/(.+)", r"base_resnet.base.layer1.\1.\2"),
-        (r"trunk/layer(\d)/block(\d+)/(.+)", r"base_resnet.base.layer\1.\2.\3"),
+        *(
+            (rf"stem_{ours}/(conv1|bn1)", rf"{part}.\1")
+            for (ours, _), part in zip(_STEMS, _AGW_PARTS, strict=False)
+        ),
+        (r"stem_(?:visible|infrared)/layer1/block(\d+)/(.+)", rf"{_AGW_BASE}.layer1.\1.\2"),
+        (r"trunk/layer(\d)/block(\d+)/(.+)", rf"{_AGW_BASE}.layer\1.\2.\3"),
         *_HEAD,
     ),
     ignored=rf"{_COUNTERS}|(visible_module\.visible|thermal_module\.thermal)\.{_BLOCK}"
@@ -212,7 +218,8 @@ def from_torch(
         of a released LUPI network (names as `visible_module.resnet_part1.0.weight`), of AGW
         (`visible_module.visible.conv1.weight`), or of a torchvision ResNet (`conv1.weight`): its
         stem is then copied to every modality, its `fc` ignored, and what it does not have
-        (non-local blocks, neck, classifier) is taken from `initial`.
+        (non-local blocks, neck, classifier) is taken from `initial`. What a released ResNet-18
+        stores of non-local blocks that it never runs is left out (`remarks_on`).
       model: the network to fill.
       modalities: whose stems to fill; other stems of `state_dict` are left out.
       initial: variables to take the rest from; fresh ones (key 0) where None.
@@ -243,6 +250,7 @@ def from_torch(
     others = {f"stem_{m}" for m in Modality if m not in modalities}
     expected = {path: shape for path, shape in whole.items() if path[1] not in others}
     names = {path: _torch_name(path, family.table) for path in expected}
+    unreached = _unreached_blocks(tensors, family, model)
     _check_fresh(fresh, [_ours(path) for path in expected], tensors)
     kept = {
         path
@@ -281,6 +289,7 @@ def from_torch(
         for name in tensors
         if name not in used
         and not re.fullmatch(family.ignored, name)
+        and name not in unreached
         and not _begins(name, fresh, ".")
     ]
     report = [f"{len(set(of))} {kind}: {listed(of)}" for kind, of in problems.items() if of]
@@ -292,7 +301,11 @@ def from_torch(
             sorted(problems["unexpected"]),
             [name for name in used if name],
         )
-        other = _other_backbone(tensors, family, model) or _other_blocks(tensors, family, model)
+        other = (
+            _other_backbone(tensors, family, model)
+            or _other_layer1(family, model)
+            or _other_blocks(tensors, family, model)
+        )
         report = [*other, *report] if other else [*report, *how]
         raise InputError(
             f"these weights of {family.title} do not fit EmbedNet({model.num_classes}, "
@@ -357,6 +370,13 @@ def _other_backbone(
     return [f"they are of {known[0]}" if known else f"layer2 to layer4 have {blocks} blocks"]
 
 
+def _other_layer1(family: Family, model: EmbedNet) -> list[str]:
+    """What to set where the weights have a layer1 for each modality and the model shares it."""
+    if family is not _RELEASED or model.shared_from == "layer2":
+        return []
+    return ["each modality has its own layer1 in them: set --config.model.shared_from=layer2"]
+
+
 def _other_blocks(tensors: Mapping[str, np.ndarray], family: Family, model: EmbedNet) -> list[str]:
     """What to set where only one of weights and model has non-local blocks."""
     has = any(name.startswith("NL_") for name in tensors)
@@ -392,17 +412,135 @@ def _shortest(name: str, others: list[str], separator: str) -> str:
     return next((p for p in parts if not any(_begins(o, (p,), separator) for o in others)), name)
 
 
-def to_torch(variables: Variables) -> dict[str, np.ndarray]:
+def _leaves_blocks_unrun(family: Family, model: EmbedNet) -> bool:
+    """Whether the weights may hold non-local blocks that neither network runs."""
+    placed = any(BACKBONES[model.backbone].non_local)
+    return family is _RELEASED and model.non_local and not placed
+
+
+def _unreached_blocks(
+    tensors: Mapping[str, np.ndarray], family: Family, model: EmbedNet
+) -> set[str]:
+    """The names of the non-local blocks that a released ResNet-18 stores and never runs.
+
+    The released code makes them with ResNet-50's channels and puts them at ResNet-50's block
+    numbers, which layers of two blocks do not reach.
+    """
+    if not _leaves_blocks_unrun(family, model):
+        return set()
+    net = BACKBONES["resnet50"]
+    names = set()
+    for layer, count in enumerate(net.non_local, 1):
+        images = jax.ShapeDtypeStruct((1, 1, 1, net.width * 4 * 2 ** (layer - 1)), jnp.float32)
+        block = jax.eval_shape(partial(NonLocal().init, train=False), jax.random.key(0), images)
+        for (collection, *modules), shape in flatten_dict(block).items():
+            for i in range(count):
+                path = (collection, "trunk", f"layer{layer}", f"non_local{i}", *modules)
+                name = _torch_name(path, _RELEASED.table)
+                theirs = _to_theirs(np.empty(shape.shape)).shape
+                if name in tensors and np.shape(tensors[name]) == theirs:
+                    names.add(name)
+    return names
+
+
+def remarks_on(state_dict: Mapping[str, np.ndarray], model: EmbedNet) -> list[str]:
+    """What a user should know of weights that `from_torch` takes, one line each.
+
+    Args:
+      state_dict: {name: array} as `from_torch` takes it.
+      model: the network to fill.
+
+    Returns:
+      Lines, none where there is nothing to say. Of a ResNet-18 with `non_local`: that the weights'
+      non-local blocks are left out, or that they have none.
+
+    Raises:
+      InputError: the weights are of no network known here.
+    """
+    tensors = _unwrapped(state_dict)
+    family = _family(tensors)
+    if not _leaves_blocks_unrun(family, model):
+        return []
+    unreached = _unreached_blocks(tensors, family, model)
+    if unreached:
+        return [
+            f"{len(unreached)} tensors of non-local blocks (NL_2, NL_3) are left out: the original "
+            "stores them in a ResNet-18 and never runs them"
+        ]
+    return [
+        "these weights have no non-local blocks; where the original's `--method base` made them, "
+        "set --config.model.non_local=False and --config.model.pooling=average"
+    ]
+
+
+def to_torch(
+    variables: Variables, names: Literal["lupi", "agw"] | None = None
+) -> dict[str, np.ndarray]:
     """The released code's {name: array} of our variables: the inverse of `from_torch`.
 
-    The released network has no ReLU in its stem: one made with `stem_relu` computes something else
-    under these names.
+    AGW's code keeps three whole ResNets and uses a piece of each; the pieces that it does not use
+    are filled with copies of those that it does, so that its network takes the result as it is.
+    A released ResNet-18 of `--method agw` stores non-local blocks that it never runs; ours has
+    none to write.
+
+    Args:
+      variables: of an `EmbedNet`.
+      names: "lupi", or "agw" for a network of visible and infrared stems whose layer1 is shared.
+        Those of "lupi" say nothing of a shared layer1: every stem gets a copy. None takes "agw"
+        where layer1 is shared, else "lupi".
+
+    Returns:
+      Arrays in PyTorch's layouts, and the counters of its batch normalisation, at 0. LUPI's
+      network has no ReLU in its stem and AGW's has one: under the names of the other, a network
+      computes something else.
+
+    Raises:
+      InputError: AGW's names cannot say what the network is.
     """
+    flat: dict[tuple[str, ...], Any] = flatten_dict(variables)
+    shared = any(path[1:3] == ("trunk", "layer1") for path in flat)
+    names = names or ("agw" if shared else "lupi")
+    if names == "agw" and not shared:
+        raise InputError(
+            "AGW's modalities share layer1, and each of this network's has its own: write it with "
+            'to_torch(variables, names="lupi")'
+        )
+    if names == "lupi" and shared:
+        flat = _with_own_layer1(flat)
+    table = (_AGW if names == "agw" else _RELEASED).table
     result = {}
-    for path, value in flatten_dict(variables).items():
-        name = _torch_name(path, _RELEASED.table)
-        assert name is not None, path
+    for path, value in flat.items():
+        name = _torch_name(path, table)
+        if name is None:
+            raise InputError(
+                f"AGW's network has no {path[1]}: to write this one with a copy of layer1 in every "
+                'stem, call to_torch(variables, names="lupi")'
+            )
         result[name] = np.ascontiguousarray(_to_theirs(np.asarray(value)))
         if path[-1] == "mean":
             result[name.replace("running_mean", "num_batches_tracked")] = np.zeros((), np.int64)
+    return result | _unused_by_agw(result) if names == "agw" else result
+
+
+def _with_own_layer1(flat: dict[tuple[str, ...], Any]) -> dict[tuple[str, ...], Any]:
+    """Variables that share layer1 as those that have a copy of it in every stem."""
+    stems = {path[1] for path in flat if path[1].startswith("stem_")}
+    result = {}
+    for (collection, *modules), value in flat.items():
+        if modules[:2] == ["trunk", "layer1"]:
+            result.update({(collection, stem, *modules[1:]): value for stem in stems})
+        else:
+            result[(collection, *modules)] = value
+    return result
+
+
+def _unused_by_agw(used: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What fills AGW's three ResNets beside the tensors that it uses: the layers, and a stem."""
+    parts = [part for part in _AGW_PARTS if f"{part}.conv1.weight" in used]
+    result = {}
+    for name, value in used.items():
+        if name.startswith(f"{_AGW_BASE}."):
+            result.update({f"{part}{name.removeprefix(_AGW_BASE)}": value for part in parts})
+        elif name.startswith(f"{parts[0]}."):
+            result[f"{_AGW_BASE}{name.removeprefix(parts[0])}"] = value
     return result

@@ -1,4 +1,4 @@
-"""ResNet, cut where visible-infrared networks cut it: a stem per modality, one shared trunk.
+"""ResNet, cut where visible-infrared networks cut it: one stem per modality, one shared trunk.
 
 He et al., Deep Residual Learning for Image Recognition, 2016, with the last stride set to 1 as
 person re-identification does (Luo et al., Bag of Tricks, 2019).
@@ -24,6 +24,9 @@ class Backbone:
       bottleneck: bottleneck blocks (ResNet-50) or basic ones.
       non_local: how many of the last blocks of layer1..layer4 are followed by a non-local block
         where a network has them (AGW: two in layer2, three in layer3; never more than blocks).
+        ResNet-18 has none: the released code places them by ResNet-50's block numbers, which
+        layers of two blocks never reach. With ResNet-34 the released code cannot run, as its
+        blocks take ResNet-50's channels; ours take the layer's.
     """
 
     blocks: tuple[int, int, int, int]
@@ -40,7 +43,9 @@ class Backbone:
 BACKBONES = {
     "resnet50": Backbone((3, 4, 6, 3), bottleneck=True),
     "resnet34": Backbone((3, 4, 6, 3)),
-    "resnet18": Backbone((2, 2, 2, 2)),
+    "resnet18": Backbone((2, 2, 2, 2), non_local=(0, 0, 0, 0)),
+    # What `resnet18` was before it followed the released code: runs of that time are read as this.
+    "resnet18_non_local": Backbone((2, 2, 2, 2)),
     # For a demonstration and tests on a CPU: one basic block a layer, half the channels.
     "thin": Backbone((1, 1, 1, 1), width=32),
 }
@@ -101,57 +106,64 @@ class Layer(nn.Module):
         return x
 
 
-class Stem(nn.Module):
-    """What one modality has to itself: conv1, bn1, max-pool and layer1.
+SHARED_FROM = ("layer1", "layer2")
+"""Where stems end and the trunk begins."""
 
-    The released network has no ReLU after bn1; torchvision's ResNet has one (`relu`).
+
+class Stem(nn.Module):
+    """What one modality has to itself: conv1, bn1, max-pool and, unless that is shared, layer1.
+
+    The released network has no ReLU after bn1; torchvision's ResNet and AGW have one (`relu`).
     """
 
     backbone: Backbone
     relu: bool = False
+    shared_from: str = "layer2"
     axis_name: str | None = None
     dtype: Dtype = None
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
-        """Images [n, h, w, 3] -> [n, h/4, w/4, width or 4 width]."""
+        """Images [n, h, w, 3] -> [n, h/4, w/4, c], c of the last layer the stem has."""
         net = self.backbone
         x = Conv(net.width, 7, 2, dtype=self.dtype, name="conv1")(x)
         x = BatchNorm(self.axis_name, dtype=self.dtype, name="bn1")(x, train)
         x = max_pool(nn.relu(x) if self.relu else x)
-        layer1 = Layer(
-            net.blocks[0],
-            net.width,
-            1,
-            net.bottleneck,
-            axis_name=self.axis_name,
-            dtype=self.dtype,
-            name="layer1",
-        )
-        return layer1(x, train)
+        if self.shared_from == "layer1":
+            return x
+        return _layer(1, net, False, self.axis_name, self.dtype)(x, train)
 
 
 class Trunk(nn.Module):
-    """What all modalities share: layer2, layer3 and layer4, the last with stride 1."""
+    """What all modalities share: layer2 (or layer1) to layer4, the last with stride 1."""
 
     backbone: Backbone
     non_local: bool = True
+    shared_from: str = "layer2"
     axis_name: str | None = None
     dtype: Dtype = None
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         """[n, h/4, w/4, c] -> [n, h/16, w/16, features]."""
-        net = self.backbone
-        for i, stride in ((1, 2), (2, 2), (3, 1)):
-            x = Layer(
-                net.blocks[i],
-                net.width * 2**i,
-                stride,
-                net.bottleneck,
-                net.non_local[i] if self.non_local else 0,
-                self.axis_name,
-                self.dtype,
-                name=f"layer{i + 1}",
-            )(x, train)
+        for number in range(1 if self.shared_from == "layer1" else 2, 5):
+            layer = _layer(number, self.backbone, self.non_local, self.axis_name, self.dtype)
+            x = layer(x, train)
         return x
+
+
+def _layer(
+    number: int, net: Backbone, non_local: bool, axis_name: str | None, dtype: Dtype
+) -> Layer:
+    """Layer 1 to 4 of a ResNet, a submodule of the one being built."""
+    i = number - 1
+    return Layer(
+        net.blocks[i],
+        net.width * 2**i,
+        (1, 2, 2, 1)[i],
+        net.bottleneck,
+        net.non_local[i] if non_local else 0,
+        axis_name,
+        dtype,
+        name=f"layer{number}",
+    )

@@ -1,8 +1,15 @@
 """Golden cases: the released PyTorch code's outputs, and the inputs they belong to.
 
 The figures are outputs of alehdaghi/Cross-Modal-Re-ID-via-LUPI at b4f5443 (the evaluator with the
-camera rule: mangye16/Cross-Modal-Re-ID-baseline at e817a26). Of a network's weights and images only
-seeds are kept: `state_dict` and `images` draw them again, in the order in which they were drawn.
+camera rule, and the case `resnet50_agw_shared`: mangye16/Cross-Modal-Re-ID-baseline at e817a26). Of
+a network's weights and images only seeds are kept: `state_dict` and `images` draw them again, in
+the order in which they were drawn.
+
+`resnet50_agw_shared` is AGW's own network (`embed_net` with its non-local blocks and GeM) and loss
+(cross-entropy and `TripletLoss_WRT`), run by PyTorch 2.13 in float64 on a CPU. The seed fills the
+tensors that its forward pass uses: AGW keeps three whole ResNets. Its SGD is Nesterov's, momentum
+0.9, weight decay 5e-4, rate 0.002 for neck and classifier and a tenth of it for the rest. Of
+features, every eighth column is kept.
 """
 
 import dataclasses
@@ -14,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from lupi_jax.errors import InputError
+from lupi_jax.modality import Modality
 
 FIGURES = Path(__file__).with_name("figures")
 LOSSES = "losses"
@@ -28,7 +36,8 @@ class NetworkCase:
       name: of the case.
       figures: arrays by the names of `lupi_jax.parity.network`.
       meta: arch, method ("agw" or "base"), seed, n_class, P, K, steps, h, w, lr, and shapes,
-        {PyTorch name: shape}.
+        {PyTorch name: shape}. Of AGW's own network also code = "agw", and every: which columns of
+        features are kept.
       envelope: {quantity: how far the released code in float32 is from its own float64}, maximum
         error over maximum value.
     """
@@ -37,6 +46,17 @@ class NetworkCase:
     figures: Mapping[str, np.ndarray]
     meta: Mapping[str, Any]
     envelope: Mapping[str, float]
+
+    @property
+    def of_agw(self) -> bool:
+        """Whether the network is AGW's own, not LUPI's."""
+        return self.meta.get("code") == "agw"
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """What the network has a stem for, in the order of rows."""
+        every = tuple(Modality)
+        return every[:2] if self.of_agw else every
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """The network's weights, PyTorch's names and layouts, float32."""
@@ -48,14 +68,10 @@ class NetworkCase:
         """[2, h, w, 3] float32, as they enter the network."""
         return self._images(1, 2)
 
-    def training_images(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Visible, infrared and intermediate images of a step, [P K, h, w, 3] float32 each."""
+    def training_images(self, step: int) -> dict[Modality, np.ndarray]:
+        """Images of a step by their modality, [P K, h, w, 3] float32 each."""
         first, n = 100 + 3 * step, self.meta["P"] * self.meta["K"]
-        return (
-            self._images(first, n),
-            self._images(first + 1, n),
-            self._images(first + 2, n),
-        )
+        return {m: self._images(first + i, n) for i, m in enumerate(self.modalities)}
 
     def _images(self, stream: int, n: int) -> np.ndarray:
         rng = np.random.default_rng(self.meta["seed"] + stream)

@@ -23,7 +23,7 @@ _TOLERANCE, _AFTER_TRAINING = 1e-6, 1e-5
 _ENVELOPES, _BFLOAT16 = 10.0, 3e-2
 
 _RELEASED = LossSettings(triplet="mean", color_free="released", color_free_weight=10.0)
-_TERMS = ("identity", "triplet", "color_free")
+_AGW = LossSettings(triplet="weighted_regularized", color_free="none")
 
 
 def make_network(case: NetworkCase, precision: Precision = "float64") -> EmbedNet:
@@ -34,12 +34,14 @@ def make_network(case: NetworkCase, precision: Precision = "float64") -> EmbedNe
         backbone=case.meta["arch"],
         non_local=agw,
         pooling="gem" if agw else "average",
+        stem_relu=case.of_agw,
         dtype=jnp.bfloat16 if precision == "bfloat16" else None,
+        shared_from="layer1" if case.of_agw else "layer2",
     )
 
 
 def check_network(case: NetworkCase, precision: Precision = "float64") -> list[Row]:
-    """Run a case and compare: a row a quantity.
+    """Run a case and compare: one row for each quantity.
 
     In float64 and float32 that is every quantity of the case: features of each stem at test time,
     training features and logits, gradients and running statistics of the first step, the losses of
@@ -55,11 +57,11 @@ def check_network(case: NetworkCase, precision: Precision = "float64") -> list[R
     with jax.enable_x64(precision == "float64"), jax.default_matmul_precision("highest"):
         dtype = jnp.float64 if precision == "float64" else jnp.float32
         model = make_network(case, precision)
-        weights = from_torch(case.state_dict(), model)
+        weights = from_torch(case.state_dict(), model, case.modalities)
         variables = jax.tree.map(lambda x: jnp.asarray(x, dtype), weights)
         if precision == "bfloat16":
             pooled = _training_features(case, model, variables)
-            error = relative_error(pooled, case.figures["train_feat"])
+            error = relative_error(_kept(case, model, pooled), case.figures["train_feat"])
             return [Row(case.name, "train_feat", error, _BFLOAT16)]
         found = {**_evaluation(case, model, variables), **_training(case, model, variables)}
     rows = []
@@ -69,9 +71,16 @@ def check_network(case: NetworkCase, precision: Precision = "float64") -> list[R
         else:
             late = quantity == "trajectory" or quantity.startswith("after_")
             tolerance = _AFTER_TRAINING if late else _TOLERANCE
-        error = relative_error(value, case.figures[quantity])
+        error = relative_error(_kept(case, model, value), case.figures[quantity])
         rows.append(Row(case.name, quantity, error, tolerance))
     return rows
+
+
+def _kept(case: NetworkCase, model: EmbedNet, value: Any) -> np.ndarray:
+    """What a case keeps of `value`: of features, [n, d], every few columns."""
+    value = np.asarray(value)
+    of_features = value.ndim == 2 and value.shape[1] == model.features
+    return value[:, :: case.meta.get("every", 1)] if of_features else value
 
 
 def _unit(x: Array) -> Array:
@@ -90,14 +99,13 @@ def _features(
 
 def _evaluation(case: NetworkCase, model: EmbedNet, variables: Any) -> dict[str, Array]:
     found = {}
-    for modality in Modality:
+    for modality in case.modalities:
         found.update(_features(f"eval_{modality}", case, model, variables, modality))
     return found
 
 
 def _views(case: NetworkCase, step: int, dtype: Any) -> dict[Modality, Array]:
-    images = case.training_images(step)
-    return {m: jnp.asarray(x, dtype) for m, x in zip(Modality, images, strict=True)}
+    return {m: jnp.asarray(x, dtype) for m, x in case.training_images(step).items()}
 
 
 def _apply_in_training(
@@ -126,11 +134,12 @@ def _training(case: NetworkCase, model: EmbedNet, variables: Any) -> dict[str, A
                 model, {"params": params, "batch_stats": stats}, views
             )
             pooled, logits = (
-                dict(zip(Modality, jnp.split(x, 3), strict=True))
+                dict(zip(case.modalities, jnp.split(x, len(case.modalities)), strict=True))
                 for x in (embedding.pooled, embedding.logits)
             )
-            total, terms = objective(pooled, logits, labels, _RELEASED)
-            losses = jnp.stack([total, *(terms[name] for name in _TERMS)])
+            settings = _AGW if case.of_agw else _RELEASED
+            total, terms = objective(pooled, logits, labels, settings)
+            losses = jnp.stack([total, *terms.values()])
             return total, (losses, embedding, new_stats)
 
         gradient, (losses, embedding, stats) = jax.grad(loss, has_aux=True)(params)

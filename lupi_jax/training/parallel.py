@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, Sharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
-from jax.stages import Lowered
+from jax.stages import Compiled, Lowered
 
 from lupi_jax.data import Batch
 from lupi_jax.errors import InputError
@@ -63,6 +63,7 @@ class ParallelStep:
         self._pmap = how == "pmap"
         self._seed = np.uint32(seed)
         self._held: tuple[jax.Array, ...] = ()
+        self._compiled: Compiled | None = None
         self.state_sharding: Sharding = SingleDeviceSharding(chosen[0])
         if self._pmap:
             if processes > 1:
@@ -123,7 +124,7 @@ class ParallelStep:
             pixels = {name: held[rows] for name, rows in batch.items() if name != "labels"}
             return self._unmapped(state, {**pixels, "labels": batch["labels"]}, seed)
 
-        self._held = (held,)
+        self._held, self._compiled = (held,), None
         self._step = self._over_devices(of_rows, P(), P(AXIS), P(), P())
 
     def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
@@ -132,14 +133,15 @@ class ParallelStep:
         Raises:
           InputError: the rows do not divide among the devices.
         """
-        return self._step(state, self._rows_by_device(batch), self._seed, *self._held)
+        step = self._compiled or self._step
+        return step(state, self._rows_by_device(batch), self._seed, *self._held)
 
     def lower(self, state: Any, batch: Mapping[str, Any]) -> Lowered:
-        """The step as JAX compiles it for arrays, or for shapes, that lie as it takes them."""
+        """The step as JAX compiles it for arrays or shapes that are placed as it takes them."""
         return self._step.lower(state, batch, self._seed, *self._held)
 
     def compile(self, state: TrainState, batch: Batch, wait: Wait) -> None:
-        """Compile the step for a state and a batch such as these; calls then find it compiled.
+        """Compile the step for a state and a batch such as these; calls then take no others.
 
         Args:
           state: placed as the step takes it; not used up.
@@ -152,13 +154,18 @@ class ParallelStep:
         """
         with phase("tracing the step"):
             lowered = self.lower(state, self._rows_by_device(batch))
+
+        def keep() -> None:
+            self._compiled = lowered.compile()
+
         with phase("compiling the step, or reading it from the store"):
-            wait(lowered.compile)
+            wait(keep)
 
     def cost(self, state: TrainState, batch: Batch) -> Mapping[str, float]:
         """XLA's analysis of the compiled step, of one device: "flops", "bytes accessed", ..."""
-        lowered = self.lower(state, self._rows_by_device(batch))
-        return lowered.compile().cost_analysis() or {}
+        if self._compiled is None:
+            self._compiled = self.lower(state, self._rows_by_device(batch)).compile()
+        return self._compiled.cost_analysis() or {}
 
     def _rows_by_device(self, batch: Batch) -> Mapping[str, jax.Array | np.ndarray]:
         processes = jax.process_count()

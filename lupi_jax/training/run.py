@@ -2,16 +2,19 @@
 
 import dataclasses
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Sharding
 
-from lupi_jax.config import Config, differences, parse_config
+from lupi_jax import hosts
+from lupi_jax.config import Config, differences, parse_record
 from lupi_jax.data import Index
 from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
@@ -22,6 +25,7 @@ from lupi_jax.models import (
     initialize,
     modalities_of,
     read_state_dict,
+    remarks_on,
 )
 from lupi_jax.phases import phase
 from lupi_jax.training.checkpoints import Checkpoints
@@ -108,7 +112,14 @@ def initial_variables(config: Config, model: EmbedNet, fetch: bool = False) -> d
         )
     except InputError as error:
         raise InputError(f"{config.pretrained}: {error}") from error
+    _say_remarks(config.pretrained, tensors, model)
     return _as_parameters(config, variables)
+
+
+def _say_remarks(source: str, tensors: Mapping[str, np.ndarray], model: EmbedNet) -> None:
+    """On stderr, by the first of several processes."""
+    for remark in remarks_on(tensors, model) if hosts.is_first() else ():
+        print(f"{source}: {remark}", file=sys.stderr)
 
 
 def versions() -> dict[str, str]:
@@ -146,8 +157,9 @@ def check_same_run(saved: dict[str, Any], record: dict[str, Any], workdir: Path)
     Raises:
       InputError: names the fields that differ.
     """
-    changed = differences(parse_config(saved["config"]), parse_config(record["config"]))
-    validated = parse_config(record["config"]).data.validates
+    then, now = parse_record(saved["config"]), parse_record(record["config"])
+    changed = differences(then, now)
+    validated = now.data.validates
     fixed = set(JUDGING) if validated else set()
     changed = [name for name in changed if name not in RESUMABLE or name in fixed]
     if saved["data"] != record["data"]:
@@ -224,7 +236,7 @@ def load_run(workdir: str | Path, checkpoint: str | int = "newest", untrained: b
     with Checkpoints(workdir, read_only=True) as checkpoints:
         step = checkpoints.find(checkpoint)
         record = checkpoints.run(step)
-        config = parse_config(record["config"])
+        config = parse_record(record["config"])
         model = for_evaluation(config, make_model(config, record["num_classes"]))
         if untrained:
             return Run(model, initial_variables(config, model), config, "untrained", 0, record)
@@ -269,6 +281,7 @@ def load_weights(config: Config, checkpoint: str) -> Run:
         variables = _as_parameters(config, variables)
     except InputError as error:
         raise InputError(f"{checkpoint}: {error}") from error
+    _say_remarks(checkpoint, tensors, model)
     record = {
         "config": dataclasses.asdict(config),
         "num_classes": classes,

@@ -97,3 +97,60 @@ def test_bfloat16_keeps_parameters_and_features_wide() -> None:
     assert narrow.neck.dtype == narrow.logits.dtype == jnp.float32
     error = np.abs(narrow.pooled - wide.pooled).max() / np.abs(wide.pooled).max()
     assert 1e-5 < error < 0.03  # bfloat16 has 8 bits: neither float32 in disguise nor broken
+
+
+def shapes_of(model: EmbedNet) -> dict:
+    return jax.eval_shape(lambda: initialize(model, jax.random.key(0), image_size=(32, 32)))
+
+
+def test_a_shared_layer1_is_the_trunks() -> None:
+    own, shared = (
+        shapes_of(EmbedNet(3, "thin", shared_from=name))["params"] for name in ("layer2", "layer1")
+    )
+    assert set(shared["stem_visible"]) == {"conv1", "bn1"}
+    assert own["stem_visible"].keys() - shared["stem_visible"].keys() == {"layer1"}
+    assert shared["trunk"].keys() - own["trunk"].keys() == {"layer1"}
+    assert jax.tree.map(jnp.shape, shared["trunk"]["layer1"]) == jax.tree.map(
+        jnp.shape, own["stem_visible"]["layer1"]
+    )
+    with pytest.raises(ValueError, match=r"shared_from: want one of .*, got 'layer3'"):
+        EmbedNet(3, "thin", shared_from="layer3")
+
+
+def test_a_shared_layer1_computes_as_copies_of_it_but_for_its_statistics() -> None:
+    model = EmbedNet(3, "thin", stem_relu=True, shared_from="layer1")
+    variables = initialize(model, jax.random.key(0), image_size=(32, 32))
+    apart = {}
+    for name, tree in variables.items():
+        layer1 = tree["trunk"]["layer1"]
+        apart[name] = {**tree, "trunk": {k: v for k, v in tree["trunk"].items() if k != "layer1"}}
+        apart[name].update({f"stem_{m}": {**tree[f"stem_{m}"], "layer1": layer1} for m in Modality})
+    rng = np.random.default_rng(0)
+    # The modalities differ in brightness, so that their statistics do.
+    images = {
+        m: jnp.asarray(rng.normal(size=(2, 32, 16, 3)) * (1 + i), jnp.float32)
+        for i, m in enumerate(Modality)
+    }
+    other = EmbedNet(3, "thin", stem_relu=True)
+    for name in ("pooled", "neck", "logits"):
+        a, b = (getattr(m.apply(v, images), name) for m, v in ((model, variables), (other, apart)))
+        np.testing.assert_array_equal(a, b)
+    together, _ = model.apply(variables, images, train=True, mutable=["batch_stats"])
+    separate, _ = other.apply(apart, images, train=True, mutable=["batch_stats"])
+    assert np.abs(together.pooled - separate.pooled).max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("backbone", "blocks"),
+    [
+        ("resnet18", 0),  # the released code's own never run
+        ("resnet18_non_local", 4),
+        ("resnet34", 5),
+        ("resnet50", 5),
+        ("thin", 2),
+    ],
+)
+def test_non_local_blocks_of_each_backbone(backbone: str, blocks: int) -> None:
+    trunk = shapes_of(EmbedNet(3, backbone))["params"]["trunk"]
+    found = [name for layer in trunk.values() for name in layer if name.startswith("non_local")]
+    assert len(found) == blocks

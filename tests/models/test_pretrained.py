@@ -14,6 +14,7 @@ from lupi_jax.models import (
     from_torch,
     initialize,
     modalities_of,
+    remarks_on,
     to_torch,
 )
 from lupi_jax.parity import load_network
@@ -22,6 +23,8 @@ Weights = dict[str, np.ndarray]
 
 MODEL = EmbedNet(5, backbone="thin", non_local=True)
 AGW_MODEL = EmbedNet(5, backbone="thin", non_local=True, stem_relu=True)
+SHARED = EmbedNet(5, backbone="thin", stem_relu=True, shared_from="layer1")
+RESNET18 = EmbedNet(5, backbone="resnet18")
 TWO = (Modality.VISIBLE, Modality.INFRARED)
 TORCHVISION_NAMES = {
     "visible_module.resnet_part1.0.": "conv1.",
@@ -256,11 +259,8 @@ def test_torchvision_s_resnets_fill_stems_and_trunk(backbone: str) -> None:
     zeros = jax.tree.map(lambda x: np.zeros(x.shape, np.float32), template)
     result = flatten_dict(from_torch(torchvision, model, initial=zeros))
     kept = {path[1:-1] for path, value in result.items() if not value.all()}
-    assert {path[0] if len(path) == 1 else path[2][:9] for path in kept} == {
-        "neck",
-        "classifier",
-        "non_local",
-    }
+    expected = {"neck", "classifier"} | ({"non_local"} if backbone != "resnet18" else set())
+    assert {path[0] if len(path) == 1 else path[2][:9] for path in kept} == expected
     other = "resnet18" if backbone == "resnet50" else "resnet50"
     message = refusal(torchvision, EmbedNet(3, backbone=other), initial=zeros)
     assert f"EmbedNet(3, {other}): they are of {backbone}; " in message
@@ -364,3 +364,129 @@ def test_classes_and_modalities_are_read_off_the_names(weights: Weights, agw: We
     assert modalities_of(two) == TWO
     with pytest.raises(InputError, match="no network known here"):
         modalities_of({"encoder.weight": np.zeros(3)})
+
+
+def test_a_shared_layer1_is_agw_s_own(agw: Weights) -> None:
+    result = from_torch(agw, SHARED, TWO)
+    layer1 = result["params"]["trunk"]["layer1"]["block0"]
+    np.testing.assert_array_equal(
+        layer1["conv1"]["kernel"],
+        agw["base_resnet.base.layer1.0.conv1.weight"].transpose(2, 3, 1, 0),
+    )
+    assert {*result["params"]["stem_infrared"]} == {"conv1", "bn1"}
+    back = to_torch(result)
+    # What AGW uses is as it was; what it does not use, spoilt here, is filled with copies.
+    for name, value in agw.items():
+        if not np.isnan(value).any() and value.dtype.kind == "f":
+            np.testing.assert_array_equal(back[name], value, err_msg=name, strict=True)
+    assert {name: value.shape for name, value in back.items()} == {
+        name: value.shape for name, value in agw.items()
+    }
+    for name, source in (
+        ("visible_module.visible.layer1.0.conv1.weight", "base_resnet.base.layer1.0.conv1.weight"),
+        ("thermal_module.thermal.layer4.0.bn2.bias", "base_resnet.base.layer4.0.bn2.bias"),
+        ("base_resnet.base.bn1.running_var", "visible_module.visible.bn1.running_var"),
+    ):
+        np.testing.assert_array_equal(back[name], agw[source])
+    assert same(from_torch(back, SHARED, TWO), result)
+
+
+def test_other_names_say_a_shared_layer1_by_copies(variables: dict[str, Any]) -> None:
+    three = draw(SHARED, 4)
+    with pytest.raises(InputError, match=r"AGW's network has no stem_intermediate.*names=\"lupi\""):
+        to_torch(three)
+    weights = to_torch(three, names="lupi")
+    for part in ("visible_module", "thermal_module", "gray_module"):
+        np.testing.assert_array_equal(
+            weights[f"{part}.resnet_part1.3.0.bn2.running_mean"],
+            three["batch_stats"]["trunk"]["layer1"]["block0"]["bn2"]["mean"],
+        )
+    apart = from_torch(weights, MODEL)
+    assert same(apart["params"]["trunk"]["layer3"], three["params"]["trunk"]["layer3"])
+    assert to_torch(variables, names="lupi").keys() == weights.keys()
+    with pytest.raises(InputError, match="each of this network's has its own"):
+        to_torch(variables, names="agw")
+
+
+def test_weights_with_a_layer1_for_each_modality_need_a_network_that_has(weights: Weights) -> None:
+    shared = EmbedNet(5, backbone="thin", shared_from="layer1")
+    assert "set --config.model.shared_from=layer2" in refusal(weights, shared)
+
+
+def test_torchvision_fills_a_shared_layer1(weights: Weights, initial: dict[str, Any]) -> None:
+    torchvision = renamed(weights, TORCHVISION_NAMES)
+    result = from_torch(torchvision, SHARED, initial=initial)
+    np.testing.assert_array_equal(
+        result["params"]["trunk"]["layer1"]["block0"]["conv2"]["kernel"],
+        torchvision["layer1.0.conv2.weight"].transpose(2, 3, 1, 0),
+    )
+    fresh = from_torch(torchvision, SHARED, initial=draw(SHARED, 6), fresh=("trunk/layer1",))
+    kernel = fresh["params"]["trunk"]["layer1"]["block0"]["conv2"]["kernel"]
+    assert not np.array_equal(
+        kernel, result["params"]["trunk"]["layer1"]["block0"]["conv2"]["kernel"]
+    )
+
+
+def unreached_blocks() -> Weights:
+    """Two blocks of 512 and three of 1024 channels, by hand after the original's `Non_local`."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for layer, channels, count in ((2, 512, 2), (3, 1024, 3)):
+        for i in range(count):
+            at = f"NL_{layer}.{i}"
+            for name in ("g.0", "theta", "phi"):
+                shapes |= {f"{at}.{name}.weight": (1, channels, 1, 1), f"{at}.{name}.bias": (1,)}
+            shapes |= {f"{at}.W.0.weight": (channels, 1, 1, 1), f"{at}.W.0.bias": (channels,)}
+            for leaf in ("weight", "bias", "running_mean", "running_var"):
+                shapes[f"{at}.W.1.{leaf}"] = (channels,)
+            shapes[f"{at}.W.1.num_batches_tracked"] = ()
+    return {name: np.ones(shape, np.float32) for name, shape in shapes.items()}
+
+
+@pytest.fixture(scope="module")
+def resnet18() -> tuple[dict[str, Any], Weights]:
+    variables = draw(RESNET18, 7)
+    return variables, to_torch(variables)
+
+
+def test_blocks_that_a_released_resnet18_never_runs_are_left_out(
+    resnet18: tuple[dict[str, Any], Weights],
+) -> None:
+    variables, weights = resnet18
+    blocks = unreached_blocks()
+    assert len(blocks) == 65
+    stored = weights | blocks
+    assert same(from_torch(stored, RESNET18), variables)
+    (remark,) = remarks_on(stored, RESNET18)
+    assert remark.startswith("60 tensors of non-local blocks (NL_2, NL_3) are left out")
+    wrapped = {f"module.{name}": value for name, value in stored.items()}
+    assert remarks_on(wrapped, RESNET18) == [remark]
+
+
+def test_no_other_blocks_are_left_out(resnet18: tuple[dict[str, Any], Weights]) -> None:
+    _, weights = resnet18
+    stored = weights | unreached_blocks()
+    for name, shape in (
+        ("NL_2.0.g.0.weight", (1, 128, 1, 1)),  # of a block that would run
+        ("NL_2.2.g.0.weight", (1, 512, 1, 1)),
+        ("NL_4.0.theta.bias", (1,)),
+        ("NL_3.0.extra.weight", (1, 1024, 1, 1)),
+    ):
+        message = refusal(stored | {name: np.ones(shape, np.float32)}, RESNET18)
+        assert f"1 unexpected: {name}" in message
+    plain = EmbedNet(5, backbone="resnet18", non_local=False)
+    assert "set --config.model.non_local=True" in refusal(stored, plain)
+    assert "60 unexpected: " in refusal(stored, plain)
+
+
+def test_a_resnet18_without_blocks_may_be_of_the_other_method(
+    resnet18: tuple[dict[str, Any], Weights], weights: Weights
+) -> None:
+    (remark,) = remarks_on(resnet18[1], RESNET18)
+    assert "set --config.model.non_local=False and --config.model.pooling=average" in remark
+    plain = EmbedNet(5, backbone="resnet18", non_local=False)
+    assert remarks_on(resnet18[1], plain) == []
+    assert (
+        remarks_on(weights, MODEL)
+        == remarks_on(renamed(weights, TORCHVISION_NAMES), RESNET18)
+        == []
+    )

@@ -13,6 +13,8 @@ QUANTITIES = {
     *("train_feat", "train_logits", "grad_l2", "grad_classifier", "bn_l2"),
     *("trajectory", "after_visible_pool", "after_visible_feat"),
 }
+# AGW's own network has two stems.
+OF_AGW = {name for name in QUANTITIES if "intermediate" not in name}
 LATE = {"trajectory", "after_visible_pool", "after_visible_feat"}
 
 # What the released code itself differs by from its own float64 under PyTorch's automatic mixed
@@ -25,23 +27,50 @@ PYTORCH_BFLOAT16 = {
 }
 
 
-def test_the_cases_are_the_three_networks():
-    assert networks() == sorted(PYTORCH_BFLOAT16)
+def quantities(name):
+    return OF_AGW if name == "resnet50_agw_shared" else QUANTITIES
+
+
+def test_the_cases_are_the_four_networks():
+    assert networks() == sorted([*PYTORCH_BFLOAT16, "resnet50_agw_shared"])
     for name in networks():
         case = load_network(name)
-        assert {*case.figures} == QUANTITIES | {"grad_names", "bn_names"}
-        assert {*case.envelope} == QUANTITIES
+        assert {*case.figures} == quantities(name) | {"grad_names", "bn_names"}
+        assert {*case.envelope} == quantities(name)
     meta = load_network("resnet50_agw_full").meta
     assert (meta["h"], meta["w"], meta["arch"], meta["method"]) == (288, 144, "resnet50", "agw")
+
+
+def test_the_case_of_agw_is_its_own_network():
+    case = load_network("resnet50_agw_shared")
+    shapes = case.meta["shapes"]
+    # Two stems of conv1 and bn1, one layer1; ResNet-50, non-local blocks, neck and classifier.
+    assert shapes["thermal_module.thermal.conv1.weight"] == [64, 3, 7, 7]
+    assert shapes["base_resnet.base.layer1.2.conv3.weight"] == [256, 64, 1, 1]
+    learned = [
+        shape
+        for name, shape in shapes.items()
+        if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))
+    ]
+    blocks = 2 * (3 * 513 + 4 * 512) + 3 * (3 * 1025 + 4 * 1024)
+    counted = sum(int(np.prod(shape)) for shape in learned)
+    assert counted == 23_508_032 + 9_536 + blocks + 2 * 2048 + 5 * 2048
+    model = make_network(case)
+    assert (model.shared_from, model.stem_relu, model.pooling) == ("layer1", True, "gem")
+    assert list(case.training_images(0)) == ["visible", "infrared"]
+    # The triplet's soft choice of negatives is at work: AGW's loss vanishes beyond 14 or so.
+    total, identity, triplet = case.figures["trajectory"].T
+    np.testing.assert_allclose(total, identity + triplet, rtol=1e-12)
+    assert (triplet > 1).all()
 
 
 SLOW = pytest.param("resnet50_agw_full", marks=pytest.mark.slow)
 
 
-@pytest.mark.parametrize("name", ["resnet18_base", "resnet50_agw", SLOW])
+@pytest.mark.parametrize("name", ["resnet18_base", "resnet50_agw", "resnet50_agw_shared", SLOW])
 def test_float64(name):
     rows = check_network(load_network(name))
-    assert {row.quantity for row in rows} == QUANTITIES
+    assert {row.quantity for row in rows} == quantities(name)
     for row in rows:
         early = 1e-12 if row.quantity.startswith("eval_") else 1e-10
         assert row.error <= (1e-8 if row.quantity in LATE else early), row
@@ -52,13 +81,14 @@ def test_float64(name):
     [
         "resnet18_base",
         pytest.param("resnet50_agw", marks=pytest.mark.slow),
+        pytest.param("resnet50_agw_shared", marks=pytest.mark.slow),
         SLOW,
     ],
 )
 def test_float32_is_as_close_as_pytorch_to_float64(name):
     case = load_network(name)
     rows = check_network(case, "float32")
-    assert {row.quantity for row in rows} == QUANTITIES
+    assert {row.quantity for row in rows} == quantities(name)
     for row in rows:
         assert row.error <= 10 * case.envelope[row.quantity], row
 
@@ -98,7 +128,8 @@ def test_what_is_too_far_off_does_not_pass():
 def test_weights_go_to_torch_and_back_unchanged(name):
     case = load_network(name)
     weights = case.state_dict()
-    back = to_torch(from_torch(weights, make_network(case)))
-    assert back.keys() == weights.keys()
+    back = to_torch(from_torch(weights, make_network(case), case.modalities))
+    # AGW's code keeps three whole ResNets: 1025 tensors.
+    assert len(back) == (1025 if case.of_agw else len(weights))
     for key, value in weights.items():
         np.testing.assert_array_equal(back[key], value, err_msg=key, strict=True)

@@ -1,7 +1,9 @@
 """Whole runs on a tiny data set: resuming, feeds, failures."""
 
+import dataclasses
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,8 @@ from lupi_jax.training import load_run, loop, train
 from lupi_jax.training.checkpoints import Checkpoints
 from lupi_jax.training.logging import read_metrics
 from lupi_jax.training.loop import prepare_data
-from lupi_jax.training.run import fresh_variables
+from lupi_jax.training.optimizer import make_optimizer
+from lupi_jax.training.run import check_same_run, fresh_variables, make_model
 from lupi_jax.training.state import TrainState
 
 
@@ -79,6 +82,32 @@ def test_resumed_is_bit_for_bit_uninterrupted(
     assert rows[-1]["loss/total"] == expected[-1]["loss/total"]
     total = sum(rows[-1][f"loss/{name}"] for name in ("identity", "triplet", "color_free"))
     assert rows[-1]["loss/total"] == pytest.approx(total, rel=1e-6)
+
+
+def test_a_checkpoint_from_before_a_field_is_the_network_it_was(
+    root: Path, tmp_path: Path, draw_variables: Callable[..., Any]
+) -> None:
+    """Of recipe `agw` when its modalities had a layer1 each, and no record said so."""
+    config = configure(root, recipe="agw", model__shared_from="layer2")
+    drawn = draw_variables(make_model(config, 5), (32, 32))
+    for tree in drawn.values():
+        del tree["stem_intermediate"]
+    variables = jax.tree.map(jnp.asarray, drawn)
+    state = TrainState.create(variables, make_optimizer(config.optimizer, 1))
+    record = {"config": dataclasses.asdict(config), "steps": 6, "num_classes": 5, "data": "images"}
+    del record["config"]["model"]["shared_from"]
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(state, record, {})
+    run = load_run(tmp_path)
+    assert (run.config.recipe, run.model.shared_from) == ("agw", "layer2")
+    assert run.variables.keys() == drawn.keys()
+    for x, y in zip(jax.tree.leaves(run.variables), jax.tree.leaves(drawn), strict=True):
+        np.testing.assert_array_equal(x, y)
+    today = {**record, "config": dataclasses.asdict(configure(root, recipe="agw"))}
+    with pytest.raises(InputError, match=r"differing: model\.shared_from\."):
+        check_same_run(record, today, tmp_path)
+    same = {**record, "config": dataclasses.asdict(config)}
+    check_same_run(record, same, tmp_path)
 
 
 def test_a_killed_run_repeats_what_it_had_not_saved(
