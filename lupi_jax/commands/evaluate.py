@@ -188,7 +188,7 @@ def _changed(run: Run) -> list[str]:
     """The evaluation's settings that are not the run's, or of a network without one the usual."""
     before = dataclasses.asdict(EvaluationConfig())
     if "steps" in run.record:
-        before = run.record["config"]["evaluation"]
+        before |= run.record["config"]["evaluation"]  # an older run lacks newer fields
     parts = []
     for field, value in dataclasses.asdict(run.config.evaluation).items():
         if value != type(value)(before[field]):
