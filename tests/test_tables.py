@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from experiments import helps, table_1, table_2, table_3, table_4, table_5
 from experiments.cells import CELLS
@@ -124,6 +125,13 @@ def test_help_is_the_paired_difference_in_points():
     assert found.difference == pytest.approx(20 / 3)
     assert (found.queries, found.identities) == (3, 2)
     assert np.isfinite(found.over_queries).all()
+    # By seed 10/3 and 10; by person (15 + 5) / 2 of two queries and 0 of one. In squared points:
+    # 200/9 / 2 of the seeds and (20/3)^2 * 2 / (9/4) / 2 = 200/9 * 8/9 of the people, one degree
+    # of freedom each.
+    seeds, people = 200 / 9 / 2, (20 - 40 / 3) ** 2 / 1.5**2
+    freedom = (seeds + people) ** 2 / (seeds**2 + people**2)
+    half = stats.t.ppf(0.975, freedom) * (seeds + people) ** 0.5
+    assert found.over_both == pytest.approx((20 / 3 - half, 20 / 3 + half))
 
 
 def test_splits_of_other_people_are_taken_together():
@@ -143,6 +151,9 @@ def test_splits_of_other_people_are_taken_together():
     assert found.difference == pytest.approx((10 + 31) / 8)
     # 1, 3 of the first split; 2, 3, 4, 5 of the second: person 3 comes with both its queries.
     assert (found.queries, found.identities) == (8, 5)
+    # Student's interval over two splits: 12.7062 times half of what lies between them.
+    half = 12.706205 * (31 / 5 - 10 / 3) / 2
+    assert found.over_both == pytest.approx((41 / 8 - half, 41 / 8 + half), abs=1e-4)
 
 
 def test_records_of_two_versions_name_both(tmp_path):
