@@ -107,9 +107,10 @@ def render(sweep: Sweep, command: str, records: Records) -> None:
 {made}
 Difference of mAP in points, method minus what it is held against, at the same steps, batches and
 seeds: the mean, each of the {sweep.what_repeats}, and three 95 % intervals. The first two are a
-bootstrap's over queries and over their identities (how many in brackets), with the networks as they
-are. The last is Student's over identities and {sweep.what_repeats}: what to expect of training again
-and testing on new people. Of several searches it is the first (SYSU-MM01: all-search, single-shot).
+bootstrap's over queries and over their identities (how many in brackets), with the networks as
+they are. The last is Student's over identities and {sweep.what_repeats}: what to expect of
+training again and testing on other identities. Of several searches it is the first (SYSU-MM01:
+all-search, single-shot).
 
 | method | direction | mAP | each of the {sweep.what_repeats} | queries | identities | identities \
 and {sweep.what_repeats} |

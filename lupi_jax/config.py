@@ -311,8 +311,8 @@ _CROSS_RULES: tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...] = (
     (
         ("evaluation.protocol", "evaluation.same_modality"),
         lambda protocol, same_modality: protocol != "released" or same_modality == "auto",
-        "evaluation.same_modality is no choice for evaluation.protocol = released, whose queries and "
-        "galleries are of different cameras: leave it out",
+        "evaluation.same_modality is no choice for evaluation.protocol = released, whose queries "
+        "and galleries are of different cameras: leave it out",
     ),
     (
         ("data.name", "evaluation.trials"),

@@ -289,9 +289,7 @@ def test_sysu(images, case, trials, rule, seed):
 
 @settings(max_examples=40, deadline=None)
 @given(
-    small_sets(
-        {V: range(1, 10), I: (1, 2, 4, 5, 6, 7, 8, 9)}, [(V, 1), (V, 3), (I, 2), (I, 5)]
-    ),
+    small_sets({V: range(1, 10), I: (1, 2, 4, 5, 6, 7, 8, 9)}, [(V, 1), (V, 3), (I, 2), (I, 5)]),
     st.sampled_from([1, 2, 10]),
     st.sampled_from(list(RULES)),
 )
