@@ -16,8 +16,11 @@ from PIL import Image
 import lupi_jax as lupi
 from lupi_jax import cli
 from lupi_jax.cli import main
+from lupi_jax.commands.evaluate import _changed
+from lupi_jax.config import Config, EvaluationConfig
 from lupi_jax.data import read_image
 from lupi_jax.evaluation import load_features, pairwise_distances
+from lupi_jax.training import Run
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 SMALL = (
@@ -190,6 +193,14 @@ def test_another_question_does_not_overwrite_the_answer(demo, capfd):
     assert main(["evaluate", *demo.run, "--config.steps=5"]) == 2
     err = capfd.readouterr().err
     assert "steps: a trained network is what it is" in err
+
+
+def test_a_run_older_than_a_field_is_as_it_is_with_its_default():
+    evaluation = {**dataclasses.asdict(EvaluationConfig()), "trials": 3}
+    del evaluation["same_modality"]
+    record = {"steps": 1, "config": {"evaluation": evaluation}}
+    config = Config(evaluation=EvaluationConfig(same_modality="camera", trials=3))
+    assert _changed(Run(None, None, config, "step 1", 1, record)) == ["camera"]
 
 
 def test_exported_features_are_those_of_the_library(demo, exported):
