@@ -12,6 +12,8 @@ infrared only), `agw` (Ye et al., TPAMI 2021). The paper's other settings are fi
                             intermediate_privileged
     Table 3, training       --config.modalities="('visible',)"
     Table 3, test pairs     --config.evaluation.pairs="('intermediate_to_intermediate',)"
+                            (the query's whole camera is left out, as the paper says;
+                            --config.evaluation.same_modality chooses)
     Table 4, pre-trained    lupi evaluate --config configs/sysu.py --untrained
     Table 4, visible-trained, infrared-trained: as Table 3
     Table 4, baseline       configs/sysu.py:baseline --config.views.erase=0

@@ -34,7 +34,8 @@ from lupi_jax.evaluation import (
     evaluate_features,
     make_validation,
 )
-from lupi_jax.evaluation.evaluator import make_tasks
+from lupi_jax.evaluation.evaluator import make_tasks, same_modality_rule
+from lupi_jax.evaluation.protocols import WITHOUT, WITHOUT_IMAGE, is_within
 from lupi_jax.modality import Modality
 from lupi_jax.training import load_run, load_untrained, train
 from lupi_jax.training.logging import read_metrics
@@ -271,7 +272,14 @@ def _is_measured_so(record: dict[str, Any], config: Config, tested_on: str) -> b
     drawn = config.data.name in ("sysu", "llcm")
     if drawn and rows[0]["trials"] != config.evaluation.trials:
         return False
-    return config.data.name != "sysu" or protocol == config.evaluation.protocol
+    if config.data.name == "sysu" and protocol != config.evaluation.protocol:
+        return False
+    rules = WITHOUT[same_modality_rule(config)], WITHOUT_IMAGE
+    return protocol == "released" or all(
+        row["search"].endswith(rules)
+        for row in rows
+        if is_within(Modality(row["query"]), Modality(row["gallery"]))
+    )
 
 
 def run(sweep: Sweep, cells: Sequence[str]) -> dict[str, list[dict[str, Any]]]:

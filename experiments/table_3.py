@@ -23,10 +23,12 @@ TABLE = Table(
     },
     notes="""
 G are visible images made grey by fixed weights. A network of one modality takes all images
-through its one stem. Within a modality, a person's images by the query's own camera are left out;
-where nobody is seen by two of its cameras, the query alone is, and what is made of it. The released
-code (SYSU-MM01) searches for cameras 1 and 4 in 2 and 5, and for 3 in 6, instead. I-G is not in
-the paper: its I->G beside the I->V of I-V shows what colour adds where there are two modalities.
+through its one stem. Within a modality, the paper and SYSU-MM01's protocols leave out every image
+by the query's own camera; elsewhere the images of its identity by that camera are left out
+(`evaluation.same_modality`), or, where nobody is seen by two cameras, the query alone and what is
+made of it. The released code (SYSU-MM01) searches for cameras 1 and 4 in 2 and 5, and for 3 in 6,
+instead. I-G is not in the paper: its I->G beside the I->V of I-V shows what colour adds where there
+are two modalities.
 The paper's text gives 11.2 for I->V R1 of a network trained on G, its table 14.20.
 """,
 )

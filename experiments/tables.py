@@ -90,8 +90,8 @@ class Column:
     def value(self, rows: Sequence[Mapping[str, Any]]) -> float:
         """This figure, percent, of the rows of an evaluation.
 
-        Of its search; where there is none of that name, of the pair's first of as many shots, or of
-        the only one.
+        Of its search, whatever that leaves out within a modality; where there is none of that name,
+        of the pair's first of as many shots, or of the only one.
         """
         query, gallery = (SHORT[side] for side in self.pair.split("->"))
         found = [
@@ -100,8 +100,8 @@ class Column:
             if (row["query"], row["gallery"], row["feature"]) == (query, gallery, "neck")
         ]
         shot = self.search.rpartition(", ")[2]
-        named = [row for row in found if row["search"] == self.search]
-        as_many = [row for row in found if row["search"].endswith(shot)]
+        named = [row for row in found if row["search"].startswith(self.search)]
+        as_many = [row for row in found if shot in row["search"]]
         return 100 * (named or as_many or found)[0][self.figure]
 
 

@@ -144,6 +144,11 @@ class EvaluationConfig:
         visible ones as in training.
       protocol: of SYSU-MM01: "official" (the data set's own permutation file), "agw" (galleries
         drawn by seed) or "released" (the original code's deviations).
+      same_modality: what a query ignores where a pair's sides are of one modality (intermediate
+        images count as visible): "camera", every image of its own camera, as in the paper's Table
+        3; "identity_and_camera", the images of its identity that its own camera took, as on
+        Market-1501; or "auto", "camera" for SYSU-MM01 and "identity_and_camera" elsewhere. Results
+        name the rule. Where no two cameras saw anybody, as on RegDB, a query ignores itself alone.
       trials: galleries drawn, where a protocol draws them.
       reranking: "k_reciprocal" (Zhong et al., CVPR 2017, with its k1 = 20, k2 = 6, lambda = 0.3)
         compares queries with the whole gallery and with each other, which a search does not do;
@@ -155,6 +160,7 @@ class EvaluationConfig:
 
     pairs: tuple[str, ...] = ("infrared_to_visible", "visible_to_infrared")
     protocol: Literal["official", "agw", "released"] = "official"
+    same_modality: Literal["auto", "camera", "identity_and_camera"] = "auto"
     trials: int = 10
     reranking: Literal["none", "k_reciprocal"] = "none"
     precision: Literal["default", "high", "highest"] = "highest"
@@ -318,6 +324,12 @@ _CROSS_RULES: tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...] = (
         ("data.name", "evaluation.protocol"),
         lambda name, protocol: name == "sysu" or protocol == EvaluationConfig.protocol,
         "evaluation.protocol is a choice for data.name = sysu alone: leave it out",
+    ),
+    (
+        ("evaluation.protocol", "evaluation.same_modality"),
+        lambda protocol, same_modality: protocol != "released" or same_modality == "auto",
+        "evaluation.same_modality is no choice for evaluation.protocol = released, whose queries "
+        "and galleries are of different cameras: leave it out",
     ),
     (
         ("data.name", "evaluation.trials"),

@@ -16,8 +16,11 @@ from PIL import Image
 import lupi_jax as lupi
 from lupi_jax import cli
 from lupi_jax.cli import main
+from lupi_jax.commands.evaluate import _changed
+from lupi_jax.config import Config, EvaluationConfig
 from lupi_jax.data import read_image
 from lupi_jax.evaluation import load_features, pairwise_distances
+from lupi_jax.training import Run
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 SMALL = (
@@ -171,17 +174,33 @@ def test_another_question_does_not_overwrite_the_answer(demo, capfd):
     pairs = "--config.evaluation.pairs=('visible_to_visible',)"
     assert main(["evaluate", *demo.run, pairs]) == 0
     out, err = capfd.readouterr()
-    assert "all images, other cameras" in out
+    assert "all images, without own identity by own camera" in out
     written = folder / "test-step3-visible_to_visible.json"
     assert f"wrote {written}" in err.splitlines()
     result = json.loads(written.read_text())
     assert result["config"]["evaluation"]["pairs"] == ["visible_to_visible"]
     assert {(row["query"], row["gallery"]) for row in result["results"]} == {("visible", "visible")}
+    # Cameras 1 and 2 alone are visible: without the query's own, half of the gallery is there.
+    assert main(["evaluate", *demo.run, pairs, "--config.evaluation.same_modality=camera"]) == 0
+    assert "all images, without own camera" in capfd.readouterr().out
+    other = json.loads((folder / "test-step3-visible_to_visible-camera.json").read_text())
+    assert other["config"]["evaluation"]["same_modality"] == "camera"
+    for ours, theirs in zip(other["results"], result["results"], strict=True):
+        assert ours["valid_queries"] == theirs["valid_queries"] > 0
+        assert ours["mean_ap"] > theirs["mean_ap"]  # fewer people to be mistaken for
     after = contents(folder)
     assert {name: after[name] for name in before} == before
     assert main(["evaluate", *demo.run, "--config.steps=5"]) == 2
     err = capfd.readouterr().err
     assert "steps: a trained network is what it is" in err
+
+
+def test_a_run_older_than_a_field_is_as_it_is_with_its_default():
+    evaluation = {**dataclasses.asdict(EvaluationConfig()), "trials": 3}
+    del evaluation["same_modality"]
+    record = {"steps": 1, "config": {"evaluation": evaluation}}
+    config = Config(evaluation=EvaluationConfig(same_modality="camera", trials=3))
+    assert _changed(Run(None, None, config, "step 1", 1, record)) == ["camera"]
 
 
 def test_exported_features_are_those_of_the_library(demo, exported):

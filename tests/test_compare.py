@@ -53,6 +53,10 @@ def test_methods_are_compared_by_seed_and_by_query(runs, capfd):
         assert row["by_seed"] == pytest.approx(by_hand, abs=1e-12)
         assert row["mean_ap"] == pytest.approx(np.mean(by_hand), abs=1e-12)
         assert row["over_identities"][0] <= row["mean_ap"] <= row["over_identities"][1]
+        low, high = row["over_both"]
+        assert (low + high) / 2 == pytest.approx(row["mean_ap"], abs=1e-12)
+        # Two seeds have a standard error of half their distance, and people come on top.
+        assert high - low > 2 * 1.96 * abs(by_hand[0] - by_hand[1]) / 2
         assert (row["queries"], row["identities"]) == (16, 4)
         for method, name in zip(result["methods"], ("short", "long"), strict=True):
             values = [found[f"{name}-{s}"][place].mean() for s in (0, 1)]

@@ -227,6 +227,13 @@ CROSS = [
         "evaluation.protocol is a choice for data.name = sysu alone: leave it out",
     ),
     (
+        merged(
+            data__name="sysu", evaluation__protocol="released", evaluation__same_modality="camera"
+        ),
+        "evaluation.same_modality is no choice for evaluation.protocol = released, whose queries "
+        "and galleries are of different cameras: leave it out",
+    ),
+    (
         merged(evaluation__trials=3),
         "evaluation.trials is a choice for data.name = sysu and llcm alone: leave it out",
     ),

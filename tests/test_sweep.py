@@ -243,7 +243,11 @@ def test_what_was_measured_otherwise_is_measured_again(tmp_path, results, monkey
     lines = []
     for cell in ("randg", "untrained"):
         first = planned(cell)
-        rows = [{"trials": 10}]
+        within = "all-search, single-shot, without own camera"
+        rows = [
+            {"query": query, "gallery": "visible", "search": search, "trials": 10}
+            for query, search in (("infrared", "all-search, single-shot"), ("visible", within))
+        ]
         kept = {
             "key": first.key,
             "tested_on": "tested",
@@ -252,7 +256,12 @@ def test_what_was_measured_otherwise_is_measured_again(tmp_path, results, monkey
         lines.append(json.dumps({**kept, "fields": to_fields(first.config)}))
     (results / "runs.jsonl").write_text("\n".join(lines))
     assert planned("randg").record is not None
-    for fields in ({"evaluation.protocol": "agw"}, {"evaluation.trials": "3"}):
+    assert planned("randg", **{"evaluation.same_modality": "camera"}).record is not None
+    for fields in (
+        {"evaluation.protocol": "agw"},
+        {"evaluation.trials": "3"},
+        {"evaluation.same_modality": "identity_and_camera"},
+    ):
         again = planned("randg", **fields)
         assert again.record is None
         assert again.key == planned("randg").key  # it is not trained again

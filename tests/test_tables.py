@@ -1,7 +1,11 @@
 """What the tables say of the runs they are made of, and of what the paper prints."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
+from scipy import stats
 
 from experiments import helps, table_1, table_2, table_3, table_4, table_5
 from experiments.cells import CELLS
@@ -11,6 +15,7 @@ from lupi_jax.errors import StoppedError
 from lupi_jax.modality import Modality
 from lupi_jax.models import EmbedNet
 
+EXPERIMENTS = Path(helps.__file__).parent
 TABLES = [module.TABLE for module in (table_1, table_2, table_3, table_4, table_5)]
 SEARCHES = ("all-search, single-shot", "all-search, multi-shot", "indoor, single-shot")
 
@@ -99,6 +104,18 @@ def test_a_multi_shot_column_is_of_the_multi_shot_search():
     )
 
 
+def test_a_search_within_a_modality_is_found_whatever_it_leaves_out():
+    """SYSU-MM01's searches say so at the end of their names."""
+    ending = ", without own camera"
+    rows = [
+        r
+        for place, search in enumerate(SEARCHES, 1)
+        for r in row("visible", "visible", f"{search}{ending}", place / 10, 0.5)
+    ]
+    found = {c.heading: c.value(rows) for c in TABLES[2].columns if c.pair == "V->V"}
+    assert found == pytest.approx({"V->V R1": 20, "V->V mAP": 50})
+
+
 def test_a_search_of_another_name_has_as_many_shots():
     """The released protocol searches a modality for itself in cameras of its own."""
     rows = [
@@ -125,6 +142,13 @@ def test_help_is_the_paired_difference_in_points():
     assert found.difference == pytest.approx(20 / 3)
     assert (found.queries, found.identities) == (3, 2)
     assert np.isfinite(found.over_queries).all()
+    # By seed 10/3 and 10; by person (15 + 5) / 2 of two queries and 0 of one. In squared points:
+    # 200/9 / 2 of the seeds and (20/3)^2 * 2 / (9/4) / 2 = 200/9 * 8/9 of the people, one degree
+    # of freedom each.
+    seeds, people = 200 / 9 / 2, (20 - 40 / 3) ** 2 / 1.5**2
+    freedom = (seeds + people) ** 2 / (seeds**2 + people**2)
+    half = stats.t.ppf(0.975, freedom) * (seeds + people) ** 0.5
+    assert found.over_both == pytest.approx((20 / 3 - half, 20 / 3 + half))
 
 
 def test_splits_of_other_people_are_taken_together():
@@ -144,6 +168,38 @@ def test_splits_of_other_people_are_taken_together():
     assert found.difference == pytest.approx((10 + 31) / 8)
     # 1, 3 of the first split; 2, 3, 4, 5 of the second: person 3 comes with both its queries.
     assert (found.queries, found.identities) == (8, 5)
+    # Student's interval over two splits: 12.7062 times half of what lies between them.
+    half = 12.706205 * (31 / 5 - 10 / 3) / 2
+    assert found.over_both == pytest.approx((41 / 8 - half, 41 / 8 + half), abs=1e-4)
+
+
+@pytest.mark.parametrize("data", ["synthetic", "rgbnir", "rgbnir_1600"])
+def test_the_headlines_are_those_of_the_recorded_comparisons(data):
+    text = (EXPERIMENTS / "README.md").read_text()
+    recorded = json.loads((EXPERIMENTS / "results" / data / "helps.json").read_text())["rows"]
+    rows = {(row["method"], row["against"], row["direction"]): row for row in recorded}
+    for method, against in helps.AGAINST[:3] + helps.AGAINST[4:5]:
+        if (method, against, "infrared_to_visible") not in rows:
+            continue
+        there, back = (rows[method, against, direction] for direction in helps.DIRECTIONS)
+        intervals = (*there["over_identities"], *there["over_both"])
+        shown = "({:+.1f} to {:+.1f}; {:+.1f} to {:+.1f})".format(*intervals)
+        assert f"| {there['difference']:+.1f} / {back['difference']:+.1f} {shown} |" in text
+
+
+def test_the_demonstration_s_figures_are_those_of_its_recorded_evaluations():
+    folder = EXPERIMENTS / "results" / "demo"
+    both = []
+    for name in ("untrained", "trained"):
+        result = json.loads((folder / f"{name}.json").read_text())
+        neck = [row for row in result["results"] if row["feature"] == "neck"]
+        both.append(" / ".join(f"{100 * row['mean_ap']:.2f}" for row in neck))
+        for row in neck:
+            figures = (f"{100 * row[f]:.2f}" for f in ("rank1", "rank10", "mean_ap", "mean_inp"))
+            line = f"| {name} | {row['query']} -> {row['gallery']} | {' | '.join(figures)} |"
+            assert line in (folder / "demo.md").read_text()
+    readme = (EXPERIMENTS.parent / "README.md").read_text()
+    assert f"untrained {both[0]}, trained {both[1]} |" in readme
 
 
 def test_records_of_two_versions_name_both(tmp_path):

@@ -98,7 +98,7 @@ def compare(options: argparse.Namespace) -> None:
         if other.searches != first.searches:
             raise InputError(
                 f"{other.workdir} is measured in other searches than {first.workdir}: give both "
-                "the same --config.evaluation.pairs"
+                "the same --config.evaluation.pairs and --config.evaluation.same_modality"
             )
     methods = _methods(measured)
     result = {
@@ -231,6 +231,7 @@ def _differences(methods: dict[str, list[Compared]]) -> list[dict[str, Any]]:
                     "by_seed": comparison.by_seed.tolist() if paired else [],
                     "over_queries": comparison.over_queries,
                     "over_identities": comparison.over_identities,
+                    "over_both": None if len(seeds) < 2 else comparison.over_both,
                     "queries": comparison.queries,
                     "identities": comparison.identities,
                 }
@@ -279,16 +280,24 @@ def _print(result: dict[str, Any]) -> None:
                 f"{100 * row['mean_ap']:+.2f}",
                 ", ".join(f"{100 * x:+.2f}" for x in row["by_seed"]) or "other seeds",
                 *(_interval(row, of) for of in ("queries", "identities")),
+                _bounds(row["over_both"]) if row["over_both"] else "-",
             )
         )
     print_table(
         "difference of mAP in points on the same queries; 95 % intervals of a bootstrap over "
-        "queries and over their identities (how many)",
-        ("methods", "query -> gallery", "search", ">mAP", "each seed", "queries", "identities"),
+        "queries and over their identities (how many), and Student's over identities and seeds",
+        (
+            *("methods", "query -> gallery", "search", ">mAP", "each seed"),
+            *("queries", "identities", "and seeds"),
+        ),
         rows,
     )
 
 
 def _interval(row: dict[str, Any], of: str) -> str:
-    low, high = row[f"over_{of}"]
-    return f"{100 * low:+.2f} to {100 * high:+.2f} ({row[of]})"
+    return f"{_bounds(row[f'over_{of}'])} ({row[of]})"
+
+
+def _bounds(interval: Sequence[float]) -> str:
+    low, high = interval
+    return f"{100 * low:+.2f} to {100 * high:+.2f}"

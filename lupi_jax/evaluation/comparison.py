@@ -1,6 +1,8 @@
 """Is one network better than another, and how sure is that?"""
 
 import dataclasses
+import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +21,8 @@ class Comparison:
       over_identities: bounds for other identities, of which all queries come or none: the wider
         one where an identity's queries succeed or fail together, and the one to believe for people
         not yet seen.
+      over_both: bounds for other identities and other seeds: what to expect of training both
+        methods once more and testing them on new people. NaN of one seed.
       queries: how many were compared.
       identities: how many those are of.
     """
@@ -28,8 +32,34 @@ class Comparison:
     spread: float
     over_queries: tuple[float, float]
     over_identities: tuple[float, float]
+    over_both: tuple[float, float]
     queries: int
     identities: int
+
+
+def interval_of_mean(
+    mean: float, variances: Sequence[tuple[float, int]], confidence: float = 0.95
+) -> tuple[float, float]:
+    """Student's interval of a mean whose variance is a sum of independently estimated parts.
+
+    The degrees of freedom are Satterthwaite's (Biometrics 2, 1946).
+
+    Args:
+      mean: the estimate.
+      variances: (variance of the mean, degrees of freedom it was estimated with) of each part.
+      confidence: of the interval, in (0, 1).
+
+    Returns:
+      Its bounds; NaN where a part has no degree of freedom.
+    """
+    if any(freedom < 1 for _, freedom in variances):
+        return float("nan"), float("nan")
+    total = sum(variance for variance, _ in variances)
+    if total == 0:
+        return mean, mean
+    freedom = total**2 / sum(variance**2 / freedom for variance, freedom in variances)
+    half = float(stats.t.ppf((1 + confidence) / 2, freedom)) * math.sqrt(total)
+    return mean - half, mean + half
 
 
 def compare(
@@ -44,7 +74,10 @@ def compare(
 
     Intervals are percentiles of a bootstrap (Efron and Tibshirani, 1993, chapter 13) over queries,
     and over identities with all their queries, of the figures' mean over seeds. They say how much
-    the difference owes to the choice of queries; how much it owes to the seeds, `by_seed` shows.
+    the difference owes to the choice of queries. `over_both` is Student's interval of that mean
+    with two variances added up, those over seeds and over identities (a two-way layout with random
+    effects). What seed and identity share counts twice then, so that it is rather too wide. Two or
+    three seeds know little of their spread, which Student's quantile accounts for.
 
     Args:
       first: [s, q] (or [q]) a figure of each seed and query; NaN where a query has no true match.
@@ -93,12 +126,25 @@ def compare(
         return float(found.low), float(found.high)
 
     by_seed = differences.mean(axis=1)
+    seeds, people = len(by_seed), len(counts)
+    spread = float(by_seed.std(ddof=1)) if seeds > 1 else float("nan")
+    # Linearised, as of any ratio of sums over identities.
+    residuals = (sums - by_query.mean() * counts) / counts.mean()
+    over_both = interval_of_mean(
+        float(by_query.mean()),
+        [
+            (spread**2 / seeds, seeds - 1),
+            (float(residuals.var(ddof=1)) / people, people - 1),
+        ],
+        confidence,
+    )
     return Comparison(
         difference=float(by_query.mean()),
         by_seed=by_seed,
-        spread=float(by_seed.std(ddof=1)) if len(by_seed) > 1 else float("nan"),
+        spread=spread,
         over_queries=interval(by_query, np.ones(len(by_query))),
         over_identities=interval(sums, counts.astype(np.float64)),
+        over_both=over_both,
         queries=len(by_query),
-        identities=len(counts),
+        identities=people,
     )

@@ -23,6 +23,7 @@ from lupi_jax.evaluation.metrics import (
 )
 from lupi_jax.evaluation.protocols import (
     Pair,
+    SameModality,
     Task,
     Trial,
     all_images,
@@ -157,6 +158,14 @@ def protocol_name(config: Config, index: Index, split: str = "test") -> str:
     return name
 
 
+def same_modality_rule(config: Config) -> SameModality:
+    """What a query ignores within a modality: as asked, else as is usual for the data set."""
+    asked = config.evaluation.same_modality
+    if asked != "auto":
+        return asked
+    return "camera" if config.data.name == "sysu" else "identity_and_camera"
+
+
 def make_tasks(config: Config, index: Index, split: str = "test") -> tuple[Task, ...]:
     """The tasks of a split: the data set's own protocol but for training images, else all images.
 
@@ -169,14 +178,14 @@ def make_tasks(config: Config, index: Index, split: str = "test") -> tuple[Task,
       InputError: the images do not fit the protocol.
     """
     pairs, asked = parse_pairs(config.evaluation.pairs), config.evaluation
-    own = split in SEARCHED_SPLITS
+    own, rule = split in SEARCHED_SPLITS, same_modality_rule(config)
     if own and config.data.name == "sysu":
         official = asked.protocol == "official"
         permutations = read_permutations(config.data.root) if official else None
-        return sysu(index, pairs, asked.protocol, asked.trials, permutations)
+        return sysu(index, pairs, asked.protocol, asked.trials, permutations, rule)
     if own and config.data.name == "llcm":
-        return llcm(index, pairs, asked.trials)
-    return all_images(index, pairs)
+        return llcm(index, pairs, asked.trials, rule)
+    return all_images(index, pairs, rule)
 
 
 def evaluate_features(

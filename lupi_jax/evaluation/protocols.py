@@ -3,6 +3,10 @@
 A protocol turns the columns of an index into tasks, the lines of a table. Rows of the intermediate
 modality stand beside the visible ones they are made of, with the same identity, camera and path;
 they count as visible wherever a protocol speaks of cameras.
+
+A pair is within a modality where both sides are infrared, or neither is. A query would then find
+itself, or the next frame of its own camera, so every protocol leaves something out: `SameModality`
+names the two rules there are. The name of such a task says what was left out.
 """
 
 import dataclasses
@@ -18,6 +22,10 @@ from lupi_jax.modality import Modality
 
 Cmc = Literal["identity", "image"]
 SysuProtocol = Literal["official", "agw", "released"]
+SameModality = Literal["camera", "identity_and_camera"]
+"""What a query ignores within a modality: every image of its own camera, whoever is on it (the
+paper's Table 3, SYSU-MM01's own script), or the images of its identity that its own camera took
+(Market-1501's rule, Zheng et al., ICCV 2015)."""
 Pair = tuple[Modality, Modality]
 """(query, gallery)."""
 
@@ -110,33 +118,47 @@ SHOTS = {"single-shot": 1, "multi-shot": 10}
 # Cameras 2 and 3 look at the same room, so that the background gives a person away.
 _SYSU_LOCATIONS = np.array([0, 1, 2, 2, 4, 5, 6])
 
+WITHOUT: dict[SameModality, str] = {
+    "camera": "without own camera",
+    "identity_and_camera": "without own identity by own camera",
+}
+WITHOUT_IMAGE = "without own image"
+"""How the name of a task within a modality ends: by a rule, or where neither leaves a match."""
+
 _RELEASED_CAMERAS = {False: ((1, 4), (2, 5)), True: ((3,), (6,))}
 
 
-def all_images(images: Images, pairs: Sequence[Pair]) -> tuple[Task, ...]:
+def all_images(
+    images: Images, pairs: Sequence[Pair], same_modality: SameModality = "identity_and_camera"
+) -> tuple[Task, ...]:
     """Every image of one modality queries every image of another; CMC over images.
 
     The protocol of the `folder` layout, and RegDB's. Between infrared and visible (or
-    intermediate) images nothing is excluded. Otherwise a query ignores the images of its identity
-    that its own camera took ("other cameras"); where that leaves no query a match, because nobody
-    is seen by two cameras, it ignores itself and what is made of it ("other images").
+    intermediate) images nothing is excluded. Within a modality Market-1501's rule is the usual one:
+    people know it from data of one modality, and it keeps the other people of the query's camera in
+    the gallery, which one's own data set may have few of elsewhere. Where nobody is seen by two
+    cameras, as on RegDB, which has one camera per modality, either rule would leave no query a
+    match. A query then ignores itself and what is made of it ("without own image").
 
     Args:
       images: of all modalities in `pairs`.
       pairs: one task each.
+      same_modality: what a query ignores within a modality.
 
     Raises:
-      InputError: a side of a pair is empty, or no query has a true match.
+      InputError: `same_modality` is unknown, a side of a pair is empty, or no query has a true
+        match.
     """
     tasks = []
     for query, gallery in pairs:
         rows, shown = (_rows(images, modality, (query, gallery)) for modality in (query, gallery))
         name, groups = "all images", None
-        if _same_spectrum(query, gallery):
-            name, groups = "all images, other cameras", _identity_and_camera(images)
+        if is_within(query, gallery):
+            without, groups = _within(images, same_modality)
             if not has_match(Trial(rows, shown, "image", groups), images.identities).any():
                 groups = np.unique(images.paths, return_inverse=True)[1]
-                name = "all images, other images"
+                without = WITHOUT_IMAGE
+            name = f"{name}, {without}"
         trial = Trial(rows, shown, "image", groups)
         tasks.append(_task(name, query, gallery, (trial,), images))
     return tuple(tasks)
@@ -148,6 +170,7 @@ def sysu(
     protocol: SysuProtocol = "official",
     trials: int = 10,
     permutations: Permutations | None = None,
+    same_modality: SameModality = "camera",
 ) -> tuple[Task, ...]:
     """SYSU-MM01's tasks: all-search and indoor, single- and multi-shot; CMC over identities.
 
@@ -155,8 +178,10 @@ def sysu(
     each identity and camera (all, where a camera has fewer). Infrared galleries are of cameras 3
     and 6 and have all-search only: indoor search is a choice among visible cameras.
 
-    Between infrared and visible (or intermediate) images, cameras 2 and 3 ignore each other.
-    Otherwise a query ignores the images of its identity that its own camera took.
+    A query ignores every gallery image of its own camera, where cameras 2 and 3, which look at the
+    same room, are one: the rule of the owners' script (github.com/wuancong/SYSU-MM01). Between
+    infrared and visible (or intermediate) images it parts cameras 2 and 3; within a modality it
+    leaves out the query's whole camera, as the paper says of Table 3.
 
     How galleries are drawn:
       "official": trial t takes the first entries of row t of the data set's own permutations.
@@ -165,7 +190,9 @@ def sysu(
         TPAMI 2021) and what builds on it.
       "released": as the code released with LUPI, seeded in the same way rather than by the clock:
         multi-shot with replacement; no camera is ignored; a modality is searched for itself by
-        cameras 1 and 4 in 2 and 5, or by 3 in 6.
+        cameras 1 and 4 in 2 and 5, or by 3 in 6. One thing of that code is left out here. Its
+        query and gallery of intermediate images hold ten images of each visible one: nine drawn
+        anew by Eq. 4, and the colour image itself. Here they hold one intermediate image of each.
 
     Args:
       images: test images, of all modalities in `pairs`.
@@ -173,6 +200,8 @@ def sysu(
       protocol: how galleries are drawn.
       trials: galleries per task, at least 1.
       permutations: of the official protocol (`lupi_jax.data.sysu_mm01.read_permutations`).
+      same_modality: what a query ignores within a modality; "released" does not read it, since its
+        queries and galleries are of different cameras.
 
     Raises:
       InputError: an option is unknown or out of range, a camera does not fit its modality, a side
@@ -186,11 +215,12 @@ def sysu(
     _check_sysu_cameras(images)
     tasks = []
     for query, gallery in pairs:
-        within = _same_spectrum(query, gallery)
-        if protocol == "released":
-            groups = None
-        else:
-            groups = _identity_and_camera(images) if within else _SYSU_LOCATIONS[images.cameras]
+        without, groups = "", None
+        if protocol != "released":
+            groups = _SYSU_LOCATIONS[images.cameras]
+            if is_within(query, gallery):
+                rule, groups = _within(images, same_modality)
+                without = f", {rule}"
         for search, (query_cameras, gallery_cameras) in _sysu_searches(
             query, gallery, protocol
         ).items():
@@ -205,40 +235,51 @@ def sysu(
                     Trial(rows, _draw(places, number, t, protocol, orders), "identity", groups)
                     for t in range(trials)
                 )
-                task = _task(f"{search}, {shot}", query, gallery, drawn, images)
+                task = _task(f"{search}, {shot}{without}", query, gallery, drawn, images)
                 check_sysu_counts(task, images)
                 tasks.append(task)
     return tuple(tasks)
 
 
-def llcm(images: Images, pairs: Sequence[Pair] = DIRECTIONS, trials: int = 10) -> tuple[Task, ...]:
+def llcm(
+    images: Images,
+    pairs: Sequence[Pair] = DIRECTIONS,
+    trials: int = 10,
+    same_modality: SameModality = "identity_and_camera",
+) -> tuple[Task, ...]:
     """LLCM's task: all images of a modality query one per identity and camera; CMC over identities.
 
     The gallery is drawn anew for each trial by Python's generator, seeded with the number of the
     trial (from 0), identity by identity and camera by camera, as in Zhang and Wang's code (CVPR
     2023). A query ignores the images of its identity that the camera of its own number took, in
-    whichever modality.
+    whichever modality: that is LLCM's own rule, which is why it is the usual one within a modality
+    as well.
 
     Args:
       images: test images, of all modalities in `pairs`.
       pairs: one task each.
       trials: galleries per task, at least 1.
+      same_modality: what a query ignores within a modality.
 
     Raises:
-      InputError: there is no trial, a side of a pair is empty, or no query has a true match.
+      InputError: there is no trial, `same_modality` is unknown, a side of a pair is empty, or no
+        query has a true match.
     """
     if trials < 1:
         raise InputError(f"{trials} trials of a protocol: give at least 1")
-    groups = _identity_and_camera(images)
     tasks = []
     for query, gallery in pairs:
+        name, groups = "single-shot", _identity_and_camera(images)
+        if is_within(query, gallery):
+            rule, groups = _within(images, same_modality)
+            name = f"{name}, {rule}"
         rows = _rows(images, query, (query, gallery))
         _rows(images, gallery, (query, gallery))
         places = _by_identity_and_camera(images, gallery)
         drawn = tuple(
             Trial(rows, _draw(places, 1, t, "agw"), "identity", groups) for t in range(trials)
         )
-        tasks.append(_task("single-shot", query, gallery, drawn, images))
+        tasks.append(_task(name, query, gallery, drawn, images))
     return tuple(tasks)
 
 
@@ -300,8 +341,18 @@ def check_sysu_counts(task: Task, images: Images) -> None:
         )
 
 
-def _same_spectrum(a: Modality, b: Modality) -> bool:
+def is_within(a: Modality, b: Modality) -> bool:
+    """Whether a pair is within a modality; an intermediate image counts as the visible one."""
     return (a == Modality.INFRARED) == (b == Modality.INFRARED)
+
+
+def _within(images: Images, same_modality: SameModality) -> tuple[str, np.ndarray]:
+    """What a rule is called in the name of a task, and [n] int groups of the rows by it."""
+    if same_modality not in WITHOUT:
+        raise InputError(f"same_modality {same_modality!r} is none of {', '.join(WITHOUT)}")
+    by_camera = same_modality == "camera"
+    groups = np.asarray(images.cameras) if by_camera else _identity_and_camera(images)
+    return WITHOUT[same_modality], groups
 
 
 def _rows(
@@ -382,7 +433,7 @@ def _sysu_searches(
     query: Modality, gallery: Modality, protocol: SysuProtocol
 ) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
     """Name of a search -> cameras of its queries, cameras of its gallery."""
-    if protocol == "released" and _same_spectrum(query, gallery):
+    if protocol == "released" and is_within(query, gallery):
         cameras = _RELEASED_CAMERAS[query == Modality.INFRARED]
         names = (", ".join(map(str, side)) for side in cameras)
         return {f"cameras {' in '.join(names)}": cameras}

@@ -33,15 +33,15 @@ from lupi_jax.training.parallel import everywhere, local_copy
 
 # Fields that a run may be evaluated with other values of: they do not concern its network.
 MOVABLE = ("data.root", "data.index", "data.prepared", "data.trial", "data.workers",
-           "evaluation.pairs", "evaluation.protocol", "evaluation.trials",
-           "evaluation.reranking", "evaluation.precision")  # fmt: skip
+           "evaluation.pairs", "evaluation.protocol", "evaluation.same_modality",
+           "evaluation.trials", "evaluation.reranking", "evaluation.precision")  # fmt: skip
 # Fields that a run may be resumed with other values of: they do not change its numbers.
 RESUMABLE = (*(name for name in MOVABLE if name != "data.trial"), "steps", "epochs",
              "step_timeout", "data.feed", "data.prefetch", "log.every", "log.checkpoint_every",
              "log.keep")  # fmt: skip
 # What a validation chooses by: with one, a run is resumed with the same only.
-JUDGING = ("evaluation.pairs", "evaluation.protocol", "evaluation.reranking",
-           "evaluation.precision")  # fmt: skip
+JUDGING = ("evaluation.pairs", "evaluation.protocol", "evaluation.same_modality",
+           "evaluation.reranking", "evaluation.precision")  # fmt: skip
 
 _COMPUTE = {"float32": None, "bfloat16": jnp.bfloat16, "float64": None}
 

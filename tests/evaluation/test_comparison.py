@@ -24,6 +24,36 @@ def test_one_identity_more_or_less_is_all_there_is_to_its_interval():
     assert found.over_identities == (0.75, 0.75)
 
 
+def test_the_interval_over_people_and_seeds_by_hand():
+    # Means of seeds 2 and 4, of people 2 and 4: each with a variance of 2 / 2 and one degree of
+    # freedom. Together 2 with 2^2 / (1 + 1) = 2, where Student's 97.5 % quantile is 4.302653.
+    found = compare([[1.0, 3.0], [3.0, 5.0]], np.zeros((2, 2)), [1, 2])
+    assert found.over_both == pytest.approx((3 - 6.084870, 3 + 6.084870), abs=1e-5)
+    # Seeds that agree leave one degree of freedom, of two people: a quantile of 12.7062. Person 1
+    # counts three times: (3 - 3 * 3/4) / 2 and (0 - 3/4) / 2 have a variance of 9/32, halved.
+    found = compare([[1.0, 1.0, 1.0, 0.0]] * 2, np.zeros((2, 4)), [1, 1, 1, 2])
+    half = 12.706205 * (9 / 64) ** 0.5
+    assert found.over_both == pytest.approx((0.75 - half, 0.75 + half), abs=1e-5)
+
+
+def test_one_seed_says_nothing_of_others():
+    found = compare([0.1, 0.4], [0.0, 0.0], [1, 2])
+    assert np.isnan(found.over_both).all()
+    assert np.isfinite(found.over_identities).all()
+
+
+@pytest.mark.parametrize(("by_seed", "by_person"), [(1.0, 0.0), (0.5, 2.0)])
+def test_the_interval_over_people_and_seeds_holds_the_truth_as_often_as_it_says(by_seed, by_person):
+    rng = np.random.default_rng(3)
+    held, people, times = 0, 20, 200
+    for _ in range(times):
+        noise = rng.normal(0, 0.1, (3, people))
+        values = by_seed * rng.normal(size=(3, 1)) + by_person * rng.normal(size=people) + noise
+        low, high = compare(values, np.zeros_like(values), np.arange(people), resamples=2).over_both
+        held += low < 0 < high
+    assert 0.92 < held / times < 0.99  # 0.95, give or take 2 standard deviations, or rather wide
+
+
 def test_the_interval_over_queries_is_that_of_a_mean():
     rng = np.random.default_rng(0)
     values = rng.normal(0.1, 0.3, 900)

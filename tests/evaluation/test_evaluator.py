@@ -1,11 +1,13 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from lupi_jax.config import Config, EvaluationConfig, SourceConfig
 from lupi_jax.data import Index
 from lupi_jax.evaluation import Features, evaluate_features, evaluator, metrics
-from lupi_jax.evaluation.protocols import DIRECTIONS, Task, all_images, sysu
+from lupi_jax.evaluation.protocols import DIRECTIONS, Task, all_images, llcm, sysu
 
 CORNERS = (np.array(list(np.ndindex(2, 2, 2, 2))) - 0.5).astype(np.float32)
 
@@ -46,3 +48,40 @@ def test_the_galleries_of_a_task_are_compared_once(features, monkeypatch):
     monkeypatch.setattr(evaluator, "pairwise_distances", counted)
     evaluate_features(features, tasks, names=("neck",))
     assert len(calls) == len(tasks) == 4
+
+
+WITHIN = [("visible", "visible"), ("infrared", "infrared")]
+
+
+@pytest.mark.parametrize(
+    ("data", "usual", "make"),
+    [
+        ("sysu", "camera", sysu),
+        ("llcm", "identity_and_camera", llcm),
+        ("regdb", "identity_and_camera", all_images),
+        ("folder", "identity_and_camera", all_images),
+        ("synthetic", "identity_and_camera", all_images),
+    ],
+)
+def test_within_a_modality_each_data_set_has_its_usual_rule(features, data, usual, make):
+    asked = EvaluationConfig(tuple(f"{q}_to_{g}" for q, g in WITHIN), "agw", trials=2)
+    config = Config(data=SourceConfig(data, "x"), evaluation=asked)
+    assert evaluator.same_modality_rule(config) == usual
+    options = {"protocol": "agw", "trials": 2} if make is sysu else {}
+    options |= {"trials": 2} if make is llcm else {}
+    # The function has the same rule by default.
+    assert_same(
+        evaluator.make_tasks(config, features.index), make(features.index, WITHIN, **options)
+    )
+    for rule in ("camera", "identity_and_camera"):
+        asked = dataclasses.replace(config.evaluation, same_modality=rule)
+        tasks = evaluator.make_tasks(dataclasses.replace(config, evaluation=asked), features.index)
+        assert_same(tasks, make(features.index, WITHIN, **options, same_modality=rule))
+
+
+def assert_same(tasks, expected) -> None:
+    assert [task.name for task in tasks] == [task.name for task in expected]
+    for task, other in zip(tasks, expected, strict=True):
+        for trial, same in zip(task.trials, other.trials, strict=True):
+            assert np.array_equal(trial.gallery, same.gallery)
+            assert np.array_equal(trial.excluded, same.excluded)

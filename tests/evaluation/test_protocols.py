@@ -108,11 +108,11 @@ def test_between_modalities_a_shared_camera_number_excludes_nothing():
     assert all_images(images, [(I, V)])[0].trials[0].excluded is None
 
 
-def test_within_a_modality_the_own_camera_is_ignored():
+def test_within_a_modality_the_person_is_ignored_by_the_own_camera():
     # Rows: 0, 1 of person 1 by camera 1; 2 by camera 2; 3 of person 2 by camera 1.
     images = make_images({(V, 1, 1): 2, (V, 1, 2): 1, (V, 2, 1): 1})
     (task,) = all_images(images, [(V, V)])
-    assert task.name == "all images, other cameras"
+    assert task.name == "all images, without own identity by own camera"
     (trial,) = task.trials
     assert trial.query.tolist() == trial.gallery.tolist() == [0, 1, 2, 3]
     assert hidden(trial).astype(int).tolist() == [
@@ -129,10 +129,33 @@ def test_within_a_modality_the_own_camera_is_ignored():
     assert (metrics.valid_queries, metrics.mean_ap) == (3, 1)
 
 
-def test_within_a_modality_of_one_camera_each_only_the_query_is_ignored():
+def test_within_a_modality_the_whole_camera_is_ignored_by_name():
+    # Rows: 0, 1 of person 1 by camera 1; 2 by camera 2; 3 of person 2 by camera 1.
+    images = make_images({(V, 1, 1): 2, (V, 1, 2): 1, (V, 2, 1): 1})
+    (task,) = all_images(images, [(V, V)], "camera")
+    assert task.name == "all images, without own camera"
+    (trial,) = task.trials
+    assert hidden(trial).astype(int).tolist() == [
+        [1, 1, 0, 1],
+        [1, 1, 0, 1],
+        [0, 0, 1, 0],
+        [1, 1, 0, 1],
+    ]
+    assert has_match(trial, images.identities).tolist() == [True, True, True, False]
+    # Person 2 stands between person 1's images: 0 and 1 do not see it, and find 2 first; 2 sees
+    # it, finds it before 0 and 1, and has a precision of (1/2 + 2/3) / 2.
+    places = [0, 0, 9, 5]
+    ids = images.identities
+    distances = np.abs(np.subtract.outer(places, places))
+    metrics = retrieval_metrics(distances, ids, ids, trial.excluded, trial.cmc)
+    assert metrics.average_precision[:3].tolist() == pytest.approx([1, 1, 7 / 12])
+
+
+@pytest.mark.parametrize("rule", ["camera", "identity_and_camera"])
+def test_within_a_modality_of_one_camera_each_only_the_query_is_ignored(rule):
     images = make_images({(I, 1, 1): 2, (I, 2, 2): 2})
-    (task,) = all_images(images, [(I, I)])
-    assert task.name == "all images, other images"
+    (task,) = all_images(images, [(I, I)], rule)
+    assert task.name == "all images, without own image"
     assert np.array_equal(task.trials[0].excluded, np.eye(4, dtype=bool))
 
 
@@ -153,7 +176,7 @@ def test_intermediate_images_are_as_visible_ones():
 def test_what_is_made_of_the_query_is_ignored_with_it():
     images = with_intermediate(make_images({(V, 1, 1): 2, (V, 2, 1): 1}, shuffled=1))
     (task,) = all_images(images, [(V, G)])
-    assert task.name == "all images, other images"
+    assert task.name == "all images, without own image"
     assert np.array_equal(task.trials[0].excluded, np.eye(3, dtype=bool))
 
 
@@ -164,7 +187,7 @@ def test_what_is_made_of_the_query_is_ignored_with_it():
         ({(V, 1, 1): 2}, (V, I), r"no infrared image to evaluate visible -> infrared"),
         ({(V, 1, 1): 2}, (V, G), r"no intermediate image to evaluate visible -> intermediate"),
         ({(V, 1, 1): 2, (I, 2, 1): 1}, (I, V), r"infrared -> visible, all images: no query has"),
-        ({(V, 1, 1): 1, (V, 2, 1): 1}, (V, V), r"visible, all images, other images: no query has"),
+        ({(V, 1, 1): 1, (V, 2, 1): 1}, (V, V), r"visible, all images, without own image: no q"),
     ],
 )
 def test_a_pair_without_any_match_is_refused(counts, pair, message):
@@ -314,25 +337,39 @@ def test_cameras_2_and_3_ignore_each_other(protocol):
             assert hidden(trial).tolist() == expected
 
 
-@pytest.mark.parametrize("pair", [(V, V), (I, I), (G, G), (V, G)])
-def test_within_a_modality_sysu_ignores_the_own_camera(pair):
+@pytest.mark.parametrize("protocol", ["official", "agw"])
+@pytest.mark.parametrize("pair", [(V, V), (I, I), (G, G), (V, G), (G, V)])
+def test_within_a_modality_sysu_ignores_the_own_camera(pair, protocol):
     images = with_intermediate(make_images(SYSU, shuffled=6))
-    tasks = sysu(images, [pair], "agw", 2)
+    whole = sysu(images, [pair], protocol, 2, permutations())
+    own = sysu(images, [pair], protocol, 2, permutations(), "identity_and_camera")
     searches = {"all-search"} if pair[1] == I else {"all-search", "indoor"}
-    assert {task.name.partition(",")[0] for task in tasks} == searches
-    for task in tasks:
-        for trial in task.trials:
-            assert len(trial.query) == np.sum(images.modalities == pair[0])
-            expected = [
-                [
-                    images.identities[q] == images.identities[g]
-                    and images.cameras[q] == images.cameras[g]
-                    for g in trial.gallery
-                ]
-                for q in trial.query
-            ]
-            assert np.any(expected)
-            assert hidden(trial).tolist() == expected
+    rules = ((whole, "without own camera"), (own, "without own identity by own camera"))
+    for tasks, ending in rules:
+        assert [task.name for task in tasks] == [
+            f"{search}, {shot}, {ending}"
+            for search in sorted(searches)
+            for shot in ("single-shot", "multi-shot")
+        ]
+        for task in tasks:
+            for trial in task.trials:
+                assert len(trial.query) == np.sum(images.modalities == pair[0])
+                expected = np.array(
+                    [[images.cameras[q] == images.cameras[g] for g in trial.gallery]
+                     for q in trial.query]
+                )  # fmt: skip
+                if tasks is own:
+                    ids = images.identities
+                    expected &= np.equal.outer(ids[trial.query], ids[trial.gallery])
+                assert expected.any()
+                assert np.array_equal(hidden(trial), expected)
+
+
+def test_an_unknown_rule_within_a_modality_is_refused():
+    images = make_images(SYSU)
+    for make in (all_images, lambda i, p, same_modality: sysu(i, p, "agw", 1, None, same_modality)):
+        with pytest.raises(InputError, match="'person' is none of camera, identity_and_camera"):
+            make(images, [(V, V)], same_modality="person")
 
 
 @pytest.mark.parametrize(
@@ -417,7 +454,28 @@ def test_the_whole_test_set_has_the_published_counts():
         "indoor, multi-shot": (3803, 1120, 56, 2208),
     }
     assert is_sysu_test_set(with_intermediate(images))
-    sysu(with_intermediate(images), [(I, G), (V, I), (V, V), (I, I)], "agw", 1)
+    sysu(with_intermediate(images), [(I, G), (V, I)], "agw", 1)
+
+
+@pytest.mark.parametrize(
+    ("pair", "shot", "gallery", "camera", "identity_and_camera"),
+    [
+        # Cameras 3 and 6 saw 93 and 96 people: (1883 * 93 + 1920 * 96) / 3803 images of the 189.
+        ((I, I), "single-shot", 189, 94.5146, 1),
+        ((I, I), "multi-shot", 1890, 945.146, 10),
+        # Cameras 1, 2, 4, 5 saw 56, 56, 94, 95: (2939 * 56 + 1918 * 189) / 6775 of the 301.
+        ((V, V), "single-shot", 301, 77.7987, 1),
+        ((G, G), "multi-shot", 3010, 777.987, 10),
+    ],
+)
+def test_the_whole_test_set_loses_cameras(pair, shot, gallery, camera, identity_and_camera):
+    images = with_intermediate(make_images(whole_test_set()))
+    for rule, expected in (("camera", camera), ("identity_and_camera", identity_and_camera)):
+        tasks = sysu(images, [pair], "agw", 1, same_modality=rule)
+        (task,) = (task for task in tasks if task.name.startswith(f"all-search, {shot}"))
+        (trial,) = task.trials
+        assert len(trial.gallery) == gallery
+        assert hidden(trial).sum(axis=1).mean() == pytest.approx(expected, abs=5e-4)
 
 
 def test_a_whole_test_set_with_other_counts_is_refused():

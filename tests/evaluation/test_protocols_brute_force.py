@@ -19,9 +19,9 @@ from lupi_jax import Modality
 from lupi_jax.data import Index, read_permutations
 from lupi_jax.evaluation.evaluator import evaluate_features
 from lupi_jax.evaluation.features import Features
-from lupi_jax.evaluation.protocols import DIRECTIONS, all_images, llcm, sysu
+from lupi_jax.evaluation.protocols import DIRECTIONS, SameModality, all_images, llcm, sysu
 
-V, I = Modality.VISIBLE, Modality.INFRARED  # noqa: E741
+V, I, G = Modality.VISIBLE, Modality.INFRARED, Modality.INTERMEDIATE  # noqa: E741
 SHOTS = {"single-shot": 1, "multi-shot": 10}
 FIGURES = ("rank1", "rank5", "rank10", "rank20", "mean_ap", "mean_inp")
 
@@ -46,6 +46,10 @@ def nothing(query: Image, image: Image) -> bool:
 
 
 def own_camera(query: Image, image: Image) -> bool:
+    return query.camera == image.camera
+
+
+def person_by_own_camera(query: Image, image: Image) -> bool:
     return (query.identity, query.camera) == (image.identity, image.camera)
 
 
@@ -136,6 +140,13 @@ def draw(
     return generator.sample(files, min(shots, len(files)))
 
 
+# Literal readings of the rules within a modality, and how a search says which of them it is by.
+RULES: dict[SameModality, tuple[str, Ignores]] = {
+    "camera": ("without own camera", own_camera),
+    "identity_and_camera": ("without own identity by own camera", person_by_own_camera),
+}
+
+
 # -- Small test sets ---------------------------------------------------------------------------
 
 # Products of these directions are exact in any arithmetic, and many are equal.
@@ -204,10 +215,10 @@ def check(
 
 # -- SYSU-MM01 ---------------------------------------------------------------------------------
 
-SYSU = {V: (1, 2, 4, 5), I: (3, 6)}
+SYSU = {V: (1, 2, 4, 5), I: (3, 6), G: (1, 2, 4, 5)}
 SYSU_SEEN = [(V, 1), (V, 4), (I, 3), (I, 6)]
 # The released code's search within a modality is in no published protocol.
-SYSU_CASES = [*product(("official", "agw"), product((I, V), (I, V)))]
+SYSU_CASES = [*product(("official", "agw"), product((I, V, G), (I, V, G)))]
 SYSU_CASES += [*product(("released",), DIRECTIONS)]
 
 
@@ -231,23 +242,31 @@ def write_permutations(root: Path, images: Sequence[Image], seed: int) -> dict:
 
 @settings(max_examples=120, deadline=None)
 @given(
-    small_sets(SYSU, SYSU_SEEN),
+    small_sets({V: SYSU[V], I: SYSU[I]}, SYSU_SEEN),
     st.sampled_from(SYSU_CASES),
     st.sampled_from([1, 2, 3, 10]),
+    st.sampled_from(list(RULES)),
     st.integers(0, 2**32 - 1),
 )
-def test_sysu(images, case, trials, seed):
+def test_sysu(images, case, trials, rule, seed):
     protocol, pair = case
     with tempfile.TemporaryDirectory() as root:
         orders = write_permutations(Path(root), images, seed)
         permutations = read_permutations(root) if protocol == "official" else None
-    tasks = sysu(index_of(images), [pair], protocol, trials, permutations)
+    # Of every visible image one is made, of the same path; whose features it has does not matter.
+    made = [i._replace(modality=str(G)) for i in images if i.modality == V]
+    mixed = [i._replace(features=j.features) for i, j in zip(made, made[::-1], strict=True)]
+    images = [*images, *mixed]
+    tasks = sysu(index_of(images), [pair], protocol, trials, permutations, rule)
 
     queries = [image for image in images if image.modality == pair[0]]
+    infrared_sides = pair.count(I)
     searches = {"all-search": SYSU[pair[1]], "indoor": (1, 2)}
     if pair[1] == I:
         del searches["indoor"]
-    ignores = own_camera if pair[0] == pair[1] else cameras_2_and_3
+    ending, ignores = "", cameras_2_and_3
+    if infrared_sides != 1:
+        ending, ignores = f", {RULES[rule][0]}", RULES[rule][1]
     if protocol == "released":
         ignores = nothing
     expected = {}
@@ -259,7 +278,7 @@ def test_sysu(images, case, trials, seed):
                 order = orders[files[0].identity, files[0].camera][t]
                 gallery += draw(files, shots, protocol, order, generator)
             galleries.append(gallery)
-        expected[(*pair, f"{search}, {shot}")] = lambda feature, galleries=galleries: (
+        expected[(*pair, f"{search}, {shot}{ending}")] = lambda feature, galleries=galleries: (
             read_literally(queries, galleries, ignores, "identity", feature)
         )
     check(images, tasks, expected)
@@ -270,29 +289,37 @@ def test_sysu(images, case, trials, seed):
 
 @settings(max_examples=40, deadline=None)
 @given(
-    small_sets({V: range(1, 10), I: (1, 2, 4, 5, 6, 7, 8, 9)}, [(V, 1), (I, 2)]),
+    small_sets({V: range(1, 10), I: (1, 2, 4, 5, 6, 7, 8, 9)}, [(V, 1), (V, 3), (I, 2), (I, 5)]),
     st.sampled_from([1, 2, 10]),
+    st.sampled_from(list(RULES)),
 )
-def test_llcm(images, trials):
+def test_llcm(images, trials, rule):
     expected = {}
-    for query, gallery in DIRECTIONS:
+    for query, gallery in product((V, I), (V, I)):
+        name, ignores = "single-shot", person_by_own_camera
+        if query == gallery:
+            name, ignores = f"{name}, {RULES[rule][0]}", RULES[rule][1]
         queries = [image for image in images if image.modality == query]
         galleries = []
         for t in range(trials):
             generator = random.Random(t)
             files = places(images, gallery, range(1, 10))
             galleries.append([generator.choice(one) for one in files])
-        expected[query, gallery, "single-shot"] = (
-            lambda feature, queries=queries, galleries=galleries: read_literally(
-                queries, galleries, own_camera, "identity", feature
+        expected[query, gallery, name] = (
+            lambda feature, queries=queries, galleries=galleries, ignores=ignores: read_literally(
+                queries, galleries, ignores, "identity", feature
             )
         )
-    check(images, llcm(index_of(images), trials=trials), expected)
+    pairs = list(product((V, I), (V, I)))
+    check(images, llcm(index_of(images), pairs, trials, rule), expected)
 
 
 @settings(max_examples=40, deadline=None)
-@given(small_sets({V: (1, 2), I: (1, 2)}, [(V, 1), (I, 1)]))
-def test_all_images(images):
+@given(
+    small_sets({V: (1, 2), I: (1, 2)}, [(V, 1), (V, 2), (I, 1), (I, 2)]),
+    st.sampled_from(list(RULES)),
+)
+def test_all_images(images, rule):
     sides = {m: [image for image in images if image.modality == m] for m in (V, I)}
     expected = {
         (query, gallery, "all images"): (
@@ -302,4 +329,10 @@ def test_all_images(images):
         )
         for query, gallery in DIRECTIONS
     }
-    check(images, all_images(index_of(images), DIRECTIONS), expected)
+    for modality in (V, I):
+        expected[modality, modality, f"all images, {RULES[rule][0]}"] = (
+            lambda feature, modality=modality: read_literally(
+                sides[modality], [sides[modality]], RULES[rule][1], "image", feature
+            )
+        )
+    check(images, all_images(index_of(images), [*DIRECTIONS, (V, V), (I, I)], rule), expected)
