@@ -433,12 +433,13 @@ def _unreached_blocks(
     for layer, count in enumerate(net.non_local, 1):
         images = jax.ShapeDtypeStruct((1, 1, 1, net.width * 4 * 2 ** (layer - 1)), jnp.float32)
         block = jax.eval_shape(partial(NonLocal().init, train=False), jax.random.key(0), images)
-        for (collection, *modules), shape in flatten_dict(block).items():
+        leaves: dict[tuple[str, ...], Any] = flatten_dict(block)
+        for (collection, *modules), leaf in leaves.items():
             for i in range(count):
                 path = (collection, "trunk", f"layer{layer}", f"non_local{i}", *modules)
                 name = _torch_name(path, _RELEASED.table)
-                theirs = _to_theirs(np.empty(shape.shape)).shape
-                if name in tensors and np.shape(tensors[name]) == theirs:
+                theirs = _to_theirs(np.empty(leaf.shape)).shape
+                if name and name in tensors and np.shape(tensors[name]) == theirs:
                     names.add(name)
     return names
 
