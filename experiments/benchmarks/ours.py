@@ -26,19 +26,22 @@ from lupi_jax.views import make_views
 Turn = tuple[Callable[[], object], dict[str, Any]]
 
 
+def fields(work: Work) -> dict[str, Any]:
+    """The configuration of `work`, nested by field; its images come from memory."""
+    return {
+        "steps": 1,
+        "recipe": "released",
+        "dtype": work.dtype,
+        "data": {"name": "sysu", "root": "none", "image_size": work.size},
+        "batch": {"identities": work.identities, "images": work.images},
+        "model": {"backbone": work.backbone},
+        # The heads' rate is the paper's during warm-up.
+        "optimizer": {"rate": 0.01, "warmup": 0, "milestones": (), "factors": ()},
+    }
+
+
 def _config(work: Work) -> Config:
-    return parse_config(
-        {
-            "steps": 1,
-            "recipe": "released",
-            "dtype": work.dtype,
-            "data": {"name": "sysu", "root": "none", "image_size": work.size},
-            "batch": {"identities": work.identities, "images": work.images},
-            "model": {"backbone": work.backbone},
-            # The heads' rate is the paper's during warm-up.
-            "optimizer": {"rate": 0.01, "warmup": 0, "milestones": (), "factors": ()},
-        }
-    )
+    return parse_config(fields(work))
 
 
 def _facts() -> dict[str, Any]:
@@ -139,9 +142,14 @@ def views(work: Work) -> Turn:
     return turn, _facts()
 
 
-def limits(dtype: str) -> dict[str, float]:
-    """The best a second: {"flops": of a matrix product in `dtype`, "bytes": of a copy}."""
-    side, length = 4096, 2**27
+def limits(dtype: str, side: int = 4096, length: int = 2**27) -> dict[str, float]:
+    """The best a second: {"flops": of a matrix product in `dtype`, "bytes": of a copy}.
+
+    Args:
+      dtype: of the product.
+      side: of the square matrices.
+      length: of the float32 array that is read and written.
+    """
 
     def seconds(function: Callable[..., Any], *arguments: Any) -> float:
         run = jax.jit(function)
