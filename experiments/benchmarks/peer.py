@@ -179,7 +179,8 @@ class Trainer:
         torch.manual_seed(0)
         self._mixed = form != "eager"
         self._layout = torch.channels_last if self._mixed else torch.contiguous_format
-        net = Net(work.classes).to(memory_format=self._layout).to(DEVICE)
+        net = Net(work.classes)
+        net.to(DEVICE, memory_format=self._layout)  # pyright: ignore[reportCallIssue]
         self._optimizer = make_optimizer(net, 0.01)
         self._forward = torch.compile(net, backend=backend) if form == "compiled" else net
 
