@@ -24,7 +24,7 @@ from typing import Any
 from experiments.gpu.figures import Figure, Record, write
 from experiments.gpu.page import page
 from experiments.gpu.plan import BEGIN, PARTS, Part
-from experiments.gpu.running import run_part
+from experiments.gpu.running import Heard, run_part
 from experiments.gpu.setup import Setup
 
 HERE = Path(__file__).parents[1] / "benchmarks"
@@ -47,43 +47,51 @@ class Run:
             "tiny": tiny,
         }
 
-    def part(self, name: str, part: Part) -> str:
-        """Run a part, and write down what it found; its status."""
+    def begin(self) -> bool:
+        """Ask what this machine is, and make the images; whether that went well.
+
+        Parts that an earlier run found elsewhere, or at other sizes, are forgotten.
+        """
+        status, why = self._run("begin", BEGIN, self._keep_fact)
+        if status != "done":
+            self._print(f"{status}: {why}")
+            return False
+        same = ("device", "driver", "versions", "tiny")
+        if any(self._before.get(key) != self.record.facts.get(key) for key in same):
+            self.record.parts = {}
+        return True
+
+    def part(self, name: str) -> str:
+        """Run a part, and write down what it finds as it comes; its status."""
         started = time.perf_counter()
-        left = self._end - started
-        seconds = min(self._more * part.seconds, left)
         found: dict[str, Any] = {"status": "cut off", "why": "the command ended before the part"}
         found |= {"date": _now(), "seconds": 0.0, "figures": []}
+        self.record.parts[name] = found
 
         def heard(message: dict[str, Any]) -> None:
-            if "fact" in message:
-                self.record.facts[message["fact"]] = message["value"]
-                return
             found["figures"].append(message)
             found["seconds"] = time.perf_counter() - started
             figure = Figure(**{**message, "detail": tuple(message["detail"])})
             self._print(f"{name}: {figure}")
             self._write()
 
-        if part is not BEGIN:
-            self.record.parts[name] = found
-        if seconds > 0:
-            setup = Setup(str(self._scratch), str(self.record.path), self._tiny, seconds)
-            log = self._scratch / f"part-{name}.log"
-            found["status"], found["why"] = run_part(part.function, setup, log, heard)
-        else:
-            found["status"], found["why"] = "out of time", "the command's minutes were over"
+        found["status"], found["why"] = self._run(name, PARTS[name], heard)
         found["seconds"] = time.perf_counter() - started
         if found["status"] != "done":
             self._print(f"{name}: {found['status']}: {found['why']}")
         self._write()
         return found["status"]
 
-    def keep_same_device(self) -> None:
-        """Forget the parts of an earlier run elsewhere, or at other sizes."""
-        same = ("device", "driver", "versions", "tiny")
-        if any(self._before.get(key) != self.record.facts.get(key) for key in same):
-            self.record.parts = {}
+    def _run(self, name: str, part: Part, heard: Heard) -> tuple[str, str]:
+        left = self._end - time.perf_counter()
+        if left <= 0:
+            return "out of time", "the command's minutes were over"
+        seconds = min(self._more * part.seconds, left)
+        setup = Setup(str(self._scratch), str(self.record.path), self._tiny, seconds)
+        return run_part(part.function, setup, self._scratch / f"part-{name}.log", heard)
+
+    def _keep_fact(self, message: dict[str, Any]) -> None:
+        self.record.facts[message["fact"]] = message["value"]
 
     def _print(self, text: str) -> None:
         print(f"[{time.perf_counter() - self._begun:6.1f} s] {text}", flush=True)
@@ -124,10 +132,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _stop)
     with tempfile.TemporaryDirectory(prefix="lupi-gpu-") as scratch:
         run = Run(out, Path(scratch), options.tiny, options.minutes)
-        if run.part("begin", BEGIN) != "done":
+        if not run.begin():
             return 2
-        run.keep_same_device()
-        statuses = [run.part(name, PARTS[name]) for name in PARTS if name in options.only]
+        statuses = [run.part(name) for name in PARTS if name in options.only]
     return 0 if all(status == "done" for status in statuses) else 1
 
 

@@ -108,16 +108,26 @@ def end_to_end(setup: Setup) -> None:
 
 def _say_training(setup: Setup, feed: str, name: str, alone: float) -> None:
     steps, every = setup.sizes.trained
-    begin = f"train-{feed}"
-    train(setup, begin, f"data.feed={feed}", f"steps={steps}", f"log.every={every}").require()
-    rates = [row["steps_per_second"] for row in read_metrics(setup.at(begin))]
-    steady = rates[2:] if len(rates) > 2 else rates
-    # The log counts images that are read; the step's rate counts those of all three modalities.
-    rate = statistics.median(steady) * 3 * setup.sizes.work.rows
-    note = f"median of {len(steady)} windows of {every} steps"
-    say(Figure(name, rate, "images/s", note, at_least=5600))
-    share = f"{name}, share of the step alone"
-    say(Figure(share, 100 * rate / alone, "%", f"of {alone:.0f} images/s", at_least=97))
+    workdir = f"train-{feed}"
+    command = train(setup, workdir, f"data.feed={feed}", f"steps={steps}", f"log.every={every}")
+    while command.process.poll() is None and not _rates(setup, workdir, steps):
+        time.sleep(0.1)
+    rates = _rates(setup, workdir, steps)
+    if rates:  # said before the run is saved, which may take long
+        steady = rates[2:] if len(rates) > 2 else rates
+        # The log counts steps, and images read; the step's rate those of all three modalities.
+        rate = statistics.median(steady) * 3 * setup.sizes.work.rows
+        note = f"median of {len(steady)} windows of {every} steps"
+        say(Figure(name, rate, "images/s", note, at_least=5600))
+        share = f"{name}, share of the step alone"
+        say(Figure(share, 100 * rate / alone, "%", f"of {alone:.0f} images/s", at_least=97))
+    command.require()
+
+
+def _rates(setup: Setup, workdir: str, steps: int) -> list[float]:
+    """Steps a second of each window of a run's log, [] before step `steps` is written."""
+    rows = read_metrics(setup.at(workdir))
+    return [row["steps_per_second"] for row in rows] if rows and rows[-1]["step"] == steps else []
 
 
 def network(setup: Setup) -> Sequence[str]:
@@ -174,7 +184,8 @@ def _say_at_once(setup: Setup, name: str, count: int, run: str, changes: dict[st
         )
         for i in range(count)
     ]
-    statuses = [command.wait(0.4 * setup.seconds) for command in commands]
+    limit = 0.25 * setup.seconds
+    statuses = [command.wait(max(0.0, limit - command.seconds())) for command in commands]
     good = statuses.count(0)
     settings = " ".join(f"{key}={value}" for key, value in changes.items())
     title = f"{count} {name}: evaluations that ended well"

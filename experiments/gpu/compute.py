@@ -18,7 +18,7 @@ from experiments.benchmarks.work import Work
 from experiments.gpu.figures import Figure, attempt, say
 from experiments.gpu.running import variables
 from experiments.gpu.setup import Setup, Sizes
-from experiments.gpu.trace import Kernel, by_kind, read_kernels
+from experiments.gpu.trace import by_kind, read_kernels
 from lupi_jax.training.profiling import PEAKS
 
 RATE = "{dtype}, {images} images"
@@ -29,9 +29,11 @@ EXTRACTION = "{dtype}, {precision} precision"
 
 VARIANTS = (
     ("no command buffers", "--xla_gpu_enable_command_buffer="),
+    ("command buffers of any size", "--xla_gpu_graph_min_graph_size=1"),
+    ("latency-hiding scheduler", "--xla_gpu_enable_latency_hiding_scheduler=true"),
     ("no autotuning", "--xla_gpu_autotune_level=0"),
     ("no Triton products", "--xla_gpu_enable_triton_gemm=false"),
-    ("latency-hiding scheduler", "--xla_gpu_enable_latency_hiding_scheduler=true"),
+    ("products fused by cuDNN", "--xla_gpu_cudnn_gemm_fusion_level=2"),
 )
 """(name, XLA_FLAGS) of what is tried on the step at the paper's batch."""
 
@@ -49,13 +51,10 @@ def rate_name(work: Work) -> str:
 def step(setup: Setup) -> None:
     """The step in bfloat16 at both batches, and how far it is from the device's limits."""
     sizes = setup.sizes
-    found = attempt(rate_name(sizes.work), lambda: _say_step(sizes.work, sizes, True, 5600))
-    limits = attempt(
-        "the machine's limits",
-        lambda: in_own_process(ours.limits, sizes.work.dtype, sizes.side, sizes.length),
-    )
+    found = attempt(rate_name(sizes.work), lambda: _say_step(sizes.work, sizes, 5600))
     if found:
-        _say_roofline(found, limits)
+        attempt("share of the limit (roofline)", lambda: _say_roofline(found, sizes))
+        attempt("kernels of a step", lambda: _say_kernels(found, sizes))
     attempt(rate_name(large(sizes)), lambda: _say_step(large(sizes), sizes))
 
 
@@ -74,27 +73,33 @@ def step_rate(setup: Setup) -> float:
     return known or 3 * sizes.work.rows / _measure_step(sizes.work, sizes)["seconds"]
 
 
-def _measure_step(work: Work, sizes: Sizes, traced: bool = False) -> dict[str, Any]:
-    return in_own_process(time_step, work, sizes.steps, sizes.rounds, traced)
+def _measure_step(work: Work, sizes: Sizes) -> dict[str, Any]:
+    return in_own_process(time_step, work, sizes.steps, sizes.rounds)
 
 
-def _say_step(
-    work: Work, sizes: Sizes, traced: bool = False, at_least: float | None = None
-) -> dict[str, Any]:
-    found = _measure_step(work, sizes, traced)
+def _say_step(work: Work, sizes: Sizes, at_least: float | None = None) -> dict[str, Any]:
+    found = _measure_step(work, sizes)
     note = f"{1e3 * found['seconds']:.2f} ms; compiled, or read, in {found['compile']:.1f} s"
     rate = 3 * work.rows / found["seconds"]
     say(Figure(rate_name(work), rate, "images/s", note, at_least=at_least))
     return found
 
 
-def time_step(work: Work, steps: int, rounds: int, traced: bool) -> dict[str, Any]:
-    """Seconds of a step, the median turn's, and what XLA and, where asked, a trace say of it."""
+def time_step(work: Work, steps: int, rounds: int) -> dict[str, Any]:
+    """Seconds of a step, the median turn's, and what XLA says of it."""
     turn, facts = ours.step(work, steps)
     turn()
-    seconds = median_turn(turn, rounds) / steps
-    kernels = _trace(turn) if traced else []
-    return {**facts, "seconds": seconds, "kinds": by_kind(kernels, steps)}
+    return {**facts, "seconds": median_turn(turn, rounds) / steps}
+
+
+def trace_step(work: Work, steps: int) -> dict[str, tuple[float, float]]:
+    """Milliseconds and kernels of a step by kind, from a trace of one turn."""
+    turn, _ = ours.step(work, steps)
+    turn()
+    with tempfile.TemporaryDirectory() as folder:
+        with jax.profiler.trace(folder):
+            turn()
+        return by_kind(read_kernels(Path(folder)), steps)
 
 
 def median_turn(turn: Callable[[], object], rounds: int) -> float:
@@ -108,52 +113,44 @@ def _time(turn: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def _trace(turn: Callable[[], object]) -> list[Kernel]:
-    with tempfile.TemporaryDirectory() as folder:
-        with jax.profiler.trace(folder):
-            turn()
-        return list(read_kernels(Path(folder)))
-
-
-def _say_roofline(found: dict[str, Any], limits: dict[str, float] | None) -> None:
-    """Time by kind of kernel, and the step's rates against the data sheet and the machine."""
-    busy = sum(milliseconds for milliseconds, _ in found["kinds"].values())
-    count = sum(kernels for _, kernels in found["kinds"].values())
-    seconds = found["seconds"]
-    say(
-        Figure(
-            "kernels of a step",
-            busy,
-            "ms",
-            f"{count:.0f} kernels, {busy / 1e3 / seconds:.0%} of the step without the trace",
-        )
-    )
-    for kind, (milliseconds, kernels) in found["kinds"].items():
+def _say_kernels(found: dict[str, Any], sizes: Sizes) -> None:
+    """Time by kind of kernel."""
+    kinds = in_own_process(trace_step, sizes.work, sizes.steps)
+    busy = sum(milliseconds for milliseconds, _ in kinds.values())
+    count = sum(kernels for _, kernels in kinds.values())
+    share = busy / 1e3 / found["seconds"]
+    note = f"{count:.0f} kernels, {share:.0%} of the step without the trace"
+    say(Figure("kernels of a step", busy, "ms", note))
+    for kind, (milliseconds, kernels) in kinds.items():
         note = f"{milliseconds / busy:.0%}, {kernels:.0f} kernels"
         say(Figure(f"of them {kind}", milliseconds, "ms", note))
+
+
+def _say_roofline(found: dict[str, Any], sizes: Sizes) -> None:
+    """The step's rates against the data sheet and the machine's own."""
+    seconds, dtype = found["seconds"], sizes.work.dtype
+    limits = in_own_process(ours.limits, dtype, sizes.side, sizes.length)
+    measured = limits["flops"], limits["bytes"]
     peaks = next((peak for name, peak in PEAKS.items() if name in found["device"]), None)
-    measured = (limits["flops"], limits["bytes"]) if limits else None
-    for place, (name, amount, unit, scale) in enumerate(
-        (
-            ("operations", found["flops"], "TFLOP/s", 1e12),
-            ("bytes", found["bytes"], "GB/s", 1e9),
-        )
-    ):
+    amounts = (
+        ("operations", found["flops"], "TFLOP/s", 1e12),
+        ("bytes", found["bytes"], "GB/s", 1e9),
+    )
+    for place, (name, amount, unit, scale) in enumerate(amounts):
         rate = amount / seconds
         shares = [
-            f"{rate / known[place]:.0%} of {whose} ({known[place] / scale:.0f})"
+            f"{rate / known[place]:.0%} of {whose} ({known[place] / scale:.4g} {unit})"
             for known, whose in ((peaks, "the data sheet's"), (measured, "this machine's own"))
             if known
         ]
         total = f"{amount / scale:.4g} {unit.removesuffix('/s')} a step by XLA's count"
         say(Figure(f"rate of {name}", rate / scale, unit, "; ".join([total, *shares])))
-    if measured:
-        bounds = found["flops"] / measured[0], found["bytes"] / measured[1]
-        note = (
-            f"the least time is {1e3 * bounds[0]:.2f} ms for the operations and "
-            f"{1e3 * bounds[1]:.2f} ms for the bytes, at this machine's own rates"
-        )
-        say(Figure("share of the limit (roofline)", 100 * max(bounds) / seconds, "%", note))
+    least = [1e3 * amount / limit for (_, amount, *_), limit in zip(amounts, measured, strict=True)]
+    note = (
+        f"at this machine's own rates the operations take {least[0]:.2f} ms at least, the bytes "
+        f"{least[1]:.2f} ms"
+    )
+    say(Figure("share of the limit (roofline)", max(least) / 10 / seconds, "%", note))
 
 
 def extraction(setup: Setup) -> None:

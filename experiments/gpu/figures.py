@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
@@ -70,7 +69,7 @@ def number(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.4g}"
 
 
-_channel: TextIO = sys.stdout
+_channel: TextIO | None = None  # standard output, where None
 
 
 def keep_channel() -> None:
@@ -80,19 +79,23 @@ def keep_channel() -> None:
     os.dup2(2, 1)
 
 
+def _hand_over(message: dict[str, Any]) -> None:
+    print(json.dumps(message), file=_channel, flush=True)
+
+
 def say(figure: Figure) -> None:
     """Hand a figure to the command, at once."""
-    print(json.dumps(dataclasses.asdict(figure)), file=_channel, flush=True)
+    _hand_over(dataclasses.asdict(figure))
 
 
 def say_fact(name: str, value: Any) -> None:
     """Hand a fact about the machine to the command."""
-    print(json.dumps({"fact": name, "value": value}), file=_channel, flush=True)
+    _hand_over({"fact": name, "value": value})
 
 
 def say_not_possible(why: str) -> None:
     """Tell the command that this part cannot run here."""
-    print(json.dumps({"not_possible": why}), file=_channel, flush=True)
+    _hand_over({"not_possible": why})
 
 
 def attempt(name: str, measure: Callable[[], Found]) -> Found | None:

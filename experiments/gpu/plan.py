@@ -22,10 +22,10 @@ BEGIN = Part("Begin", "experiments.gpu.begin.begin", 60)
 
 PARTS = {
     "cold_start": Part("Cold and warm start", "experiments.gpu.commands.cold_start", 150),
-    "step": Part("The step in bfloat16", "experiments.gpu.compute.step", 120),
-    "end_to_end": Part("Training end to end", "experiments.gpu.commands.end_to_end", 120),
+    "step": Part("The step in bfloat16", "experiments.gpu.compute.step", 150),
+    "end_to_end": Part("Training end to end", "experiments.gpu.commands.end_to_end", 150),
     "evaluation": Part("Evaluation", "experiments.gpu.commands.evaluation", 80),
-    "at_once": Part("Evaluations at once", "experiments.gpu.commands.at_once", 90),
+    "at_once": Part("Evaluations at once", "experiments.gpu.commands.at_once", 150),
     "extraction": Part("Feature extraction", "experiments.gpu.compute.extraction", 90),
     "agreement": Part("The same features", "experiments.gpu.agreement.agreement", 90),
     "peers": Part("Plain PyTorch", "experiments.gpu.peers.peers", 120),
