@@ -15,7 +15,7 @@ from experiments.gpu.__main__ import Run
 from experiments.gpu.figures import Figure, Record, attempt
 from experiments.gpu.page import page
 from experiments.gpu.plan import PARTS
-from experiments.gpu.running import run_part
+from experiments.gpu.running import reason, run_part
 from experiments.gpu.setup import Setup
 from experiments.gpu.trace import Kernel, by_kind
 
@@ -85,6 +85,18 @@ def test_a_part_that_hangs_ends_with_all_that_it_started(fake_parts: Any, tmp_pa
     while child.exists() and child.read_text().rpartition(")")[2].split()[0] != "Z":
         assert time.monotonic() < gone
         time.sleep(0.05)
+
+
+def test_the_reason_stands_above_the_stack_trace(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text(
+        "W0000 00:00 a warning\nF1128 12:00:00.1 stream.cc:7] Check failed: out of memory\n"
+        "*** Check failure stack trace: ***\n    @ 0x7f abort\nExtension modules: numpy\n"
+    )
+    assert reason(log) == "F1128 12:00:00.1 stream.cc:7] Check failed: out of memory"
+    log.write_text("a warning\nTraceback\nRuntimeError: broken\n\n")
+    assert reason(log) == "RuntimeError: broken"
+    assert reason(tmp_path / "none") == "nothing was said"
 
 
 def test_a_target_is_met_at_its_edge_and_missed_without_a_figure() -> None:

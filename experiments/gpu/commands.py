@@ -11,7 +11,7 @@ from experiments.benchmarks import ours
 from experiments.benchmarks.work import Work
 from experiments.gpu.compute import step_rate
 from experiments.gpu.figures import Figure, attempt, say
-from experiments.gpu.running import Command, last_lines, status_text
+from experiments.gpu.running import Command, last_lines, reason, status_text
 from experiments.gpu.setup import Setup, write_config
 from lupi_jax.training.logging import METRICS_FILE, read_metrics
 
@@ -81,7 +81,7 @@ def _say_start(
 
 def _say_stop(setup: Setup, cold: float | None) -> None:
     """Ask a training that compiles to stop."""
-    wait = 0.6 * (cold or 40)
+    wait = 0.5 * (cold or 40)
     empty = str(setup.at("no-programs"))
     command = train(setup, "stopped", JAX_COMPILATION_CACHE_DIR=empty)
     while command.process.poll() is None and command.seconds() < wait:
@@ -193,9 +193,7 @@ def _say_at_once(setup: Setup, name: str, count: int, run: str, changes: dict[st
     say(Figure(title, good, "", f"{settings}, {seconds:.1f} s", at_least=count))
     for number, (command, status) in enumerate(zip(commands, statuses, strict=True)):
         if status:
-            lines = last_lines(command.log, 80)
-            # What is said before C++'s stack trace is the reason.
-            above = [line for line in lines if line[:1] not in "@# *" and "  @ " not in line]
-            note = f"{status_text(status)}: {(above or ['nothing was said'])[0][:300]}"
-            say(Figure(f"{name}, number {number}", status, "", note, detail=lines))
+            note = f"{status_text(status)}: {reason(command.log)}"
+            detail = last_lines(command.log, 80)
+            say(Figure(f"{name}, number {number}", status, "", note, detail=detail))
     return good == count

@@ -5,6 +5,7 @@ import dataclasses
 import importlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -94,7 +95,7 @@ def run_part(function: str, setup: Setup, log: Path, heard: Heard) -> tuple[str,
     if impossible:
         return "not possible", impossible
     if status:
-        return "failed", f"ended with {status_text(status)}: {last_line(log)}"
+        return "failed", f"ended with {status_text(status)}: {reason(log)}"
     return "done", ""
 
 
@@ -114,9 +115,12 @@ def last_lines(log: Path, count: int = 60) -> tuple[str, ...]:
     return tuple(line[:500] for line in lines if line.strip())[-count:]
 
 
-def last_line(log: Path) -> str:
-    """What a process said last, "nothing was said" where it said nothing."""
-    return next(iter(last_lines(log, 1)), "nothing was said")
+def reason(log: Path) -> str:
+    """Why a process ended, by its log: what C++ said before its stack trace, or the last line."""
+    lines = last_lines(log, 500)
+    fatal = r"^F\d{4}|Check failed|terminate called|Fatal Python error"
+    said = [line for line in lines if re.search(fatal, line)][:1] or lines[-1:]
+    return said[0] if said else "nothing was said"
 
 
 class Command:
@@ -166,7 +170,7 @@ class Command:
         seconds = self.seconds()
         if status:
             raise RuntimeError(
-                f"lupi {self._name} ended with {status_text(status)}: {last_line(self.log)}"
+                f"lupi {self._name} ended with {status_text(status)}: {reason(self.log)}"
             )
         return seconds
 
