@@ -180,15 +180,17 @@ def command(out: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_one_part_of_the_command_and_a_run_without_time(tmp_path: Path) -> None:
-    first = command(tmp_path, "--only", "step", "--minutes", "30")
+    first = command(tmp_path, "--only", "extraction", "--minutes", "30")
     assert first.returncode == 0, first.stdout + first.stderr
     record = Record(tmp_path / "gpu.json")
-    assert record.value("step", "bfloat16, 12 images") == pytest.approx(
-        float(first.stdout.partition("bfloat16, 12 images: ")[2].split()[0]), rel=1e-3
-    )
-    names = [figure.name for figure in record.figures("step")]
-    assert {"of them products and convolutions", "share of the limit (roofline)"} <= set(names)
+    for name in ("bfloat16, default", "float32, default", "float32, highest"):
+        printed = first.stdout.partition(f"extraction: {name} precision: ")[2].split()[0]
+        assert record.value("extraction", f"{name} precision") == pytest.approx(
+            float(printed), rel=1e-3
+        )
     assert record.facts["tiny"] is True
+    assert record.facts["versions"].keys() >= {"jax", "flax"}
+    assert "## Feature extraction" in (tmp_path / "gpu.md").read_text()
     before = (tmp_path / "gpu.json").read_text()
     second = command(tmp_path, "--only", "variants", "--minutes", "0")
     assert second.returncode == 2
@@ -221,4 +223,8 @@ def test_the_whole_command(tmp_path: Path) -> None:
         if figure.value is None
     ]
     assert failed == []
-    assert record.value("agreement", "the CPU's features against features here, highest precision")
+    kinds = [figure.name for figure in record.figures("step")]
+    assert "of them products and convolutions" in kinds
+    for other in ("exported network", "the CPU's features"):
+        title = f"{other} against features here, highest precision"
+        assert record.value("agreement", title) == pytest.approx(0, abs=1e-5)

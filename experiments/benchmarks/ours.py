@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.benchmarks.work import Work, make_images
+from experiments.benchmarks.work import Work, fields, make_images
 from lupi_jax.config import Config, parse_config
 from lupi_jax.data import HostRows, Index, make_sampler
 from lupi_jax.data.memmap import memmap_batches
@@ -24,20 +24,6 @@ from lupi_jax.training.step import AXIS
 from lupi_jax.views import make_views
 
 Turn = tuple[Callable[[], object], dict[str, Any]]
-
-
-def fields(work: Work) -> dict[str, Any]:
-    """The configuration of `work`, nested by field; its images come from memory."""
-    return {
-        "steps": 1,
-        "recipe": "released",
-        "dtype": work.dtype,
-        "data": {"name": "sysu", "root": "none", "image_size": work.size},
-        "batch": {"identities": work.identities, "images": work.images},
-        "model": {"backbone": work.backbone},
-        # The heads' rate is the paper's during warm-up.
-        "optimizer": {"rate": 0.01, "warmup": 0, "milestones": (), "factors": ()},
-    }
 
 
 def _config(work: Work) -> Config:

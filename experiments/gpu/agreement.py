@@ -4,8 +4,8 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import jax
 import numpy as np
 from PIL import Image
 
@@ -14,19 +14,9 @@ from experiments.gpu.commands import configuration
 from experiments.gpu.figures import Figure, attempt, say
 from experiments.gpu.running import Command, environment, variables
 from experiments.gpu.setup import Setup
-from lupi_jax.config_file import load_config
-from lupi_jax.evaluation import extract_features
-from lupi_jax.modality import Modality
-from lupi_jax.parity import (
-    FIGURES,
-    Row,
-    check_losses,
-    check_metrics,
-    check_network,
-    load_network,
-    networks,
-)
-from lupi_jax.training.run import load_untrained
+
+if TYPE_CHECKING:
+    from lupi_jax.parity import Row
 
 TOLERANCE = 1e-4
 
@@ -89,6 +79,13 @@ def _read_images(setup: Setup) -> np.ndarray:
 
 def features(config: str, images: Path, precision: str) -> np.ndarray:
     """Features [n, d] of the untrained network of a configuration file."""
+    import jax
+
+    from lupi_jax.config_file import load_config
+    from lupi_jax.evaluation import extract_features
+    from lupi_jax.modality import Modality
+    from lupi_jax.training.run import load_untrained
+
     run = load_untrained(load_config(config, {}))
     with jax.default_matmul_precision(precision):
         return extract_features(run.model, run.variables, np.load(images), Modality.VISIBLE)
@@ -96,6 +93,8 @@ def features(config: str, images: Path, precision: str) -> np.ndarray:
 
 def parity(setup: Setup) -> None:
     """What `lupi parity --precision float32` compares with the released code, case by case."""
+    from lupi_jax.parity import networks
+
     for case in [None] if setup.tiny else [None, *networks()]:
         name = case or "losses and retrieval figures"
 
@@ -113,8 +112,16 @@ def parity(setup: Setup) -> None:
         attempt(name, measure)
 
 
-def parity_rows(case: str | None) -> list[Row]:
+def parity_rows(case: str | None) -> "list[Row]":
     """The rows of one network in float32; of the losses and the retrieval figures for None."""
+    from lupi_jax.parity import (
+        FIGURES,
+        check_losses,
+        check_metrics,
+        check_network,
+        load_network,
+    )
+
     if case is None:
         return check_metrics(FIGURES) + check_losses(FIGURES)
     return check_network(load_network(case), "float32")

@@ -3,15 +3,12 @@
 import platform
 import shutil
 import subprocess
-
-import jax
+from typing import Any
 
 from experiments.benchmarks.turns import in_own_process
 from experiments.gpu.figures import NotPossibleError, say_fact
 from experiments.gpu.running import Command
 from experiments.gpu.setup import Setup, make_images
-from experiments.sweep import commit_here
-from lupi_jax.training.run import versions
 
 
 def begin(setup: Setup) -> None:
@@ -20,25 +17,34 @@ def begin(setup: Setup) -> None:
     Raises:
       NotPossibleError: JAX has no GPU, and the sizes are not tiny.
     """
-    backend, device = in_own_process(_device)
+    backend, facts = in_own_process(_facts)
     if backend == "cpu" and not setup.tiny:
         raise NotPossibleError(
             "JAX has no GPU here: install its support for one (pip install -U 'jax[cuda13]'), or "
             "try the command on the CPU with --tiny"
         )
-    say_fact("device", device)
-    say_fact("driver", _driver())
-    say_fact("python", platform.python_version())
-    say_fact("versions", versions())
-    say_fact("commit", commit_here())
+    for name, value in facts.items():
+        say_fact(name, value)
     make_images(setup)
     height, width = setup.sizes.work.size
     where = ("--data", "folder", "--root", str(setup.folder), "--out", str(setup.prepared))
     Command(setup, "prepare", "prepare", *where, "--size", f"{height}x{width}").require()
 
 
-def _device() -> tuple[str, str]:
-    return jax.default_backend(), f"{jax.device_count()} x {jax.devices()[0].device_kind}"
+def _facts() -> tuple[str, dict[str, Any]]:
+    """JAX's backend, and what the page says of the machine and the code."""
+    import jax
+
+    from experiments.sweep import commit_here
+    from lupi_jax.training.run import versions
+
+    return jax.default_backend(), {
+        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        "driver": _driver(),
+        "python": platform.python_version(),
+        "versions": versions(),
+        "commit": commit_here(),
+    }
 
 
 def _driver() -> str:

@@ -7,13 +7,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from experiments.benchmarks import ours
-from experiments.benchmarks.work import Work
+from experiments.benchmarks.work import Work, fields
 from experiments.gpu.compute import step_rate
 from experiments.gpu.figures import Figure, attempt, say
-from experiments.gpu.running import Command, last_lines, reason, status_text
+from experiments.gpu.running import Command, last_lines, read_rows, reason, status_text
 from experiments.gpu.setup import Setup, write_config
-from lupi_jax.training.logging import METRICS_FILE, read_metrics
 
 COLD, WARM = "cold: from the command to step 1", "warm: from the command to step 1"
 END_TO_END = "{feed} feed"
@@ -25,17 +23,17 @@ def configuration(setup: Setup, work: Work, **data: Any) -> list[str]:
 
     The step is that of `benchmarks.ours`, so that a program compiled for one serves the other.
     """
-    fields = ours.fields(work)
-    fields["data"].update(
+    chosen = fields(work)
+    chosen["data"].update(
         name="folder",
         root=str(setup.folder),
         feed="memmap",
         workers=os.cpu_count() or 1,
         **data,
     )
-    fields["log"] = {"checkpoint_every": 0, "every": 1}
+    chosen["log"] = {"checkpoint_every": 0, "every": 1}
     path = setup.at(f"{work.backbone}-{work.dtype}{'-prepared' if data else ''}.py")
-    write_config(path, fields)
+    write_config(path, chosen)
     return ["--config", str(path)]
 
 
@@ -43,8 +41,8 @@ def train(setup: Setup, name: str, *overrides: str, **changes: str) -> Command:
     """Start `lupi train` of the paper's batch on prepared images, in a workdir called `name`."""
     config = configuration(setup, setup.sizes.work, prepared=str(setup.prepared))
     workdir = ["--workdir", str(setup.at(name))]
-    fields = [f"--config.{override}" for override in overrides]
-    return Command(setup, name, "train", *config, *workdir, *fields, **changes)
+    own = [f"--config.{override}" for override in overrides]
+    return Command(setup, name, "train", *config, *workdir, *own, **changes)
 
 
 def cold_start(setup: Setup) -> None:
@@ -60,10 +58,9 @@ def _say_start(
 ) -> float | None:
     """Train one step; the seconds until its figures are written, None where they were not."""
     command = train(setup, workdir)
-    rows = setup.at(workdir) / METRICS_FILE
     seconds = None
     while seconds is None and command.process.poll() is None and command.seconds() < patience:
-        if rows.is_file() and rows.stat().st_size:
+        if read_rows(setup.at(workdir)):
             seconds = command.seconds()
             say(Figure(name, seconds, "s", at_most=target))
         time.sleep(0.02)
@@ -86,7 +83,7 @@ def _say_stop(setup: Setup, cold: float | None) -> None:
     command = train(setup, "stopped", JAX_COMPILATION_CACHE_DIR=empty)
     while command.process.poll() is None and command.seconds() < wait:
         time.sleep(0.02)
-    if command.process.poll() is not None or read_metrics(setup.at("stopped")):
+    if command.process.poll() is not None or read_rows(setup.at("stopped")):
         command.wait(0)
         raise RuntimeError(f"the first step was over after {wait:.1f} s already")
     command.process.send_signal(signal.SIGTERM)
@@ -126,7 +123,7 @@ def _say_training(setup: Setup, feed: str, name: str, alone: float) -> None:
 
 def _rates(setup: Setup, workdir: str, steps: int) -> list[float]:
     """Steps a second of each window of a run's log, [] before step `steps` is written."""
-    rows = read_metrics(setup.at(workdir))
+    rows = read_rows(setup.at(workdir))
     return [row["steps_per_second"] for row in rows] if rows and rows[-1]["step"] == steps else []
 
 

@@ -10,16 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jax
-
-from experiments.benchmarks import ours
 from experiments.benchmarks.turns import in_own_process
 from experiments.benchmarks.work import Work
 from experiments.gpu.figures import Figure, attempt, say
 from experiments.gpu.running import variables
 from experiments.gpu.setup import Setup, Sizes
 from experiments.gpu.trace import by_kind, read_kernels
-from lupi_jax.training.profiling import PEAKS
 
 RATE = "{dtype}, {images} images"
 """Name of the figure of a step's rate."""
@@ -87,6 +83,8 @@ def _say_step(work: Work, sizes: Sizes, at_least: float | None = None) -> dict[s
 
 def time_step(work: Work, steps: int, rounds: int) -> dict[str, Any]:
     """Seconds of a step, the median turn's, and what XLA says of it."""
+    from experiments.benchmarks import ours
+
     turn, facts = ours.step(work, steps)
     turn()
     return {**facts, "seconds": median_turn(turn, rounds) / steps}
@@ -94,6 +92,10 @@ def time_step(work: Work, steps: int, rounds: int) -> dict[str, Any]:
 
 def trace_step(work: Work, steps: int) -> dict[str, tuple[float, float]]:
     """Milliseconds and kernels of a step by kind, from a trace of one turn."""
+    import jax
+
+    from experiments.benchmarks import ours
+
     turn, _ = ours.step(work, steps)
     turn()
     with tempfile.TemporaryDirectory() as folder:
@@ -113,6 +115,21 @@ def _time(turn: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+def measure_limits(
+    dtype: str, side: int, length: int
+) -> tuple[tuple[float, float], tuple[float, float] | None]:
+    """Operations and bytes a second: this machine's own, and the data sheet's where it is known."""
+    import jax
+
+    from experiments.benchmarks import ours
+    from lupi_jax.training.profiling import PEAKS
+
+    own = ours.limits(dtype, side, length)
+    kind = jax.devices()[0].device_kind
+    peaks = next((peak for name, peak in PEAKS.items() if name in kind), None)
+    return (own["flops"], own["bytes"]), peaks
+
+
 def _say_kernels(found: dict[str, Any], sizes: Sizes) -> None:
     """Time by kind of kernel."""
     kinds = in_own_process(trace_step, sizes.work, sizes.steps)
@@ -129,9 +146,7 @@ def _say_kernels(found: dict[str, Any], sizes: Sizes) -> None:
 def _say_roofline(found: dict[str, Any], sizes: Sizes) -> None:
     """The step's rates against the data sheet and the machine's own."""
     seconds, dtype = found["seconds"], sizes.work.dtype
-    limits = in_own_process(ours.limits, dtype, sizes.side, sizes.length)
-    measured = limits["flops"], limits["bytes"]
-    peaks = next((peak for name, peak in PEAKS.items() if name in found["device"]), None)
+    measured, peaks = in_own_process(measure_limits, dtype, sizes.side, sizes.length)
     amounts = (
         ("operations", found["flops"], "TFLOP/s", 1e12),
         ("bytes", found["bytes"], "GB/s", 1e9),
@@ -174,6 +189,10 @@ def extraction(setup: Setup) -> None:
 
 def time_extraction(work: Work, count: int, precision: str) -> tuple[float, float]:
     """Seconds of the first turn of an extraction, and of the second."""
+    import jax
+
+    from experiments.benchmarks import ours
+
     with jax.default_matmul_precision(precision):
         turn, _ = ours.extraction(work, count)
         return _time(turn), _time(turn)

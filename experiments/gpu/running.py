@@ -1,4 +1,8 @@
-"""One part in a process of its own: its figures as they come, its end whatever it is."""
+"""One part in a process of its own: its figures as they come, its end whatever it is.
+
+Parts import JAX and this package within the functions that compute, for these run in processes of
+their own again: to import all takes seconds, and a process that only waits needs none of it.
+"""
 
 import contextlib
 import dataclasses
@@ -102,6 +106,13 @@ def run_part(function: str, setup: Setup, log: Path, heard: Heard) -> tuple[str,
 def _kill(group: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(group, signal.SIGKILL)
+
+
+def read_rows(workdir: Path) -> list[dict[str, Any]]:
+    """The whole lines of a run's metrics.jsonl, so far."""
+    file = workdir / "metrics.jsonl"
+    text = file.read_text() if file.is_file() else ""
+    return [json.loads(line) for line in text.split("\n")[:-1]]
 
 
 def status_text(status: int) -> str:

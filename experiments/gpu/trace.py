@@ -5,8 +5,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
-
 PRODUCTS = "products and convolutions"
 KINDS = (
     # In this order: a product's kernel may reduce or copy as well.
@@ -42,6 +40,8 @@ def by_kind(kernels: Iterable[Kernel], steps: int) -> dict[str, tuple[float, flo
 
 def read_kernels(folder: Path) -> Iterator[Kernel]:
     """The kernels of a trace that `jax.profiler` wrote: of a GPU, or of the CPU where none was."""
+    import jax
+
     (file,) = folder.rglob("*.xplane.pb")
     planes = list(jax.profiler.ProfileData.from_file(str(file)).planes)
     devices = [plane for plane in planes if "GPU" in plane.name]
