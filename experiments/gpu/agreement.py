@@ -93,9 +93,12 @@ def features(config: str, images: Path, precision: str) -> np.ndarray:
 
 def parity(setup: Setup) -> None:
     """What `lupi parity --precision float32` compares with the released code, case by case."""
-    from lupi_jax.parity import networks
+    cases: list[str | None] = [None]
+    if not setup.tiny:
+        from lupi_jax.parity import networks
 
-    for case in [None] if setup.tiny else [None, *networks()]:
+        cases += networks()
+    for case in cases:
         name = case or "losses and retrieval figures"
 
         def measure(case: str | None = case, name: str = name) -> None:
