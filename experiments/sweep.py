@@ -290,7 +290,7 @@ def run(sweep: Sweep, cells: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
       DivergedError: a training did.
       StoppedError: asked for; the same call goes on.
     """
-    commit = _commit()  # of what runs: a checkout may move on meanwhile
+    commit = commit_here()  # of what runs: a checkout may move on meanwhile
     planned = plan(sweep, cells)
     found = {p.key: p.record for p in planned}
     missing = list({p.key: p for p in planned if p.record is None}.values())
@@ -444,7 +444,7 @@ def _shift_rows(index: Index) -> dict[Modality, np.ndarray]:
     return {**rows, Modality.INTERMEDIATE: np.flatnonzero(made & of_drawn)}
 
 
-def _commit() -> str:
+def commit_here() -> str:
     """HEAD, "-dirty" where what runs differs from it: results do not run, and sweeps write them."""
 
     def git(*arguments: str) -> str:

@@ -285,7 +285,7 @@ def test_intermediate_images_whose_shift_is_measured_are_of_the_visible_ones(mon
 
 def test_a_checkout_without_git_is_unknown(monkeypatch):
     monkeypatch.setenv("PATH", "")
-    assert module._commit() == "unknown"
+    assert module.commit_here() == "unknown"
 
 
 def test_fetching_is_asked_for(tmp_path, monkeypatch):
@@ -340,16 +340,16 @@ def test_the_commit_is_dirty_by_what_runs_not_by_results(
     code, result = tmp_path / "code.py", tmp_path / "experiments/results/table.md"
     for file in (code, result):
         file.write_text("before")
-    assert module._commit() == "unknown"
+    assert module.commit_here() == "unknown"
     for command in (
         "init -q",
         "add .",
         "-c user.name=a -c user.email=a@b commit -q --no-gpg-sign -m x",
     ):
         subprocess.run(["git", *command.split()], cwd=tmp_path, check=True)
-    commit = module._commit()
+    commit = module.commit_here()
     assert re.fullmatch("[0-9a-f]{7,}", commit)
     result.write_text("after")
-    assert module._commit() == commit
+    assert module.commit_here() == commit
     code.write_text("after")
-    assert module._commit() == f"{commit}-dirty"
+    assert module.commit_here() == f"{commit}-dirty"

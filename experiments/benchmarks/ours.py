@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.benchmarks.work import Work, make_images
+from experiments.benchmarks.work import Work, fields, make_images
 from lupi_jax.config import Config, parse_config
 from lupi_jax.data import HostRows, Index, make_sampler
 from lupi_jax.data.memmap import memmap_batches
@@ -27,18 +27,7 @@ Turn = tuple[Callable[[], object], dict[str, Any]]
 
 
 def _config(work: Work) -> Config:
-    return parse_config(
-        {
-            "steps": 1,
-            "recipe": "released",
-            "dtype": work.dtype,
-            "data": {"name": "sysu", "root": "none", "image_size": work.size},
-            "batch": {"identities": work.identities, "images": work.images},
-            "model": {"backbone": work.backbone},
-            # The heads' rate is the paper's during warm-up.
-            "optimizer": {"rate": 0.01, "warmup": 0, "milestones": (), "factors": ()},
-        }
-    )
+    return parse_config(fields(work))
 
 
 def _facts() -> dict[str, Any]:
@@ -139,9 +128,14 @@ def views(work: Work) -> Turn:
     return turn, _facts()
 
 
-def limits(dtype: str) -> dict[str, float]:
-    """The best a second: {"flops": of a matrix product in `dtype`, "bytes": of a copy}."""
-    side, length = 4096, 2**27
+def limits(dtype: str, side: int = 4096, length: int = 2**27) -> dict[str, float]:
+    """The best a second: {"flops": of a matrix product in `dtype`, "bytes": of a copy}.
+
+    Args:
+      dtype: of the product.
+      side: of the square matrices.
+      length: of the float32 array that is read and written.
+    """
 
     def seconds(function: Callable[..., Any], *arguments: Any) -> float:
         run = jax.jit(function)

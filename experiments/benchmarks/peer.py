@@ -2,30 +2,29 @@
 """The peer: the same network, losses, optimiser and augmentation in plain PyTorch and Pillow.
 
 As a researcher of this field writes it: eager mode, float32 (TF32 on a GPU, as PyTorch's
-convolutions do), images augmented one by one in the workers of a `DataLoader`. Module names are
-the released code's, so that `lupi_jax.models.to_torch` fills it: tests/test_benchmark_peer.py holds
-the two to the same losses and gradients.
+convolutions do), images augmented one by one in the workers of a `DataLoader` (`peer_views.py`).
+Training has two faster forms as well. Module names are the released code's, so that
+`lupi_jax.models.to_torch` fills it: tests/test_benchmark_peer.py holds the two to the same losses
+and gradients.
 """
 
-import math
 import os
-import random
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 
-import numpy as np
 import PIL
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps
 from torch import Tensor, nn
 
+from experiments.benchmarks.peer_views import Batches, Views
 from experiments.benchmarks.work import Work, make_images
 
 MODALITIES = ("visible", "infrared", "intermediate")
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-FILL = (0.4914, 0.4822, 0.4465)  # of erased rectangles, as the released code has it
-PAD, MARGIN = 10, 0.3
+MARGIN = 0.3
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+torch.backends.cuda.matmul.allow_tf32 = True
+torch.backends.cudnn.benchmark = True
 
 
 class Bottleneck(nn.Module):
@@ -167,89 +166,42 @@ def make_optimizer(net: Net, rate: float) -> torch.optim.SGD:
     return torch.optim.SGD(groups, rate, momentum=0.9, nesterov=True, weight_decay=5e-4)
 
 
-def train_step(
-    net: Net, optimizer: torch.optim.SGD, images: dict[str, Tensor], labels: Tensor
-) -> float:
-    """One step, and its loss."""
-    optimizer.zero_grad()
-    pooled, _, logits = net(images)
-    loss = objective(pooled, logits, labels)
-    loss.backward()
-    optimizer.step()
-    return loss.item()
+Form = Literal["eager", "autocast", "compiled"]
+"""How it is trained: "eager" as most do; "autocast" with channels last and bfloat16 where PyTorch
+holds it to be safe; "compiled" is the latter after `torch.compile`."""
 
 
-def augment(image: Image.Image) -> Tensor:
-    """A view [3, h, w] of one image: pad, crop, flip, normalise, erase."""
-    width, height = image.size
-    image = ImageOps.expand(image, PAD)
-    left, top = random.randint(0, 2 * PAD), random.randint(0, 2 * PAD)
-    image = image.crop((left, top, left + width, top + height))
-    if random.random() < 0.5:
-        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    view = torch.from_numpy(np.array(image)).permute(2, 0, 1).float().div_(255)
-    view = (view - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
-    if random.random() < 0.5:
-        erase(view)
-    return view
+class Trainer:
+    """A network in training, in one of its forms."""
 
+    def __init__(self, work: Work, form: Form = "eager", backend: str = "inductor") -> None:
+        """Draw a network; `backend` is that of `torch.compile`."""
+        torch.manual_seed(0)
+        self._mixed = form != "eager"
+        self._layout = torch.channels_last if self._mixed else torch.contiguous_format
+        net = Net(work.classes)
+        net.to(DEVICE, memory_format=self._layout)  # pyright: ignore[reportCallIssue]
+        self._optimizer = make_optimizer(net, 0.01)
+        self._forward = torch.compile(net, backend=backend) if form == "compiled" else net
 
-def erase(view: Tensor) -> None:
-    """Random erasing, in place."""
-    _, height, width = view.shape
-    for _ in range(100):
-        area, aspect = random.uniform(0.02, 0.4) * height * width, random.uniform(0.3, 1 / 0.3)
-        h, w = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
-        if h < height and w < width:
-            top, left = random.randint(0, height - h), random.randint(0, width - w)
-            view[:, top : top + h, left : left + w] = torch.tensor(FILL)[:, None, None]
-            return
+    def place(self, images: Tensor) -> Tensor:
+        """Images [n, 3, h, w] where, and as, a step takes them."""
+        return images.to(DEVICE, non_blocking=True).contiguous(memory_format=self._layout)
 
-
-def random_channel(image: Image.Image) -> Image.Image:
-    """The intermediate image of a visible one."""
-    weights = np.array([random.random() for _ in range(3)])
-    grey = (np.asarray(image) @ (weights / weights.sum())).astype(np.uint8)
-    return Image.fromarray(np.repeat(grey[..., None], 3, 2))
-
-
-class Views(torch.utils.data.Dataset):
-    """The three views of the rows of a batch, from images held in memory as uint8."""
-
-    def __init__(self, visible: np.ndarray, infrared: np.ndarray, labels: np.ndarray) -> None:
-        self.visible, self.infrared, self.labels = visible, infrared, labels
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, row: int) -> tuple[Tensor, Tensor, Tensor, int]:
-        visible = Image.fromarray(self.visible[row])
-        infrared = Image.fromarray(self.infrared[row])
-        views = augment(visible), augment(infrared), augment(random_channel(visible))
-        return *views, int(self.labels[row])
-
-
-class Batches(torch.utils.data.Sampler):
-    """Endless batches: identities without replacement, images of each with."""
-
-    def __init__(self, work: Work, labels: np.ndarray) -> None:
-        self.work = work
-        self.rows = {label: np.flatnonzero(labels == label) for label in np.unique(labels)}
-
-    def __iter__(self) -> Iterator[list[int]]:
-        while True:
-            chosen = random.sample(list(self.rows), self.work.identities)
-            yield [
-                i for label in chosen for i in random.choices(self.rows[label], k=self.work.images)
-            ]
+    def step(self, images: dict[str, Tensor], labels: Tensor) -> float:
+        """One step, and its loss."""
+        self._optimizer.zero_grad()
+        with torch.autocast(DEVICE, torch.bfloat16, enabled=self._mixed):
+            pooled, _, logits = self._forward(images)
+        loss = objective(pooled.float(), logits.float(), labels)
+        loss.backward()
+        self._optimizer.step()
+        return loss.item()
 
 
 # What is measured; each function gives a turn, and facts about it.
 
 Turn = tuple[Callable[[], object], dict[str, Any]]
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-torch.backends.cuda.matmul.allow_tf32 = True
-torch.backends.cudnn.benchmark = True
 
 
 def _facts() -> dict[str, Any]:
@@ -266,27 +218,23 @@ def _wait() -> None:
         torch.cuda.synchronize()
 
 
-def step(work: Work, steps: int) -> Turn:
+def step(work: Work, steps: int, form: Form = "eager", backend: str = "inductor") -> Turn:
     """`steps` training steps on augmented images in memory, normalised already."""
-    torch.manual_seed(0)
-    net = Net(work.classes).to(DEVICE)
-    optimizer = make_optimizer(net, 0.01)
+    trainer = Trainer(work, form, backend)
     labels = torch.from_numpy(make_images(work, work.rows)[2]).long().to(DEVICE)
-    images = {m: torch.randn(work.rows, 3, *work.size).to(DEVICE) for m in MODALITIES}
+    images = {m: trainer.place(torch.randn(work.rows, 3, *work.size)) for m in MODALITIES}
 
     def turn() -> None:
         for _ in range(steps):
-            train_step(net, optimizer, images, labels)
+            trainer.step(images, labels)
         _wait()
 
     return turn, _facts()
 
 
-def end_to_end(work: Work, steps: int) -> Turn:
+def end_to_end(work: Work, steps: int, form: Form = "eager", backend: str = "inductor") -> Turn:
     """`steps` training steps, sampling and augmentation by a `DataLoader`'s workers."""
-    torch.manual_seed(0)
-    net = Net(work.classes).to(DEVICE)
-    optimizer = make_optimizer(net, 0.01)
+    trainer = Trainer(work, form, backend)
     data = Views(*make_images(work, work.stored))
     loader = iter(
         torch.utils.data.DataLoader(
@@ -301,10 +249,8 @@ def end_to_end(work: Work, steps: int) -> Turn:
     def turn() -> None:
         for _ in range(steps):
             *views, labels = next(loader)
-            images = {
-                m: x.to(DEVICE, non_blocking=True) for m, x in zip(MODALITIES, views, strict=True)
-            }
-            train_step(net, optimizer, images, labels.to(DEVICE))
+            images = {m: trainer.place(x) for m, x in zip(MODALITIES, views, strict=True)}
+            trainer.step(images, labels.to(DEVICE))
         _wait()
 
     return turn, _facts()

@@ -1,7 +1,7 @@
 """What both sides are given: sizes, and images drawn from a seed."""
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -32,6 +32,20 @@ class Work:
     def rows(self) -> int:
         """Images of a modality in a batch."""
         return self.identities * self.images
+
+
+def fields(work: Work) -> dict[str, Any]:
+    """Our configuration of `work`, nested by field; its images come from memory."""
+    return {
+        "steps": 1,
+        "recipe": "released",
+        "dtype": work.dtype,
+        "data": {"name": "sysu", "root": "none", "image_size": work.size},
+        "batch": {"identities": work.identities, "images": work.images},
+        "model": {"backbone": work.backbone},
+        # The heads' rate is the paper's during warm-up.
+        "optimizer": {"rate": 0.01, "warmup": 0, "milestones": (), "factors": ()},
+    }
 
 
 def make_images(work: Work, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

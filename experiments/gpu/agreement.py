@@ -1,0 +1,130 @@
+"""Does the GPU compute what the released code, the CPU, and an exported network do."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from experiments.benchmarks.turns import in_own_process
+from experiments.gpu.commands import configuration
+from experiments.gpu.figures import Figure, attempt, say
+from experiments.gpu.running import Command, environment, variables
+from experiments.gpu.setup import Setup
+
+if TYPE_CHECKING:
+    from lupi_jax.parity import Row
+
+TOLERANCE = 1e-4
+
+ALONE = """
+import sys
+sys.modules["lupi_jax"] = sys.modules["flax"] = None  # importing one raises ImportError
+from pathlib import Path
+import jax.export
+import numpy as np
+
+program, images, features = map(Path, sys.argv[1:])
+embed = jax.export.deserialize(bytearray(program.read_bytes())).call
+np.save(features, np.asarray(embed(np.load(images))))
+"""
+
+
+def agreement(setup: Setup) -> None:
+    """Float32 features: of the exported network and of two precisions, GPU against CPU."""
+    single = replace(setup.sizes.work, dtype="float32")
+    _, config = arguments = configuration(setup, single)
+    images = setup.at("compared.npy")
+    np.save(images, _read_images(setup))
+    found = {
+        precision: in_own_process(features, config, images, precision)
+        for precision in ("highest", "default")
+    }
+    exported = str(setup.at("network"))
+    export = Command(setup, "export", "export", *arguments, "--untrained", "--stablehlo", exported)
+    export.require()
+    program, made = Path(exported) / "visible.bin", setup.at("exported.npy")
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, program, images, made],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"jax.export alone: {done.stderr.strip().splitlines()[-1:]}")
+    _say("exported network", np.load(made), found)
+    # Last, for it takes longest.
+    with variables(JAX_PLATFORMS="cpu"):
+        on_cpu = in_own_process(features, config, images, "highest")
+    _say("the CPU's features", on_cpu, found)
+
+
+def _say(name: str, other: np.ndarray, found: dict[str, np.ndarray]) -> None:
+    """How far `other` is from the features found here at each precision."""
+    for precision, own in found.items():
+        title = f"{name} against features here, {precision} precision"
+        note = f"largest difference of an entry, {len(own)} features of length 1"
+        target = TOLERANCE if precision == "highest" else None
+        say(Figure(title, float(np.abs(own - other).max()), "", note, at_most=target))
+
+
+def _read_images(setup: Setup) -> np.ndarray:
+    files = sorted((setup.folder / "test" / "visible").rglob("*.jpg"))[: setup.sizes.compared]
+    return np.stack([np.asarray(Image.open(file)) for file in files])
+
+
+def features(config: str, images: Path, precision: str) -> np.ndarray:
+    """Features [n, d] of the untrained network of a configuration file."""
+    import jax
+
+    from lupi_jax.config_file import load_config
+    from lupi_jax.evaluation import extract_features
+    from lupi_jax.modality import Modality
+    from lupi_jax.training.run import load_untrained
+
+    run = load_untrained(load_config(config, {}))
+    with jax.default_matmul_precision(precision):
+        return extract_features(run.model, run.variables, np.load(images), Modality.VISIBLE)
+
+
+def parity(setup: Setup) -> None:
+    """What `lupi parity --precision float32` compares with the released code, case by case."""
+    cases: list[str | None] = [None]
+    if not setup.tiny:
+        from lupi_jax.parity import networks
+
+        cases += networks()
+    for case in cases:
+        name = case or "losses and retrieval figures"
+
+        def measure(case: str | None = case, name: str = name) -> None:
+            rows = in_own_process(parity_rows, case)
+            worst = max(rows, key=lambda row: row.error / row.tolerance)
+            note = (
+                f"of {len(rows)} quantities; the nearest to its tolerance, or furthest above it: "
+                f"{worst.quantity}, {worst.error:.1e} of {worst.tolerance:.1e}"
+            )
+            above = [f"{row.quantity}: {row.error:.1e}" for row in rows if not row.passed]
+            title = f"{name}: above their tolerance"
+            say(Figure(title, len(above), "", note, at_most=0, detail=tuple(above)))
+
+        attempt(name, measure)
+
+
+def parity_rows(case: str | None) -> "list[Row]":
+    """The rows of one network in float32; of the losses and the retrieval figures for None."""
+    from lupi_jax.parity import (
+        FIGURES,
+        check_losses,
+        check_metrics,
+        check_network,
+        load_network,
+    )
+
+    if case is None:
+        return check_metrics(FIGURES) + check_losses(FIGURES)
+    return check_network(load_network(case), "float32")

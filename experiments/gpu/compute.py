@@ -1,0 +1,222 @@
+"""Parts that call the code itself: the step, extraction, variants, each case in its own process."""
+
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from experiments.benchmarks.turns import in_own_process
+from experiments.benchmarks.work import Work
+from experiments.gpu.figures import Figure, attempt, say
+from experiments.gpu.running import variables
+from experiments.gpu.setup import Setup, Sizes
+from experiments.gpu.trace import by_kind, read_kernels
+
+RATE = "{dtype}, {images} images"
+"""Name of the figure of a step's rate."""
+
+EXTRACTION = "{dtype}, {precision} precision"
+"""Name of the figure of an extraction's rate."""
+
+VARIANTS = (
+    ("no command buffers", "--xla_gpu_enable_command_buffer="),
+    ("command buffers of any size", "--xla_gpu_graph_min_graph_size=1"),
+    ("latency-hiding scheduler", "--xla_gpu_enable_latency_hiding_scheduler=true"),
+    ("no autotuning", "--xla_gpu_autotune_level=0"),
+    ("no Triton products", "--xla_gpu_enable_triton_gemm=false"),
+    ("products fused by cuDNN", "--xla_gpu_cudnn_gemm_fusion_level=2"),
+)
+"""(name, XLA_FLAGS) of what is tried on the step at the paper's batch."""
+
+
+def large(sizes: Sizes) -> Work:
+    """The work at the large batch."""
+    return replace(sizes.work, identities=sizes.factor * sizes.work.identities)
+
+
+def rate_name(work: Work) -> str:
+    """What the figure of a step's rate is called."""
+    return RATE.format(dtype=work.dtype, images=3 * work.rows)
+
+
+def step(setup: Setup) -> None:
+    """The step in bfloat16 at both batches, and how far it is from the device's limits."""
+    sizes = setup.sizes
+    found = attempt(rate_name(sizes.work), lambda: _say_step(sizes.work, sizes, 5600))
+    if found:
+        attempt("share of the limit (roofline)", lambda: _say_roofline(found, sizes))
+        attempt("kernels of a step", lambda: _say_kernels(found, sizes))
+    attempt(rate_name(large(sizes)), lambda: _say_step(large(sizes), sizes))
+
+
+def step_float32(setup: Setup) -> None:
+    """The step in float32 at both batches."""
+    sizes = setup.sizes
+    for work in (sizes.work, large(sizes)):
+        single = replace(work, dtype="float32")
+        attempt(rate_name(single), lambda work=single: _say_step(work, sizes))
+
+
+def step_rate(setup: Setup) -> float:
+    """Images/s of the step alone at the paper's batch, as the part `step` found or finds now."""
+    sizes = setup.sizes
+    known = setup.known("step", rate_name(sizes.work))
+    return known or 3 * sizes.work.rows / _measure_step(sizes.work, sizes)["seconds"]
+
+
+def _measure_step(work: Work, sizes: Sizes) -> dict[str, Any]:
+    return in_own_process(time_step, work, sizes.steps, sizes.rounds)
+
+
+def _say_step(work: Work, sizes: Sizes, at_least: float | None = None) -> dict[str, Any]:
+    found = _measure_step(work, sizes)
+    note = f"{1e3 * found['seconds']:.2f} ms; compiled, or read, in {found['compile']:.1f} s"
+    rate = 3 * work.rows / found["seconds"]
+    say(Figure(rate_name(work), rate, "images/s", note, at_least=at_least))
+    return found
+
+
+def time_step(work: Work, steps: int, rounds: int) -> dict[str, Any]:
+    """Seconds of a step, the median turn's, and what XLA says of it."""
+    from experiments.benchmarks import ours
+
+    turn, facts = ours.step(work, steps)
+    turn()
+    return {**facts, "seconds": median_turn(turn, rounds) / steps}
+
+
+def trace_step(work: Work, steps: int) -> dict[str, tuple[float, float]]:
+    """Milliseconds and kernels of a step by kind, from a trace of one turn."""
+    import jax
+
+    from experiments.benchmarks import ours
+
+    turn, _ = ours.step(work, steps)
+    turn()
+    with tempfile.TemporaryDirectory() as folder:
+        with jax.profiler.trace(folder):
+            turn()
+        return by_kind(read_kernels(Path(folder)), steps)
+
+
+def median_turn(turn: Callable[[], object], rounds: int) -> float:
+    """Seconds of the median turn of `rounds`."""
+    return statistics.median(_time(turn) for _ in range(rounds))
+
+
+def _time(turn: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    turn()
+    return time.perf_counter() - start
+
+
+def measure_limits(
+    dtype: str, side: int, length: int
+) -> tuple[tuple[float, float], tuple[float, float] | None]:
+    """Operations and bytes a second: this machine's own, and the data sheet's where it is known."""
+    import jax
+
+    from experiments.benchmarks import ours
+    from lupi_jax.training.profiling import PEAKS
+
+    own = ours.limits(dtype, side, length)
+    kind = jax.devices()[0].device_kind
+    peaks = next((peak for name, peak in PEAKS.items() if name in kind), None)
+    return (own["flops"], own["bytes"]), peaks
+
+
+def _say_kernels(found: dict[str, Any], sizes: Sizes) -> None:
+    """Time by kind of kernel."""
+    kinds = in_own_process(trace_step, sizes.work, sizes.steps)
+    busy = sum(milliseconds for milliseconds, _ in kinds.values())
+    count = sum(kernels for _, kernels in kinds.values())
+    share = busy / 1e3 / found["seconds"]
+    note = f"{count:.0f} kernels, {share:.0%} of the step without the trace"
+    say(Figure("kernels of a step", busy, "ms", note))
+    for kind, (milliseconds, kernels) in kinds.items():
+        note = f"{milliseconds / busy:.0%}, {kernels:.0f} kernels"
+        say(Figure(f"of them {kind}", milliseconds, "ms", note))
+
+
+def _say_roofline(found: dict[str, Any], sizes: Sizes) -> None:
+    """The step's rates against the data sheet and the machine's own."""
+    seconds, dtype = found["seconds"], sizes.work.dtype
+    measured, peaks = in_own_process(measure_limits, dtype, sizes.side, sizes.length)
+    amounts = (
+        ("operations", found["flops"], "TFLOP/s", 1e12),
+        ("bytes", found["bytes"], "GB/s", 1e9),
+    )
+    for place, (name, amount, unit, scale) in enumerate(amounts):
+        rate = amount / seconds
+        shares = [
+            f"{rate / known[place]:.0%} of {whose} ({known[place] / scale:.4g} {unit})"
+            for known, whose in ((peaks, "the data sheet's"), (measured, "this machine's own"))
+            if known
+        ]
+        total = f"{amount / scale:.4g} {unit.removesuffix('/s')} a step by XLA's count"
+        say(Figure(f"rate of {name}", rate / scale, unit, "; ".join([total, *shares])))
+    least = [1e3 * amount / limit for (_, amount, *_), limit in zip(amounts, measured, strict=True)]
+    note = (
+        f"at this machine's own rates the operations take {least[0]:.2f} ms at least, the bytes "
+        f"{least[1]:.2f} ms"
+    )
+    say(Figure("share of the limit (roofline)", max(least) / 10 / seconds, "%", note))
+
+
+def extraction(setup: Setup) -> None:
+    """Feature extraction in bfloat16 and float32, with two precisions of float32 products."""
+    sizes = setup.sizes
+    for dtype, precision in (
+        ("bfloat16", "default"),
+        ("float32", "default"),
+        ("float32", "highest"),
+    ):
+        work = replace(sizes.work, dtype=dtype)
+        name = EXTRACTION.format(dtype=dtype, precision=precision)
+
+        def measure(work: Work = work, precision: str = precision, name: str = name) -> None:
+            first, seconds = in_own_process(time_extraction, work, sizes.extracted, precision)
+            rate = sizes.extracted / seconds
+            say(Figure(name, rate, "images/s", f"first turn {first:.1f} s"))
+
+        attempt(name, measure)
+
+
+def time_extraction(work: Work, count: int, precision: str) -> tuple[float, float]:
+    """Seconds of the first turn of an extraction, and of the second."""
+    import jax
+
+    from experiments.benchmarks import ours
+
+    with jax.default_matmul_precision(precision):
+        turn, _ = ours.extraction(work, count)
+        return _time(turn), _time(turn)
+
+
+def variants(setup: Setup) -> None:
+    """The step at the paper's batch under flags of XLA, against the step without them."""
+    sizes = setup.sizes
+    base = _measure_step(sizes.work, sizes)
+    say(Figure("base", 1e3 * base["seconds"], "ms"))
+    for name, flags in VARIANTS[:1] if setup.tiny else VARIANTS:
+        attempt(name, lambda name=name, flags=flags: say(try_flags(name, flags, sizes, base)))
+
+
+def try_flags(name: str, flags: str, sizes: Sizes, base: dict[str, Any]) -> Figure:
+    """The step under XLA_FLAGS, as its time's ratio to that of `base`.
+
+    An unknown flag makes XLA end the process: the figure says so.
+    """
+    together = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
+    try:
+        with variables(XLA_FLAGS=together):
+            found = _measure_step(sizes.work, sizes)
+    except BrokenProcessPool:
+        return Figure(name, None, note=f"the process ended under XLA_FLAGS={flags}")
+    note = f"{1e3 * found['seconds']:.2f} ms, compiled in {found['compile']:.1f} s, {flags}"
+    return Figure(name, found["seconds"] / base["seconds"], "times the base's time", note)

@@ -1,0 +1,201 @@
+"""One part in a process of its own: its figures as they come, its end whatever it is.
+
+Parts import JAX and this package within the functions that compute, for these run in processes of
+their own again: to import all takes seconds, and a process that only waits needs none of it.
+"""
+
+import contextlib
+import dataclasses
+import importlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from experiments.gpu.figures import NotPossibleError, keep_channel, say_not_possible
+from experiments.gpu.setup import Setup
+
+ROOT = Path(__file__).parents[2]
+Heard = Callable[[dict[str, Any]], None]
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """The variables of a process that imports what this one does."""
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **changes}
+
+
+@contextlib.contextmanager
+def variables(**changes: str) -> Iterator[None]:
+    """Environment variables for the processes that are started meanwhile."""
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
+
+
+def run_part(function: str, setup: Setup, log: Path, heard: Heard) -> tuple[str, str]:
+    """Run a part to its end, or to the end of its time.
+
+    Whatever it started ends with it: it and its children are one process group.
+
+    Args:
+      function: dotted name of what the part calls, with the setup.
+      setup: whose `seconds` are the part's time.
+      log: gets its standard error.
+      heard: is called with each message of the part, at once.
+
+    Returns:
+      Its status, "done", "failed", "out of time" or "not possible", and why.
+    """
+    command = [sys.executable, "-m", "experiments.gpu.running", function]
+    command.append(json.dumps(dataclasses.asdict(setup)))
+    late = threading.Event()
+    with log.open("wb") as errors:
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env=environment(JAX_COMPILATION_CACHE_DIR=str(setup.programs)),
+            start_new_session=True,
+        )
+
+    def end() -> None:
+        late.set()
+        _kill(process.pid)
+
+    timer = threading.Timer(setup.seconds, end)
+    timer.daemon = True
+    timer.start()
+    impossible = ""
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            message = json.loads(line)
+            if "not_possible" in message:
+                impossible = message["not_possible"]
+            else:
+                heard(message)
+        status = process.wait()
+    finally:
+        timer.cancel()
+        _kill(process.pid)
+        process.wait()
+    if late.is_set():
+        return "out of time", f"its {setup.seconds:.0f} s were over"
+    if impossible:
+        return "not possible", impossible
+    if status:
+        return "failed", f"ended with {status_text(status)}: {reason(log)}"
+    return "done", ""
+
+
+def _kill(group: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+
+
+def read_rows(workdir: Path) -> list[dict[str, Any]]:
+    """The whole lines of a run's metrics.jsonl, so far."""
+    file = workdir / "metrics.jsonl"
+    text = file.read_text() if file.is_file() else ""
+    return [json.loads(line) for line in text.split("\n")[:-1]]
+
+
+def status_text(status: int) -> str:
+    """An exit status in words: a negative one is a signal's."""
+    return f"status {status}" if status >= 0 else signal.Signals(-status).name
+
+
+def last_lines(log: Path, count: int = 60) -> tuple[str, ...]:
+    """The end of a log, without empty lines."""
+    lines = log.read_text(errors="replace").splitlines() if log.is_file() else []
+    return tuple(line[:500] for line in lines if line.strip())[-count:]
+
+
+def reason(log: Path) -> str:
+    """Why a process ended, by its log: what C++ said before its stack trace, or the last line."""
+    lines = last_lines(log, 500)
+    fatal = r"^F\d{4}|Check failed|terminate called|Fatal Python error"
+    said = [line for line in lines if re.search(fatal, line)][:1] or lines[-1:]
+    return said[0] if said else "nothing was said"
+
+
+class Command:
+    """`lupi` in a process of its own, timed from its start."""
+
+    def __init__(self, setup: Setup, name: str, *arguments: str, **changes: str) -> None:
+        """Start `lupi ARGUMENTS`.
+
+        Args:
+          setup: of the run.
+          name: of the files that get its output.
+          arguments: of `lupi`.
+          changes: environment variables; JAX_COMPILATION_CACHE_DIR is the shared one by default.
+        """
+        self._name = arguments[0]
+        self.output, self.log = setup.at(f"{name}.out"), setup.at(f"{name}.log")
+        changes = {"JAX_COMPILATION_CACHE_DIR": str(setup.programs), **changes}
+        program = "import sys, lupi_jax.cli as c; sys.exit(c.main())"
+        with self.output.open("wb") as output, self.log.open("wb") as log:
+            self.begun = time.perf_counter()
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", program, *arguments],
+                stdout=output,
+                stderr=log,
+                env=environment(**changes),
+            )
+
+    def seconds(self) -> float:
+        """Since it was started."""
+        return time.perf_counter() - self.begun
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit status; where it does not end in time it is killed: SIGKILL's."""
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
+
+    def require(self) -> float:
+        """The seconds it took.
+
+        Raises:
+          RuntimeError: it did not end well.
+        """
+        status = self.wait()
+        seconds = self.seconds()
+        if status:
+            raise RuntimeError(
+                f"lupi {self._name} ended with {status_text(status)}: {reason(self.log)}"
+            )
+        return seconds
+
+
+def main() -> int:
+    """Call the function that the first argument names, with the setup in the second."""
+    keep_channel()
+    module, name = sys.argv[1].rsplit(".", 1)
+    try:
+        getattr(importlib.import_module(module), name)(Setup(**json.loads(sys.argv[2])))
+    except NotPossibleError as error:
+        say_not_possible(str(error))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
