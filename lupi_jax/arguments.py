@@ -117,11 +117,11 @@ def _train(command: Command) -> None:
     _add_trials(sub, "one network a split, in WORKDIR/trial-N")
     sub.add_argument(
         "--profile",
-        type=_positive,
+        type=_not_negative,
         nargs="?",
         const=10,
         metavar="STEPS",
-        help="print how long each phase takes, and trace STEPS steps (default: 10) into "
+        help="print how long each phase takes, and trace STEPS steps (default: 10, none: 0) into "
         "WORKDIR/profile for TensorBoard",
     )
     _add_several(sub)
@@ -337,6 +337,12 @@ def _add_workers(sub: argparse.ArgumentParser) -> None:
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is no whole number above 0")
+    return int(text)
+
+
+def _not_negative(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text}: give a whole number, 0 or more")
     return int(text)
 
 

@@ -79,16 +79,13 @@ def _read_images(setup: Setup) -> np.ndarray:
 
 def features(config: str, images: Path, precision: str) -> np.ndarray:
     """Features [n, d] of the untrained network of a configuration file."""
-    import jax
-
     from lupi_jax.config_file import load_config
     from lupi_jax.evaluation import extract_features
     from lupi_jax.modality import Modality
     from lupi_jax.training.run import load_untrained
 
-    run = load_untrained(load_config(config, {}))
-    with jax.default_matmul_precision(precision):
-        return extract_features(run.model, run.variables, np.load(images), Modality.VISIBLE)
+    run = load_untrained(load_config(config, {"evaluation.precision": precision}))
+    return extract_features(run.model, run.variables, np.load(images), Modality.VISIBLE)
 
 
 def parity(setup: Setup) -> None:

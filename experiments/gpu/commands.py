@@ -10,7 +10,15 @@ from typing import Any
 from experiments.benchmarks.work import Work, fields
 from experiments.gpu.compute import step_rate
 from experiments.gpu.figures import Figure, attempt, say
-from experiments.gpu.running import Command, last_lines, read_rows, reason, status_text
+from experiments.gpu.running import (
+    Command,
+    last_lines,
+    phase_seconds,
+    phases,
+    read_rows,
+    reason,
+    status_text,
+)
 from experiments.gpu.setup import Setup, write_config
 
 COLD, WARM = "cold: from the command to step 1", "warm: from the command to step 1"
@@ -42,7 +50,8 @@ def train(setup: Setup, name: str, *overrides: str, **changes: str) -> Command:
     config = configuration(setup, setup.sizes.work, prepared=str(setup.prepared))
     workdir = ["--workdir", str(setup.at(name))]
     own = [f"--config.{override}" for override in overrides]
-    return Command(setup, name, "train", *config, *workdir, *own, **changes)
+    shown = ["--profile", "0"]
+    return Command(setup, name, "train", *config, *workdir, *own, *shown, **changes)
 
 
 def cold_start(setup: Setup) -> None:
@@ -71,7 +80,7 @@ def _say_start(
     status = command.wait(patience)
     end = f"{name.partition(':')[0]}: from step 1, the only one, to the end of the command"
     note = "" if status == 0 else f"ended with {status_text(status)}"
-    detail = last_lines(command.log) if status else ()
+    detail = last_lines(command.log) if status else phases(command.log)
     say(Figure(end, command.seconds() - (seconds or 0), "s", note, detail=detail))
     return seconds
 
@@ -110,8 +119,8 @@ def _say_training(setup: Setup, feed: str, name: str, alone: float) -> None:
     while command.process.poll() is None and not _rates(setup, workdir, steps):
         time.sleep(0.1)
     rates = _rates(setup, workdir, steps)
+    steady = rates[2:] if len(rates) > 2 else rates
     if rates:  # said before the run is saved, which may take long
-        steady = rates[2:] if len(rates) > 2 else rates
         # The log counts steps, and images read; the step's rate those of all three modalities.
         rate = statistics.median(steady) * 3 * setup.sizes.work.rows
         note = f"median of {len(steady)} windows of {every} steps"
@@ -119,6 +128,10 @@ def _say_training(setup: Setup, feed: str, name: str, alone: float) -> None:
         share = f"{name}, share of the step alone"
         say(Figure(share, 100 * rate / alone, "%", f"of {alone:.0f} images/s", at_least=97))
     command.require()
+    held = phase_seconds(command.log, "copying a checkpoint")
+    if rates and held:
+        name = f"{name}, a save holds training up for"
+        say(Figure(name, held[-1] * statistics.median(steady), "steps", f"{held[-1]:.3f} s"))
 
 
 def _rates(setup: Setup, workdir: str, steps: int) -> list[float]:
@@ -141,14 +154,16 @@ def network(setup: Setup) -> Sequence[str]:
 def evaluation(setup: Setup) -> None:
     """Seconds of `lupi evaluate`, files decoded, with an empty store of programs."""
     people, visible, infrared = setup.sizes.test
-    seconds = Command(
+    command = Command(
         setup,
         "evaluation",
-        *("evaluate", *network(setup), "--out", str(setup.at("figures"))),
+        *("evaluate", *network(setup), "--out", str(setup.at("figures")), "--profile"),
         JAX_COMPILATION_CACHE_DIR=str(setup.at("evaluation-programs")),
-    ).require()
-    images = people * (visible + infrared)
-    say(Figure("lupi evaluate, cold", seconds, "s", f"{images} images, JPEG", at_most=40))
+    )
+    seconds = command.require()
+    note = f"{people * (visible + infrared)} images, JPEG"
+    detail = phases(command.log)
+    say(Figure("lupi evaluate, cold", seconds, "s", note, at_most=40, detail=detail))
 
 
 def at_once(setup: Setup) -> None:

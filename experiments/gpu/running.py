@@ -115,6 +115,18 @@ def read_rows(workdir: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.split("\n")[:-1]]
 
 
+def phases(log: Path) -> tuple[str, ...]:
+    """The lines of a log in which `--profile` says how long a phase took."""
+    lines = log.read_text(errors="replace").splitlines() if log.is_file() else []
+    return tuple(line for line in lines if re.match(r"\[ *[0-9.]+ s\] ", line))
+
+
+def phase_seconds(log: Path, name: str) -> list[float]:
+    """Seconds of each phase called `name` in a log."""
+    lines = (line.partition("] ")[2].rpartition(": ") for line in phases(log))
+    return [float(text.removesuffix(" s")) for found, _, text in lines if found == name]
+
+
 def status_text(status: int) -> str:
     """An exit status in words: a negative one is a signal's."""
     return f"status {status}" if status >= 0 else signal.Signals(-status).name
