@@ -13,13 +13,14 @@ from types import CoroutineType
 
 from lupi_jax import hosts
 from lupi_jax.arguments import make_parser
-from lupi_jax.backend import SHARE_GPU, explain_start, is_out_of_memory
+from lupi_jax.backend import SHARE_GPU, is_out_of_memory
 from lupi_jax.compilation import keep_programs
 from lupi_jax.errors import DivergedError, InputError, MismatchError, StoppedError
-from lupi_jax.phases import process_age, record_phase, show_phases
+from lupi_jax.memory import keep_pages
+from lupi_jax.phases import hide_phases, phase, process_age, record_phase, show_phases
 
 STOPPED_STATUS = 75
-"""EX_TEMPFAIL: training stopped after saving; the same command goes on."""
+"""EX_TEMPFAIL: training was asked to stop, what was trained is saved; the same command goes on."""
 
 LOST_STATUS = 76
 """Another process of the run is gone (or hangs: `lupi_jax.hosts.Watchdog`)."""
@@ -30,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
       The exit status: 0; 1, training diverged, or no parity; 2, bad input; 75, training was asked
-      to stop, and saved; 76, another process of the run is lost or hangs; 130, interrupted.
+      to stop, with all that was trained saved; 76, another process of the run is lost or hangs;
+      130, interrupted.
     """
     # JAX has set 1 by now. 3, since TensorFlow calls it an error that there is no GPU.
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -48,8 +50,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _quieten()
         keep_programs()
         if hasattr(options, "distributed"):
+            keep_pages()  # before the threads that joining starts
             joined = (options.coordinator, options.processes, options.process)
-            hosts.join(options.distributed, *joined, stops=options.command == ("train", "train"))
+            stops = options.command == ("train", "train")
+            with phase("looking for other processes"):
+                hosts.join(options.distributed, *joined, stops=stops)
+            if not hosts.is_first():
+                hide_phases()
         module, function = options.command
         # Imported by its command alone: `lupi --help` need not wait for Orbax.
         run = getattr(importlib.import_module(f"lupi_jax.commands.{module}"), function)
@@ -70,7 +77,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-_SMALLER = "lower batch.identities or data.image_size, or have images read, not held (data.feed)"
+_SMALLER = (
+    "training takes less with a lower batch.identities or data.image_size, or without "
+    "data.feed=device"
+)
 
 
 def _verdict(error: BaseException) -> tuple[int | None, str]:
@@ -90,8 +100,6 @@ def _verdict(error: BaseException) -> tuple[int | None, str]:
             return 2, "standard output was closed before all was written"
         case MemoryError():
             return 2, f"out of memory ({error}): {_SMALLER}"
-        case RuntimeError() if "Unable to initialize backend" in str(error):
-            return 2, explain_start(error)
         case RuntimeError() if is_out_of_memory(error):
             return 2, f"out of the device's memory ({str(error)[:300]}): {_SMALLER}; {SHARE_GPU}"
         case StoppedError():

@@ -14,7 +14,7 @@ class DivergedError(RuntimeError):
 
 
 class StoppedError(RuntimeError):
-    """Training was asked to stop and did, once its last step was saved. The message says where."""
+    """Training was asked to stop, and did. What was trained is saved; the message says where."""
 
 
 class MismatchError(Exception):

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from types import FrameType, TracebackType
 from typing import Literal, NoReturn, Self
 
@@ -116,8 +116,11 @@ def _give_up(reason: str) -> NoReturn:
 
 
 def joined() -> bool:
-    """Whether this process is one of several."""
-    return jax.distributed.is_initialized() and jax.process_count() > 1
+    """Whether this process is one of several; not so where JAX cannot start."""
+    try:
+        return jax.distributed.is_initialized() and jax.process_count() > 1
+    except (RuntimeError, AssertionError):
+        return False
 
 
 def is_lost(error: BaseException | None) -> bool:
@@ -194,15 +197,23 @@ def over_local_devices() -> tuple[Sharding, Sharding]:
     return NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("rows"))
 
 
+class _StopNow(KeyboardInterrupt):
+    """Raised where the main thread is, which `except Exception` does not catch."""
+
+
 class StopRequest:
     """Turns SIGTERM and Ctrl-C into a request to stop after the same step in every process.
 
-    A second Ctrl-C stops at once.
+    Until `after` is first called there is nothing to save, and a process that is alone stops at
+    once. A second Ctrl-C stops at once in any case.
+
+    Raises:
+      StoppedError: from the `with` statement, where a request came before the first `after`.
     """
 
     def __init__(self) -> None:
         self._asked = False
-        self._catches = False
+        self._alone = False
         self._saves = False
         self._before: dict[signal.Signals, Callable[..., object] | int | None] = {}
 
@@ -211,9 +222,8 @@ class StopRequest:
         if threading.current_thread() is not threading.main_thread():
             return self
         # Of several processes, JAX itself listens for SIGTERM, to have them agree on a step.
-        alone = jax.process_count() == 1
-        self._catches = alone
-        for number in (signal.SIGINT, signal.SIGTERM) if alone else (signal.SIGINT,):
+        self._alone = jax.process_count() == 1
+        for number in (signal.SIGINT, signal.SIGTERM) if self._alone else (signal.SIGINT,):
             self._before[number] = signal.signal(number, self._ask)
         return self
 
@@ -225,29 +235,29 @@ class StopRequest:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if isinstance(error, _StopNow):
+            raise StoppedError("stopped before the first step, with nothing to save") from error
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self._asked and number == signal.SIGINT:
             raise KeyboardInterrupt
+        self._asked = True
+        if self._alone and not self._saves:
+            raise _StopNow
         if number == signal.SIGINT and is_first():
             # Not by sys.stderr, in the midst of whose work this may come.
-            os.write(2, b"\nstopping after this step, to save it" if self._saves else b"\nstopping")
-            os.write(2, b"; Ctrl-C again: at once\n")
-        self._asked = True
+            os.write(2, b"\nstopping after this step, to save it; press Ctrl-C again to stop now\n")
         if jax.process_count() > 1:
             os.kill(os.getpid(), signal.SIGTERM)
 
     def during(self, work: Callable[[], object]) -> None:
-        """Call `work`, and stop waiting for it as soon as a stop is asked for.
+        """Call `work`, which a request to stop is not to wait for.
 
         Python answers no signal while the main thread compiles a program, so `work` runs on
-        another thread. It must leave nothing half done that anybody needs. Of several processes,
-        none stops alone: there the request waits until `work` is over.
-
-        Raises:
-          StoppedError: a stop was asked for; `work` may still be running.
+        another thread. It must be safe to abandon. One of several processes cannot stop alone, and
+        calls `work` itself.
         """
-        if not self._catches:
+        if not self._alone:
             work()
             return
         result: Future[object] = Future()
@@ -259,11 +269,7 @@ class StopRequest:
                 result.set_exception(error)
 
         threading.Thread(target=run, daemon=True).start()
-        while not self._asked:
-            if wait([result], timeout=0.2).done:
-                result.result()
-                return
-        raise StoppedError("stopped before the first step, with nothing to save")
+        result.result()
 
     def after(self, step: int) -> bool:
         """Whether to stop after `step`; to be asked once after each, by every process."""

@@ -35,6 +35,11 @@ def show_phases() -> None:
     _LOGGER.propagate = False
 
 
+def hide_phases() -> None:
+    """Print no more phases."""
+    _LOGGER.handlers = [logging.NullHandler()]
+
+
 class _SinceStart(logging.Formatter):
     """Adds the age of the process to a line."""
 

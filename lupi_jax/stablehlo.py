@@ -40,11 +40,13 @@ PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 FACTS = "artefact.json"
 
-_PRECISION = {"highest": "matrix products and convolutions in the network's own dtype everywhere"}
-_DEVICE_PRECISION = (
-    "matrix products and convolutions as each platform does them by default (on some with less "
-    "than float32): embed queries and gallery on the same one"
-)
+_PRECISION = {
+    "default": "matrix products and convolutions as each platform does them by default (on some "
+    "with less than float32): embed queries and gallery on the same one",
+    "high": "matrix products and convolutions in TensorFloat-32 or three passes of bfloat16 where "
+    "a platform has these: embed queries and gallery on the same one",
+    "highest": "matrix products and convolutions in the network's own dtype everywhere",
+}
 
 MODALITIES = (Modality.VISIBLE, Modality.INFRARED)
 """What a camera gives: the intermediate modality exists in training only."""
@@ -98,7 +100,7 @@ def save_network(
     feature: str = "neck",
     facts: Mapping[str, Any] | None = None,
 ) -> list[str]:
-    """Write a network as a directory of programs, one a modality, whole or not at all.
+    """Write a network as a directory of programs, one for each modality, whole or not at all.
 
     An artefact that is there already is replaced.
 
@@ -181,7 +183,7 @@ def _record(
             "content": "rows of length 1; cosine distance: 1 - query @ gallery.T",
         },
         "platforms": list(PLATFORMS),
-        "precision": _PRECISION.get(model.precision or "", _DEVICE_PRECISION),
+        "precision": _PRECISION[model.precision or "default"],
         "calling_convention": {
             m: program.calling_convention_version for m, program in programs.items()
         },

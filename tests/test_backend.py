@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -29,16 +31,20 @@ def test_a_missing_backend_is_one_line(people: Path) -> None:
     [
         ("gpu", "pip install -U 'jax[cuda13]'"),
         ("tpu", "pip install -U 'jax[tpu]'"),
-        ("banana", "the names are cpu, cuda, rocm and tpu"),
+        ("banana", "banana is unknown; give cpu, cuda, rocm or tpu"),
     ],
 )
-def test_each_missing_backend_has_its_remedy(
-    platform: str, remedy: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(backend, "_platforms", lambda: platform)
-    said = backend.explain_start(RuntimeError("Unable to initialize backend 'x': not found"))
+def test_each_missing_backend_has_its_remedy(platform: str, remedy: str) -> None:
+    said = backend.explain_start(RuntimeError("not found"), platform)
     assert said.startswith(f"JAX_PLATFORMS={platform}: ")
     assert remedy in said
+
+
+def test_of_several_platforms_the_missing_one_is_named() -> None:
+    error = RuntimeError("Unable to initialize backend 'tpu': no libtpu.so")
+    said = backend.explain_start(error, "cpu,tpu")
+    assert said.startswith("JAX_PLATFORMS=cpu,tpu: JAX finds no tpu device or backend here")
+    assert "jax[tpu]" in said
 
 
 def test_commands_without_a_device_start_no_backend(people: Path) -> None:
@@ -59,7 +65,7 @@ def test_commands_without_a_device_start_no_backend(people: Path) -> None:
 def test_a_gpu_that_another_process_holds_is_named(text: str) -> None:
     error = RuntimeError(f"Unable to initialize backend 'cuda': {text}")
     assert backend.is_out_of_memory(error)
-    said = backend.explain_start(error)
+    said = backend.explain_start(error, "cuda")
     assert "XLA_PYTHON_CLIENT_PREALLOCATE=false" in said
     assert "XLA_PYTHON_CLIENT_MEM_FRACTION" in said
 
@@ -68,44 +74,75 @@ def test_other_faults_are_not_out_of_memory() -> None:
     assert not backend.is_out_of_memory(RuntimeError("INVALID_ARGUMENT: shapes do not match"))
 
 
+@pytest.fixture
+def start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., list[str]]:
+    """Starts the backend as if for the first time: (platforms asked for, is there a card)."""
+    updates: list[str] = []
+
+    def start(asked: str, card: bool) -> list[str]:
+        (tmp_path / ("nvidia0" if card else "nvidiactl")).touch()
+        config = SimpleNamespace(
+            jax_platforms=asked, update=lambda name, value: updates.append(value)
+        )
+        monkeypatch.setattr(backend, "DEVICES", tmp_path)
+        monkeypatch.setattr(backend, "_started", False)
+        monkeypatch.setattr(backend, "keep_pages", lambda: None)
+        default = "gpu" if asked.startswith("cuda") else "cpu"
+        monkeypatch.setattr(
+            backend, "jax", SimpleNamespace(config=config, default_backend=lambda: default)
+        )
+        backend.start_backend()
+        backend.start_backend()  # says nothing more
+        return updates
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return start
+
+
 @pytest.mark.parametrize(
-    ("card", "environment", "warned"),
+    ("asked", "card", "visible", "warned"),
     [
-        (True, {}, True),
-        (False, {}, False),
-        (True, {"CUDA_VISIBLE_DEVICES": ""}, False),
-        (True, {"CUDA_VISIBLE_DEVICES": "-1"}, False),
-        (True, {"CUDA_VISIBLE_DEVICES": "0"}, True),
+        ("", True, None, True),
+        ("", False, None, False),
+        ("", True, "", False),
+        ("", True, "-1", False),
+        ("", True, "0", True),
+        ("cpu", True, None, False),
     ],
 )
 def test_a_gpu_that_jax_does_not_use_is_a_warning(
+    asked: str,
     card: bool,
-    environment: dict[str, str],
+    visible: str | None,
     warned: bool,
-    tmp_path: Path,
+    start: Callable[..., list[str]],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    (tmp_path / ("nvidia0" if card else "nvidiactl")).touch()
-    monkeypatch.setattr(backend, "DEVICES", tmp_path)
-    monkeypatch.setattr(backend, "keep_pages", lambda: None)
-    monkeypatch.setattr(backend.jax, "default_backend", lambda: "cpu")
-    monkeypatch.setattr(backend, "_platforms", lambda: "")
-    backend.start_backend()
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    start(asked, card)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == warned
     assert all("has an NVIDIA GPU" in line and "jax[cuda13]" in line for line in lines)
 
 
-def test_who_asks_for_the_cpu_is_not_warned(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_plug_in_that_does_not_start_is_no_missing_one(
+    start: Callable[..., list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    (tmp_path / "nvidia0").touch()
-    monkeypatch.setattr(backend, "DEVICES", tmp_path)
-    monkeypatch.setattr(backend, "keep_pages", lambda: None)
-    monkeypatch.setattr(backend, "_platforms", lambda: "cpu")
-    backend.start_backend()
-    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(backend, "has_plugins", lambda: True)
+    start("", card=True)
+    said = capsys.readouterr().err
+    assert "nvidia-smi" in said
+    assert "pip install" not in said
+
+
+@pytest.mark.parametrize(
+    ("asked", "updates"), [("cuda", ["cuda,cpu"]), ("cpu", []), ("cpu,cuda", []), ("", [])]
+)
+def test_the_cpu_draws_the_weights_on_every_platform(
+    asked: str, updates: list[str], start: Callable[..., list[str]]
+) -> None:
+    assert start(asked, card=False) == updates

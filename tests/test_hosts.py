@@ -511,20 +511,37 @@ def test_a_signal_is_a_wish_to_stop_after_the_step(number: signal.Signals) -> No
 
 def test_a_second_interrupt_is_no_wish() -> None:
     with hosts.StopRequest() as stop:
+        assert not stop.after(1)
         signal.raise_signal(signal.SIGINT)
-        assert stop.after(1)
+        assert stop.after(2)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_work_that_answers_no_signal_is_not_waited_for(number: signal.Signals) -> None:
-    never = threading.Event()
-    with hosts.StopRequest() as stop:
-        threading.Timer(0.3, os.kill, [os.getpid(), number]).start()
-        with pytest.raises(StoppedError, match="before the first step"):
-            stop.during(never.wait)  # this test would hang
+    never, ended = threading.Event(), []
+
+    def work() -> None:
+        os.kill(os.getpid(), number)
+        ended.append(never.wait(60))
+
+    with (
+        pytest.raises(StoppedError, match="before the first step"),
+        hosts.StopRequest() as stop,
+    ):
+        stop.during(work)
+    assert ended == []
     never.set()
+
+
+def test_before_the_first_step_no_code_takes_a_request_for_its_own_fault() -> None:
+    def read() -> None:
+        with hosts.StopRequest(), contextlib.suppress(Exception):
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(StoppedError, match="nothing to save"):
+        read()
 
 
 def test_work_that_ends_gives_what_it_raises() -> None:
@@ -535,6 +552,15 @@ def test_work_that_ends_gives_what_it_raises() -> None:
             stop.during(lambda: 1 / 0)
     assert done != [threading.get_ident()]
     assert len(done) == 1
+
+
+def test_a_process_whose_jax_cannot_start_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start() -> int:
+        raise AssertionError  # as JAX does where JAX_PLATFORMS names what is not there
+
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(jax, "process_count", start)
+    assert not hosts.joined()
 
 
 def test_outside_the_main_thread_nothing_is_caught() -> None:

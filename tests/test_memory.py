@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from lupi_jax import cli
+
 # A product with a matrix of 64 MiB, 2^14 pages.
 PROGRAM = """
 import resource, sys
@@ -93,3 +95,11 @@ def test_a_plug_in_for_another_device_leaves_the_heap_alone(tmp_path: Path) -> N
             [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=env
         )
         assert found.stdout.strip() == expected
+
+
+def test_commands_set_the_heap_before_they_start_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    monkeypatch.setattr(cli, "keep_pages", lambda: order.append("heap"))
+    monkeypatch.setattr(cli.hosts, "join", lambda *_, **__: order.append("join"))
+    assert cli.main(["evaluate", "--workdir", "nowhere"]) == 2
+    assert order == ["heap", "join"]

@@ -64,7 +64,8 @@ def step(work: Work, steps: int) -> Turn:
     batch = {"visible": visible, "infrared": infrared, "labels": labels}
     state_of = [state]
     start = time.perf_counter()
-    cost = parallel.cost(state, batch)
+    parallel.compile(state, batch, lambda work: work())
+    cost = parallel.cost()
     facts = {
         "flops": cost["flops"],
         "bytes": cost["bytes accessed"],

@@ -56,7 +56,7 @@ class Run:
         if status != "done":
             self._print(f"{status}: {why}")
             return False
-        same = ("device", "driver", "versions", "tiny")
+        same = ("device", "driver", "versions", "commit", "tiny")
         if any(self._before.get(key) != self.record.facts.get(key) for key in same):
             self.record.parts = {}
         return True
@@ -71,8 +71,7 @@ class Run:
         def heard(message: dict[str, Any]) -> None:
             found["figures"].append(message)
             found["seconds"] = time.perf_counter() - started
-            figure = Figure(**{**message, "detail": tuple(message["detail"])})
-            self._print(f"{name}: {figure}")
+            self._print(f"{name}: {Figure.read(message)}")
             self._write()
 
         found["status"], found["why"] = self._run(name, PARTS[name], heard)
@@ -118,10 +117,16 @@ def main() -> int:
     )
     parser.add_argument(
         "--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART",
-        help=f"parts to run (all): {', '.join(PARTS)}",
+        help=f"parts to run (default all of {', '.join(PARTS)})",
     )  # fmt: skip
-    parser.add_argument("--minutes", type=float, default=8, help="the run may take (8)")
-    parser.add_argument("--out", type=Path, help="directory of both files (experiments/benchmarks)")
+    parser.add_argument(
+        "--minutes", type=float, default=8, help="minutes that the run may take (default 8)"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="directory for gpu.md and gpu.json (default experiments/benchmarks)",
+    )
     parser.add_argument("--tiny", action="store_true", help="sizes for trying the command")
     options = parser.parse_args()
     if options.tiny and options.out is None:

@@ -102,8 +102,8 @@ def parity(setup: Setup) -> None:
             rows = in_own_process(parity_rows, case)
             worst = max(rows, key=lambda row: row.error / row.tolerance)
             note = (
-                f"of {len(rows)} quantities; the nearest to its tolerance, or furthest above it: "
-                f"{worst.quantity}, {worst.error:.1e} of {worst.tolerance:.1e}"
+                f"of {len(rows)} quantities. {worst.quantity} is nearest to its tolerance, or "
+                f"furthest above it ({worst.error:.1e} of {worst.tolerance:.1e})"
             )
             above = [f"{row.quantity}: {row.error:.1e}" for row in rows if not row.passed]
             title = f"{name}: above their tolerance"

@@ -9,6 +9,7 @@ from experiments.benchmarks.turns import in_own_process
 from experiments.gpu.figures import NotPossibleError, say_fact
 from experiments.gpu.running import Command
 from experiments.gpu.setup import Setup, make_images
+from lupi_jax.backend import INSTALL_CUDA
 
 
 def begin(setup: Setup) -> None:
@@ -20,8 +21,7 @@ def begin(setup: Setup) -> None:
     backend, facts = in_own_process(_facts)
     if backend == "cpu" and not setup.tiny:
         raise NotPossibleError(
-            "JAX has no GPU here: install its support for one (pip install -U 'jax[cuda13]'), or "
-            "try the command on the CPU with --tiny"
+            f"JAX has no GPU here: {INSTALL_CUDA}, or try the command on the CPU with --tiny"
         )
     for name, value in facts.items():
         say_fact(name, value)

@@ -59,7 +59,7 @@ def cold_start(setup: Setup) -> None:
     cold = _say_start(setup, COLD, "cold", 0.6 * setup.seconds, 60)
     if cold is not None:
         _say_start(setup, WARM, "warm", 0.3 * setup.seconds, 15)
-    attempt("SIGTERM during compilation", lambda: _say_stop(setup, cold))
+    attempt("SIGTERM during compilation", lambda: _say_stop(setup))
 
 
 def _say_start(
@@ -85,21 +85,27 @@ def _say_start(
     return seconds
 
 
-def _say_stop(setup: Setup, cold: float | None) -> None:
-    """Ask a training that compiles to stop."""
-    wait = 0.5 * (cold or 40)
+def _say_stop(setup: Setup) -> None:
+    """Ask a training to stop once it compiles.
+
+    Raises:
+      RuntimeError: it did not come so far, or ended otherwise.
+    """
     empty = str(setup.at("no-programs"))
     command = train(setup, "stopped", JAX_COMPILATION_CACHE_DIR=empty)
-    while command.process.poll() is None and command.seconds() < wait:
+    while command.process.poll() is None and not phase_seconds(command.log, "tracing the step"):
         time.sleep(0.02)
+    time.sleep(1)
     if command.process.poll() is not None or read_rows(setup.at("stopped")):
         command.wait(0)
-        raise RuntimeError(f"the first step was over after {wait:.1f} s already")
+        raise RuntimeError("the first step was over within a second")
     command.process.send_signal(signal.SIGTERM)
     sent = command.seconds()
     status = command.wait(40)
-    note = f"sent after {sent:.1f} s, before step 1; ended with {status_text(status)}"
+    if status != 75:
+        raise RuntimeError(f"ended with {status_text(status)}, not 75: {reason(command.log)}")
     name = "from SIGTERM during compilation to the end of the command"
+    note = f"sent after {sent:.1f} s, one second into the compilation"
     detail = last_lines(command.log, 5)
     say(Figure(name, command.seconds() - sent, "s", note, at_most=5, detail=detail))
 

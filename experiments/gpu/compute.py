@@ -122,12 +122,11 @@ def measure_limits(
     import jax
 
     from experiments.benchmarks import ours
-    from lupi_jax.training.profiling import PEAKS
+    from lupi_jax.training.profiling import peaks_of
 
     own = ours.limits(dtype, side, length)
     kind = jax.devices()[0].device_kind
-    peaks = next((peak for name, peak in PEAKS.items() if name in kind), None)
-    return (own["flops"], own["bytes"]), peaks
+    return (own["flops"], own["bytes"]), peaks_of(kind)
 
 
 def _say_kernels(found: dict[str, Any], sizes: Sizes) -> None:

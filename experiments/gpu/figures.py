@@ -36,6 +36,11 @@ class Figure:
     at_most: float | None = None
     detail: tuple[str, ...] = ()
 
+    @classmethod
+    def read(cls, fields: dict[str, Any]) -> "Figure":
+        """A figure from its fields as JSON holds them."""
+        return cls(**{**fields, "detail": tuple(fields["detail"])})
+
     @property
     def target(self) -> str:
         """The target in words, "" where there is none."""
@@ -128,7 +133,7 @@ class Record:
     def figures(self, part: str) -> list[Figure]:
         """The figures of a part, in their order."""
         found = self.parts.get(part, {}).get("figures", [])
-        return [Figure(**{**figure, "detail": tuple(figure["detail"])}) for figure in found]
+        return [Figure.read(figure) for figure in found]
 
     def value(self, part: str, name: str) -> float | None:
         """One number, None where it is not known."""

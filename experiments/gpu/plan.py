@@ -9,7 +9,7 @@ class Part(NamedTuple):
     Attributes:
       title: its heading on the page.
       function: dotted name; it takes a `Setup`.
-      seconds: it may take.
+      seconds: the most that the part may take.
     """
 
     title: str

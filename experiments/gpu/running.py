@@ -84,6 +84,8 @@ def run_part(function: str, setup: Setup, log: Path, heard: Heard) -> tuple[str,
     try:
         assert process.stdout is not None
         for line in process.stdout:
+            if not line.endswith("\n"):  # cut off with the part
+                break
             message = json.loads(line)
             if "not_possible" in message:
                 impossible = message["not_possible"]

@@ -111,7 +111,7 @@ def _evaluate_trials(options: argparse.Namespace) -> None:
         results.append(_result(run, found, own))
     shown = f"{len(trials)} splits, one network each" if len(trials) > 1 else f"split {trials[0]}"
     rest = results[0]["protocol"].partition(", all images")[2]
-    common = ("split", "feature", "reranking", "checkpoint", "selection", "versions")
+    common = ("split", "feature", "reranking", "precision", "checkpoint", "selection", "versions")
     result = {
         **{name: results[0][name] for name in common},
         "workdir": str(options.workdir),
@@ -146,11 +146,7 @@ def _result(run: Run, found: Evaluation, options: argparse.Namespace) -> dict[st
         "seeds": {"training": config.seed, "galleries": found.seeds},
         "feature": sorted({row["feature"] for row in found.rows}),
         "reranking": config.evaluation.reranking,
-        "precision": {
-            "dtype": config.dtype,
-            "training": config.precision,
-            "evaluation": run.model.precision or "default",
-        },
+        "precision": run.precision,
         "workdir": options.workdir and str(options.workdir),
         "checkpoint": options.checkpoint or ("newest" if options.workdir else run.name),
         "selection": selection(run, options),
@@ -200,7 +196,7 @@ def _changed(run: Run) -> list[str]:
     for field, value in dataclasses.asdict(run.config.evaluation).items():
         if value != type(value)(before[field]):
             text = "+".join(value) if isinstance(value, tuple) else str(value)
-            parts.append(f"{text}trials" if field == "trials" else text)
+            parts.append(f"{text}{field}" if field in ("trials", "precision") else text)
     return parts
 
 

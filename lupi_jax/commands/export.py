@@ -91,6 +91,7 @@ def _network(run: Run, options: argparse.Namespace) -> dict[str, Any]:
         "step": run.step,
         "recipe": run.config.recipe,
         "model": dataclasses.asdict(run.config.model),
+        "precision": run.precision,
         "seed": run.config.seed,
         "trained_on": run.record.get("data"),
         "versions": versions(),

@@ -174,21 +174,21 @@ def initialize(
 
 
 def _draw_on_cpu(draw: Callable[[Array], Any], key: Array) -> Any:
-    """`draw(key)`, computed on the CPU where JAX has one, with its results on the default device.
+    """`draw(key)`, computed on this process's CPU, with the results on the default device.
 
     The program runs once and is mostly random numbers: a CPU compiles it in seconds, and draws the
     same numbers whatever the device.
     """
-    try:
-        cpu = jax.devices("cpu")[0]
-    except RuntimeError:  # JAX_PLATFORMS names another platform alone
-        return jax.jit(draw)(key)
     # Optimised, it takes four times as long to compile.
     quick: Any = {"xla_backend_optimization_level": "0"}
-    with jax.default_device(cpu):
-        key = jax.device_put(key, cpu)
-        variables = jax.jit(draw).lower(key).compile(quick)(key)
     if jax.default_backend() == "cpu":
-        return variables
+        return jax.jit(draw).lower(key).compile(quick)(key)
+    try:
+        cpu = jax.local_devices(backend="cpu")[0]
+    except RuntimeError:  # JAX was started without its CPU backend
+        return jax.jit(draw)(key)
+    with jax.default_device(cpu):
+        own_key = jax.device_put(key, cpu)
+        variables = jax.jit(draw).lower(own_key).compile(quick)(own_key)
     # By way of NumPy, so that no array is bound to a device.
     return jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), variables)

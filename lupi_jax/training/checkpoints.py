@@ -348,7 +348,7 @@ def _digest_of_record(record: dict[str, Any]) -> str:
 
 def _on_host(tree: Any) -> Any:
     """Copies of a tree's arrays in the host's memory, which no later step uses up."""
-    # On the CPU NumPy would see the device's own memory, which the next step writes to.
+    # On the CPU NumPy would share the device's memory, which the next step could then not reuse.
     shared = jax.default_backend() == "cpu"
     return jax.tree.map(lambda x: np.array(x, copy=shared or None), jax.device_get(tree))
 

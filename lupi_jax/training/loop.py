@@ -179,7 +179,8 @@ def train(
     Raises:
       InputError: the data, the configuration or the workdir cannot be used.
       DivergedError: a figure is not finite.
-      StoppedError: SIGTERM or Ctrl-C asked for it; the state is saved, and the same call goes on.
+      StoppedError: SIGTERM or Ctrl-C asked for it; what was trained is saved, and the same call
+        goes on.
     """
     workdir = Path(workdir)
     with phase("reading the index"):
@@ -237,7 +238,7 @@ def train(
                 trace.before(step, state)
                 state, metrics = parallel(state, batch)
                 wait.started(metrics)
-                seen = trace.after(step, metrics, partial(parallel.cost, state, batch))
+                seen = trace.after(step, metrics, parallel.cost)
                 if seen and is_first():
                     print(seen, file=sys.stderr)
                 log.record(step, metrics)

@@ -147,7 +147,7 @@ class ParallelStep:
           state: placed as the step takes it; not used up.
           batch: this process's rows.
           wait: calls what it is given and returns once that is over; `hosts.StopRequest.during`
-            makes the compilation, minutes at times, one that a signal ends.
+            lets a signal end the compilation, which can take minutes.
 
         Raises:
           InputError: the rows do not divide among the devices.
@@ -161,10 +161,14 @@ class ParallelStep:
         with phase("compiling the step, or reading it from the store"):
             wait(keep)
 
-    def cost(self, state: TrainState, batch: Batch) -> Mapping[str, float]:
-        """XLA's analysis of the compiled step, of one device: "flops", "bytes accessed", ..."""
+    def cost(self) -> Mapping[str, float]:
+        """XLA's analysis of the compiled step, of one device: "flops", "bytes accessed", ...
+
+        Raises:
+          ValueError: the step has not been compiled.
+        """
         if self._compiled is None:
-            self._compiled = self.lower(state, self._rows_by_device(batch)).compile()
+            raise ValueError("compile the step first")
         return self._compiled.cost_analysis() or {}
 
     def _rows_by_device(self, batch: Batch) -> Mapping[str, jax.Array | np.ndarray]:

@@ -28,6 +28,11 @@ By their makers' data sheets, of the largest form of each. Longer names come bef
 """
 
 
+def peaks_of(kind: str) -> tuple[float, float] | None:
+    """The entry of `PEAKS` for a device's kind, None for an unknown one."""
+    return next((peak for name, peak in PEAKS.items() if name in kind), None)
+
+
 class Profile:
     """Traces `count` steps of a run into `folder`, for TensorBoard's profile page.
 
@@ -74,7 +79,7 @@ class Profile:
         self._clock = None
         found = cost()
         kind = jax.devices()[0].device_kind
-        peaks = next((peak for name, peak in PEAKS.items() if name in kind), (None, None))
+        peaks = peaks_of(kind) or (None, None)
         rates = (
             (found.get("flops", 0.0) / seconds, 1e12, "TFLOP/s"),
             (found.get("bytes accessed", 0.0) / seconds, 1e9, "GB/s"),

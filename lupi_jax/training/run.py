@@ -217,6 +217,15 @@ class Run:
         same = published or os.path.realpath(then["root"]) == os.path.realpath(now.root)
         return tuple(self.record["identities"]) if self.step and same else None
 
+    @property
+    def precision(self) -> dict[str, str]:
+        """What results say of the dtype, and of the precision of products in it."""
+        return {
+            "dtype": self.config.dtype,
+            "training": self.config.precision,
+            "evaluation": self.model.precision or "default",
+        }
+
     def under(self, config: Config) -> "Run":
         """The same network, to be evaluated with the fields `MOVABLE` of another configuration."""
         return dataclasses.replace(self, config=config, model=for_evaluation(config, self.model))

@@ -361,7 +361,7 @@ def test_hashing_holds_up_no_step_and_sees_what_was_saved(
 
     def slow_digest(tree: Any) -> str:
         threads.add(threading.get_ident())
-        go_on.wait()
+        assert go_on.wait(60)
         return digest(tree)
 
     replace = jax.jit(lambda state: jax.tree.map(lambda x: 0 * x - 1, state), donate_argnums=0)
@@ -369,8 +369,9 @@ def test_hashing_holds_up_no_step_and_sees_what_was_saved(
     monkeypatch.setattr(module, "_digest", slow_digest)
     with Checkpoints(tmp_path) as checkpoints:
         state = jax.tree.map(jnp.array, tiny(4))
-        checkpoints.save(state, RUN, {})  # hangs where hashing is waited for
+        checkpoints.save(state, RUN, {})  # a minute where hashing is waited for
         jax.block_until_ready(replace(state))  # as the next step does, in the same memory
+        assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
         go_on.set()
         checkpoints.wait()
         monkeypatch.undo()
@@ -390,7 +391,7 @@ def test_a_signal_while_the_step_compiles_ends_the_run(
     class Lowered:
         def compile(self) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
-            never.wait()
+            assert not never.wait(60)
 
     monkeypatch.setattr(ParallelStep, "lower", lambda *_: Lowered())
     assert main(train(people, tmp_path)) == 75

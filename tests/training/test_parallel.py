@@ -408,10 +408,6 @@ def test_processes_with_unequal_devices_are_refused(monkeypatch: pytest.MonkeyPa
         ParallelStep(unused)
 
 
-if __name__ == "__main__":
-    main(*sys.argv[1:])
-
-
 @pytest.mark.parametrize("how", ["shard_map", "pmap"])
 def test_what_was_compiled_is_not_compiled_again(
     how: str, caplog: pytest.LogCaptureFixture
@@ -429,3 +425,7 @@ def test_what_was_compiled_is_not_compiled_again(
     assert int(state) == 13
     compiled = [r.getMessage() for r in caplog.records if "XLA compilation of" in r.getMessage()]
     assert len(compiled) == 1
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
