@@ -45,6 +45,7 @@ def test_evaluate_prints_its_phases_in_order_where_asked(
     assert main(["evaluate", "--workdir", str(tmp_path), "--profile"]) == 0
     names, ages = read(capfd.readouterr().err)
     assert names == [
+        "looking for other processes",
         "imports",
         "starting JAX",
         "restoring",

@@ -371,7 +371,6 @@ def test_hashing_holds_up_no_step_and_sees_what_was_saved(
         state = jax.tree.map(jnp.array, tiny(4))
         checkpoints.save(state, RUN, {})  # a minute where hashing is waited for
         jax.block_until_ready(replace(state))  # as the next step does, in the same memory
-        assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
         go_on.set()
         checkpoints.wait()
         monkeypatch.undo()
