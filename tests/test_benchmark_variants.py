@@ -1,5 +1,7 @@
 """The variants of the benchmarks compute what the step computes."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,5 +45,5 @@ def test_one_pass_does_not_cancel() -> None:
     x = np.random.default_rng(0).normal(1000.0, 1.0, size=(8, 16, 4)).astype(np.float32)
     _, _, var = variants._batch_normalize(x, jnp.ones(4), jnp.zeros(4), 1e-5)
     np.testing.assert_allclose(var, x.astype(np.float64).var((0, 1)), rtol=1e-4)
-    _, _, plain = layers.batch_normalize(jnp.asarray(x), jnp.ones(4), jnp.zeros(4), 1e-5)
-    np.testing.assert_allclose(plain, x.astype(np.float64).var((0, 1)), rtol=1e-4)
+    today: Any = layers.batch_normalize(jnp.asarray(x), jnp.ones(4), jnp.zeros(4), 1e-5)
+    np.testing.assert_allclose(today[2], x.astype(np.float64).var((0, 1)), rtol=1e-4)

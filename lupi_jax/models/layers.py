@@ -77,8 +77,8 @@ def _conv2d_cpu_backward(
     x, kernel = residuals
     (x_gradient,) = jax.vjp(lambda x: _conv2d(x, kernel, stride), x)[1](g)
     if stride == 1:
-        # Columns of the kernel by shifting x, rows by shifting g the other way: one product of
-        # everything with everything, from half the copies that shifting x alone takes.
+        # Columns of the kernel by shifting x, rows by shifting g the other way. One product gives
+        # all places, from half the copies that shifting x alone would take.
         size = kernel.shape[0]
         by_column = _in_memory(jnp.concatenate(_shifts(x, size, axis=2), axis=-1))
         by_row = _in_memory(jnp.concatenate(_shifts(g, size, axis=1)[::-1], axis=-1))
@@ -139,10 +139,10 @@ def relu(x: Array) -> Array:
 def _relu_cpu(x: Array) -> Array:
     """`nn.relu`, whose result training reads again rather than what it came from.
 
-    XLA's CPU backend computes a maximum anew for each of its uses. The result of a residual block
-    is a sum with that of the block before, and so each was summed from the first one of its layer
-    on. It computes a selection once. So does the mask of the gradient, which is taken from the
-    result (experiments/benchmarks/README.md).
+    XLA's CPU backend computes a maximum anew for each of its uses, and a selection once. A residual
+    block adds to the result of the block before, so with maxima each block summed its whole layer
+    again. The gradient's mask comes from the result for the same reason
+    (experiments/benchmarks/README.md).
     """
     return nn.relu(x)
 
