@@ -70,7 +70,7 @@ def _conv2d(x: Array, kernel: Array, stride: int) -> Array:
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _conv2d_cpu(x: Array, kernel: Array, stride: int) -> Array:
-    """`_conv2d` with the weight gradient as a matrix product for each row of the kernel.
+    """`_conv2d` with the weight gradient as matrix products: one, or one per row if strided.
 
     Left to itself, XLA's CPU backend computes the transpose of the one factor element by element,
     together with whatever that is computed from: a ResNet-50's training step took 1.6 times as long
@@ -88,6 +88,14 @@ def _conv2d_cpu_backward(
 ) -> tuple[Array, Array]:
     x, kernel = residuals
     (x_gradient,) = jax.vjp(lambda x: _conv2d(x, kernel, stride), x)[1](g)
+    if stride == 1:
+        # Columns of the kernel by shifting x, rows by shifting g the other way. One product gives
+        # all places, from half the copies that shifting x alone would take.
+        size = kernel.shape[0]
+        by_column = _in_memory(jnp.concatenate(_shifts(x, size, axis=2), axis=-1))
+        by_row = _in_memory(jnp.concatenate(_shifts(g, size, axis=1)[::-1], axis=-1))
+        places = _sum_of_products(by_column, by_row).reshape(size, x.shape[-1], size, g.shape[-1])
+        return x_gradient, places.transpose(2, 0, 1, 3)
     by_place = _in_memory(g)
     rows = [
         _sum_of_products(_in_memory(jnp.concatenate(row, axis=-1)), by_place)
@@ -103,6 +111,14 @@ def _taps(x: Array, size: int, stride: int) -> list[list[Array]]:
     padded = jnp.pad(x, ((0, 0), (pad, pad + stride), (pad, pad + stride), (0, 0)))
     rows = [padded[:, row : row + height : stride] for row in range(size)]
     return [[row[:, :, column : column + width : stride] for column in range(size)] for row in rows]
+
+
+def _shifts(x: Array, size: int, axis: int) -> list[Array]:
+    """`x` as each of the `size` places of a kernel sees it along `axis`, zeros outside."""
+    pad = (size - 1) // 2
+    padded = jnp.pad(x, [(pad, pad) if i == axis else (0, 0) for i in range(x.ndim)])
+    length = x.shape[axis]
+    return [lax.slice_in_dim(padded, k, k + length, axis=axis) for k in range(size)]
 
 
 def _dot(x: Array, y: Array) -> Array:
@@ -124,6 +140,35 @@ def _in_memory(x: Array) -> Array:
 
 
 _conv2d_cpu.defvjp(_conv2d_cpu_forward, _conv2d_cpu_backward)
+
+
+def relu(x: Array) -> Array:
+    """max(x, 0), its gradient 0 at 0."""
+    return _relu_cpu(x) if jax.default_backend() == "cpu" else nn.relu(x)
+
+
+@jax.custom_vjp
+def _relu_cpu(x: Array) -> Array:
+    """`nn.relu`, whose result training reads again rather than what it came from.
+
+    XLA's CPU backend computes a maximum anew for each of its uses, and a selection once. A residual
+    block adds to the result of the block before, so with maxima each block summed its whole layer
+    again. The gradient's mask comes from the result for the same reason
+    (experiments/benchmarks/README.md).
+    """
+    return nn.relu(x)
+
+
+def _relu_cpu_forward(x: Array) -> tuple[Array, Array]:
+    y = jnp.where(x <= 0, 0, x)  # NaN stays NaN
+    return y, y
+
+
+def _relu_cpu_backward(y: Array, g: Array) -> tuple[Array]:
+    return (jnp.where(y > 0, g, 0),)
+
+
+_relu_cpu.defvjp(_relu_cpu_forward, _relu_cpu_backward)
 
 
 class Conv(nn.Module):
@@ -208,6 +253,19 @@ def _wide(x: Array) -> Array:
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
+def _alone(axis_name: str | None) -> bool:
+    """Whether there is no other device; XLA's CPU backend would exchange with itself."""
+    return axis_name is None or lax.axis_size(axis_name) == 1
+
+
+def _apart(mean: Array) -> list[Array]:
+    """The mean [c] twice, for two passes over the activations.
+
+    Of two passes that subtract the same mean, XLA's CPU backend writes the difference to memory.
+    """
+    return lax.optimization_barrier([mean] * 2) if jax.default_backend() == "cpu" else [mean] * 2
+
+
 def _count(x: Array, axis_name: str | None) -> int:
     """How many values a channel of [..., c] has, on all devices together."""
     return x.size // x.shape[-1] * (1 if axis_name is None else lax.axis_size(axis_name))
@@ -246,12 +304,13 @@ def _batch_normalize_forward(
 
     def global_mean(values: Array) -> Array:
         local = values.mean(axes)
-        return local if axis_name is None else lax.pmean(local, axis_name)
+        return local if _alone(axis_name) else lax.pmean(local, axis_name)
 
     # Two passes: E[x^2] - E[x]^2 cancels where the mean is large, and left training features
     # of a ResNet-50 in float32 four times further from float64 than PyTorch's are.
     mean = global_mean(_wide(x))
-    var = global_mean(jnp.square(_wide(x) - mean))
+    mean, mean_of_var = _apart(mean)
+    var = global_mean(jnp.square(_wide(x) - mean_of_var))
     deviation = lax.rsqrt(var + epsilon)
     y = (_wide(x) - mean) * (deviation * scale) + bias
     return (y, mean, var), (x, scale, bias, mean, deviation)
@@ -263,14 +322,15 @@ def _batch_normalize_backward(
     x, scale, bias, mean, deviation = residuals
     g = gradients[0]
     axes = tuple(range(x.ndim - 1))
-    centred = _wide(x) - mean
-    sums = jnp.stack([g.sum(axes), (g * centred).sum(axes) * deviation])
+    mean, mean_of_sum = _apart(mean)
+    sums = jnp.stack([g.sum(axes), (g * (_wide(x) - mean_of_sum)).sum(axes) * deviation])
     own_bias, own_scale = sums
-    if axis_name is not None:
+    if not _alone(axis_name):
         sums = lax.psum(sums, axis_name)
     of_mean, of_scale = sums / _count(x, axis_name)
     # Of the input: what is left of g without its mean and its part along the normalised input.
-    x_gradient = (deviation * scale) * (g - of_mean - centred * (deviation * of_scale))
+    factor = deviation * scale
+    x_gradient = factor * (g - of_mean) - (_wide(x) - mean) * (factor * deviation * of_scale)
     return (
         x_gradient.astype(x.dtype),
         own_scale.astype(scale.dtype),

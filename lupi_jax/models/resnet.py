@@ -10,7 +10,7 @@ from functools import partial
 from flax import linen as nn
 from jax import Array
 
-from lupi_jax.models.layers import BatchNorm, Conv, Dtype, NonLocal, max_pool
+from lupi_jax.models.layers import BatchNorm, Conv, Dtype, NonLocal, max_pool, relu
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,11 +74,11 @@ class Block(nn.Module):
         for i, (features, size, stride) in enumerate(plan, 1):
             y = conv(features, size, stride, name=f"conv{i}")(y)
             y = norm(name=f"bn{i}")(y, train)
-            y = nn.relu(y) if i < len(plan) else y
+            y = relu(y) if i < len(plan) else y
         if self.stride != 1 or x.shape[-1] != out:
             x = conv(out, 1, self.stride, name="downsample_conv")(x)
             x = norm(name="downsample_bn")(x, train)
-        return nn.relu(x + y)
+        return relu(x + y)
 
 
 class Layer(nn.Module):
@@ -128,7 +128,7 @@ class Stem(nn.Module):
         net = self.backbone
         x = Conv(net.width, 7, 2, dtype=self.dtype, name="conv1")(x)
         x = BatchNorm(self.axis_name, dtype=self.dtype, name="bn1")(x, train)
-        x = max_pool(nn.relu(x) if self.relu else x)
+        x = max_pool(relu(x) if self.relu else x)
         if self.shared_from == "layer1":
             return x
         return _layer(1, net, False, self.axis_name, self.dtype)(x, train)

@@ -90,7 +90,8 @@ def make_train_step(
         gradient, (total, terms, hits, batch_stats) = jax.grad(share_of_loss, has_aux=True)(
             state.params
         )
-        gradient = lax.psum(gradient, AXIS)
+        if devices > 1:
+            gradient = lax.psum(gradient, AXIS)
         updates, opt_state = tx.update(gradient, state.opt_state, state.params)
         metrics = {
             "loss/total": total,

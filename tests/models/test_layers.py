@@ -87,6 +87,14 @@ def test_batch_norm_has_the_gradient_of_its_definition() -> None:
     assert half.dtype == jnp.bfloat16
 
 
+def test_relu_and_its_gradient() -> None:
+    x = jnp.array([-2.0, -0.0, 0.0, 3.0, jnp.nan, jnp.inf])
+    y, gradient_of = jax.vjp(layers.relu, x)  # as training computes it
+    for found in (y, layers.relu(x)):
+        np.testing.assert_array_equal(found, [0, 0, 0, 3, np.nan, np.inf])
+    np.testing.assert_array_equal(gradient_of(jnp.arange(1.0, 7.0))[0], [0, 0, 0, 4, 0, 6])
+
+
 def test_frozen_bias_takes_no_gradient_but_counts() -> None:
     norm = layers.BatchNorm(frozen_bias=True)
     x = jnp.array([[1.0], [2.0]])
