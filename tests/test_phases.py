@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lupi_jax import phases
+from lupi_jax import backend, phases
 from lupi_jax.cli import main
 from lupi_jax.config import parse_config
 
@@ -42,6 +42,7 @@ def test_evaluate_prints_its_phases_in_order_where_asked(
     capfd.readouterr()
     assert main(["evaluate", "--workdir", str(tmp_path)]) == 0
     assert read(capfd.readouterr().err) == ([], [])
+    monkeypatch.setattr(backend, "_started", False)
     assert main(["evaluate", "--workdir", str(tmp_path), "--profile"]) == 0
     names, ages = read(capfd.readouterr().err)
     assert names == [
