@@ -88,7 +88,8 @@ class ModelConfig:
       backbone: the residual network; "thin" is for tests and demonstrations on a CPU.
         "resnet18_non_local" has non-local blocks in layer2 and layer3, which the original's
         ResNet-18 lacks.
-      non_local: AGW's non-local blocks; "resnet18" has none either way, as in the original.
+      non_local: AGW's non-local blocks; "resnet18" has none either way, as in the original. Those
+        of "resnet34" are ours: the released code cannot run it with them.
       pooling: "gem" (generalised mean, p = 3) or "average".
       stem_relu: a ReLU after the stem's first normalisation, as in torchvision and AGW; the
         released LUPI network has none.
