@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from lupi_jax import Config, InputError, parse_config
 from lupi_jax.config import differences, field_types, parse_record, to_fields
 from lupi_jax.config_file import load_config, parse_overrides
 from lupi_jax.evaluation.evaluator import same_modality_rule
+from lupi_jax.models.resnet import BACKBONES, SHARED_FROM
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
 MINIMAL = {"steps": 10, "data": {"root": "people"}}
@@ -333,6 +335,12 @@ def test_differences_are_named_by_their_fields():
     a = parse_config(merged(recipe="paper"))
     b = parse_config(merged(recipe="paper", seed=4, optimizer__rate=0.2))
     assert differences(a, b) == ["seed", "optimizer.rate"]
+
+
+def test_the_networks_that_may_be_asked_for_are_those_there_are():
+    types = field_types()
+    assert sorted(typing.get_args(types["model.shared_from"])) == sorted(SHARED_FROM)
+    assert {*typing.get_args(types["model.backbone"])} == {*BACKBONES}
 
 
 def test_every_field_has_a_name_and_a_type():
