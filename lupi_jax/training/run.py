@@ -116,10 +116,12 @@ def initial_variables(config: Config, model: EmbedNet, fetch: bool = False) -> d
     return _as_parameters(config, variables)
 
 
-def _say_remarks(source: str, tensors: Mapping[str, np.ndarray], model: EmbedNet) -> None:
-    """On stderr, by the first of several processes."""
-    for remark in remarks_on(tensors, model) if hosts.is_first() else ():
+def _say_remarks(source: str, tensors: Mapping[str, np.ndarray], model: EmbedNet) -> list[str]:
+    """What there is to say of weights, also said on stderr by the first of several processes."""
+    remarks = remarks_on(tensors, model)
+    for remark in remarks if hosts.is_first() else ():
         print(f"{source}: {remark}", file=sys.stderr)
+    return remarks
 
 
 def versions() -> dict[str, str]:
@@ -297,11 +299,11 @@ def load_weights(config: Config, checkpoint: str) -> Run:
         variables = _as_parameters(config, variables)
     except InputError as error:
         raise InputError(f"{checkpoint}: {error}") from error
-    _say_remarks(checkpoint, tensors, model)
     record = {
         "config": dataclasses.asdict(config),
         "num_classes": classes,
         "checkpoint": str(checkpoint),
+        "remarks": _say_remarks(checkpoint, tensors, model),
         "versions": versions(),
     }
     return Run(model, variables, config, Path(checkpoint).name, None, record)
