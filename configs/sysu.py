@@ -35,7 +35,7 @@ from ml_collections import ConfigDict
 
 def get_config(recipe: str = "paper") -> ConfigDict:
     config = ConfigDict()
-    # Fills the fields in which the methods differ, the number of epochs among them: 121, AGW's 81.
+    # Fills the fields in which the methods differ. That includes epochs (121; for agw 81).
     config.recipe = recipe
     config.seed = 0
     # ImageNet weights: torchvision's first ones, which the original starts from.

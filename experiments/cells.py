@@ -67,7 +67,12 @@ CELLS = {
             {**_LUMA, **_AUG},
             "visible and infrared, with random erasing",
         ),
-        Cell("agw", "agw", _LUMA, "AGW (Ye et al., TPAMI 2021): its weighted triplet"),
+        Cell(
+            "agw",
+            "agw",
+            _LUMA,
+            "AGW (Ye et al., TPAMI 2021): shared layer1, ReLU in the stem, weighted triplet",
+        ),
         Cell("grayscale", "paper", {**_LUMA, **_PLAIN}, "third modality: grey by fixed weights"),
         Cell("randg", "paper", _PLAIN, "third modality: random channels (Eq. 4)"),
         Cell("randg_aug", "paper", _AUG, "the paper's method: random channels and erasing"),

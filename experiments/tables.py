@@ -90,8 +90,8 @@ class Column:
     def value(self, rows: Sequence[Mapping[str, Any]]) -> float:
         """This figure, percent, of the rows of an evaluation.
 
-        Of its search, whatever that leaves out within a modality; where there is none of that name,
-        of the pair's first of as many shots, or of the only one.
+        The search may leave out anything within a modality: only the start of its name counts.
+        Where no search has that name, it is the pair's first of as many shots, or the only one.
         """
         query, gallery = (SHORT[side] for side in self.pair.split("->"))
         found = [

@@ -88,7 +88,8 @@ class ModelConfig:
       backbone: the residual network; "thin" is for tests and demonstrations on a CPU.
         "resnet18_non_local" has non-local blocks in layer2 and layer3, which the original's
         ResNet-18 lacks.
-      non_local: AGW's non-local blocks; "resnet18" has none either way, as in the original.
+      non_local: AGW's non-local blocks; "resnet18" has none either way, as in the original. Those
+        of "resnet34" are ours: the released code cannot run it with them.
       pooling: "gem" (generalised mean, p = 3) or "average".
       stem_relu: a ReLU after the stem's first normalisation, as in torchvision and AGW; the
         released LUPI network has none.
@@ -328,8 +329,9 @@ _CROSS_RULES: tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...] = (
     (
         ("evaluation.protocol", "evaluation.same_modality"),
         lambda protocol, same_modality: protocol != "released" or same_modality == "auto",
-        "evaluation.same_modality is no choice for evaluation.protocol = released, whose queries "
-        "and galleries are of different cameras: leave it out",
+        "evaluation.protocol = released takes no evaluation.same_modality, for its queries and "
+        "galleries are of different cameras: leave it out, or give "
+        "--config.evaluation.same_modality=auto where an older run holds one",
     ),
     (
         ("data.name", "evaluation.trials"),
@@ -432,17 +434,22 @@ def parse_config(values: Mapping[str, Any]) -> Config:
 def parse_record(values: Mapping[str, Any]) -> Config:
     """`parse_config` of what a checkpoint says of its run, in which every field is filled.
 
-    A field that it lacks is younger than the checkpoint. Its default is what was done before there
-    was the field, and holds here, whatever the recipe says of it today.
+    A field that it lacks is younger than the checkpoint. It takes the value that says what was done
+    before there was the field, whatever the recipe says of it today. That value is its default, but
+    for three: a ResNet-18 had non-local blocks, SYSU-MM01 was searched within a modality by
+    Market-1501's rule, and a network was evaluated in the precision of the device
+    (`evaluation.precision`, today "highest" for these checkpoints too, which changes rounding).
 
     Raises:
       InputError: as `parse_config`.
     """
     given = _flatten(values)
-    # As old as that, ResNet-18 had non-local blocks of its own.
     if "model.shared_from" not in given and given.get("model.non_local"):
         old = {"resnet18": "resnet18_non_local"}
         given["model.backbone"] = old.get(given["model.backbone"], given["model.backbone"])
+    # Elsewhere "auto" still says what was done, and "released" has no rule to choose.
+    if given.get("data.name") == "sysu" and given.get("evaluation.protocol") != "released":
+        given.setdefault("evaluation.same_modality", "identity_and_camera")
     return parse_config({**to_fields(Config()), **given})
 
 

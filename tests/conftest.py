@@ -126,7 +126,7 @@ def save_run() -> Callable[..., None]:
         state = TrainState.create(fresh_variables(drawn, network), optax.identity())
         with Checkpoints(workdir) as checkpoints:
             state = state.replace(step=jnp.int32(step))
-            checkpoints.save(state, run_record(config, training, steps), {})
+            checkpoints.save(state, run_record(config, training, steps, steps_per_epoch=1), {})
             checkpoints.wait()
 
     return save

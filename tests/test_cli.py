@@ -17,7 +17,7 @@ import lupi_jax as lupi
 from lupi_jax import cli
 from lupi_jax.cli import main
 from lupi_jax.commands.evaluate import _changed
-from lupi_jax.config import Config, EvaluationConfig
+from lupi_jax.config import parse_config, parse_record
 from lupi_jax.data import read_image
 from lupi_jax.evaluation import load_features, pairwise_distances
 from lupi_jax.training import Run
@@ -195,12 +195,15 @@ def test_another_question_does_not_overwrite_the_answer(demo, capfd):
     assert "steps: a trained network is what it is" in err
 
 
-def test_a_run_older_than_a_field_is_as_it_is_with_its_default():
-    evaluation = {**dataclasses.asdict(EvaluationConfig()), "trials": 3}
-    del evaluation["same_modality"]
-    record = {"steps": 1, "config": {"evaluation": evaluation}}
-    config = Config(evaluation=EvaluationConfig(same_modality="camera", trials=3))
-    assert _changed(Run(None, None, config, "step 1", 1, record)) == ["camera"]
+def test_a_result_of_a_run_older_than_a_field_is_named_by_what_differs_from_it():
+    trained = parse_config({"steps": 1, "data": {"root": "x", "name": "sysu"}})
+    record = {"steps": 1, "config": dataclasses.asdict(trained)}
+    del record["config"]["evaluation"]["same_modality"]
+    as_it_was = parse_record(record["config"])
+    assert _changed(Run(None, None, as_it_was, "step 1", 1, record)) == []
+    evaluation = dataclasses.replace(as_it_was.evaluation, same_modality="camera", trials=3)
+    config = dataclasses.replace(as_it_was, evaluation=evaluation)
+    assert _changed(Run(None, None, config, "step 1", 1, record)) == ["camera", "3trials"]
 
 
 def test_exported_features_are_those_of_the_library(demo, exported):

@@ -76,7 +76,7 @@ def test_an_original_checkpoint_is_evaluated_as_it_is(evaluate, sysu, variables,
     part = "2 trials, not its whole test set (4 people, 64 images), rendered people"
     assert result["protocol"] == f"SYSU-MM01 agw, {part}"
     assert result["config"]["evaluation"]["trials"] == 2
-    assert (result["num_classes"], result["step"]) == (7, None)
+    assert (result["num_classes"], result["step"], result["remarks"]) == (7, None, [])
     assert result["checkpoint"].endswith("original.safetensors")
     assert result["config"]["recipe"] == "released"
     name = f"test-original.safetensors-{result['images']['fingerprint']}-agw-2trials"
@@ -210,6 +210,7 @@ def test_what_is_left_out_of_a_released_resnet18_is_said_in_a_line(tmp_path, cap
         "them in a ResNet-18 and never runs them\n"
     )
     assert run.model.backbone == "resnet18"
+    assert [f"{file}: {remark}\n" for remark in run.record["remarks"]] == [said.err]
     start = dataclasses.replace(config, pretrained=str(file), pretrained_fresh=("classifier",))
     initial_variables(start, run.model)
     assert capfd.readouterr().err == said.err

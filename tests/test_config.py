@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import pytest
 from lupi_jax import Config, InputError, parse_config
 from lupi_jax.config import differences, field_types, parse_record, to_fields
 from lupi_jax.config_file import load_config, parse_overrides
+from lupi_jax.evaluation.evaluator import same_modality_rule
+from lupi_jax.models.resnet import BACKBONES, SHARED_FROM
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
 MINIMAL = {"steps": 10, "data": {"root": "people"}}
@@ -95,8 +98,29 @@ def test_a_record_from_before_a_field_is_read_as_it_was():
     ):
         old["model"].update(backbone=backbone, non_local=non_local)
         assert parse_record(old).model.backbone == then
-    new = parse_config(merged(recipe="agw", model__backbone="resnet18"))
+    new = parse_config(merged(recipe="agw", model__backbone="resnet18", data__name="sysu"))
     assert parse_record(json.loads(json.dumps(dataclasses.asdict(new)))) == new
+
+
+@pytest.mark.parametrize(
+    ("name", "protocol", "then"),
+    [
+        ("sysu", "official", "identity_and_camera"),
+        ("sysu", "agw", "identity_and_camera"),
+        ("sysu", "released", "auto"),  # which has no rule to choose
+        ("folder", "official", "auto"),  # by which it still is that rule
+        ("regdb", "official", "auto"),
+    ],
+)
+def test_an_old_record_keeps_its_rule_within_a_modality(name, protocol, then):
+    """Before there was `evaluation.same_modality`, every rule was Market-1501's."""
+    new = parse_config(merged(data__name=name, evaluation__protocol=protocol))
+    assert same_modality_rule(new) == ("camera" if name == "sysu" else "identity_and_camera")
+    old = dataclasses.asdict(new)
+    del old["evaluation"]["same_modality"]
+    assert parse_record(old).evaluation.same_modality == then
+    if protocol != "released":
+        assert same_modality_rule(parse_record(old)) == "identity_and_camera"
 
 
 @pytest.mark.parametrize(
@@ -230,8 +254,9 @@ CROSS = [
         merged(
             data__name="sysu", evaluation__protocol="released", evaluation__same_modality="camera"
         ),
-        "evaluation.same_modality is no choice for evaluation.protocol = released, whose queries "
-        "and galleries are of different cameras: leave it out",
+        "evaluation.protocol = released takes no evaluation.same_modality, for its queries and "
+        "galleries are of different cameras: leave it out, or give "
+        "--config.evaluation.same_modality=auto where an older run holds one",
     ),
     (
         merged(evaluation__trials=3),
@@ -310,6 +335,12 @@ def test_differences_are_named_by_their_fields():
     a = parse_config(merged(recipe="paper"))
     b = parse_config(merged(recipe="paper", seed=4, optimizer__rate=0.2))
     assert differences(a, b) == ["seed", "optimizer.rate"]
+
+
+def test_the_networks_that_may_be_asked_for_are_those_there_are():
+    types = field_types()
+    assert sorted(typing.get_args(types["model.shared_from"])) == sorted(SHARED_FROM)
+    assert {*typing.get_args(types["model.backbone"])} == {*BACKBONES}
 
 
 def test_every_field_has_a_name_and_a_type():

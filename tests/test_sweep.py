@@ -25,7 +25,7 @@ from experiments.sweep import (
 )
 from experiments.table_5 import TABLE
 from experiments.tables import run_table
-from lupi_jax.config import Config, to_fields
+from lupi_jax.config import Config, parse_record, to_fields
 from lupi_jax.data.index import Row, make_index
 from lupi_jax.errors import InputError, StoppedError
 from lupi_jax.evaluation.features import with_intermediate
@@ -33,6 +33,7 @@ from lupi_jax.modality import Modality
 from lupi_jax.training import load_untrained
 
 CONFIG = Path(__file__).parents[1] / "configs/folder.py"
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 SMALL = ["--config.data.image_size=(32,32)", "--config.steps=2", "--config.optimizer.milestones=()",
          "--config.optimizer.factors=()", "--config.batch.identities=4"]  # fmt: skip
 
@@ -74,12 +75,24 @@ def test_a_run_is_known_by_what_its_numbers_depend_on(fields, same, tmp_path):
     assert (key(plain, "randg") == key(other, "randg")) is same
 
 
-def test_a_younger_field_at_its_default_leaves_recorded_runs_their_keys(tmp_path):
-    """The keys are those before there was `views.share_crop_and_flip`."""
-    sweep = make(Path("root"), tmp_path)
-    config = sweep.configuration(CELLS["untrained"], sweep.repeats[0])
-    assert key(sweep, "randg") == "9017eaf05a193745"
-    assert run_key(config, "x", trained=False) == "c25a8a2746b8ee4e"
+@pytest.mark.parametrize("cell", ["randg", "baseline", "untrained"])
+def test_younger_fields_leave_recorded_runs_their_keys(cell):
+    """The fingerprint is that of `lupi make-synthetic --identities 256 --seed 0`, trained on."""
+    people, trained = "1807166fdcf39bee", CELLS[cell].trained
+    records = read_records(EXPERIMENTS / "results/synthetic").values()
+    record = next(r for r in records if (r["cell"], r["seed"]) == (cell, 0))
+    config = parse_record({**record["fields"], "data.root": "x"})
+    assert run_key(config, people, trained) == record["key"]
+    others = {
+        "model.shared_from": "layer1",
+        "precision": "highest",
+        "views.share_crop_and_flip": True,
+    }
+    assert others.keys() == module._YOUNGER.keys()
+    for name, value in others.items():
+        other = parse_record({**record["fields"], "data.root": "x", name: value})
+        matters = trained or name != "precision"
+        assert (run_key(other, people, trained) != record["key"]) == matters, name
 
 
 def test_the_other_reading_of_table_5_is_one_field_of_all_its_runs(people, results, monkeypatch):
@@ -90,17 +103,6 @@ def test_the_other_reading_of_table_5_is_one_field_of_all_its_runs(people, resul
     assert {p.cell.name for p in seen} == set(TABLE.cells)
     assert {(p.config.views.share_crop_and_flip, p.config.views.erase) for p in seen} == {(True, 0)}
     assert not results.exists()
-
-
-def test_a_field_that_came_later_leaves_recorded_runs_their_keys(tmp_path, monkeypatch):
-    sweep = make(Path("root"), tmp_path)
-    config = sweep.configuration(CELLS["baseline"], {"seed": "0"})
-    fields = {k: v for k, v in to_fields(config).items() if k != "model.shared_from"}
-    now = run_key(config, "x")
-    monkeypatch.setattr("experiments.sweep.to_fields", lambda _: fields)  # as it was before
-    assert run_key(config, "x") == now
-    monkeypatch.undo()
-    assert run_key(sweep.configuration(CELLS["baseline_shared"], {"seed": "0"}), "x") != now
 
 
 def test_runs_of_other_images_or_cells_are_others(tmp_path):

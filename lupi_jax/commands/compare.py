@@ -288,7 +288,7 @@ def _print(result: dict[str, Any]) -> None:
         "queries and over their identities (how many), and Student's over identities and seeds",
         (
             *("methods", "query -> gallery", "search", ">mAP", "each seed"),
-            *("queries", "identities", "and seeds"),
+            *("queries", "identities", "identities and seeds"),
         ),
         rows,
     )

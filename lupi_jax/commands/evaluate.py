@@ -10,7 +10,7 @@ from typing import Any
 
 from lupi_jax.commands.console import interrupted, print_table, say
 from lupi_jax.commands.network import load, parse_trials
-from lupi_jax.config import EvaluationConfig
+from lupi_jax.config import EvaluationConfig, parse_record
 from lupi_jax.errors import InputError
 from lupi_jax.evaluation import Evaluation, average_runs
 from lupi_jax.evaluation import evaluate as measure
@@ -191,7 +191,7 @@ def _changed(run: Run) -> list[str]:
     """The evaluation's settings that are not the run's, or of a network without one the usual."""
     before = dataclasses.asdict(EvaluationConfig())
     if "steps" in run.record:
-        before |= run.record["config"]["evaluation"]  # an older run lacks the newer fields
+        before = dataclasses.asdict(parse_record(run.record["config"]).evaluation)
     parts = []
     for field, value in dataclasses.asdict(run.config.evaluation).items():
         if value != type(value)(before[field]):

@@ -209,7 +209,9 @@ def sysu(
         the whole test set gives other than the published counts.
     """
     if protocol not in ("official", "agw", "released"):
-        raise InputError(f"protocol {protocol!r} is none of official, agw, released")
+        raise InputError(
+            f"evaluation.protocol = {protocol!r} is unknown: give official, agw or released"
+        )
     if trials < 1:
         raise InputError(f"{trials} trials of a protocol: give at least 1")
     _check_sysu_cameras(images)
@@ -349,7 +351,9 @@ def is_within(a: Modality, b: Modality) -> bool:
 def _within(images: Images, same_modality: SameModality) -> tuple[str, np.ndarray]:
     """What a rule is called in the name of a task, and [n] int groups of the rows by it."""
     if same_modality not in WITHOUT:
-        raise InputError(f"same_modality {same_modality!r} is none of {', '.join(WITHOUT)}")
+        raise InputError(
+            f"evaluation.same_modality = {same_modality!r} is unknown: give {' or '.join(WITHOUT)}"
+        )
     by_camera = same_modality == "camera"
     groups = np.asarray(images.cameras) if by_camera else _identity_and_camera(images)
     return WITHOUT[same_modality], groups

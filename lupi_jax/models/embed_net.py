@@ -50,8 +50,8 @@ class EmbedNet(nn.Module):
       axis_name: mapped axis over which batch normalisation sees the whole batch, or None.
       precision: of matrix products and convolutions, as `jax.default_matmul_precision` takes it;
         None takes JAX's own.
-      shared_from: "layer2" (the released network), or "layer1" (AGW): layer1 is then the trunk's,
-        and a stem ends with its max-pool.
+      shared_from: the first layer that all modalities share, one of `SHARED_FROM`;
+        `lupi_jax.config.ModelConfig` says whose network has which.
 
     Raises:
       ValueError: `shared_from` is neither.

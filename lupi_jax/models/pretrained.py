@@ -486,9 +486,9 @@ def to_torch(
 
     Args:
       variables: of an `EmbedNet`.
-      names: "lupi", or "agw" for a network of visible and infrared stems whose layer1 is shared.
-        Those of "lupi" say nothing of a shared layer1: every stem gets a copy. None takes "agw"
-        where layer1 is shared, else "lupi".
+      names: "lupi", or "agw" for a network of a visible and an infrared stem whose layer1 is
+        shared. LUPI's names cannot say that layer1 is shared: every stem gets a copy. None takes
+        "agw" where layer1 is shared, else "lupi".
 
     Returns:
       Arrays in PyTorch's layouts, and the counters of its batch normalisation, at 0. LUPI's
@@ -496,7 +496,8 @@ def to_torch(
       computes something else.
 
     Raises:
-      InputError: AGW's names cannot say what the network is.
+      InputError: AGW's names are asked for, or taken, and the network has other stems than AGW's,
+        or a layer1 in each.
     """
     flat: dict[tuple[str, ...], Any] = flatten_dict(variables)
     shared = any(path[1:3] == ("trunk", "layer1") for path in flat)
@@ -506,17 +507,20 @@ def to_torch(
             "AGW's modalities share layer1, and each of this network's has its own: write it with "
             'to_torch(variables, names="lupi")'
         )
+    stems = {path[1] for path in flat if path[1].startswith("stem_")}
+    if names == "agw" and stems != {"stem_visible", "stem_infrared"}:
+        raise InputError(
+            f"AGW's network has stem_infrared and stem_visible, and this one has {listed(stems)}: "
+            "to write it with a copy of layer1 in every stem, call "
+            'to_torch(variables, names="lupi")'
+        )
     if names == "lupi" and shared:
         flat = _with_own_layer1(flat)
     table = (_AGW if names == "agw" else _RELEASED).table
     result = {}
     for path, value in flat.items():
         name = _torch_name(path, table)
-        if name is None:
-            raise InputError(
-                f"AGW's network has no {path[1]}: to write this one with a copy of layer1 in every "
-                'stem, call to_torch(variables, names="lupi")'
-            )
+        assert name is not None, path
         result[name] = np.ascontiguousarray(_to_theirs(np.asarray(value)))
         if path[-1] == "mean":
             result[name.replace("running_mean", "num_batches_tracked")] = np.zeros((), np.int64)
@@ -537,11 +541,10 @@ def _with_own_layer1(flat: dict[tuple[str, ...], Any]) -> dict[tuple[str, ...], 
 
 def _unused_by_agw(used: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """What fills AGW's three ResNets beside the tensors that it uses: the layers, and a stem."""
-    parts = [part for part in _AGW_PARTS if f"{part}.conv1.weight" in used]
     result = {}
     for name, value in used.items():
         if name.startswith(f"{_AGW_BASE}."):
-            result.update({f"{part}{name.removeprefix(_AGW_BASE)}": value for part in parts})
-        elif name.startswith(f"{parts[0]}."):
-            result[f"{_AGW_BASE}{name.removeprefix(parts[0])}"] = value
+            result.update({f"{part}{name.removeprefix(_AGW_BASE)}": value for part in _AGW_PARTS})
+        elif name.startswith(f"{_AGW_PARTS[0]}."):
+            result[f"{_AGW_BASE}{name.removeprefix(_AGW_PARTS[0])}"] = value
     return result

@@ -107,7 +107,7 @@ class Layer(nn.Module):
 
 
 SHARED_FROM = ("layer1", "layer2")
-"""Where stems end and the trunk begins."""
+"""The first layer that all modalities share, where the trunk begins: what there is to choose."""
 
 
 class Stem(nn.Module):

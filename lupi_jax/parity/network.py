@@ -40,7 +40,9 @@ def make_network(case: NetworkCase, precision: Precision = "float64") -> EmbedNe
     )
 
 
-def check_network(case: NetworkCase, precision: Precision = "float64") -> list[Row]:
+def check_network(
+    case: NetworkCase, precision: Precision = "float64", steps: int | None = None
+) -> list[Row]:
     """Run a case and compare: one row for each quantity.
 
     In float64 and float32 that is every quantity of the case: features of each stem at test time,
@@ -50,6 +52,8 @@ def check_network(case: NetworkCase, precision: Precision = "float64") -> list[R
     Args:
       case: weights, images and figures.
       precision: of the computation; parameters are float32 for bfloat16.
+      steps: of training, at least 1; None runs all of the case. Fewer compare the losses of these
+        steps, and no features after the last.
 
     Returns:
       Rows, each with its tolerance.
@@ -63,7 +67,7 @@ def check_network(case: NetworkCase, precision: Precision = "float64") -> list[R
             pooled = _training_features(case, model, variables)
             error = relative_error(_kept(case, model, pooled), case.figures["train_feat"])
             return [Row(case.name, "train_feat", error, _BFLOAT16)]
-        found = {**_evaluation(case, model, variables), **_training(case, model, variables)}
+        found = {**_evaluation(case, model, variables), **_training(case, model, variables, steps)}
     rows = []
     for quantity, value in found.items():
         if precision == "float32":
@@ -71,7 +75,10 @@ def check_network(case: NetworkCase, precision: Precision = "float64") -> list[R
         else:
             late = quantity == "trajectory" or quantity.startswith("after_")
             tolerance = _AFTER_TRAINING if late else _TOLERANCE
-        error = relative_error(_kept(case, model, value), case.figures[quantity])
+        figures = case.figures[quantity]
+        if quantity == "trajectory":
+            figures = figures[:steps]
+        error = relative_error(_kept(case, model, value), figures)
         rows.append(Row(case.name, quantity, error, tolerance))
     return rows
 
@@ -121,7 +128,9 @@ def _training_features(case: NetworkCase, model: EmbedNet, variables: Any) -> Ar
     return apply(variables, _views(case, 0, jnp.float32))[0].pooled
 
 
-def _training(case: NetworkCase, model: EmbedNet, variables: Any) -> dict[str, Any]:
+def _training(
+    case: NetworkCase, model: EmbedNet, variables: Any, steps: int | None
+) -> dict[str, Any]:
     meta = case.meta
     schedule = OptimizerConfig(rate=meta["lr"], warmup=0, milestones=(), factors=())
     tx = make_optimizer(schedule, steps_per_epoch=1)
@@ -152,7 +161,7 @@ def _training(case: NetworkCase, model: EmbedNet, variables: Any) -> dict[str, A
     opt_state = tx.init(params)
     found: dict[str, Any] = {}
     trajectory = []
-    for number in range(meta["steps"]):
+    for number in range(steps or meta["steps"]):
         params, stats, opt_state, losses, embedding, gradient = step(
             params, stats, opt_state, _views(case, number, dtype)
         )
@@ -164,6 +173,7 @@ def _training(case: NetworkCase, model: EmbedNet, variables: Any) -> dict[str, A
                 found[norms] = [np.linalg.norm(theirs[name]) for name in case.figures[names]]
             found["grad_classifier"] = theirs["classifier.weight"]
     found["trajectory"] = np.array(trajectory)
-    trained = {"params": params, "batch_stats": stats}
-    found.update(_features("after_visible", case, model, trained, Modality.VISIBLE))
+    if steps is None:
+        trained = {"params": params, "batch_stats": stats}
+        found.update(_features("after_visible", case, model, trained, Modality.VISIBLE))
     return found

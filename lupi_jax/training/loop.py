@@ -84,6 +84,15 @@ def prepare_data(config: Config) -> TrainingData:
     return TrainingData(index, sampler, validation, per_epoch)
 
 
+def _former_epoch(data: TrainingData) -> int:
+    """Steps of an epoch in a run whose record does not say so.
+
+    Such a run counted the images of the modalities trained on alone.
+    """
+    most = max(data.train.count(m) for m in (Modality.VISIBLE, Modality.INFRARED))
+    return most // data.sampler.batch_size + 1
+
+
 def _due(step: int, steps: int, every: int) -> bool:
     return step == steps or (every > 0 and step % every == 0)
 
@@ -196,14 +205,14 @@ def train(
     model = make_model(config, len(data.train.classes), axis_name)
     tx = make_optimizer(config.optimizer, data.steps_per_epoch)
     parallel = make_parallel_step(config, model, tx, data.steps_per_epoch)
-    record = run_record(config, data.train, steps)
+    record = run_record(config, data.train, steps, data.steps_per_epoch)
 
     def like() -> TrainState:
         fresh = partial(fresh_variables, config, model)
         return abstract(lambda: TrainState.create(fresh(), tx), parallel.state_sharding)
 
     def same_run(saved: dict[str, Any]) -> None:
-        check_same_run(saved, record, workdir)
+        check_same_run({"steps_per_epoch": _former_epoch(data), **saved}, record, workdir)
 
     with (
         Watchdog(config.step_timeout) as watchdog,

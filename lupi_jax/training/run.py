@@ -116,10 +116,12 @@ def initial_variables(config: Config, model: EmbedNet, fetch: bool = False) -> d
     return _as_parameters(config, variables)
 
 
-def _say_remarks(source: str, tensors: Mapping[str, np.ndarray], model: EmbedNet) -> None:
-    """On stderr, by the first of several processes."""
-    for remark in remarks_on(tensors, model) if hosts.is_first() else ():
+def _say_remarks(source: str, tensors: Mapping[str, np.ndarray], model: EmbedNet) -> list[str]:
+    """What there is to say of weights, also said on stderr by the first of several processes."""
+    remarks = remarks_on(tensors, model)
+    for remark in remarks if hosts.is_first() else ():
         print(f"{source}: {remark}", file=sys.stderr)
+    return remarks
 
 
 def versions() -> dict[str, str]:
@@ -128,17 +130,19 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in packages}
 
 
-def run_record(config: Config, training: Index, steps: int) -> dict[str, Any]:
+def run_record(config: Config, training: Index, steps: int, steps_per_epoch: int) -> dict[str, Any]:
     """What a checkpoint says of its run, plain values that survive JSON.
 
     Args:
       config: of the run.
       training: the images trained on; their fingerprint tells this data set from others.
       steps: where the run ends.
+      steps_per_epoch: the length of an epoch, on which schedule and end may depend.
     """
     return {
         "config": dataclasses.asdict(config),
         "steps": steps,
+        "steps_per_epoch": steps_per_epoch,
         "num_classes": len(training.classes),
         "identities": training.classes.tolist(),
         "data": training.fingerprint,
@@ -151,11 +155,12 @@ def check_same_run(saved: dict[str, Any], record: dict[str, Any], workdir: Path)
 
     Args:
       saved: the `run_record` in the checkpoint.
-      record: that of the run to come.
+      record: the `run_record` of the run to come.
       workdir: where both live.
 
     Raises:
-      InputError: names the fields that differ.
+      InputError: names the fields that differ, or the two lengths of an epoch where the run
+        counts epochs.
     """
     then, now = parse_record(saved["config"]), parse_record(record["config"])
     changed = differences(then, now)
@@ -168,6 +173,19 @@ def check_same_run(saved: dict[str, Any], record: dict[str, Any], workdir: Path)
         raise InputError(
             f"{workdir} holds a run with another configuration; differing: {', '.join(changed)}. "
             "Give the same values, or another --workdir"
+        )
+    before, after = saved["steps_per_epoch"], record["steps_per_epoch"]
+    scheduled = now.optimizer.unit == "epochs"
+    if before != after and (scheduled or now.epochs):
+        remedy = (
+            "Finish it with the version and the data set it began with"
+            if scheduled
+            else f"Give --config.steps={saved['steps']} to end where it was to end"
+        )
+        raise InputError(
+            f"{workdir} holds a run with {before} steps in an epoch, and now an epoch has {after}: "
+            f"its {'learning rates' if scheduled else 'length'} would change. {remedy}, or train "
+            "anew in another --workdir"
         )
 
 
@@ -290,11 +308,11 @@ def load_weights(config: Config, checkpoint: str) -> Run:
         variables = _as_parameters(config, variables)
     except InputError as error:
         raise InputError(f"{checkpoint}: {error}") from error
-    _say_remarks(checkpoint, tensors, model)
     record = {
         "config": dataclasses.asdict(config),
         "num_classes": classes,
         "checkpoint": str(checkpoint),
+        "remarks": _say_remarks(checkpoint, tensors, model),
         "versions": versions(),
     }
     return Run(model, variables, config, Path(checkpoint).name, None, record)

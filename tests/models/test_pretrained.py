@@ -393,7 +393,7 @@ def test_a_shared_layer1_is_agw_s_own(agw: Weights) -> None:
 
 def test_other_names_say_a_shared_layer1_by_copies(variables: dict[str, Any]) -> None:
     three = draw(SHARED, 4)
-    with pytest.raises(InputError, match=r"AGW's network has no stem_intermediate.*names=\"lupi\""):
+    with pytest.raises(InputError, match=r"this one has stem_infrared, stem_intermediate, stem_v"):
         to_torch(three)
     weights = to_torch(three, names="lupi")
     for part in ("visible_module", "thermal_module", "gray_module"):
@@ -406,6 +406,23 @@ def test_other_names_say_a_shared_layer1_by_copies(variables: dict[str, Any]) ->
     assert to_torch(variables, names="lupi").keys() == weights.keys()
     with pytest.raises(InputError, match="each of this network's has its own"):
         to_torch(variables, names="agw")
+
+
+@pytest.mark.parametrize("modality", ["visible", "infrared"])
+def test_a_network_of_one_stem_is_not_agw_s(modality: str) -> None:
+    """AGW's own code would miss the other stem's tensors."""
+    alone = {
+        collection: {k: v for k, v in tree.items() if k in (f"stem_{modality}", "trunk", "neck")}
+        for collection, tree in draw(SHARED, 4).items()
+    }
+    message = rf"and this one has stem_{modality}: .*to_torch\(variables, names=\"lupi\"\)"
+    for names in ("agw", None):
+        with pytest.raises(InputError, match=message):
+            to_torch(alone, names)
+    part = {"visible": "visible_module", "infrared": "thermal_module"}[modality]
+    written = to_torch(alone, "lupi")
+    assert {name.partition(".")[0] for name in written} >= {part, "base_resnet", "bottleneck"}
+    assert f"{part}.resnet_part1.3.0.conv1.weight" in written
 
 
 def test_weights_with_a_layer1_for_each_modality_need_a_network_that_has(weights: Weights) -> None:

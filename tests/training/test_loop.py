@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,13 @@ def test_a_checkpoint_from_before_a_field_is_the_network_it_was(
         del tree["stem_intermediate"]
     variables = jax.tree.map(jnp.asarray, drawn)
     state = TrainState.create(variables, make_optimizer(config.optimizer, 1))
-    record = {"config": dataclasses.asdict(config), "steps": 6, "num_classes": 5, "data": "images"}
+    record: dict[str, Any] = {
+        "config": dataclasses.asdict(config),
+        "steps": 6,
+        "steps_per_epoch": 1,
+        "num_classes": 5,
+        "data": "images",
+    }
     del record["config"]["model"]["shared_from"]
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(state, record, {})
@@ -301,6 +308,49 @@ def test_an_epoch_is_as_long_as_the_larger_modality(
     assert steps(2060, 2060, 206, (8, 4)) == 65
     # More infrared than visible images, and a count that the batch divides.
     assert steps(7, 12, 3, (2, 2)) == 4
+
+
+def test_an_older_run_is_not_lengthened_unasked(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """10 infrared images made 3 steps an epoch when those trained on counted, 15 visible make 4."""
+    shutil.copytree(root, tmp_path / "data")
+    for folder in (tmp_path / "data" / "train" / "visible").iterdir():
+        shutil.copy(folder / "c1_0.png", folder / "c1_2.png")
+    recorded = loop.run_record
+
+    def without_epoch(*given: Any) -> dict[str, Any]:
+        return {k: v for k, v in recorded(*given).items() if k != "steps_per_epoch"}
+
+    alone = {"modalities": ("infrared",), "log__checkpoint_every": 0}
+    monkeypatch.setattr(loop, "run_record", without_epoch)
+    train(configure(tmp_path / "data", steps=1, **alone), tmp_path / "run")
+    monkeypatch.undo()
+    message = r"run holds a run with 3 steps in an epoch, and now an epoch has 4: its length would "
+    with pytest.raises(InputError, match=rf"{message}.*--config\.steps=1 to end"):
+        train(configure(tmp_path / "data", steps=0, epochs=2, **alone), tmp_path / "run")
+    train(configure(tmp_path / "data", steps=2, **alone), tmp_path / "run")
+    with Checkpoints(tmp_path / "run", read_only=True) as checkpoints:
+        assert checkpoints.run(2)["steps_per_epoch"] == 4
+
+
+@pytest.mark.parametrize(
+    ("fields", "refused"),
+    [
+        ({"steps": 6, "optimizer__unit": "steps"}, ""),
+        ({"steps": 6, "optimizer__unit": "epochs"}, "learning rates would change"),
+        ({"steps": 0, "epochs": 2, "optimizer__unit": "steps"}, "length would change"),
+        ({"steps": 0, "epochs": 2, "optimizer__unit": "epochs"}, "learning rates would change"),
+    ],
+)
+def test_another_length_of_an_epoch_is_refused_where_it_counts(
+    fields: dict[str, Any], refused: str, root: Path, tmp_path: Path
+) -> None:
+    config = dataclasses.asdict(configure(root, **fields))
+    record = {"config": config, "steps": 6, "steps_per_epoch": 373, "data": "images"}
+    check_same_run(record, record, tmp_path)
+    with pytest.raises(InputError, match=refused) if refused else nullcontext():
+        check_same_run(record, {**record, "steps_per_epoch": 696}, tmp_path)
 
 
 def test_images_of_held_out_identities_do_not_lengthen_an_epoch(
