@@ -1,5 +1,6 @@
 """How long each phase of a command takes, written to the log at its debug level."""
 
+import atexit
 import contextlib
 import logging
 import os
@@ -9,6 +10,7 @@ from pathlib import Path
 
 _LOGGER = logging.getLogger("lupi_jax.phases")
 _IMPORTED = time.monotonic()
+_last_line = time.perf_counter()
 
 
 @contextlib.contextmanager
@@ -23,16 +25,22 @@ def phase(name: str) -> Iterator[None]:
 
 def record_phase(name: str, seconds: float) -> None:
     """Log that the phase `name` took `seconds`."""
+    global _last_line
+    _last_line = time.perf_counter()
     _LOGGER.debug("%s: %.2f s", name, seconds)
 
 
 def show_phases() -> None:
-    """Print the phases on stderr, each with the seconds since the process started."""
+    """Print the phases on stderr, each with the seconds since the process started.
+
+    The last one is the wait for the process's threads once the command is over.
+    """
     handler = logging.StreamHandler()
     handler.setFormatter(_SinceStart("[%(age)8.2f s] %(message)s"))
     _LOGGER.handlers = [handler]
     _LOGGER.setLevel(logging.DEBUG)
     _LOGGER.propagate = False
+    atexit.register(lambda: record_phase("leaving", time.perf_counter() - _last_line))
 
 
 def hide_phases() -> None:

@@ -36,6 +36,7 @@ def test_evaluate_prints_its_phases_in_order_where_asked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(phases, "_LOGGER", phases.logging.Logger("of this test"))
+    monkeypatch.setattr(phases.atexit, "register", lambda leave: None)
     config = {"steps": 3, "data": {"root": str(people), "image_size": (32, 32)},
               "model": {"backbone": "thin", "non_local": False}}  # fmt: skip
     save_run(tmp_path, parse_config(config), 3, 3)
