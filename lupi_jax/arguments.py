@@ -121,8 +121,8 @@ def _train(command: Command) -> None:
         nargs="?",
         const=10,
         metavar="STEPS",
-        help="print how long each phase takes, and trace STEPS steps (10 where STEPS is left out, "
-        "0 traces none) into WORKDIR/profile for TensorBoard",
+        help="print how long each phase takes, and trace STEPS steps (default 10, 0 for no trace) "
+        "to WORKDIR/profile for TensorBoard",
     )
     _add_several(sub)
     sub.set_defaults(takes_fields=True)

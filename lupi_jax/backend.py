@@ -75,7 +75,7 @@ def start_backend() -> None:
     if platform == "cpu" and not asked and _has_nvidia_gpu():
         remedy = INSTALL_CUDA
         if has_plugins():
-            remedy = "check the driver with nvidia-smi, for JAX's plug-in is installed"
+            remedy = "check the driver with nvidia-smi (JAX's GPU plug-in is installed)"
         print(
             "lupi: warning: this machine has an NVIDIA GPU, but JAX computes on the CPU. To use "
             f"the GPU, {remedy}; to keep to the CPU, set JAX_PLATFORMS=cpu",

@@ -180,12 +180,12 @@ def check_same_run(saved: dict[str, Any], record: dict[str, Any], workdir: Path)
         remedy = (
             "Finish it with the version and the data set it began with"
             if scheduled
-            else f"Give --config.steps={saved['steps']} to end where it was to end"
+            else f"Give --config.steps={saved['steps']} to keep the planned number of steps"
         )
         raise InputError(
-            f"{workdir} holds a run with {before} steps in an epoch, and now an epoch has {after}: "
-            f"its {'learning rates' if scheduled else 'length'} would change. {remedy}, or train "
-            "anew in another --workdir"
+            f"{workdir} holds a run with {before} steps in an epoch, but an epoch now has {after} "
+            f"steps. Going on would change its {'learning rates' if scheduled else 'length'}. "
+            f"{remedy}, or train anew in another --workdir"
         )
 
 

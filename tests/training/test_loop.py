@@ -326,8 +326,8 @@ def test_an_older_run_is_not_lengthened_unasked(
     monkeypatch.setattr(loop, "run_record", without_epoch)
     train(configure(tmp_path / "data", steps=1, **alone), tmp_path / "run")
     monkeypatch.undo()
-    message = r"run holds a run with 3 steps in an epoch, and now an epoch has 4: its length would "
-    with pytest.raises(InputError, match=rf"{message}.*--config\.steps=1 to end"):
+    message = r"run holds a run with 3 steps in an epoch, but an epoch now has 4 steps. Going on "
+    with pytest.raises(InputError, match=rf"{message}.*--config\.steps=1 to keep"):
         train(configure(tmp_path / "data", steps=0, epochs=2, **alone), tmp_path / "run")
     train(configure(tmp_path / "data", steps=2, **alone), tmp_path / "run")
     with Checkpoints(tmp_path / "run", read_only=True) as checkpoints:
