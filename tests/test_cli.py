@@ -609,7 +609,7 @@ def test_unknown_commands_and_arguments_are_the_parsers(capfd):
         (BrokenPipeError(32, "Broken pipe"), "standard output was closed"),
         (
             MemoryError("Unable to allocate 9 GiB"),
-            "out of memory (Unable to allocate 9 GiB): lower",
+            "out of memory (Unable to allocate 9 GiB): training takes less with a lower batch.",
         ),
         (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 9 GiB"), "out of the device's memory ("),
     ],

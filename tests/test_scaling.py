@@ -6,9 +6,11 @@ from pathlib import Path
 
 PROGRAM = """
 import sys
+import jax
+jax.config.update("jax_num_cpu_devices", 2)
 sys.path.insert(0, sys.argv[1])
 import scaling
-lowered = scaling.lower_step(scaling.Case(1, 2, images=2))
+lowered = scaling.lower_step(scaling.Case(2, 2, images=2))
 print(scaling.longest_chain(lowered.as_text(dialect="hlo")))
 print(scaling.all_reduce_seconds(8e9, ((8, 1e9, 0.0), (4, 1e9, 0.0))))
 """
