@@ -338,9 +338,9 @@ def test_an_older_run_is_not_lengthened_unasked(
     ("fields", "refused"),
     [
         ({"steps": 6, "optimizer__unit": "steps"}, ""),
-        ({"steps": 6, "optimizer__unit": "epochs"}, "learning rates would change"),
-        ({"steps": 0, "epochs": 2, "optimizer__unit": "steps"}, "length would change"),
-        ({"steps": 0, "epochs": 2, "optimizer__unit": "epochs"}, "learning rates would change"),
+        ({"steps": 6, "optimizer__unit": "epochs"}, "would change its learning rates"),
+        ({"steps": 0, "epochs": 2, "optimizer__unit": "steps"}, "would change its length"),
+        ({"steps": 0, "epochs": 2, "optimizer__unit": "epochs"}, "would change its learning rates"),
     ],
 )
 def test_another_length_of_an_epoch_is_refused_where_it_counts(
