@@ -251,7 +251,7 @@ class StopRequest:
             os.kill(os.getpid(), signal.SIGTERM)
 
     def during(self, work: Callable[[], object]) -> None:
-        """Call `work`, which a request to stop is not to wait for.
+        """Call `work`, and let a request to stop end the wait for it.
 
         Python answers no signal while the main thread compiles a program, so `work` runs on
         another thread. It must be safe to abandon. One of several processes cannot stop alone, and

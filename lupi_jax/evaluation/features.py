@@ -195,7 +195,7 @@ def embed_images(
 
 
 def _through(modality: Modality, variables: Any) -> Any:
-    """Variables whose visible stem is that of `modality`, without the other stems.
+    """The variables with the stem of `modality` in place of the visible one, and no other stem.
 
     All stems have one shape, so that one compiled program embeds every modality.
 

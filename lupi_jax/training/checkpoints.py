@@ -126,8 +126,8 @@ class Checkpoints:
         """
         optimizer = {"step": state.step, "opt_state": state.opt_state}
         arrays = {"variables": state.variables, "optimizer": optimizer}
-        # One process writes the record, and needs the arrays after the step that uses them up. On a
-        # CPU these are views, and JAX uses up no memory that has one.
+        # One process writes the record, and needs the arrays after the next step has replaced them.
+        # On a CPU these are views of the device's memory, which JAX then does not reuse.
         kept = jax.device_get(arrays) if hosts.is_first() else {}
 
         def record() -> dict[str, Any]:
