@@ -10,7 +10,7 @@ from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
 from lupi_jax.config import Config, field_types, to_fields
-from lupi_jax.recipes import RECIPES
+from lupi_jax.config.recipes import RECIPES
 
 
 def described(cls: type) -> dict[str, str]:

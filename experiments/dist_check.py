@@ -21,7 +21,7 @@ SDIST = ("PKG-INFO", "LICENSE", "README.md", "CHANGELOG.md", "MANIFEST.in", "pyp
 PROGRAM = """
 import importlib.util
 import lupi_jax
-from lupi_jax import parity
+from experiments import parity
 print("lupi_jax from", lupi_jax.__file__)
 assert all(hasattr(lupi_jax, name) for name in lupi_jax.__all__)
 assert (parity.FIGURES / "losses.npz").is_file()

@@ -39,7 +39,7 @@ from absl import logging
 
 from lupi_jax.cli import main as lupi
 from lupi_jax.config import Config
-from lupi_jax.config_file import load_config, parse_overrides
+from lupi_jax.config.file import load_config, parse_overrides
 from lupi_jax.errors import InputError
 from lupi_jax.training.checkpoints import Checkpoints
 from lupi_jax.training.logging import read_metrics

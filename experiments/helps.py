@@ -17,7 +17,7 @@ from experiments.sweep import Sweep
 from experiments.tables import Records, provenance, tabulate, write
 from lupi_jax.errors import InputError
 from lupi_jax.evaluation import Comparison, compare
-from lupi_jax.evaluation.comparison import interval_of_mean
+from lupi_jax.evaluation.metrics.comparison import interval_of_mean
 
 AGAINST = (
     ("randg", "baseline"),

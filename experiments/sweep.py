@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 
 from experiments.cells import CELLS, Cell
 from lupi_jax.config import Config, to_fields
-from lupi_jax.config_file import load_config, parse_overrides
+from lupi_jax.config.file import load_config, parse_overrides
 from lupi_jax.data import Index, read_searched, read_training, source_modalities
 from lupi_jax.errors import InputError
 from lupi_jax.evaluation import (
@@ -35,7 +35,7 @@ from lupi_jax.evaluation import (
     make_validation,
 )
 from lupi_jax.evaluation.evaluator import make_tasks, same_modality_rule
-from lupi_jax.evaluation.protocols import WITHOUT, WITHOUT_IMAGE, is_within
+from lupi_jax.evaluation.metrics.protocols import WITHOUT, WITHOUT_IMAGE, is_within
 from lupi_jax.modality import Modality
 from lupi_jax.training import load_run, load_untrained, train
 from lupi_jax.training.logging import read_metrics

@@ -26,13 +26,13 @@ from experiments.sweep import (
     run,
 )
 from lupi_jax.cli import STOPPED_STATUS
-from lupi_jax.commands.console import print_table
-from lupi_jax.compilation import keep_programs
+from lupi_jax.cli.console import print_table
 from lupi_jax.errors import DivergedError, InputError, StoppedError
 from lupi_jax.evaluation import evaluator
-from lupi_jax.memory import keep_pages
 from lupi_jax.modality import Modality, stem_for
 from lupi_jax.models import EmbedNet, initialize
+from lupi_jax.runtime.compilation import keep_programs
+from lupi_jax.runtime.memory import keep_pages
 
 Records = Mapping[str, Sequence[Mapping[str, Any]]]
 FIGURES = {heading: name for name, heading in evaluator.FIGURES.items()}

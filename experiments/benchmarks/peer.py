@@ -4,8 +4,8 @@
 As a researcher of this field writes it: eager mode, float32 (TF32 on a GPU, as PyTorch's
 convolutions do), images augmented one by one in the workers of a `DataLoader` (`peer_views.py`).
 Training has two faster forms as well. Module names are the released code's, so that
-`lupi_jax.models.to_torch` fills it: tests/test_benchmark_peer.py holds the two to the same losses
-and gradients.
+`lupi_jax.models.to_torch` fills it: tests/experiments/test_benchmark_peer.py holds the two to the
+same losses and gradients.
 """
 
 import os

@@ -3,8 +3,9 @@
     with variants.applied("one_pass"):
         ...  # build, compile and time the step
 
-Each computes what the step computes, up to rounding (tests/test_benchmark_variants.py). Why they
-may pay: README.md, "What was tried for fewer passes".
+Each computes what the step computes, up to rounding
+(tests/experiments/test_benchmark_variants.py). Why they may pay: README.md,
+"What was tried for fewer passes".
 """
 
 from collections.abc import Iterator

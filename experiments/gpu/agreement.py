@@ -16,7 +16,7 @@ from experiments.gpu.running import Command, environment, variables
 from experiments.gpu.setup import Setup
 
 if TYPE_CHECKING:
-    from lupi_jax.parity import Row
+    from experiments.parity import Row
 
 TOLERANCE = 1e-4
 
@@ -79,7 +79,7 @@ def _read_images(setup: Setup) -> np.ndarray:
 
 def features(config: str, images: Path, precision: str) -> np.ndarray:
     """Features [n, d] of the untrained network of a configuration file."""
-    from lupi_jax.config_file import load_config
+    from lupi_jax.config.file import load_config
     from lupi_jax.evaluation import extract_features
     from lupi_jax.modality import Modality
     from lupi_jax.training.run import load_untrained
@@ -92,7 +92,7 @@ def parity(setup: Setup) -> None:
     """What `lupi parity --precision float32` compares with the released code, case by case."""
     cases: list[str | None] = [None]
     if not setup.tiny:
-        from lupi_jax.parity import networks
+        from experiments.parity import networks
 
         cases += networks()
     for case in cases:
@@ -114,7 +114,7 @@ def parity(setup: Setup) -> None:
 
 def parity_rows(case: str | None) -> "list[Row]":
     """The rows of one network in float32; of the losses and the retrieval figures for None."""
-    from lupi_jax.parity import (
+    from experiments.parity import (
         FIGURES,
         check_losses,
         check_metrics,

@@ -9,7 +9,7 @@ from experiments.benchmarks.turns import in_own_process
 from experiments.gpu.figures import NotPossibleError, say_fact
 from experiments.gpu.running import Command
 from experiments.gpu.setup import Setup, make_images
-from lupi_jax.backend import INSTALL_CUDA
+from lupi_jax.runtime.backend import INSTALL_CUDA
 
 
 def begin(setup: Setup) -> None:

@@ -1,22 +1,22 @@
 """Disk to batches of uint8: sources, the identity sampler, and feeds that agree."""
 
-from lupi_jax.data.batches import Batch, HostRows
-from lupi_jax.data.feeds import (
+from lupi_jax.data.feeds.batch import Batch, HostRows
+from lupi_jax.data.feeds.feed import (
     make_feed,
     make_reader,
     make_sampler,
     read_all,
     source_modalities,
 )
-from lupi_jax.data.folder import read_any_images, read_folder
+from lupi_jax.data.feeds.prepared import prepare
+from lupi_jax.data.feeds.sampler import IdentitySampler, RowsByLabel
 from lupi_jax.data.images import read_image, read_images, read_rows
 from lupi_jax.data.index import Index, hold_out, require_modalities
-from lupi_jax.data.llcm import read_llcm
-from lupi_jax.data.prepared import prepare
-from lupi_jax.data.regdb import read_regdb
-from lupi_jax.data.sampler import IdentitySampler, RowsByLabel
-from lupi_jax.data.source import read_every_image, read_index, read_searched, read_training
-from lupi_jax.data.sysu_mm01 import read_permutations, read_sysu
+from lupi_jax.data.sources.folder import read_any_images, read_folder
+from lupi_jax.data.sources.llcm import read_llcm
+from lupi_jax.data.sources.regdb import read_regdb
+from lupi_jax.data.sources.source import read_every_image, read_index, read_searched, read_training
+from lupi_jax.data.sources.sysu_mm01 import read_permutations, read_sysu
 
 __all__ = [
     "Batch",

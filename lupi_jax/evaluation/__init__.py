@@ -1,7 +1,5 @@
 """Features and a protocol to CMC, mAP and mINP."""
 
-from lupi_jax.evaluation.comparison import Comparison, compare
-from lupi_jax.evaluation.domain_shift import domain_shift_test, maximum_mean_discrepancy
 from lupi_jax.evaluation.evaluator import (
     Evaluation,
     average_runs,
@@ -16,13 +14,15 @@ from lupi_jax.evaluation.features import (
     extract_features,
     load_features,
 )
-from lupi_jax.evaluation.metrics import (
+from lupi_jax.evaluation.metrics.comparison import Comparison, compare
+from lupi_jax.evaluation.metrics.domain_shift import domain_shift_test, maximum_mean_discrepancy
+from lupi_jax.evaluation.metrics.reranking import k_reciprocal_distances
+from lupi_jax.evaluation.metrics.retrieval import (
     RetrievalMetrics,
     feature_metrics,
     pairwise_distances,
     retrieval_metrics,
 )
-from lupi_jax.evaluation.reranking import k_reciprocal_distances
 
 __all__ = [
     "Comparison",

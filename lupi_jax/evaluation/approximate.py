@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from lupi_jax.errors import InputError
-from lupi_jax.evaluation.metrics import BLOCK_ELEMENTS, require_unit
+from lupi_jax.evaluation.metrics.retrieval import BLOCK_ELEMENTS, require_unit
 
 # A quarter of the cells is looked into, at least eight: that finds nine tenths of the ten nearest
 # and more among people well apart (tests/evaluation/test_approximate.py), fewer among noise.

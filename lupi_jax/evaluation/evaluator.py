@@ -7,21 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lupi_jax import published
 from lupi_jax.config import Config
 from lupi_jax.data import Index, read_permutations, read_searched
-from lupi_jax.data.counts import is_generated
-from lupi_jax.data.lists import some
+from lupi_jax.data.sources import published
+from lupi_jax.data.sources.counts import is_generated
+from lupi_jax.data.sources.lists import some
 from lupi_jax.errors import InputError
 from lupi_jax.evaluation.features import Features, embed_index, with_intermediate
-from lupi_jax.evaluation.metrics import (
-    BLOCK_ELEMENTS,
-    RetrievalMetrics,
-    feature_metrics,
-    pairwise_distances,
-    retrieval_metrics,
-)
-from lupi_jax.evaluation.protocols import (
+from lupi_jax.evaluation.metrics.protocols import (
     Pair,
     SameModality,
     Task,
@@ -31,11 +24,18 @@ from lupi_jax.evaluation.protocols import (
     llcm,
     sysu,
 )
-from lupi_jax.evaluation.reranking import k_reciprocal_distances
+from lupi_jax.evaluation.metrics.reranking import k_reciprocal_distances
+from lupi_jax.evaluation.metrics.retrieval import (
+    BLOCK_ELEMENTS,
+    RetrievalMetrics,
+    feature_metrics,
+    pairwise_distances,
+    retrieval_metrics,
+)
 from lupi_jax.modality import Modality
 from lupi_jax.models import EmbedNet
-from lupi_jax.phases import phase
-from lupi_jax.progress import Show, silent
+from lupi_jax.runtime.phases import phase
+from lupi_jax.runtime.progress import Show, silent
 
 RANKS = (1, 5, 10, 20)
 FEATURES = ("neck", "pooled")

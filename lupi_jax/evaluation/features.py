@@ -12,14 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from lupi_jax import hosts
 from lupi_jax.data import Index, make_reader, read_rows
 from lupi_jax.errors import InputError
 from lupi_jax.evaluation.files import read_arrays, write_arrays
 from lupi_jax.modality import Modality, stem_for
 from lupi_jax.models import Embedding, EmbedNet
-from lupi_jax.phases import phase
-from lupi_jax.progress import Show, counted, silent
+from lupi_jax.runtime import hosts
+from lupi_jax.runtime.phases import phase
+from lupi_jax.runtime.progress import Show, counted, silent
 from lupi_jax.views import ViewSettings, make_intermediate, normalise
 
 BATCH = 64

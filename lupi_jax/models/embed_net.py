@@ -51,7 +51,7 @@ class EmbedNet(nn.Module):
       precision: of matrix products and convolutions, as `jax.default_matmul_precision` takes it;
         None takes JAX's own.
       shared_from: the first layer that all modalities share, one of `SHARED_FROM`;
-        `lupi_jax.config.ModelConfig` says whose network has which.
+        `lupi_jax.config.fields.ModelConfig` says whose network has which.
 
     Raises:
       ValueError: `shared_from` is neither.

@@ -20,8 +20,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from lupi_jax.pictures import LINE_COLOURS, Panel, line_look
 from lupi_jax.report.distances import PairCounts
+from lupi_jax.report.pictures import LINE_COLOURS, Panel, line_look
 
 _TEXT, _RULE = "#010203", "#040506"  # stand for the page's own
 _VARIABLES = {

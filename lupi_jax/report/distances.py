@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from lupi_jax.evaluation.metrics import BLOCK_ELEMENTS, pairwise_distances
+from lupi_jax.evaluation.metrics.retrieval import BLOCK_ELEMENTS, pairwise_distances
 
 BINS = 100
 """Of equal width over all that a cosine distance can be, 0 to 2."""

@@ -21,9 +21,9 @@ from orbax.checkpoint.checkpoint_managers import (
 )
 from orbax.checkpoint.future import CommitFutureAwaitingContractedSignals, Future
 
-from lupi_jax import hosts
 from lupi_jax.errors import InputError
-from lupi_jax.phases import phase
+from lupi_jax.runtime import hosts
+from lupi_jax.runtime.phases import phase
 from lupi_jax.training.state import TrainState
 
 FORMAT = 2

@@ -15,7 +15,7 @@ from rich.progress import TaskID
 from tensorboardX import SummaryWriter
 
 from lupi_jax.errors import DivergedError
-from lupi_jax.terminal import make_bar, stderr_console
+from lupi_jax.runtime.terminal import make_bar, stderr_console
 from lupi_jax.training.step import Metrics
 
 METRICS_FILE = "metrics.jsonl"

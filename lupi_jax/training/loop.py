@@ -27,12 +27,12 @@ from lupi_jax.data import (
     source_modalities,
 )
 from lupi_jax.errors import StoppedError
-from lupi_jax.hosts import StopRequest, Watchdog, is_first
 from lupi_jax.modality import Modality
 from lupi_jax.models import EmbedNet
-from lupi_jax.phases import phase, record_phase
-from lupi_jax.progress import Show
-from lupi_jax.terminal import showing
+from lupi_jax.runtime.hosts import StopRequest, Watchdog, is_first
+from lupi_jax.runtime.phases import phase, record_phase
+from lupi_jax.runtime.progress import Show
+from lupi_jax.runtime.terminal import showing
 from lupi_jax.training.checkpoints import Checkpoints
 from lupi_jax.training.logging import RunLog
 from lupi_jax.training.optimizer import learning_rate, make_optimizer
@@ -170,8 +170,8 @@ def train(
     On a workdir that already holds checkpoints of the same configuration this resumes from the
     newest, and ends with what an uninterrupted run ends with, bit for bit.
 
-    In a run of several processes (`lupi_jax.hosts.join`) all call this with the same arguments, and
-    share the workdir.
+    In a run of several processes (`lupi_jax.runtime.hosts.join`) all call this with the same
+    arguments, and share the workdir.
 
     Args:
       config: of the run.

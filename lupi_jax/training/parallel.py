@@ -12,7 +12,7 @@ from jax.stages import Compiled, Lowered
 
 from lupi_jax.data import Batch
 from lupi_jax.errors import InputError
-from lupi_jax.phases import phase
+from lupi_jax.runtime.phases import phase
 from lupi_jax.training.state import TrainState
 from lupi_jax.training.step import AXIS, Metrics, Step
 

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Sharding
 
-from lupi_jax import hosts
 from lupi_jax.config import Config, differences, parse_record
 from lupi_jax.data import Index
 from lupi_jax.errors import InputError
@@ -27,7 +26,8 @@ from lupi_jax.models import (
     read_state_dict,
     remarks_on,
 )
-from lupi_jax.phases import phase
+from lupi_jax.runtime import hosts
+from lupi_jax.runtime.phases import phase
 from lupi_jax.training.checkpoints import Checkpoints
 from lupi_jax.training.parallel import everywhere, local_copy
 

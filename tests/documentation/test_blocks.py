@@ -16,10 +16,10 @@ from pages import COMMANDS, OTHER, PAGES, PYTHON, ROOT, Block, lupi_arguments, n
 
 from experiments import tables
 from experiments.sweep import make_sweep
-from lupi_jax.arguments import make_parser
 from lupi_jax.cli import main
+from lupi_jax.cli.arguments import make_parser
 from lupi_jax.config import field_types
-from lupi_jax.config_file import load_config, parse_overrides
+from lupi_jax.config.file import load_config, parse_overrides
 
 FEW = ("--identities=12", "--images-per-modality=2", "--height=48", "--width=24", "--workers=1")
 SHORT = (

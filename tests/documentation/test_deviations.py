@@ -1,4 +1,4 @@
-"""The table of deviations in `experiments/parity.md`: its fields, values and tests are there."""
+"""The table of deviations in `experiments/parity/README.md`: its fields, values and tests."""
 
 import ast
 import re
@@ -7,9 +7,9 @@ import pytest
 from pages import ROOT
 
 from lupi_jax.config import field_types, to_fields
-from lupi_jax.config_file import load_config, parse_overrides
+from lupi_jax.config.file import load_config, parse_overrides
 
-PAGE = ROOT / "experiments/parity.md"
+PAGE = ROOT / "experiments/parity/README.md"
 HEADING = "## Where the sources differ, and what selects each"
 # What a source says, and the variant of a config that does it.
 VARIANTS = {

@@ -13,7 +13,7 @@ from lupi_jax.evaluation.approximate import (
     require_faiss,
     stored_index,
 )
-from lupi_jax.evaluation.ranking import nearest
+from lupi_jax.evaluation.search import nearest
 
 
 def test_faiss_is_asked_for_by_name(monkeypatch):

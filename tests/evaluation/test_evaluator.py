@@ -7,7 +7,7 @@ import pytest
 from lupi_jax.config import Config, EvaluationConfig, SourceConfig
 from lupi_jax.data import Index
 from lupi_jax.evaluation import Features, evaluate_features, evaluator, metrics
-from lupi_jax.evaluation.protocols import DIRECTIONS, Task, all_images, llcm, sysu
+from lupi_jax.evaluation.metrics.protocols import DIRECTIONS, Task, all_images, llcm, sysu
 
 CORNERS = (np.array(list(np.ndindex(2, 2, 2, 2))) - 0.5).astype(np.float32)
 

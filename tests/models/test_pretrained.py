@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from experiments.parity import load_network
 from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
 from lupi_jax.models import (
@@ -17,7 +18,6 @@ from lupi_jax.models import (
     remarks_on,
     to_torch,
 )
-from lupi_jax.parity import load_network
 
 Weights = dict[str, np.ndarray]
 

@@ -25,7 +25,7 @@ import pytest
 from jax.sharding import SingleDeviceSharding
 
 from lupi_jax.cli import main
-from lupi_jax.config_file import load_config
+from lupi_jax.config.file import load_config
 from lupi_jax.data import make_sampler, read_training
 from lupi_jax.errors import InputError
 from lupi_jax.training import checkpoints as module
@@ -514,7 +514,7 @@ def test_a_workdir_that_may_not_be_written(
 HANGS = """
 import sys, time
 from lupi_jax.cli import main
-from lupi_jax.data.sampler import IdentitySampler
+from lupi_jax.data.feeds.sampler import IdentitySampler
 
 draw, good = IdentitySampler.__call__, int(sys.argv.pop(1))
 

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import pytest
 
 from lupi_jax import Config, Modality, parse_config
+from lupi_jax.evaluation.export import export_network
 from lupi_jax.models import EmbedNet
-from lupi_jax.stablehlo import export_network
 from lupi_jax.training import load_run
 from lupi_jax.training.run import for_evaluation, make_model
 

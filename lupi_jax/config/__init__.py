@@ -1,0 +1,33 @@
+"""The configuration of a run: its fields, the recipes that fill them, and its file."""
+
+from lupi_jax.config.fields import (
+    PAIRS,
+    BatchConfig,
+    Config,
+    EvaluationConfig,
+    LogConfig,
+    ModelConfig,
+    OptimizerConfig,
+    SourceConfig,
+    differences,
+    field_types,
+    parse_config,
+    parse_record,
+    to_fields,
+)
+
+__all__ = [
+    "PAIRS",
+    "BatchConfig",
+    "Config",
+    "EvaluationConfig",
+    "LogConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "SourceConfig",
+    "differences",
+    "field_types",
+    "parse_config",
+    "parse_record",
+    "to_fields",
+]

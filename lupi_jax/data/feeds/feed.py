@@ -1,0 +1,118 @@
+"""An index and a configuration to batches: the sampler and a feed."""
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from lupi_jax.config import Config, SourceConfig
+from lupi_jax.data.feeds.batch import Batch, HostRows
+from lupi_jax.data.feeds.memmap import memmap_batches
+from lupi_jax.data.feeds.prepared import cache_folder, is_prepared, prepare, prepared_reader
+from lupi_jax.data.feeds.sampler import IdentitySampler, RowsByLabel
+from lupi_jax.data.feeds.tfdata import tfdata_batches
+from lupi_jax.data.images import ReadRow, file_reader, read_rows
+from lupi_jax.data.index import Index
+from lupi_jax.modality import Modality
+from lupi_jax.runtime.hosts import is_first, wait_for_all
+from lupi_jax.runtime.progress import Show, counted, silent
+
+
+def source_modalities(modalities: tuple[str, ...]) -> tuple[Modality, ...]:
+    """The modalities that are read from disk to train on `modalities`, visible first.
+
+    The intermediate modality is made of visible images.
+    """
+    wanted = {Modality.VISIBLE if m == Modality.INTERMEDIATE else Modality(m) for m in modalities}
+    return tuple(m for m in Modality if m in wanted)
+
+
+def make_reader(index: Index, size: tuple[int, int], prepared: str | Path = "") -> ReadRow:
+    """Reads images of `index` at `size` = (height, width), from a prepared set where one is given.
+
+    Raises:
+      InputError: the prepared set is not whole, or not of these images at this size.
+    """
+    return prepared_reader(prepared, index, size) if prepared else file_reader(index, size)
+
+
+def make_sampler(index: Index, config: Config) -> IdentitySampler:
+    """The P x K sampler over `index` that `config` describes."""
+    labels = index.labels
+    classes = len(index.classes)
+    tables = []
+    for modality in source_modalities(config.modalities):
+        rows = np.flatnonzero(index.modalities == modality)
+        tables.append(RowsByLabel.group(rows, labels[rows], classes))
+    return IdentitySampler(
+        config.seed, tuple(tables), classes, config.batch.identities, config.batch.images
+    )
+
+
+def make_feed(
+    index: Index,
+    sampler: IdentitySampler,
+    config: Config,
+    cache: Path,
+    host: HostRows,
+    show: Show = silent,
+) -> Callable[[int, int], Iterator[Batch]]:
+    """A feed (start, stop) -> batches of steps start..stop - 1, as `config.data.feed` says.
+
+    That of "device" gives, in place of images, their rows in `index`, int32 [n] a modality: of what
+    `read_all` reads.
+
+    Args:
+      index: training images.
+      sampler: which of them make up a batch.
+      config: the run's configuration.
+      cache: directory for the memory-mapped feed's decoded images.
+      host: which rows of a batch this process feeds.
+      show: shows how many images are decoded for it.
+    """
+    data = config.data
+    names = tuple(str(m) for m in source_modalities(config.modalities))
+    if data.feed == "device":
+        return lambda start, stop: _row_batches(sampler, names, start, stop, host)
+    installed = importlib.util.find_spec("tensorflow") is not None
+    if data.feed == "tfdata" or (data.feed == "auto" and installed):
+        read = make_reader(index, data.image_size, data.prepared)
+        return lambda start, stop: tfdata_batches(
+            read, data.image_size, sampler, names, start, stop, host, data.workers, data.prefetch
+        )
+    prepared = Path(data.prepared) if data.prepared else cache_folder(cache, index, data.image_size)
+    if not data.prepared:
+        # Of several processes the first does it; the others only where they share no folder.
+        if is_first() and not is_prepared(prepared):
+            prepare(index, data.image_size, prepared, data.workers, show)
+        wait_for_all("images are prepared")
+        if not is_prepared(prepared):
+            prepare(index, data.image_size, prepared, data.workers, show)
+    read = prepared_reader(prepared, index, data.image_size)
+    return lambda start, stop: memmap_batches(
+        read, sampler, names, start, stop, host, data.prefetch
+    )
+
+
+def _row_batches(
+    sampler: IdentitySampler, names: tuple[str, ...], start: int, stop: int, host: HostRows
+) -> Iterator[Batch]:
+    for step in range(start, stop):
+        rows, labels = sampler(step)
+        chosen = {name: host(r).astype(np.int32) for name, r in zip(names, rows, strict=True)}
+        yield {**chosen, "labels": host(labels)}
+
+
+def read_all(index: Index, data: SourceConfig, show: Show = silent) -> np.ndarray:
+    """All images of `index`, uint8 [n, h, w, 3], from its prepared set or decoded here.
+
+    Raises:
+      InputError: an image cannot be read.
+    """
+    images = np.empty((len(index), *data.image_size, 3), np.uint8)
+    read = make_reader(index, data.image_size, data.prepared)
+    read_ahead = read_rows(read, range(len(index)), data.workers)
+    for row, image in enumerate(counted(read_ahead, show("images read"), 0, len(index))):
+        images[row] = image
+    return images

@@ -1,0 +1,116 @@
+"""The tf.data feed: files to batches. The only one that needs TensorFlow."""
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from lupi_jax.data.feeds.batch import Batch, HostRows
+from lupi_jax.data.feeds.sampler import IdentitySampler
+from lupi_jax.data.images import ReadRow
+from lupi_jax.errors import InputError
+
+_NARRATION = (b"I0000 ", b"WARNING: All log messages before absl::InitializeLog()")
+
+
+def tfdata_batches(
+    read: ReadRow,
+    size: tuple[int, int],
+    sampler: IdentitySampler,
+    names: tuple[str, ...],
+    start: int,
+    stop: int,
+    host: HostRows,
+    workers: int = 4,
+    prefetch: int = 4,
+) -> Iterator[Batch]:
+    """The batches of steps `start`..`stop` - 1; arguments as `memmap_batches`, plus:
+
+    Args:
+      read: of the index that the sampler's rows number: decodes a file, or maps a prepared image.
+      size: (height, width) of what it reads.
+      sampler: rows of a step.
+      names: key of each of the sampler's tables in the batch.
+      start: first step.
+      stop: step after the last.
+      host: which rows of every batch this process feeds.
+      workers: images read at once.
+      prefetch: batches kept ready.
+
+    Raises:
+      InputError: an image cannot be read, or TensorFlow is not installed.
+    """
+    try:
+        with narration_held():
+            import tensorflow as tf
+
+            tf.config.set_visible_devices([], "GPU")  # the accelerator is JAX's
+    except ImportError as error:
+        raise InputError(
+            "data.feed = 'tfdata' needs TensorFlow: pip install 'lupi-jax[data]', or set it to "
+            "memmap"
+        ) from error
+    failures: list[InputError] = []
+
+    def rows(step: np.ndarray) -> np.ndarray:
+        return np.concatenate([host(r) for r in sampler(int(step))[0]])
+
+    def labels(step: np.ndarray) -> np.ndarray:
+        return host(sampler(int(step))[1])
+
+    def decode(row: np.ndarray) -> np.ndarray:
+        # Pillow inside tf.data, for two reasons: the feeds agree bit for bit, and a file that
+        # TensorFlow's decoders do not know (palette BMP, progressive CMYK JPEG) works in both.
+        try:
+            return read(int(row))
+        except InputError as failure:
+            # Raised below instead: TensorFlow would log a traceback beside the one line.
+            failures.append(failure)
+            return np.zeros((*size, 3), np.uint8)
+
+    def image(row: Any) -> Any:
+        return tf.ensure_shape(tf.numpy_function(decode, [row], tf.uint8), (*size, 3))
+
+    steps = tf.data.Dataset.range(start, stop)
+    images = (
+        steps.flat_map(
+            lambda step: tf.data.Dataset.from_tensor_slices(
+                tf.numpy_function(rows, [step], tf.int64)
+            )
+        )
+        .map(image, num_parallel_calls=workers, deterministic=True)
+        .batch(len(rows(np.asarray(start))))
+    )
+    of_step = steps.map(lambda step: tf.numpy_function(labels, [step], tf.int32))
+    batches = tf.data.Dataset.zip((images, of_step)).prefetch(prefetch)
+    for pixels, label in batches.as_numpy_iterator():
+        if failures:
+            raise failures[0]
+        yield {**dict(zip(names, np.split(pixels, len(names)), strict=True)), "labels": label}
+
+
+@contextlib.contextmanager
+def narration_held() -> Iterator[None]:
+    """Keep off stderr what TensorFlow narrates as it starts: 2.21 does so whatever it is told."""
+    try:
+        stderr = os.dup(2)
+    except OSError:  # there is none
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        sys.stderr.flush()
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            held.seek(0)
+            for line in held:
+                if not line.startswith(_NARRATION):
+                    os.write(2, line)

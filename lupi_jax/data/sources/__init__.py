@@ -1,0 +1,1 @@
+"""One reader per data set, from its files to an `Index`."""

@@ -1,0 +1,145 @@
+"""The folder layout: `{train,test}/{visible,infrared}/<identity>/c<camera>_<n>.jpg`."""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from lupi_jax.data.index import Index, Row, make_index
+from lupi_jax.data.sources.lists import (
+    INDEX,
+    ROOT,
+    SPLITS,
+    OnFault,
+    left_behind,
+    read_directory,
+    read_person,
+    refuse,
+)
+from lupi_jax.errors import InputError
+from lupi_jax.modality import Modality
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+_IDENTITY = re.compile(r"[0-9]{1,9}")  # fits an int32
+_IMAGE = re.compile(r"c([0-9]{1,9})_.+\.(?:jpe?g|png|bmp)", re.IGNORECASE)
+_MODALITIES = (Modality.VISIBLE, Modality.INFRARED)
+
+
+def read_folder(root: str | Path, split: str, report: OnFault = refuse) -> Index:
+    """Index one split of a data set in the folder layout, sorted by path.
+
+    Identities are whole numbers (the directories' names, leading zeros allowed). A split may
+    lack images of one modality. Nothing is passed over but hidden files and what file browsers
+    leave: an image of another kind, or under another name, would be lost without a word.
+
+    Args:
+      root: directory of `train` and `test`.
+      split: "train" or "test".
+      report: told of every fault that leaves something to read; by default the first is raised.
+
+    Raises:
+      InputError: the root or split is missing or empty, a directory cannot be read, an identity
+        has no image in its directory or has two of them, or something does not fit the layout.
+    """
+    root = Path(root)
+    if not os.path.isdir(root):  # unlike Path's, never raises
+        raise InputError(
+            f"no data at {root}: correct {ROOT}, or make synthetic people with "
+            f"`lupi make-synthetic --out {root}`"
+        )
+    if split not in SPLITS:
+        raise InputError(f"split {split!r} is none of {', '.join(SPLITS)}")
+    folder = root / split
+    names = []
+    for entry in read_directory(folder, report) if os.path.isdir(folder) else []:
+        names.append(entry.name)
+        if entry.name not in _MODALITIES:
+            report(
+                entry.path,
+                f"{entry.path} does not belong here: {split} holds visible and infrared; "
+                "rename it or move it away",
+            )
+    rows: list[Row] = []
+    for modality in _MODALITIES:
+        if modality in names:
+            rows += _read_modality(root, split, modality, report)
+    if not rows:
+        raise InputError(
+            f"no images under {folder}: expected "
+            f"{split}/{{visible,infrared}}/<identity>/c<camera>_<n>.jpg, or a table that names "
+            f"them otherwise: {INDEX}"
+        )
+    return make_index(root, rows)
+
+
+def _read_modality(root: Path, split: str, modality: Modality, report: OnFault) -> Iterator[Row]:
+    directories: dict[int, str] = {}
+    for person in read_directory(root / split / modality, report):
+        if not _IDENTITY.fullmatch(person.name):
+            report(
+                person.path,
+                f"{person.path} does not belong here: an identity's directory is named by a number "
+                "of up to 9 digits; rename it or move it away",
+            )
+            continue
+        identity = int(person.name)
+        first = directories.setdefault(identity, person.name)
+        if first != person.name:
+            report(
+                person.path,
+                f"{person.path} is identity {identity}, and so is {first}: "
+                "rename one, or put them together",
+            )
+        image = None
+        example = "c1_0001.jpg (c<camera>_<n>; also .jpeg, .png, .bmp)"
+        for image, match in read_person(Path(person.path), _IMAGE, example, report):
+            path = f"{split}/{modality}/{person.name}/{image}"
+            yield Row(path, identity, int(match[1]), str(modality))
+        if image is None and os.path.isdir(person.path):
+            report(person.path, f"{person.path} holds no image: add one, or remove the directory")
+
+
+def read_any_images(
+    path: str | Path, modality: Modality, pass_over: Callable[[Path], None] = lambda file: None
+) -> Index:
+    """Index one image file, or all below a directory, whatever their names.
+
+    Identities and cameras are -1: unknown. Hidden files and what file browsers leave are no images;
+    links to directories are not followed.
+
+    Args:
+      path: of the file or the directory.
+      modality: of all of them.
+      pass_over: told of every other file.
+
+    Raises:
+      InputError: there is no such file or no image below the directory.
+      OSError: a directory cannot be read.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"no image or folder at {path}")
+    files = [path] if path.is_file() else sorted(_files_below(path))
+    images = []
+    for file in files:
+        if file.suffix.lower() in IMAGE_SUFFIXES:
+            images.append(file)
+        else:
+            pass_over(file)
+    if not images:
+        raise InputError(f"no images at {path}: looked for {', '.join(IMAGE_SUFFIXES)}")
+    root = path.parent if path.is_file() else path
+    unknown = np.full(len(images), -1, np.int32)
+    names = np.array([file.relative_to(root).as_posix() for file in images])
+    return Index(root, names, unknown, unknown, np.full(len(images), str(modality)))
+
+
+def _files_below(root: Path) -> Iterator[Path]:
+    def stop(error: OSError) -> None:
+        raise error
+
+    for folder, directories, files in os.walk(root, onerror=stop):
+        directories[:] = [name for name in directories if not left_behind(name)]
+        yield from (Path(folder, name) for name in files if not left_behind(name))

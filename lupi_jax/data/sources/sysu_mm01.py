@@ -1,0 +1,146 @@
+"""SYSU-MM01: `cam{1..6}/<identity>/<n>.jpg` and the lists in `exp/`.
+
+Wu et al., "RGB-Infrared Cross-Modality Person Re-Identification", ICCV 2017. Cameras 1, 2, 4 and 5
+are visible, 3 and 6 near-infrared; nobody is seen by all of them of necessity.
+"""
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lupi_jax.data.index import Index, Row, make_index
+from lupi_jax.data.sources.lists import (
+    OnFault,
+    check_source,
+    read_camera,
+    read_identities,
+    refuse,
+    require_disjoint,
+    require_images,
+    require_some,
+)
+from lupi_jax.errors import InputError
+from lupi_jax.modality import Modality
+
+CAMERAS = {
+    1: Modality.VISIBLE,
+    2: Modality.VISIBLE,
+    3: Modality.INFRARED,
+    4: Modality.VISIBLE,
+    5: Modality.VISIBLE,
+    6: Modality.INFRARED,
+}
+_LISTS = {"train": ("train", "val"), "val": ("val",), "test": ("test",)}
+"""Split -> the lists of its identities."""
+PERMUTATIONS = "exp/rand_perm_cam.mat"
+_IMAGE = re.compile(r"[0-9]{4}\.jpg")
+
+
+def read_sysu(root: str | Path, split: str, report: OnFault = refuse) -> Index:
+    """Index one split of SYSU-MM01, sorted by camera, identity and file name.
+
+    "train" is what the field trains on, the training and the validation identities together
+    (296 + 99 in the original); "val" the latter alone; "test" the test identities (96).
+
+    Args:
+      root: directory of `cam1` to `cam6` and `exp`.
+      split: "train", "val" or "test".
+      report: told of every fault that leaves something to read; by default the first is raised.
+
+    Raises:
+      InputError: the root, a list or a camera's directory is missing or unreadable, a list is
+        damaged, two lists share an identity, one of the split has no image, or a name does not
+        fit the layout.
+    """
+    root = check_source(root, "SYSU-MM01", split, tuple(_LISTS))
+    lists = {name: root / f"exp/{name}_id.txt" for name in ("train", "val", "test")}
+    people = {name: read_identities(file, report) for name, file in lists.items()}
+    for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
+        require_disjoint(
+            str(lists[first]), people[first], str(lists[second]), people[second], report
+        )
+    members = _LISTS[split]
+    wanted = {identity for name in members for identity in people[name]}
+    rows = [
+        Row(f"cam{camera}/{path}", identity, camera, str(modality))
+        for camera, modality in CAMERAS.items()
+        for identity, path in read_camera(root / f"cam{camera}", wanted, _IMAGE, "0001.jpg", report)
+    ]
+    for name in members:
+        require_images(lists[name], people[name], (row.identity for row in rows), report)
+    require_some(root, split, rows)
+    return make_index(root, rows)
+
+
+def read_permutations(root: str | Path) -> dict[tuple[int, int], np.ndarray]:
+    """The orders in `exp/rand_perm_cam.mat` below `root`, as `read_permutation_file` gives them."""
+    return read_permutation_file(Path(root) / PERMUTATIONS)
+
+
+def read_permutation_file(file: Path) -> dict[tuple[int, int], np.ndarray]:
+    """The orders in which the official protocol draws its galleries.
+
+    Args:
+      file: the data set's `rand_perm_cam.mat`.
+
+    Returns:
+      (identity, camera) -> [trials, n] int32; each row orders that identity's n images of that
+      camera, sorted by name and counted from 0. What no camera saw is not there.
+
+    Raises:
+      InputError: the file is missing, unreadable or not of this form.
+    """
+    # Slow to import, and only the official protocol needs it.
+    from scipy.io import loadmat
+
+    try:
+        if file.is_fifo():  # reading it would wait for a writer
+            raise InputError(f"cannot read {file} (it is a pipe): restore it from the data set")
+        content = file.read_bytes()
+    except FileNotFoundError:
+        raise InputError(
+            f"{file} is missing: restore it from the data set, or draw the galleries by seed "
+            '(protocol "agw")'
+        ) from None
+    except OSError as error:
+        raise InputError(f"cannot read {file} ({error.strerror}): check its permissions") from error
+    try:
+        cameras = loadmat(io.BytesIO(content))["rand_perm_cam"]
+    except Exception as error:
+        # On damaged bytes SciPy raises whatever its parser meets, a dozen types.
+        raise InputError(
+            f"{file} is not a MATLAB file with rand_perm_cam: restore it from the data set"
+        ) from error
+    if cameras.dtype != object or cameras.size != len(CAMERAS):
+        raise InputError(
+            f"{file}: rand_perm_cam is not a cell for each of {len(CAMERAS)} cameras: "
+            "restore it from the data set"
+        )
+    permutations = {}
+    for camera, cells in zip(CAMERAS, cameras.ravel(), strict=True):
+        if not isinstance(cells, np.ndarray) or (cells.dtype != object and cells.size):
+            raise InputError(
+                f"{file}: camera {camera} has no cell for each identity: "
+                "restore it from the data set"
+            )
+        for identity, orders in enumerate(cells.ravel(), 1):
+            if isinstance(orders, np.ndarray) and not orders.size:
+                continue
+            if not _are_permutations(orders):
+                raise InputError(
+                    f"{file}: identity {identity} of camera {camera} has no permutations of its "
+                    "images: restore it from the data set"
+                )
+            permutations[identity, camera] = orders.astype(np.int32) - 1
+    return permutations
+
+
+def _are_permutations(orders: Any) -> bool:
+    """Whether each row of what was in a cell is a permutation of 1..n."""
+    # SciPy gives text, structures and sparse matrices as well, and complex numbers.
+    if not isinstance(orders, np.ndarray) or orders.dtype.kind not in "uif" or orders.ndim != 2:
+        return False
+    return bool(np.all(np.sort(orders, axis=1) == np.arange(1, orders.shape[1] + 1)))

@@ -1,0 +1,307 @@
+"""Retrieval metrics of person re-identification: CMC, mAP and mINP, in NumPy.
+
+A metric here knows no data set. What a protocol adds (which images are the gallery, which gallery
+images a query must ignore) arrives as arrays.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lupi_jax.evaluation.metrics.ranks import Tile, match_figures
+
+BLOCK_ELEMENTS = 2**26
+"""Distances, or entries of features, that are in memory at once where a gallery may be of any
+size: 256 MiB in float32, and about five times that with what is worked out from them."""
+
+# What is held of a true match while its figures are worked out, in distances: 57 bytes.
+_MATCH_ELEMENTS = 14
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RetrievalMetrics:
+    """CMC, mAP and mINP of a retrieval, and the figures per query they are means of.
+
+    The figures per query are NaN for a query that has no true match in its gallery; means run over
+    the other queries only. They are what a bootstrap or a significance test resamples.
+
+    Attributes:
+        cmc: [ranks] float64; `cmc[k - 1]` is the rank-k accuracy, in [0, 1] and never decreasing.
+        mean_ap: mean average precision (mAP), in (0, 1].
+        mean_inp: mean inverse negative penalty (mINP), in (0, 1].
+        valid_queries: number of queries with at least one true match.
+        average_precision: [q] float64, in (0, 1] or NaN.
+        inverse_negative_penalty: [q] float64, in (0, 1] or NaN.
+        first_match_rank: [q] float64, 1-based rank of the first true match, counted in images or
+            in identities as the CMC is; NaN without a match.
+    """
+
+    cmc: NDArray[np.float64]
+    mean_ap: float
+    mean_inp: float
+    valid_queries: int
+    average_precision: NDArray[np.float64]
+    inverse_negative_penalty: NDArray[np.float64]
+    first_match_rank: NDArray[np.float64]
+
+
+def pairwise_distances(query_features: ArrayLike, gallery_features: ArrayLike) -> NDArray:
+    """Cosine distance, 1 - cosine similarity, between L2-normalised features.
+
+    On unit vectors this is half the squared Euclidean distance, so both rank a gallery alike.
+
+    Args:
+        query_features: [q, d] real, rows of unit length.
+        gallery_features: [g, d] real, rows of unit length.
+
+    Returns:
+        [q, g] distances in [0, 2] up to rounding, in the features' own floating-point type, or
+        float32 for types narrower than that.
+
+    Raises:
+        ValueError: if the shapes do not fit, or a row's length is further than 0.01 from 1.
+    """
+    query, gallery = (
+        x.astype(np.promote_types(x.dtype, np.float32), copy=False)
+        for x in (np.asarray(query_features), np.asarray(gallery_features))
+    )
+    if query.ndim != 2 or gallery.ndim != 2 or query.shape[1] != gallery.shape[1]:
+        raise ValueError(f"features must be [q, d] and [g, d]: got {query.shape}, {gallery.shape}")
+    require_unit("query", query)
+    require_unit("gallery", gallery)
+    return 1 - _product(query, gallery)
+
+
+def require_unit(name: str, features: NDArray) -> None:
+    """Check features [n, d], the `name` ones.
+
+    Raises:
+        ValueError: a row's length is further than 0.01 from 1, or not finite.
+    """
+    if not np.all(np.abs(np.linalg.norm(features, axis=1) - 1) <= 0.01):
+        raise ValueError(f"{name} features must be L2-normalised (every row of length 1)")
+
+
+def _product(query: NDArray, gallery: NDArray) -> NDArray:
+    """[q, g] inner products; float32 ones on the device where there is one, as precise as here."""
+    if jax.default_backend() == "cpu" or query.dtype != np.float32 or gallery.dtype != np.float32:
+        return query @ gallery.T
+    return np.asarray(jnp.matmul(query, gallery.T, precision="highest"))
+
+
+def retrieval_metrics(
+    distances: ArrayLike,
+    query_ids: ArrayLike,
+    gallery_ids: ArrayLike,
+    excluded: ArrayLike | None = None,
+    cmc: Literal["identity", "image"] = "identity",
+    ranks: int = 20,
+) -> RetrievalMetrics:
+    """Rank the gallery of each query by distance and measure where the true matches fall.
+
+    For a query with n true matches at ranks r_1 < ... < r_n among the images of its gallery,
+    AP = (1/n) sum_i i / r_i and INP = n / r_n (mINP: Ye et al., "Deep Learning for Person
+    Re-identification: A Survey and Outlook", TPAMI 2021). AP is the mean of the precision
+    at each match, without interpolation, as in the evaluators of SYSU-MM01 and RegDB. A gallery
+    shorter than `ranks` is allowed: its CMC is constant from its length on.
+
+    Args:
+        distances: [q, g] real; smaller is closer. Equal distances keep the gallery's order.
+        query_ids: [q] identity of each query.
+        gallery_ids: [g] identity of each gallery image.
+        excluded: [q, g] bool; where true, the gallery image does not exist for that query
+            (SYSU-MM01: a camera-3 query ignores camera 2). None excludes nothing.
+        cmc: "identity" ranks the gallery's identities by their closest image, each counted once
+            (SYSU-MM01, LLCM); "image" ranks images (RegDB). It concerns the CMC alone: mAP and
+            mINP always count images.
+        ranks: length of the CMC curve, at least 1.
+
+    Returns:
+        The metrics, averaged over the queries that have a true match left.
+
+    Raises:
+        ValueError: if shapes, types or options do not fit, a distance is NaN, or no query has a
+            true match.
+    """
+    dist, query, gallery = (np.asarray(x) for x in (distances, query_ids, gallery_ids))
+    if dist.ndim != 2 or 0 in dist.shape:
+        raise ValueError(f"distances must be [q, g] with q, g >= 1: got shape {dist.shape}")
+    if query.shape != dist.shape[:1] or gallery.shape != dist.shape[1:]:
+        raise ValueError(
+            f"distances {dist.shape} need one identity per query and per gallery image: "
+            f"got query_ids {query.shape}, gallery_ids {gallery.shape}"
+        )
+    hidden = None if excluded is None else np.asarray(excluded)
+    if hidden is not None and (hidden.dtype != bool or hidden.shape != dist.shape):
+        raise ValueError(
+            f"excluded must be bool of shape {dist.shape}: got {hidden.dtype} {hidden.shape}"
+        )
+    _check_options(cmc, ranks)
+    if dist.dtype.kind != "f" or dist.itemsize > 8:
+        dist = dist.astype(np.float64)
+    tile = np.arange(len(gallery)), dist
+    rule = None if hidden is None else lambda rows, _: hidden[rows]
+    return _summarize(match_figures(query, gallery, [tile], rule, cmc), ranks)
+
+
+def feature_metrics(
+    query_features: ArrayLike,
+    gallery_features: ArrayLike,
+    query_ids: ArrayLike,
+    gallery_ids: ArrayLike,
+    query_groups: ArrayLike | None = None,
+    gallery_groups: ArrayLike | None = None,
+    cmc: Literal["identity", "image"] = "identity",
+    ranks: int = 20,
+    gallery_rows: ArrayLike | None = None,
+) -> RetrievalMetrics:
+    """`retrieval_metrics` of `pairwise_distances`, for galleries of any size.
+
+    Distances are computed and counted a tile at a time, each once: `BLOCK_ELEMENTS` bounds what is
+    held beside what is given and a few numbers for each gallery image, unless one query's true
+    matches exceed it. The gallery is read once for each block of queries (`query_blocks`): at most
+    sqrt(BLOCK_ELEMENTS), fewer where they have many true matches or, for a CMC over identities,
+    the gallery has many of them (268 for a million).
+
+    Distances are those of `pairwise_distances` but for the last bit, which in a matrix product
+    depends on its shape. So may those of gallery images with the same features be, which then do
+    not keep the gallery's order.
+
+    Args:
+        query_features: [q, d] real, rows of unit length, q >= 1.
+        gallery_features: [g, d] real, rows of unit length, g >= 1; may be memory-mapped. [n, d]
+            with `gallery_rows`.
+        query_ids: [q] identity of each query.
+        gallery_ids: [g] identity of each gallery image.
+        query_groups: [q] group of each query. A gallery image of the query's own group does not
+            exist for it. None excludes nothing.
+        gallery_groups: [g] group of each gallery image, if there are groups.
+        cmc: as in `retrieval_metrics`.
+        ranks: as in `retrieval_metrics`.
+        gallery_rows: [g] rows of `gallery_features` that are the gallery, in its order, from 0;
+            None: all.
+
+    Returns:
+        The metrics, averaged over the queries that have a true match left.
+
+    Raises:
+        ValueError: if shapes or options do not fit, `gallery_rows` are no rows of the features, a
+            feature is not of unit length, or no query has a true match.
+    """
+    query, gallery = (np.asanyarray(x) for x in (query_features, gallery_features))
+    ids = np.asarray(query_ids), np.asarray(gallery_ids)
+    groups = None
+    if query_groups is not None or gallery_groups is not None:
+        groups = np.asarray(query_groups), np.asarray(gallery_groups)
+    fits = query.ndim == gallery.ndim == 2 and query.shape[1] == gallery.shape[1]
+    shown = np.arange(len(gallery)) if gallery_rows is None else np.asarray(gallery_rows)
+    if not (fits and len(query) and len(shown)):
+        raise ValueError(
+            f"features must be [q, d] and [g, d], q, g >= 1: got {query.shape}, {gallery.shape}"
+        )
+    whole = shown.ndim == 1 and shown.dtype.kind in "iu"
+    if not (whole and shown.min() >= 0 and shown.max() < len(gallery)):
+        raise ValueError(
+            f"gallery_rows must be whole numbers from 0 to {len(gallery) - 1}, the rows of "
+            "gallery_features"
+        )
+    for name, sides in (("identity", ids), ("group", groups)):
+        lengths = query.shape[:1], shown.shape
+        if sides is not None and (sides[0].shape, sides[1].shape) != lengths:
+            raise ValueError(
+                f"{len(query)} queries and {len(shown)} gallery images need one {name} each: "
+                f"got {sides[0].shape}, {sides[1].shape}"
+            )
+    _check_options(cmc, ranks)
+    figures = np.empty((3, len(query)))
+    for rows in query_blocks(*ids, cmc):
+        mine = query[rows]
+
+        def hidden(chunk: slice, columns: NDArray, rows: NDArray = rows) -> NDArray[np.bool_]:
+            assert groups is not None
+            return groups[0][rows[chunk], None] == groups[1][columns]
+
+        tiles = _tiles(mine, gallery, shown, np.isin(ids[1], ids[0][rows]))
+        rule = None if groups is None else hidden
+        figures[:, rows] = match_figures(ids[0][rows], ids[1], tiles, rule, cmc)
+    return _summarize(figures, ranks)
+
+
+def query_blocks(
+    query_ids: NDArray, gallery_ids: NDArray, cmc: Literal["identity", "image"] = "identity"
+) -> Iterator[NDArray[np.int64]]:
+    """Row numbers of queries to be measured together, each query in one block.
+
+    Queries of one identity come together, so that a block's true matches are few enough for the
+    distances of all its queries to all of them, and what is held of each query's own, to stay
+    within `BLOCK_ELEMENTS`, as long as those of one query do.
+    """
+    order = np.argsort(query_ids, kind="stable")
+    identities, number = np.unique(query_ids[order], return_inverse=True)
+    found, counts = np.unique(gallery_ids, return_counts=True)
+    place = np.minimum(np.searchsorted(found, identities), len(found) - 1)
+    matches = np.where(found[place] == identities, counts[place], 0)
+    until = matches.cumsum()[number]  # of the identities up to each query's, in order
+    own = matches[number]
+    most = math.isqrt(BLOCK_ELEMENTS)
+    if cmc == "identity":  # one byte marks an identity that a query has seen, four are a distance
+        most = max(1, min(most, 4 * BLOCK_ELEMENTS // len(found)))
+    start = 0
+    while start < len(order):
+        rows = slice(start, start + most)
+        held = until[rows] - until[start] + own[start]
+        # Every query's matches take as much room as those of the one with the most.
+        held += _MATCH_ELEMENTS * np.maximum.accumulate(own[rows])
+        fits = np.arange(1, len(held) + 1) * held <= BLOCK_ELEMENTS
+        stop = start + max(1, int(fits.sum()))
+        yield order[start:stop]
+        start = stop
+
+
+def _tiles(
+    query: NDArray, gallery: NDArray, shown: NDArray[np.int64], matches: NDArray[np.bool_]
+) -> Iterator[Tile]:
+    """Distances to those rows `shown` [g] that `matches` [g] marks, then to the others in tiles."""
+    size = max(1, BLOCK_ELEMENTS // max(query.shape))
+
+    def parts(columns: NDArray[np.int64]) -> Iterator[Tile]:
+        for i in range(0, len(columns), size):
+            part = columns[i : i + size]
+            yield part, pairwise_distances(query, gallery[shown[part]])
+
+    columns = np.flatnonzero(matches)
+    if len(columns):
+        first = np.concatenate([tile for _, tile in parts(columns)], axis=1)
+        yield columns, first
+        del first
+    yield from parts(np.flatnonzero(~matches))
+
+
+def _check_options(cmc: str, ranks: int) -> None:
+    if cmc not in ("identity", "image"):
+        raise ValueError(f'cmc must be "identity" or "image": got {cmc!r}')
+    if ranks < 1:
+        raise ValueError(f"ranks must be at least 1: got {ranks}")
+
+
+def _summarize(figures: NDArray[np.float64], ranks: int) -> RetrievalMetrics:
+    """Means over the queries with a match of `match_figures` [3, q]."""
+    average_precision, penalty, first_rank = figures
+    valid = int(np.isfinite(average_precision).sum())
+    if not valid:
+        raise ValueError("no query has a true match in its gallery")
+    return RetrievalMetrics(
+        cmc=(first_rank[:, None] <= np.arange(1, ranks + 1)).sum(axis=0) / valid,
+        mean_ap=float(np.nanmean(average_precision)),
+        mean_inp=float(np.nanmean(penalty)),
+        valid_queries=valid,
+        average_precision=average_precision,
+        inverse_negative_penalty=penalty,
+        first_match_rank=first_rank,
+    )

@@ -1,0 +1,248 @@
+"""Pictures of results: ranking lists and training curves.
+
+Figures are drawn as objects, without pyplot: no window, no global state, safe in a notebook and on
+a machine without a display. Colours are Okabe and Ito's, told apart by colour-blind readers too;
+whatever a colour says, a mark or a line style says as well.
+"""
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from lupi_jax.evaluation.search import RankingRow
+
+_GREEN, _RED, _GREY = "#009E73", "#D55E00", "#808080"
+# Square line ends take a line width from every gap, so the gaps are given that much wider.
+_FRAMES = {
+    True: (_GREEN, "-", "✓ "),
+    False: (_RED, (0, (7, 2.2)), "✗ "),  # long dashes
+    None: (_GREY, (0, (0.1, 2)), ""),  # dots
+}
+LINE_COLOURS = ("#0072B2", _RED, _GREEN, "#CC79A7", "#E69F00")
+_STYLES = ("-", "--", "-.", ":")
+_LOSS = "loss/"
+_VALIDATION = {"mean_ap": "mAP", "mean_inp": "mINP", "rank1": "rank-1", "rank10": "rank-10"}
+
+_DPI = 150
+# Lengths of the image grids, in inches.
+_CELL, _GAP, _MARGIN, _TEXT_LINE = 0.9, 0.12, 0.12, 0.15
+
+
+def ranking_picture(path: str | os.PathLike[str], rows: Sequence[RankingRow]) -> None:
+    """Draw ranking lists: a query a row, its results to the right, the closest first.
+
+    A right result has a solid green frame and a tick, a wrong one a dashed red frame and a cross,
+    one of unknown identity a dotted grey frame.
+
+    Args:
+        path: image file; its ending names the format (.png, .pdf, .svg). Folders are created.
+        rows: at least one; ten rows of ten results are readable.
+
+    Raises:
+        ValueError: if there are no rows, or an image is not [h, w, 3] uint8.
+    """
+    if not rows:
+        raise ValueError("a ranking picture needs at least one row")
+    height = _cell_height([image for row in rows for image in (row.query, *row.gallery)])
+    lines = max(title.count("\n") + 1 for row in rows for title in (row.query_title, *row.titles))
+    pitch = height + lines * _TEXT_LINE + _GAP
+    first = _MARGIN + _CELL + 3 * _GAP  # the wider gap sets the query apart
+    columns = max(len(row.gallery) for row in rows)
+    figure = Figure(figsize=(first + columns * (_CELL + _GAP), len(rows) * pitch + _MARGIN))
+    for i, row in enumerate(rows):
+        bottom = _MARGIN + (len(rows) - 1 - i) * pitch
+        axes = _show(figure, row.query, _MARGIN, bottom, height)
+        axes.set_title(row.query_title, fontsize=8, fontweight="bold", pad=4, parse_math=False)
+        for j, (image, title, correct) in enumerate(
+            zip(row.gallery, row.titles, row.correct, strict=True)
+        ):
+            axes = _show(figure, image, first + j * (_CELL + _GAP), bottom, height)
+            # NumPy's own booleans are equal to Python's, and so find the same entry.
+            colour, style, mark = _FRAMES[correct]
+            axes.spines[:].set(color=colour, linestyle=style, linewidth=3)
+            axes.set_title(mark + title, fontsize=8, color=colour, pad=4, parse_math=False)
+    _save(figure, path)
+
+
+@dataclasses.dataclass(frozen=True)
+class Panel:
+    """What one chart of a run's figures shows.
+
+    Attributes:
+        name: "loss", "accuracy", "learning rate" or "validation".
+        lines: (label, steps, values) each; a lone line has no label.
+        fractions: whether the values lie in [0, 1].
+    """
+
+    name: str
+    lines: Sequence[tuple[str, Sequence[int], Sequence[float]]]
+    fractions: bool
+
+
+def training_panels(rows: Sequence[Mapping[str, Any]]) -> list[Panel]:
+    """A run's losses, accuracy, learning rate and validation figures over its steps.
+
+    Args:
+        rows: lines of a run's `metrics.jsonl`. Those of split "train" may have any `loss/<term>`,
+            `accuracy` and `rate`, those of split "validation" `mean_ap`, `mean_inp`, `rank1`,
+            `rank10`; accuracy and the latter are fractions in [0, 1].
+
+    Returns:
+        The panels that have a line; the total leads the losses.
+    """
+    train = [row for row in rows if row.get("split") == "train"]
+    validation = [row for row in rows if row.get("split") == "validation"]
+    terms = dict.fromkeys(key for row in train for key in row if key.startswith(_LOSS))
+    terms = sorted(terms, key=lambda key: key != _LOSS + "total")
+    panels = []
+    for name, part, labels in (
+        ("loss", train, {key: key.removeprefix(_LOSS).replace("_", "-") for key in terms}),
+        ("accuracy", train, {"accuracy": ""}),
+        ("learning rate", train, {"rate": ""}),
+        ("validation", validation, _VALIDATION),
+    ):
+        lines = []
+        for key, label in labels.items():
+            points = [(row["step"], row[key]) for row in part if key in row]
+            if points:
+                lines.append((label, *zip(*points, strict=True)))
+        if lines:
+            panels.append(Panel(name, lines, name in ("accuracy", "validation")))
+    return panels
+
+
+def line_look(place: int, points: int) -> dict[str, Any]:
+    """How line number `place` of a chart is drawn, as Matplotlib's properties; twenty differ.
+
+    Few points are marked: a single one would otherwise be invisible.
+    """
+    turn, colour = divmod(place, len(LINE_COLOURS))
+    return {
+        "color": LINE_COLOURS[colour],
+        "linestyle": _STYLES[(colour + turn) % len(_STYLES)],
+        "marker": "o" if points <= 30 else "",
+    }
+
+
+def training_curves(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Draw `training_panels`, side by side.
+
+    Args:
+        path: image file; its ending names the format (.png, .pdf, .svg). Folders are created.
+        rows: as there. What is missing is not drawn, nor is a panel without a line.
+
+    Raises:
+        ValueError: if there is nothing to draw.
+    """
+    panels = training_panels(rows)
+    if not panels:
+        raise ValueError("no training or validation figures to draw")
+    figure = Figure(figsize=(4.2 * len(panels), 3.2), layout="constrained")
+    grid = figure.subplots(1, len(panels), squeeze=False, sharex=True)[0]
+    for axes, panel in zip(grid, panels, strict=True):
+        for place, (label, steps, values) in enumerate(panel.lines):
+            look = line_look(place, len(steps))
+            axes.plot(steps, values, label=label, markersize=3, linewidth=1.5, **look)
+        if any(label for label, *_ in panel.lines):
+            axes.legend(fontsize=8, frameon=False)
+        _dress(axes, panel.name, top=1 if panel.fractions else None)
+    _save(figure, path)
+
+
+def compared_curves(
+    path: str | os.PathLike[str], methods: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]
+) -> None:
+    """Draw several methods over each other: a colour and style a method, a line a run.
+
+    Of the losses, the identity loss alone means the same in all methods.
+
+    Args:
+        path: as for `training_curves`.
+        methods: {name: lines of `metrics.jsonl` of each of its runs}.
+
+    Raises:
+        ValueError: if there is nothing to draw.
+    """
+    panels = [
+        (name, split, key)
+        for name, split, key in (
+            ("identity loss", "train", "loss/identity"),
+            ("accuracy on the training batches", "train", "accuracy"),
+            ("validation mAP", "validation", "mean_ap"),
+        )
+        if any(
+            row.get("split") == split and key in row
+            for runs in methods.values()
+            for rows in runs
+            for row in rows
+        )
+    ]
+    if not panels:
+        raise ValueError("no training or validation figures to draw")
+    figure = Figure(figsize=(4.2 * len(panels), 3.4), layout="constrained")
+    grid = figure.subplots(1, len(panels), squeeze=False, sharex=True)[0]
+    drawn: dict[str, Line2D] = {}
+    for axes, (title, split, key) in zip(grid, panels, strict=True):
+        for place, (name, runs) in enumerate(methods.items()):
+            for rows in runs:
+                points = [(r["step"], r[key]) for r in rows if r.get("split") == split and key in r]
+                if points:
+                    look = line_look(place, len(points))
+                    (line,) = axes.plot(
+                        *zip(*points, strict=True), markersize=3, linewidth=1.2, **look
+                    )
+                    drawn.setdefault(name, line)
+        _dress(axes, title, top=None if key.startswith(_LOSS) else 1)
+    figure.legend(
+        drawn.values(),
+        drawn.keys(),
+        loc="outside lower center",
+        ncols=len(panels),
+        fontsize=8,
+        frameon=False,
+    )
+    _save(figure, path)
+
+
+def _dress(axes: Axes, title: str, top: float | None) -> None:
+    """What all panels over steps have."""
+    axes.set_title(title, fontsize=10)
+    axes.set_xlabel("step")
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
+    axes.set_ylim(bottom=min(0, axes.dataLim.y0), top=top)
+    axes.grid(color="0.9", linewidth=0.8)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _cell_height(images: Sequence[NDArray[np.uint8]]) -> float:
+    """Height in inches at which the tallest of the images is as wide as a cell."""
+    for image in images:
+        # Matplotlib would clip floats to [0, 1] and draw them without a word.
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
+            raise ValueError(f"images must be [h, w, 3] uint8: got {image.shape} {image.dtype}")
+    return _CELL * max(image.shape[0] / image.shape[1] for image in images)
+
+
+def _show(
+    figure: Figure, image: NDArray[np.uint8], left: float, bottom: float, height: float
+) -> Axes:
+    """Add an image to a grid; places are in inches from the figure's lower left corner."""
+    width, total = figure.get_size_inches()
+    axes = figure.add_axes((left / width, bottom / total, _CELL / width, height / total))
+    axes.imshow(image)
+    axes.set(xticks=[], yticks=[])
+    return axes
+
+
+def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=_DPI)

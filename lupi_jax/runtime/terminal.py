@@ -1,0 +1,83 @@
+"""How long work is shown: a bar on a terminal, now and then a line in a log.
+
+Everything goes to stderr, in colour on a terminal only, and there not where NO_COLOR is set.
+"""
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from lupi_jax.runtime.hosts import is_first
+from lupi_jax.runtime.progress import Advance, Show, silent
+
+LOG_SECONDS = 30.0
+"""Between the lines in a log."""
+
+
+def stderr_console(quiet: bool = False) -> Console:
+    """Stderr as rich sees it. Rich's own judgement takes a log for a terminal under FORCE_COLOR."""
+    return Console(stderr=True, quiet=quiet, force_terminal=moves_cursor())
+
+
+def moves_cursor() -> bool:
+    """Whether a bar can be drawn on stderr."""
+    return sys.stderr.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
+
+
+def make_bar(console: Console, disable: bool = False) -> Progress:
+    """What draws bars with counts, time taken and time left."""
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    return Progress(
+        TextColumn("{task.description}", markup=False), *columns, console=console, disable=disable
+    )
+
+
+@contextlib.contextmanager
+def showing() -> Iterator[Show]:
+    """Show long work while this lasts; of several processes the first does.
+
+    Yields:
+      To be called when a piece of work begins.
+    """
+    if not is_first():
+        yield silent
+        return
+    if not moves_cursor():
+        yield _log
+        return
+    with make_bar(stderr_console()) as bar:
+
+        def draw(what: str) -> Advance:
+            task = bar.add_task(what, total=None)
+            return lambda done, total: bar.update(task, completed=done, total=total)
+
+        yield draw
+
+
+def _log(what: str) -> Advance:
+    last = time.monotonic()
+    first: tuple[float, int] | None = None  # what an earlier run had done took this one no time
+
+    def line(done: int, total: int) -> None:
+        nonlocal last, first
+        now = time.monotonic()
+        if first is None:
+            first = now, done
+        elif now - last >= LOG_SECONDS and done > first[1]:
+            last = now
+            left = (now - first[0]) / (done - first[1]) * (total - done)
+            print(f"{what}: {done} of {total}, {left:.0f} s left", file=sys.stderr, flush=True)
+
+    return line

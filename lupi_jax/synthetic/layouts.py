@@ -1,0 +1,180 @@
+"""Sets of synthetic people in the folder layouts of real data sets, made up or like a real one."""
+
+import functools
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lupi_jax.errors import InputError
+from lupi_jax.synthetic.plans import People, plan_folder, plan_llcm, plan_regdb, plan_sysu
+from lupi_jax.synthetic.stand_ins import llcm_like, regdb_like, sysu_like
+from lupi_jax.synthetic.writing import GENERATOR, VERSION, Content, Progress, write_content
+
+_IMAGES = 8
+"""Pictures of each person in each modality, where nobody asks for a number."""
+
+_PLANS: dict[str, Callable[[People], Content]] = {
+    "folder": plan_folder,
+    "sysu": plan_sysu,
+    "regdb": plan_regdb,
+    "llcm": plan_llcm,
+}
+
+
+def write_set(
+    layout: str,
+    out: Path,
+    *,
+    identities: int | None = None,
+    seed: int = 0,
+    images_per_modality: int | None = None,
+    height: int = 144,
+    width: int = 72,
+    test_fraction: float | None = None,
+    like: Path | None = None,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> bool:
+    """Writes a set of synthetic people, or what is missing of one that was begun.
+
+    Args:
+        layout: "folder", "sysu" (SYSU-MM01's), "regdb" (RegDB's) or "llcm" (LLCM's): the plans
+            that go by these names say what is written.
+        out: folder to make, absent or empty; or a set that was begun with the same parameters.
+        identities: number of people, 3 to 9999; 96 by default.
+        seed: seed of people, scenes and pictures, at least 0.
+        images_per_modality: pictures of each person in each modality, 1 to 9999; 8 by default, 10
+            for RegDB. With `like` it is LLCM's alone, for the people who are tested on.
+        height: rows of a picture, 32 to 1024.
+        width: columns of a picture, 16 to 1024.
+        test_fraction: share of the identities that is tested on, above 0 and below 1; 1/3 by
+            default, and always 1/2 for RegDB. At least one identity is tested on and at least two
+            are trained on.
+        like: folder of the lists of a published data set, `exp` of SYSU-MM01, `idx` of RegDB or
+            LLCM. The set has every image they tell of, and a copy of them; they decide how many
+            people there are, and who is tested on.
+        workers: processes that render, 1 to 256; the bytes are the same. With more than one a
+            script has to call this below `if __name__ == "__main__":`.
+        progress: called after each picture that was missing.
+
+    Returns:
+        True if the set was written, False if this very set was already there.
+
+    Raises:
+        InputError: a parameter is out of range or does not go with another, a list is missing or
+            damaged, or `out` holds something else or cannot be written.
+    """
+    if layout not in _PLANS:
+        raise InputError(f"layout={layout!r} of a synthetic set is none of {', '.join(_PLANS)}")
+    _require_range("seed", seed, 0, 2**63 - 1)
+    _require_range("height", height, 32, 1024)
+    _require_range("width", width, 16, 1024)
+    _require_range("workers", workers, 1, 256)
+    asked = {
+        "identities": identities,
+        "images_per_modality": images_per_modality,
+        "test_fraction": test_fraction,
+    }
+    if like is None:
+        chosen = _choose(layout, asked)
+        content = _PLANS[layout](People(**chosen, seed=seed))
+    else:
+        chosen = _choose_like(layout, like, asked)
+        content = _follow(layout, Path(like), chosen["images_per_modality"])
+        chosen["identities"] = len({picture.identity for picture in content.pictures})
+    parameters = {
+        "generator": GENERATOR,
+        "version": VERSION,
+        "layout": layout,
+        "identities": chosen["identities"],
+        "seed": seed,
+        "images_per_modality": chosen["images_per_modality"],
+        "height": height,
+        "width": width,
+        "test_fraction": chosen["test_fraction"],
+    }
+    if like is not None:
+        parameters["like"] = _digest(content.files)
+    return write_content(Path(out), parameters, content, workers, progress)
+
+
+LAYOUTS: dict[str, Callable[..., bool]] = {
+    layout: functools.partial(write_set, layout) for layout in _PLANS
+}
+"""The writers by the name of their layout: `write_set` with its first argument given."""
+
+
+def _choose(layout: str, asked: dict[str, Any]) -> dict[str, Any]:
+    """What is asked of a set without `like`, the defaults filled in, once each is in range."""
+    chosen = {
+        "identities": 96,
+        "images_per_modality": 10 if layout == "regdb" else _IMAGES,
+        "test_fraction": 0.5 if layout == "regdb" else 1 / 3,
+    }
+    chosen |= {name: value for name, value in asked.items() if value is not None}
+    _require_range("identities", chosen["identities"], 3, 9999)
+    _require_range("images_per_modality", chosen["images_per_modality"], 1, 9999)
+    fraction = chosen["test_fraction"]
+    if not 0.0 < fraction < 1.0:
+        raise InputError(
+            f"test_fraction={fraction!r} of a synthetic set is out of range: "
+            "give a number above 0 and below 1"
+        )
+    if layout == "regdb" and fraction != 0.5:
+        raise InputError(
+            f"test_fraction={fraction!r} does not go with the layout regdb, which halves the "
+            "identities: leave it out"
+        )
+    return chosen
+
+
+def _choose_like(layout: str, like: Path, asked: dict[str, Any]) -> dict[str, Any]:
+    """What is asked of a set with `like`, once nothing contradicts its lists."""
+    if layout == "folder":
+        raise InputError(
+            f"like={str(like)!r} does not go with the layout folder, which has no published lists: "
+            "leave it out, or choose sysu, regdb or llcm"
+        )
+    asked, chosen = dict(asked), dict.fromkeys(asked)
+    if layout == "llcm":  # whose lists do not tell how many images show those who are tested on
+        images = asked.pop("images_per_modality")
+        chosen["images_per_modality"] = _IMAGES if images is None else images
+        _require_range("images_per_modality", chosen["images_per_modality"], 1, 9999)
+    for name, value in asked.items():
+        if value is not None:
+            raise InputError(
+                f"{name}={value!r} does not go with like={str(like)!r}, whose lists decide it: "
+                "leave one of them out"
+            )
+    return chosen
+
+
+def _follow(layout: str, like: Path, images_per_modality: int) -> Content:
+    if not os.path.isdir(like):  # unlike Path's, never raises
+        raise InputError(
+            f"like={str(like)!r} is no folder: give the one of the lists the data set came with"
+        )
+    match layout:
+        case "sysu":
+            return sysu_like(like)
+        case "regdb":
+            return regdb_like(like)
+    return llcm_like(like, images_per_modality)
+
+
+def _digest(files: dict[str, bytes]) -> str:
+    """16 hexadecimal digits that change with any name or byte."""
+    digest = hashlib.sha256()
+    for name, content in sorted(files.items()):
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()[:16]
+
+
+def _require_range(name: str, value: int, low: int, high: int) -> None:
+    if not isinstance(value, int) or not low <= value <= high:
+        raise InputError(
+            f"{name}={value!r} of a synthetic set is out of range: "
+            f"give an integer from {low} to {high}"
+        )

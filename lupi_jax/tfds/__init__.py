@@ -1,0 +1,202 @@
+"""SYSU-MM01, RegDB, LLCM and the folder layout as builders of TensorFlow Datasets (TFDS).
+
+Importing this module registers `sysu_mm01`, `regdb`, `llcm` and `reid_folder`. Nobody may pass the
+published data sets on, so nothing is downloaded: each is built once from the files of `manual_dir`.
+
+    python -m lupi_jax.tfds sysu_mm01 --manual_dir=DIR --data_dir=BUILT
+    python -m lupi_jax.tfds regdb/trial_3 --manual_dir=DIR --data_dir=BUILT
+    python -m lupi_jax.tfds llcm --manual_dir=DIR --data_dir=BUILT
+    python -m lupi_jax.tfds reid_folder --manual_dir=DIR --data_dir=BUILT
+
+The same by TFDS's own command, which starts only where `apache-beam` and `mlcroissant` are
+installed too, though nothing here uses them:
+
+    tfds build sysu_mm01 --imports=lupi_jax.tfds --manual_dir=DIR --data_dir=BUILT
+
+DIR holds `SYSU-MM01`, `RegDB`, `LLCM` or `reid_folder`, or is that very directory; without the
+option it is BUILT/downloads/manual. `regdb` alone builds all ten splits. Then
+
+    import tensorflow_datasets as tfds
+    import lupi_jax.tfds
+
+    source = tfds.data_source("sysu_mm01", split="test", data_dir="BUILT")  # source[i], len(source)
+    images = tfds.load("regdb/trial_3", split="train", data_dir="BUILT")  # a tf.data.Dataset
+
+Both also build what is not built yet, given `download_and_prepare_kwargs={"download_config":
+tfds.download.DownloadConfig(manual_dir="DIR")}`. As all of TFDS they reuse what BUILT holds under
+the same name without another look at `manual_dir`. A name with a version, `sysu_mm01:1.0.0`, is
+read by a class of TFDS, hence by `data_source` only.
+
+Example i of a split is row i of the index that `lupi_jax.data` reads (but for SYSU-MM01's "train",
+see `SYSUMM01`), so `train[:10%]` is the first tenth in that order; `shuffle_files=True` draws
+single images from the whole split. A file's bytes are stored unchanged. Reading decodes them by
+Pillow, within tf.data too, so both ways give the pixels that training sees before it resizes them;
+grey and palette images have three channels. Who decodes JPEG otherwise
+(`tfds.decode.SkipDecoding()`, then TensorFlow) has values a few grey levels off, up to 6 in our
+synthetic people, unless `dct_method="INTEGER_ACCURATE"` is asked for.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import ClassVar, cast
+
+import numpy as np
+
+try:
+    import tensorflow_datasets as tfds
+except ImportError as error:
+    raise ImportError(
+        "the TFDS builders need TensorFlow Datasets: pip install 'lupi-jax[data]'"
+    ) from error
+
+from lupi_jax.data.index import Index
+from lupi_jax.data.sources.folder import SPLITS, read_folder
+from lupi_jax.data.sources.llcm import read_llcm
+from lupi_jax.data.sources.regdb import TRIALS, read_regdb
+from lupi_jax.data.sources.sysu_mm01 import read_sysu
+from lupi_jax.tfds.base import ImageFile, ReidBuilder
+
+__all__ = [
+    "LLCM",
+    "NAMES",
+    "SYSUMM01",
+    "ImageFile",
+    "RegDB",
+    "RegDBConfig",
+    "ReidBuilder",
+    "ReidFolder",
+]
+
+
+class SYSUMM01(ReidBuilder):
+    """`sysu_mm01`: "train", "val" and "test" as the lists say.
+
+    The "train" of `read_sysu` is "train+val" here, though in another order: by camera first.
+    """
+
+    name = "sysu_mm01"
+    FOLDER = "SYSU-MM01"
+    PARTS = ("exp",)
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "SYSU-MM01 comes from its authors, by agreement; extract it so that manual_dir/SYSU-MM01 "
+        "(or manual_dir itself) holds exp/ and cam1/ to cam6/"
+    )
+    DESCRIPTION = """
+    Visible and near-infrared images of 491 people by six cameras: 1, 2, 4 and 5 are visible, 3
+    and 6 near-infrared. 296 people are in "train", 99 in "val" and 96 in "test". Published models
+    are trained on "train+val".
+    """
+    HOMEPAGE = "https://github.com/wuancong/SYSU-MM01"
+    CITATION = """
+    @inproceedings{wu2017rgb,
+      title = {{RGB}-Infrared Cross-Modality Person Re-Identification},
+      author = {Wu, Ancong and Zheng, Wei-Shi and Yu, Hong-Xing and Gong, Shaogang and
+                Lai, Jianhuang},
+      booktitle = {IEEE International Conference on Computer Vision (ICCV)},
+      year = {2017},
+    }
+    """
+
+    def _read(self, root: Path) -> dict[str, Index]:
+        both, val = read_sysu(root, "train"), read_sysu(root, "val")
+        train = both[~np.isin(both.identities, val.classes)]
+        return {"train": train, "val": val, "test": read_sysu(root, "test")}
+
+
+@dataclasses.dataclass(eq=False)
+class RegDBConfig(tfds.core.BuilderConfig):
+    """One of RegDB's ten splits into training and test people, 1 to 10."""
+
+    trial: int = 1
+
+
+class RegDB(ReidBuilder):
+    """`regdb/trial_1` to `regdb/trial_10`, "train" and "test" each; by default the first."""
+
+    name = "regdb"
+    BUILDER_CONFIGS: ClassVar = [
+        RegDBConfig(name=f"trial_{trial}", description=f"Split {trial} of 10.", trial=trial)
+        for trial in TRIALS
+    ]
+    DEFAULT_BUILDER_CONFIG_NAME = "trial_1"
+    FOLDER = "RegDB"
+    PARTS = ("idx",)
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "RegDB comes from its authors, by agreement; extract it so that manual_dir/RegDB (or "
+        "manual_dir itself) holds idx/, Visible/ and Thermal/"
+    )
+    DESCRIPTION = """
+    Ten visible and ten thermal images each of 412 people, by one camera (1) of each kind (2 is
+    thermal). The data set comes with ten random splits into 206 people to train on and 206 to
+    test on; a model is trained and tested on one and the same split.
+    """
+    HOMEPAGE = "http://dm.dongguk.edu/link.html"
+    CITATION = """
+    @article{nguyen2017person,
+      title = {Person Recognition System Based on a Combination of Body Images from Visible Light
+               and Thermal Cameras},
+      author = {Nguyen, Dat Tien and Hong, Hyung Gil and Kim, Ki Wan and Park, Kang Ryoung},
+      journal = {Sensors},
+      volume = {17},
+      number = {3},
+      pages = {605},
+      year = {2017},
+    }
+    """
+
+    def _read(self, root: Path) -> dict[str, Index]:
+        trial = cast(RegDBConfig, self.builder_config).trial
+        return {split: read_regdb(root, split, trial) for split in SPLITS}
+
+
+class LLCM(ReidBuilder):
+    """`llcm`: "train" and "test"."""
+
+    name = "llcm"
+    FOLDER = "LLCM"
+    PARTS = ("idx",)
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "LLCM comes from its authors, by agreement; extract it so that manual_dir/LLCM (or "
+        "manual_dir itself) holds idx/, vis/, nir/, test_vis/ and test_nir/"
+    )
+    DESCRIPTION = """
+    Low-light cross-modality data set: visible and near-infrared images of 1,064 people, 713 in
+    "train" and 351 in "test", by nine cameras in daylight and low light. A camera has the same
+    number in both modalities.
+    """
+    HOMEPAGE = "https://github.com/ZYK100/LLCM"
+    CITATION = """
+    @inproceedings{zhang2023diverse,
+      title = {Diverse Embedding Expansion Network and Low-Light Cross-Modality Benchmark for
+               Visible-Infrared Person Re-identification},
+      author = {Zhang, Yukang and Wang, Hanzi},
+      booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)},
+      year = {2023},
+    }
+    """
+
+    def _read(self, root: Path) -> dict[str, Index]:
+        return {split: read_llcm(root, split) for split in SPLITS}
+
+
+class ReidFolder(ReidBuilder):
+    """`reid_folder`: "train", "test" or both of any images in the folder layout.
+
+    Each such data set needs a `data_dir` of its own, as all have this one name.
+    """
+
+    name = "reid_folder"
+    FOLDER = "reid_folder"
+    PARTS = SPLITS
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "put images into manual_dir/reid_folder (or manual_dir itself) as "
+        "{train,test}/{visible,infrared}/<identity>/c<camera>_<n>.jpg"
+    )
+    DESCRIPTION = "Visible and infrared images of people, arranged in folders by whoever built it."
+
+    def _read(self, root: Path) -> dict[str, Index]:
+        return {split: read_folder(root, split) for split in SPLITS if (root / split).is_dir()}
+
+
+NAMES = tuple(builder.name for builder in (SYSUMM01, RegDB, LLCM, ReidFolder))
+"""By which TFDS knows the builders."""

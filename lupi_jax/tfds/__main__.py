@@ -1,0 +1,45 @@
+"""`tfds build` for the builders of this package: `python -m lupi_jax.tfds NAME [options]`.
+
+The options are those of `tfds build`. That command itself also imports Apache Beam and mlcroissant
+for others of its commands, and does not start without them; building needs neither.
+"""
+
+import sys
+from collections.abc import Sequence
+
+import tensorflow_datasets as tfds
+from absl import logging as absl_logging
+from tensorflow_datasets.scripts.cli import build, cli_utils
+
+from lupi_jax import tfds as builders
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Build what `arguments` name; the exit status is 0, or 2 (bad input, told in one line)."""
+    absl_logging.set_verbosity(absl_logging.ERROR)  # TFDS narrates
+    parser = cli_utils.ArgumentParser(
+        prog=f"python -m {builders.__name__}", description="Build a data set as tfds build does."
+    )
+    parser.add_arguments(build.Args, dest="args")
+    # Without --imports a folder here that is called as a data set is taken for its script.
+    options = parser.parse_args([f"--imports={builders.__name__}", *(arguments or ["--help"])])
+    try:
+        options.args.execute()
+    except tfds.core.DatasetNotFoundError:
+        return _fail(f"no such builder: the builders are {', '.join(builders.NAMES)}")
+    except ValueError as error:  # ours, or TFDS's for options that do not fit
+        return _fail(error)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return _fail(f"{error.filename}: {error.strerror}")
+    return 0
+
+
+def _fail(message: object) -> int:
+    print("lupi:", *str(message).split(), file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,167 @@
+"""`lupi compare` on networks that count as trained, three steps and one."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lupi_jax.cli import compare, main
+from lupi_jax.config.file import load_config
+from lupi_jax.evaluation import evaluate
+from lupi_jax.training import Run, load_run
+
+CONFIG = Path(__file__).parents[2] / "configs/synthetic.py"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, people, save_run) -> Path:
+    folder = tmp_path_factory.mktemp("compared")
+    for steps, name in ((1, "short"), (3, "long")):
+        for seed in (0, 1):
+            fields = {"seed": f"{seed}", "steps": f"{steps}", "data.root": str(people)}
+            config = load_config(f"{CONFIG}", {**fields, "data.image_size": "(32,32)"})
+            workdir = folder / f"{name}-{seed}"
+            save_run(workdir, config, steps, steps, key=10 * steps + seed)
+            row = {"step": steps, "split": "train", "loss/identity": 2.0, "accuracy": 0.5}
+            (workdir / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    return folder
+
+
+def precisions(workdir: Path) -> list[np.ndarray]:
+    run = load_run(workdir)
+    found = evaluate(run.config, run.model, run.variables)
+    return [each.average_precision for each in found.measured if each.feature == "neck"]
+
+
+def test_methods_are_compared_by_seed_and_by_query(runs, capfd):
+    names = ["short-0", "long-1", "long-0", "short-1"]
+    assert main(["compare", *(str(runs / n) for n in names), "--json"]) == 0
+    result = json.loads(capfd.readouterr().out)
+    assert [m["name"] for m in result["methods"]] == ["short-0", "long-1"]
+    assert [m["seeds"] for m in result["methods"]] == [[0, 1], [0, 1]]
+    assert result["methods"][1]["differs_in"] == {"steps": 3}
+    found = {n: precisions(runs / n) for n in names}
+    for place, row in enumerate(result["differences"]):
+        by_hand = [found[f"long-{s}"][place].mean() - found[f"short-{s}"][place].mean()
+                   for s in (0, 1)]  # fmt: skip
+        assert row["by_seed"] == pytest.approx(by_hand, abs=1e-12)
+        assert row["mean_ap"] == pytest.approx(np.mean(by_hand), abs=1e-12)
+        assert row["over_identities"][0] <= row["mean_ap"] <= row["over_identities"][1]
+        low, high = row["over_both"]
+        assert (low + high) / 2 == pytest.approx(row["mean_ap"], abs=1e-12)
+        # Two seeds have a standard error of half their distance, and people come on top.
+        assert high - low > 2 * 1.96 * abs(by_hand[0] - by_hand[1]) / 2
+        assert (row["queries"], row["identities"]) == (16, 4)
+        for method, name in zip(result["methods"], ("short", "long"), strict=True):
+            values = [found[f"{name}-{s}"][place].mean() for s in (0, 1)]
+            shown = method["results"][place]
+            assert shown["mean_ap"] == pytest.approx(np.mean(values), abs=1e-12)
+            assert shown["std"]["mean_ap"] == pytest.approx(np.std(values, ddof=1), abs=1e-12)
+    assert [r["query"] for r in result["differences"]] == ["infrared", "visible"]
+
+
+def test_tables_and_curves_are_for_people(runs, capfd, tmp_path):
+    picture = tmp_path / "curves.png"
+    given = [str(runs / "short-0"), str(runs / "long-0"), "--out", str(picture)]
+    assert main(["compare", *given]) == 0
+    out, err = capfd.readouterr()
+    assert "long-0 differs from short-0 in: steps = 3" in out
+    assert "long-0 - short-0" in out
+    assert f"wrote {picture}" in err
+    assert Image.open(picture).size[0] > 800  # identity loss and accuracy side by side
+
+
+def test_runs_of_other_seeds_are_compared_by_their_means(runs, capfd):
+    assert main(["compare", str(runs / "short-0"), str(runs / "long-1"), "--json"]) == 0
+    (first, _) = json.loads(capfd.readouterr().out)["differences"]
+    ours, theirs = precisions(runs / "long-1"), precisions(runs / "short-0")
+    assert (first["seeds"], first["by_seed"]) == ([], [])
+    assert first["mean_ap"] == pytest.approx(ours[0].mean() - theirs[0].mean(), abs=1e-12)
+
+
+def test_seeds_alone_are_no_comparison(runs, capfd):
+    assert main(["compare", str(runs / "long-0"), str(runs / "long-1")]) == 0
+    out, err = capfd.readouterr()
+    assert f"long-0: mean of {runs / 'long-0'}, {runs / 'long-1'}, of the seeds 0, 1" in out
+    assert "one method, since the runs differ in their seed alone: nothing to compare it" in err
+    assert main(["compare", str(runs / "long-0")]) == 0
+    out, err = capfd.readouterr()
+    assert "mean of" not in out
+    assert err.endswith("one run: nothing to compare it with\n")
+
+
+@pytest.mark.parametrize(
+    ("names", "more", "message"),
+    [
+        (["long-0", "nowhere"], [], "nowhere"),
+        (["long-0", "long-0"], [], "named twice"),
+        (["long-0", "copy"], [], "the same training with the same seed: leave one out"),
+        (
+            ["long-0", "long-1"],
+            ["--out", "curves.txt"],
+            "curves.txt: end it on one of .png, .jpg, .jpeg, .pdf, .svg",
+        ),
+        (["long-0", "long-1"], ["--config.steps=9"], "steps: a trained network is what it is"),
+    ],
+)
+def test_what_cannot_be_compared_is_answered_by_one_line(runs, names, more, message, capfd):
+    if "copy" in names and not (runs / "copy").is_dir():
+        shutil.copytree(runs / "long-0", runs / "copy")
+    assert main(["compare", *(str(runs / n) for n in names), *more]) == 2
+    last = capfd.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("lupi: ")
+    assert message in last
+
+
+@pytest.fixture
+def long_1_as(monkeypatch) -> Callable[[Callable[[Run], Run]], None]:
+    """Makes another run of what is loaded as long-1."""
+
+    def changed(change: Callable[[Run], Run]) -> None:
+        def load(workdir: Path, checkpoint: str) -> Run:
+            run = load_run(workdir, checkpoint)
+            return change(run) if workdir.name == "long-1" else run
+
+        monkeypatch.setattr(compare, "load_run", load)
+
+    return changed
+
+
+def test_the_same_fields_on_other_images_are_another_method(runs, long_1_as, capfd):
+    long_1_as(lambda run: dataclasses.replace(run, record={**run.record, "data": "others"}))
+    assert main(["compare", str(runs / "long-0"), str(runs / "long-1"), "--json"]) == 0
+    first, second = json.loads(capfd.readouterr().out)["methods"]
+    assert (first["name"], first["differs_in"]) == ("long-0", {})
+    assert (second["name"], second["differs_in"]) == ("long-1", {"training images": "others"})
+
+
+def test_searches_in_another_order_are_refused(runs, long_1_as, capfd):
+    def turned(run: Run) -> Run:
+        pairs = run.config.evaluation.pairs[::-1]
+        asked = dataclasses.replace(run.config.evaluation, pairs=pairs)
+        return dataclasses.replace(run, config=dataclasses.replace(run.config, evaluation=asked))
+
+    long_1_as(turned)
+    assert main(["compare", str(runs / "short-0"), str(runs / "long-1")]) == 2
+    assert "long-1 is measured in other searches than" in capfd.readouterr().err
+
+
+def test_a_training_that_is_not_done_is_named(runs, long_1_as, capfd):
+    long_1_as(lambda run: dataclasses.replace(run, unfinished=7))
+    assert main(["compare", str(runs / "short-0"), str(runs / "long-1")]) == 0
+    out, err = capfd.readouterr()
+    assert f"note: training of {runs / 'long-1'} has 7 steps to go" in err
+    assert out.count("(16)") == out.count("(4)") == 2  # queries and identities of both directions
+
+
+def test_one_person_is_no_comparison(runs, monkeypatch, capfd):
+    plain = compare.compare_queries
+    monkeypatch.setattr(compare, "compare_queries", lambda a, b, i: plain(a, b, np.zeros_like(i)))
+    assert main(["compare", str(runs / "short-0"), str(runs / "long-1")]) == 2
+    message = "infrared -> visible cannot be compared: 1 identities with a figure"
+    assert message in capfd.readouterr().err

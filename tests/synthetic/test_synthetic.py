@@ -1,0 +1,136 @@
+import numpy as np
+import pytest
+
+from lupi_jax.synthetic import render
+from lupi_jax.synthetic.cameras import (
+    CAMERAS,
+    INFRARED_CAMERAS,
+    VISIBLE_CAMERAS,
+    Material,
+    build_scene,
+)
+from lupi_jax.synthetic.people import sample_person
+from lupi_jax.synthetic.render import STREAM_PICTURE, View, compose
+
+GREY = np.array([0.2126, 0.7152, 0.0722])
+
+
+def view_of(identity: int, camera: int, n: int = 1, height: int = 96, width: int = 48) -> View:
+    rng = np.random.default_rng([0, STREAM_PICTURE, identity, camera, n])
+    return compose(rng, 0, identity, CAMERAS[camera], height, width)
+
+
+def mean_of(view: View, material: Material) -> tuple[float, float] | None:
+    """Visible grey and NIR of a material in a view; None where too little of it is in sight."""
+    seen = view.materials == material
+    if seen.sum() < 30:
+        return None
+    light = view.radiance(slice(0, 4))[seen].mean(axis=0)
+    return float(light[:3] @ GREY), float(light[3])
+
+
+@pytest.mark.parametrize("camera", CAMERAS)
+def test_a_picture_is_a_function_of_its_arguments(camera: int) -> None:
+    first = render(5, 3, camera, 2)
+    render(6, 4, camera, 1)
+    build_scene.cache_clear()
+    assert first.shape == (144, 72, 3)
+    assert first.dtype == np.uint8
+    np.testing.assert_array_equal(render(5, 3, camera, 2), first)
+    for other in (render(6, 3, camera, 2), render(5, 4, camera, 2), render(5, 3, camera, 3)):
+        assert np.abs(other.astype(int) - first).mean() > 5
+
+
+def test_infrared_pictures_are_grey_and_visible_ones_are_not() -> None:
+    for camera in CAMERAS:
+        channels = render(0, 1, camera, 1).astype(int)
+        spread = np.ptp(channels, axis=-1)
+        if camera in INFRARED_CAMERAS:
+            assert spread.max() == 0
+        else:
+            assert spread.mean() > 8
+
+
+def test_cameras_are_those_of_sysu_mm01() -> None:
+    assert VISIBLE_CAMERAS == (1, 2, 4, 5)
+    assert INFRARED_CAMERAS == (3, 6)
+    assert CAMERAS[2].scene == CAMERAS[3].scene
+    assert len({camera.scene for camera in CAMERAS.values()}) == 5
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 16), (288, 144), (64, 64)])
+def test_every_size_shows_a_person(height: int, width: int) -> None:
+    view = view_of(1, 1, height=height, width=width)
+    share = (view.materials >= Material.SKIN).mean()
+    assert 0.05 < share < 0.6
+    assert render(0, 1, 1, 1, height=height, width=width).shape == (height, width, 3)
+
+
+def test_dye_says_nothing_about_near_infrared() -> None:
+    people = [sample_person(0, identity) for identity in range(2000)]
+    base, accent, lower = (
+        np.array(reflectances)
+        for reflectances in zip(
+            *((p.upper.base, p.upper.accent, p.lower.base) for p in people), strict=True
+        )
+    )
+    # With 2000 independent pairs |r| exceeds 0.073 once in a thousand.
+    for cloth in (base, accent, lower, accent - base):
+        for visible in (cloth[:, :3] @ GREY, cloth[:, 0]):
+            assert abs(np.corrcoef(visible, cloth[:, 3])[0, 1]) < 0.073
+
+
+def test_drawn_garments_are_uncorrelated_across_the_spectrum_and_equal_within_it() -> None:
+    first, second = [], []
+    for identity in range(1, 201):
+        one = mean_of(view_of(identity, 1), Material.UPPER)
+        other = mean_of(view_of(identity, 6), Material.UPPER)
+        if one and other:
+            first.append(one)
+            second.append(other)
+    assert len(first) > 150
+    (visible, _), (visible_again, nir) = np.transpose(first), np.transpose(second)
+    _, same, across = np.corrcoef([visible, visible_again, nir])[0]
+    # The spread of r over 150 independent pairs is 0.08.
+    assert abs(across) < 0.25
+    assert same > 0.9
+
+
+def test_pattern_contrast_is_weaker_in_near_infrared_and_sometimes_nil() -> None:
+    patterned = [sample_person(0, identity).upper for identity in range(1000)]
+    steps = np.array([abs(cloth.accent[3] - cloth.base[3]) for cloth in patterned])
+    assert 0.11 < (steps == 0).mean() < 0.19
+    assert steps.max() <= 0.40 + 1e-9
+    assert all(0.0 <= value <= 1.0 for cloth in patterned for value in cloth.accent + cloth.base)
+
+
+def test_skin_foliage_sky_and_asphalt_across_the_spectrum() -> None:
+    materials = [Material[name] for name in ("SKIN", "FOLIAGE", "SKY", "CONCRETE", "ASPHALT")]
+    ratios: dict[Material, list[float]] = {material: [] for material in materials}
+    for identity in range(1, 41):
+        for camera in (5, 6):
+            view = view_of(identity, camera)
+            for material in materials:
+                seen = mean_of(view, material)
+                if seen:
+                    ratios[material].append(seen[1] / seen[0])
+    assert min(len(values) for values in ratios.values()) > 10
+    assert min(ratios[Material.SKIN]) > 1.3
+    assert min(ratios[Material.FOLIAGE]) > 4
+    assert max(ratios[Material.SKY]) < 0.3
+    for grey in (Material.CONCRETE, Material.ASPHALT):
+        assert 0.9 < min(ratios[grey]) <= max(ratios[grey]) < 1.15
+
+
+def test_foliage_and_sky_change_places_in_the_finished_pictures() -> None:
+    order: dict[int, list[bool]] = {5: [], 6: []}
+    for camera, found in order.items():
+        for identity in range(1, 41):
+            materials = view_of(identity, camera, height=144, width=72).materials[::2, ::2]
+            picture = render(0, identity, camera, 1) @ GREY
+            sky, leaves = materials == Material.SKY, materials == Material.FOLIAGE
+            if min(sky.sum(), leaves.sum()) > 40:
+                found.append(bool(picture[leaves].mean() > picture[sky].mean()))
+    assert min(map(len, order.values())) > 10
+    assert not any(order[5])
+    assert all(order[6])
