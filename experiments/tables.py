@@ -25,7 +25,6 @@ from experiments.sweep import (
     read_records,
     run,
 )
-from lupi_jax.cli import STOPPED_STATUS
 from lupi_jax.cli.console import print_table
 from lupi_jax.errors import DivergedError, InputError, StoppedError
 from lupi_jax.evaluation import evaluator
@@ -285,7 +284,7 @@ def guarded(script: str, main: Callable[[], None]) -> int:
     except (StoppedError, KeyboardInterrupt) as error:
         what = str(error) or "interrupted"
         print(f"{script}: {what}; the same command goes on", file=sys.stderr)
-        return STOPPED_STATUS if isinstance(error, StoppedError) else 130
+        return StoppedError.status if isinstance(error, StoppedError) else 130
     return 0
 
 

@@ -1,21 +1,54 @@
-"""What can go wrong that is not a fault of this package."""
+"""What can go wrong that is not a fault of this package, and how a message says it."""
+
+from collections.abc import Collection
+from typing import ClassVar
 
 
 class InputError(ValueError):
     """Something given from outside (a file, a folder, a config field) cannot be used.
 
     The message is one line that says what is wrong, where, and what to do. The command line
-    prints it and exits with status 2.
+    prints it and exits with `status`.
     """
+
+    status: ClassVar[int] = 2
 
 
 class DivergedError(RuntimeError):
     """Training produced a figure that is not finite. The message names the step and the term."""
 
+    status: ClassVar[int] = 1
+
 
 class StoppedError(RuntimeError):
-    """Training was asked to stop, and did. What was trained is saved; the message says where."""
+    """Training was asked to stop, and did. What was trained is saved; the message says where.
+
+    The status is EX_TEMPFAIL: the same command goes on.
+    """
+
+    status: ClassVar[int] = 75
 
 
 class MismatchError(Exception):
     """A number is further from the released PyTorch code's than it may be."""
+
+    status: ClassVar[int] = 1
+
+
+LOST_STATUS = 76
+"""The exit status where another process of the run is gone, or hangs."""
+
+
+def shorten(text: object, most: int = 300) -> str:
+    """`text` on one line of at most `most` characters: its beginning and its end.
+
+    Libraries write the cause at the end of a long message.
+    """
+    line = " ".join(str(text).split())
+    half = (most - 5) // 2
+    return line if len(line) <= most else f"{line[:half]} ... {line[-half:]}"
+
+
+def some(items: Collection[object]) -> str:
+    """The first ten of `items`, for a message."""
+    return ", ".join(map(str, list(items)[:10])) + (", ..." if len(items) > 10 else "")

@@ -12,18 +12,19 @@ from collections.abc import Sequence
 from types import CoroutineType
 
 from lupi_jax.cli.arguments import make_parser
-from lupi_jax.errors import DivergedError, InputError, MismatchError, StoppedError
+from lupi_jax.errors import (
+    LOST_STATUS,
+    DivergedError,
+    InputError,
+    MismatchError,
+    StoppedError,
+    shorten,
+)
 from lupi_jax.runtime import hosts
 from lupi_jax.runtime.backend import SHARE_GPU, is_out_of_memory
 from lupi_jax.runtime.compilation import keep_programs
 from lupi_jax.runtime.memory import keep_pages
 from lupi_jax.runtime.phases import hide_phases, phase, process_age, record_phase, show_phases
-
-STOPPED_STATUS = 75
-"""EX_TEMPFAIL: training was asked to stop, what was trained is saved; the same command goes on."""
-
-LOST_STATUS = 76
-"""Another process of the run is gone (or hangs: `lupi_jax.runtime.hosts.Watchdog`)."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
             status, message = 1, "stopped by a fault of its own"
         _fail(message)
-        if status != STOPPED_STATUS or not hosts.joined():
+        if status != StoppedError.status or not hosts.joined():
             _leave(status, alone=arguments is None)
         return status
     return 0
@@ -101,9 +102,9 @@ def _verdict(error: BaseException) -> tuple[int | None, str]:
         case MemoryError():
             return 2, f"out of memory ({error}): {_SMALLER}"
         case RuntimeError() if is_out_of_memory(error):
-            return 2, f"out of the device's memory ({str(error)[:300]}): {_SMALLER}; {SHARE_GPU}"
+            return 2, f"out of the device's memory ({shorten(error)}): {_SMALLER}; {SHARE_GPU}"
         case StoppedError():
-            return STOPPED_STATUS, f"{error}; the same command goes on"
+            return StoppedError.status, f"{error}; the same command goes on"
         case KeyboardInterrupt():
             return 130, str(error) or "interrupted; what was saved is intact"
     return None, ""
@@ -128,8 +129,7 @@ def _unraisable(caught: "sys.UnraisableHookArgs") -> None:
 
 def _fail(message: str) -> None:
     # One line, whatever a library or a user's config file wrote into its exception.
-    text = " ".join(message.split())
-    print(f"lupi: {text if len(text) < 1000 else text[:1000] + ' ...'}", file=sys.stderr)
+    print(f"lupi: {shorten(message, 1000)}", file=sys.stderr)
 
 
 def _leave(status: int, alone: bool) -> None:

@@ -10,8 +10,7 @@ from lupi_jax.cli.console import interrupted, print_table, require_picture, say
 from lupi_jax.cli.network import load
 from lupi_jax.data import Index, read_any_images
 from lupi_jax.data.sources.folder import IMAGE_SUFFIXES
-from lupi_jax.data.sources.lists import some
-from lupi_jax.errors import InputError
+from lupi_jax.errors import InputError, some
 from lupi_jax.evaluation import Features, embed_index, load_features
 from lupi_jax.evaluation.approximate import index_file, require_faiss, stored_index
 from lupi_jax.evaluation.files import holds_features

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jax
 
-from lupi_jax.errors import InputError
+from lupi_jax.errors import InputError, shorten
 from lupi_jax.runtime.memory import has_plugins, keep_pages
 from lupi_jax.runtime.phases import phase
 
@@ -90,14 +90,12 @@ def explain_start(error: BaseException, asked: str) -> str:
       error: what JAX raised.
       asked: the value of JAX_PLATFORMS, "" where it is not set.
     """
-    reason = " ".join(str(error).split())
-    reason = reason.removesuffix(
-        "(set JAX_PLATFORMS='' to automatically choose an available backend)"
-    ).strip()
+    advice = "(set JAX_PLATFORMS='' to automatically choose an available backend)"
+    reason = shorten(str(error).strip().removesuffix(advice))
     if is_out_of_memory(error):
-        return f"JAX cannot start: the device has no memory left ({reason[:300]}); {SHARE_GPU}"
+        return f"JAX cannot start: the device has no memory left ({reason}); {SHARE_GPU}"
     if not asked:
-        return f"JAX cannot start ({reason[:300] or type(error).__name__}): check its installation"
+        return f"JAX cannot start ({reason or type(error).__name__}): check its installation"
     names = asked.split(",")
     unknown = [name for name in names if name not in _INSTALL]
     if unknown:
@@ -106,7 +104,7 @@ def explain_start(error: BaseException, asked: str) -> str:
     name = blamed[1] if blamed and blamed[1] in names else names[0]
     return (
         f"JAX_PLATFORMS={asked}: JAX finds no {name} device or backend here"
-        f"{f' ({reason[:200]})' if reason else ''}; {_INSTALL[name]}, or unset JAX_PLATFORMS"
+        f"{f' ({reason})' if reason else ''}; {_INSTALL[name]}, or unset JAX_PLATFORMS"
     )
 
 

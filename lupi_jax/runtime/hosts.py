@@ -20,11 +20,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
-from lupi_jax.errors import InputError, StoppedError
+from lupi_jax.errors import LOST_STATUS, InputError, StoppedError, shorten
 from lupi_jax.runtime.backend import is_out_of_memory, start_backend
-
-STALLED_STATUS = 76
-"""Exit status of a process that gave up waiting for the others."""
 
 Mode = Literal["auto", "on", "off"]
 
@@ -86,7 +83,7 @@ def join(
         if coordinator is None and mode == "auto" and "before any JAX calls" in str(error):
             return
         raise InputError(
-            f"cannot join the other processes ({' '.join(str(error).split())[:300]}): are all "
+            f"cannot join the other processes ({shorten(error)}): are all "
             "started, and is the coordinator's port free and reachable?"
         ) from error
     finally:
@@ -112,7 +109,7 @@ def _nobody_came(timeout: int) -> None:
 def _give_up(reason: str) -> NoReturn:
     """End the process from another thread than the one that waits."""
     print(f"lupi: {reason}", file=sys.stderr, flush=True)
-    os._exit(STALLED_STATUS)
+    os._exit(LOST_STATUS)
 
 
 def joined() -> bool:

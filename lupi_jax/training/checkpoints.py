@@ -21,7 +21,7 @@ from orbax.checkpoint.checkpoint_managers import (
 )
 from orbax.checkpoint.future import CommitFutureAwaitingContractedSignals, Future
 
-from lupi_jax.errors import InputError
+from lupi_jax.errors import InputError, shorten
 from lupi_jax.runtime import hosts
 from lupi_jax.runtime.phases import phase
 from lupi_jax.training.state import TrainState
@@ -267,7 +267,7 @@ class Checkpoints:
             if hosts.is_lost(error):
                 raise
             raise DamagedError(
-                f"checkpoint {self.directory / str(step)} is damaged ({_reason(error)})"
+                f"checkpoint {self.directory / str(step)} is damaged ({shorten(error)})"
             ) from error
 
     @contextlib.contextmanager
@@ -281,7 +281,7 @@ class Checkpoints:
             if hosts.is_lost(error):
                 raise
             raise InputError(
-                f"cannot {what} under {self.directory} ({_reason(error)}): check its permissions "
+                f"cannot {what} under {self.directory} ({shorten(error)}): check its permissions "
                 "and the free space; the same command goes on from the last complete checkpoint"
             ) from error
 
@@ -333,12 +333,6 @@ class _Best(PreservationPolicy):
     ) -> Sequence[bool]:
         best = self.best()
         return [info.step == best for info in checkpoints]
-
-
-def _reason(error: Exception) -> str:
-    """An exception of Orbax's on one line: its beginning, and its end, where the cause stands."""
-    text = " ".join(str(error).split())
-    return text if len(text) <= 300 else f"{text[:140]} ... {text[-140:]}"
 
 
 def _digest_of_record(record: dict[str, Any]) -> str:

@@ -26,12 +26,12 @@ from lupi_jax.data.sources.counts import (
     published_sizes,
 )
 from lupi_jax.data.sources.folder import IMAGE_SUFFIXES
-from lupi_jax.data.sources.lists import SPLITS, left_behind, read_directory, some
+from lupi_jax.data.sources.lists import SPLITS, left_behind, read_directory
 from lupi_jax.data.sources.regdb import TRIALS
 from lupi_jax.data.sources.source import read_index
 from lupi_jax.data.sources.sysu_mm01 import PERMUTATIONS, read_permutations
 from lupi_jax.data.sources.table import TABLE_SPLITS, read_table
-from lupi_jax.errors import InputError
+from lupi_jax.errors import InputError, some
 from lupi_jax.modality import Modality
 
 _MODALITIES = (Modality.VISIBLE, Modality.INFRARED)

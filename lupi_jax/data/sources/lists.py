@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, NoReturn
 
-from lupi_jax.errors import InputError
+from lupi_jax.errors import InputError, some
 
 SPLITS = ("train", "test")
 
@@ -39,11 +39,6 @@ class Listed(NamedTuple):
 def refuse(where: Path | str, message: str) -> NoReturn:
     """Raises InputError: the message."""
     raise InputError(message)
-
-
-def some(items: Collection[object]) -> str:
-    """The first ten of `items`, for a message."""
-    return ", ".join(map(str, list(items)[:10])) + (", ..." if len(items) > 10 else "")
 
 
 def check_source(root: str | Path, name: str, split: str, splits: Sequence[str] = SPLITS) -> Path:

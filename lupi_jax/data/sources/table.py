@@ -15,8 +15,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple
 
 from lupi_jax.data.index import Index, Row, make_index
-from lupi_jax.data.sources.lists import INDEX, ROOT, OnFault, refuse, some
-from lupi_jax.errors import InputError
+from lupi_jax.data.sources.lists import INDEX, ROOT, OnFault, refuse
+from lupi_jax.errors import InputError, some
 from lupi_jax.modality import Modality
 
 TABLE_SPLITS = ("train", "val", "test")
