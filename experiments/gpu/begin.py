@@ -35,7 +35,7 @@ def _facts() -> tuple[str, dict[str, Any]]:
     """JAX's backend, and what the page says of the machine and the code."""
     import jax
 
-    from experiments.sweep import commit_here
+    from experiments.tables.running import commit_here
     from lupi_jax.training.run import versions
 
     return jax.default_backend(), {

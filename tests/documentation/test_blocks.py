@@ -15,7 +15,7 @@ import pytest
 from pages import COMMANDS, OTHER, PAGES, PYTHON, ROOT, Block, lupi_arguments, name_of, read_blocks
 
 from experiments import tables
-from experiments.sweep import make_sweep
+from experiments.tables.sweep import make_sweep
 from lupi_jax.cli import main
 from lupi_jax.cli.arguments import make_parser
 from lupi_jax.config import field_types

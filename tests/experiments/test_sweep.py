@@ -12,19 +12,20 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from experiments import sweep as module
-from experiments.cells import CELLS
-from experiments.sweep import (
+from experiments.tables import running
+from experiments.tables import sweep as module
+from experiments.tables.cells import CELLS
+from experiments.tables.command import run_table
+from experiments.tables.paper import TABLE_5
+from experiments.tables.running import run
+from experiments.tables.sweep import (
     Sweep,
     add_arguments,
     command_of,
     plan,
     read_records,
-    run,
     run_key,
 )
-from experiments.table_5 import TABLE
-from experiments.tables import run_table
 from lupi_jax.config import Config, parse_record, to_fields
 from lupi_jax.data.index import Row, make_index
 from lupi_jax.errors import InputError, StoppedError
@@ -48,8 +49,8 @@ def make(root: Path, tmp_path: Path, seeds: int = 1, **fields: str) -> Sweep:
 @pytest.fixture
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where results go, rather than into the repository."""
-    monkeypatch.setattr(module, "HERE", tmp_path)
-    return tmp_path / "results/people"
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    return tmp_path / "experiments/results/people"
 
 
 def key(sweep: Sweep, cell: str, fingerprint: str = "x") -> str:
@@ -97,10 +98,12 @@ def test_younger_fields_leave_recorded_runs_their_keys(cell):
 
 def test_the_other_reading_of_table_5_is_one_field_of_all_its_runs(people, results, monkeypatch):
     seen = []
-    monkeypatch.setattr("experiments.tables.plan", lambda *given: seen.extend(plan(*given)) or [])
+    monkeypatch.setattr(
+        "experiments.tables.command.plan", lambda *given: seen.extend(plan(*given)) or []
+    )
     given = ["--data", "folder", "--root", str(people), "--plan", "--rate", "1"]
-    assert run_table(TABLE, [*given, *SMALL, "--config.views.share_crop_and_flip=true"]) == 0
-    assert {p.cell.name for p in seen} == set(TABLE.cells)
+    assert run_table(TABLE_5, [*given, *SMALL, "--config.views.share_crop_and_flip=true"]) == 0
+    assert {p.cell.name for p in seen} == set(TABLE_5.cells)
     assert {(p.config.views.share_crop_and_flip, p.config.views.erase) for p in seen} == {(True, 0)}
     assert not results.exists()
 
@@ -139,8 +142,8 @@ def test_a_stopped_sweep_goes_on_and_tables_share_its_runs(people, tmp_path, res
         found[workdir] = load_untrained(config)
 
     found: dict[Path, object] = {}
-    monkeypatch.setattr(module, "train", train)
-    monkeypatch.setattr(module, "load_run", lambda workdir: found[workdir])
+    monkeypatch.setattr(running, "train", train)
+    monkeypatch.setattr(running, "load_run", lambda workdir: found[workdir])
     sweep = make(people, tmp_path, seeds=2)
     with pytest.raises(StoppedError):
         run(sweep, ["baseline", "randg"])
@@ -178,13 +181,13 @@ def test_a_stopped_sweep_goes_on_and_tables_share_its_runs(people, tmp_path, res
 
 def test_a_plan_says_what_is_left_and_how_long_it_takes(people, results, capsys):
     arguments = ["--data", "folder", "--root", str(people), "--name", "people", "--seeds", "1"]
-    assert run_table(TABLE, [*arguments, *SMALL, "--plan", "--rate", "0.1"]) == 0
+    assert run_table(TABLE_5, [*arguments, *SMALL, "--plan", "--rate", "0.1"]) == 0
     printed = capsys.readouterr().out
     # 4 cells of 2 steps of 4 x 2 visible and as many infrared images: 128 images.
     assert "4 of 4 runs to train, 0.4 hours at 0.1 images/s" in printed
     assert printed.count(" 32 ") == 4
     some = ["--cells", "randg,triplet", "--rate", "0.1", "--plan"]
-    assert run_table(TABLE, [*arguments, *SMALL, *some]) == 0
+    assert run_table(TABLE_5, [*arguments, *SMALL, *some]) == 0
     assert "2 of 2 runs to train, 0.2 hours" in capsys.readouterr().out
     assert not results.exists()
 
@@ -205,7 +208,7 @@ def test_a_plan_says_what_is_left_and_how_long_it_takes(people, results, capsys)
 @pytest.mark.usefixtures("results")
 def test_what_cannot_be_run_is_answered_by_one_line(arguments, message, people, capsys):
     given = ["--data", "folder", "--root", str(people), *SMALL, *arguments]
-    assert run_table(TABLE, given) == 2
+    assert run_table(TABLE_5, given) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("table_5: ")
     assert message in line
@@ -214,16 +217,18 @@ def test_what_cannot_be_run_is_answered_by_one_line(arguments, message, people, 
 def test_a_network_of_regdb_is_of_a_split(tmp_path, monkeypatch):
     options = ["--data", "regdb", "--root", "x", "--plan", "--rate", "1"]
     seen = []
-    monkeypatch.setattr("experiments.tables.plan", lambda sweep, _: seen.append(sweep) or [])
-    assert run_table(TABLE, options) == 0
+    monkeypatch.setattr(
+        "experiments.tables.command.plan", lambda sweep, _: seen.append(sweep) or []
+    )
+    assert run_table(TABLE_5, options) == 0
     assert [r["data.trial"] for r in seen[0].repeats] == [str(i) for i in range(1, 11)]
     assert {r["seed"] for r in seen[0].repeats} == {"0"}
 
 
 @pytest.mark.usefixtures("results")
 def test_the_plan_of_a_sweep_takes_all_cells_of_a_seed_first(people, tmp_path):
-    order = [(p.cell.name, p.config.seed) for p in plan(make(people, tmp_path, 2), TABLE.cells)]
-    assert order == [(cell, seed) for seed in (0, 1) for cell in TABLE.cells]
+    order = [(p.cell.name, p.config.seed) for p in plan(make(people, tmp_path, 2), TABLE_5.cells)]
+    assert order == [(cell, seed) for seed in (0, 1) for cell in TABLE_5.cells]
 
 
 def test_what_was_measured_otherwise_is_measured_again(tmp_path, results, monkeypatch):
@@ -275,10 +280,10 @@ def test_what_was_measured_otherwise_is_measured_again(tmp_path, results, monkey
 
 
 def test_intermediate_images_whose_shift_is_measured_are_of_the_visible_ones(monkeypatch):
-    monkeypatch.setattr(module, "SHIFT_ROWS", 5)
+    monkeypatch.setattr(running, "SHIFT_ROWS", 5)
     rows = [Row(f"{m}/{i}.jpg", i, 1, m) for m in ("visible", "infrared") for i in range(20)]
     index = with_intermediate(make_index(Path(), rows))
-    found = module._shift_rows(index)
+    found = running._shift_rows(index)
     assert {m: len(r) for m, r in found.items()} == dict.fromkeys(Modality, 5)
     paths = {m: index.paths[r].tolist() for m, r in found.items()}
     assert paths[Modality.INTERMEDIATE] == paths[Modality.VISIBLE]
@@ -287,14 +292,16 @@ def test_intermediate_images_whose_shift_is_measured_are_of_the_visible_ones(mon
 
 def test_a_checkout_without_git_is_unknown(monkeypatch):
     monkeypatch.setenv("PATH", "")
-    assert module.commit_here() == "unknown"
+    assert running.commit_here() == "unknown"
 
 
 def test_fetching_is_asked_for(tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr("experiments.tables.plan", lambda sweep, _: seen.append(sweep) or [])
+    monkeypatch.setattr(
+        "experiments.tables.command.plan", lambda sweep, _: seen.append(sweep) or []
+    )
     options = ["--data", "sysu", "--root", "x", "--plan", "--rate", "1"]
-    assert run_table(TABLE, options) == run_table(TABLE, [*options, "--fetch"]) == 0
+    assert run_table(TABLE_5, options) == run_table(TABLE_5, [*options, "--fetch"]) == 0
     assert [sweep.fetch for sweep in seen] == [False, True]
 
 
@@ -308,8 +315,8 @@ def test_the_command_that_is_kept_names_no_places():
     )  # fmt: skip
     kept = "--data sysu --root DATA --config configs/sysu.py --name sysu --seeds 3"
     more = "--config.pretrained=weights.npz --config.steps=9"
-    assert command_of("table_1", options, rest) == f"python -m experiments.table_1 {kept} {more}"
-    hub = command_of("table_1", options, ["--config.pretrained=hf://a/b"])
+    assert command_of("tables 1", options, rest) == f"python -m experiments.tables 1 {kept} {more}"
+    hub = command_of("tables 1", options, ["--config.pretrained=hf://a/b"])
     assert hub.endswith("--config.pretrained=hf://a/b")
 
 
@@ -318,7 +325,7 @@ def test_a_table_from_the_command_line_to_its_files(people, results, monkeypatch
     monkeypatch.chdir(results.parents[2])
     arguments = ["--data", "folder", "--root", str(people), "--name", "people", "--seeds", "2"]
     given = [*arguments, *SMALL, "--cells", "identity,triplet", "--config.data.feed=memmap"]
-    assert run_table(TABLE, given) == 0
+    assert run_table(TABLE_5, given) == 0
     facts = json.loads((results / "table_5.json").read_text())
     here = [row for row in facts["rows"] if row["source"].startswith("here")]
     assert [row["cell"] for row in here] == ["identity", "triplet"]
@@ -327,7 +334,7 @@ def test_a_table_from_the_command_line_to_its_files(people, results, monkeypatch
     text = (results / "table_5.md").read_text()
     assert text.count("\n| ") == 2 + 2 + 3  # heading, two cells of ours, four lines of the paper
     printed = capsys.readouterr()
-    assert run_table(TABLE, given) == 0
+    assert run_table(TABLE_5, given) == 0
     again = capsys.readouterr()
     assert "4 runs, 0 of them to do" in again.err
     assert again.out == printed.out
@@ -337,21 +344,21 @@ def test_a_table_from_the_command_line_to_its_files(people, results, monkeypatch
 def test_the_commit_is_dirty_by_what_runs_not_by_results(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "HERE", tmp_path / "experiments")
+    monkeypatch.setattr(running, "ROOT", tmp_path)
     (tmp_path / "experiments/results").mkdir(parents=True)
     code, result = tmp_path / "code.py", tmp_path / "experiments/results/table.md"
     for file in (code, result):
         file.write_text("before")
-    assert module.commit_here() == "unknown"
+    assert running.commit_here() == "unknown"
     for command in (
         "init -q",
         "add .",
         "-c user.name=a -c user.email=a@b commit -q --no-gpg-sign -m x",
     ):
         subprocess.run(["git", *command.split()], cwd=tmp_path, check=True)
-    commit = module.commit_here()
+    commit = running.commit_here()
     assert re.fullmatch("[0-9a-f]{7,}", commit)
     result.write_text("after")
-    assert module.commit_here() == commit
+    assert running.commit_here() == commit
     code.write_text("after")
-    assert module.commit_here() == f"{commit}-dirty"
+    assert running.commit_here() == f"{commit}-dirty"

@@ -1,22 +1,22 @@
 """What the tables say of the runs they are made of, and of what the paper prints."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from experiments import helps, table_1, table_2, table_3, table_4, table_5
-from experiments.cells import CELLS
-from experiments.sweep import Sweep
-from experiments.tables import MEMORY, guarded, markdown, parameters, provenance, rows_of
+from experiments.tables import helps
+from experiments.tables.cells import CELLS
+from experiments.tables.command import guarded
+from experiments.tables.paper import TABLES
+from experiments.tables.sweep import ROOT, Sweep
+from experiments.tables.table import MEMORY, markdown, parameters, provenance, rows_of
 from lupi_jax.errors import StoppedError
 from lupi_jax.modality import Modality
 from lupi_jax.models import EmbedNet
 
-EXPERIMENTS = Path(helps.__file__).parent
-TABLES = [module.TABLE for module in (table_1, table_2, table_3, table_4, table_5)]
+EXPERIMENTS = ROOT / "experiments"
 SEARCHES = ("all-search, single-shot", "all-search, multi-shot", "indoor, single-shot")
 
 
@@ -246,7 +246,7 @@ def test_table_4_counts_parameters_beside_the_papers():
         model = EmbedNet(395, non_local=non_local, shared_from=shared_from)
         assert parameters(model, trained_on) == expected
     # The paper's, to a decimal: its baseline is as small as one that shares layer1.
-    printed = {line: figures[MEMORY] for line, figures in table_4.TABLE.printed().items()}
+    printed = {line: figures[MEMORY] for line, figures in TABLES[3].printed().items()}
     assert printed.pop("Infrared (train-test)") == printed["Baseline"] == 23.5
     assert printed["Grayscale"] == printed["RandG"] == printed["RandG + Aug"] == 23.7
 
@@ -256,8 +256,8 @@ def test_table_4_shows_the_size_of_its_networks():
     own, shared = record(0.1, 0.2), record(0.3, 0.4)
     own["fields"] = fields  # recorded before there was the field
     shared["fields"] = fields | {"model.shared_from": "layer1"}
-    rows = rows_of(table_4.TABLE, {"baseline": [own], "baseline_shared": [shared]})
-    text = markdown(table_4.TABLE, rows)
+    rows = rows_of(TABLES[3], {"baseline": [own], "baseline_shared": [shared]})
+    text = markdown(TABLES[3], rows)
     lines = {tuple(line.split("|")[1:3]): line.split("|")[-2].strip() for line in text.splitlines()}
     assert lines["  ", "  "] == MEMORY
     assert lines[" Baseline ", " here, all images "] == "1.255"

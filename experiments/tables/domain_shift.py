@@ -1,6 +1,6 @@
 """How far apart the modalities lie, before and after training.
 
-    python -m experiments.domain_shift --data sysu --root SYSU-MM01
+    python -m experiments.tables.domain_shift --data sysu --root SYSU-MM01
 
 Maximum mean discrepancy between the features of test images (Gretton et al., JMLR 2012), as in the
 paper's supplement, beside how well each modality finds the other (Table 3).
@@ -8,8 +8,9 @@ paper's supplement, beside how well each modality finds the other (Table 3).
 
 import numpy as np
 
-from experiments.sweep import Sweep
-from experiments.tables import Column, Records, provenance, tabulate, write
+from experiments.tables.command import tabulate, write
+from experiments.tables.sweep import Sweep
+from experiments.tables.table import Column, Records, provenance
 
 CELLS = (
     "untrained",

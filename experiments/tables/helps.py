@@ -1,6 +1,6 @@
 """Does the intermediate modality help? LUPI against two modalities, paired, at one budget.
 
-    python -m experiments.helps --data sysu --root SYSU-MM01
+    python -m experiments.tables.helps --data sysu --root SYSU-MM01
 
 Each method is compared with its baseline on the same queries and with the same seeds. The intervals
 are a bootstrap's over queries and over identities, and Student's over identities and seeds
@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments.sweep import Sweep
-from experiments.tables import Records, provenance, tabulate, write
+from experiments.tables.command import tabulate, write
+from experiments.tables.sweep import Sweep
+from experiments.tables.table import Records, provenance
 from lupi_jax.errors import InputError
 from lupi_jax.evaluation import Comparison, compare
 from lupi_jax.evaluation.metrics.comparison import interval_of_mean

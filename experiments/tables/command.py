@@ -1,0 +1,148 @@
+"""The command line of a sweep: plan, run what is missing, write the results."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from experiments.tables.running import run
+from experiments.tables.sweep import (
+    Sweep,
+    add_arguments,
+    command_of,
+    cost,
+    make_sweep,
+    plan,
+    read_records,
+)
+from experiments.tables.table import Records, Table, markdown, provenance, rows_of
+from lupi_jax.cli.console import print_table
+from lupi_jax.errors import DivergedError, InputError, StoppedError
+from lupi_jax.runtime.compilation import keep_programs
+from lupi_jax.runtime.memory import keep_pages
+
+
+def write(folder: Path, name: str, text: str, data: Mapping[str, Any]) -> None:
+    """Write `<name>.md` and `<name>.json`, and print the former."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(data, indent=1) + "\n")
+    (folder / f"{name}.md").write_text(text)
+    print(text)
+
+
+def guarded(script: str, main: Callable[[], None]) -> int:
+    """Run `main` as a command: one line for what is wrong, and its exit status."""
+    logging.set_verbosity(logging.ERROR)  # Orbax narrates
+    keep_programs()
+    keep_pages()
+    try:
+        main()
+    except InputError as error:
+        print(f"{script}: {error}", file=sys.stderr)
+        return 2
+    except DivergedError as error:
+        print(f"{script}: {error}", file=sys.stderr)
+        return 1
+    except (StoppedError, KeyboardInterrupt) as error:
+        what = str(error) or "interrupted"
+        print(f"{script}: {what}; the same command goes on", file=sys.stderr)
+        return StoppedError.status if isinstance(error, StoppedError) else 130
+    return 0
+
+
+def make_parser(script: str, description: str = "") -> argparse.ArgumentParser:
+    """The command line of the sweep `script`, but for the fields of the configuration."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m experiments.{script}",
+        description=description,
+        epilog="--config.FIELD=VALUE sets a field of all runs, as with `lupi train`.",
+        allow_abbrev=False,
+    )
+    add_arguments(parser)
+    parser.add_argument("--plan", action="store_true", help="list what would be trained, and stop")
+    parser.add_argument("--rate", type=float, help="images a second, for --plan's hours")
+    return parser
+
+
+def tabulate(
+    script: str,
+    description: str,
+    cells: Sequence[str],
+    render: Callable[[Sweep, str, Records], None],
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """The command line of a sweep: plan, or run what is missing, and write the results.
+
+    Args:
+      script: the module below `experiments`, and its first argument where it takes one.
+      description: for --help.
+      cells: what it needs.
+      render: writes the results of (sweep, command, records).
+      arguments: the command line's by default.
+
+    Returns:
+      The exit status: 0, 1 for a training that diverged, 2 for bad input, 75 for a training that
+      was stopped and saved, 130 when interrupted.
+    """
+    options, rest = make_parser(script, description).parse_known_args(arguments)
+
+    def main() -> None:
+        sweep = make_sweep(options, rest)
+        chosen = options.cells.split(",") if options.cells else cells
+        unknown = sorted(set(chosen) - set(cells))
+        if unknown:
+            raise InputError(f"--cells {', '.join(unknown)}: give some of {', '.join(cells)}")
+        if options.plan:
+            show_plan(sweep, chosen, options.rate)
+            return
+        records = run(sweep, chosen)
+        render(sweep, command_of(script, options, rest), records)
+
+    return guarded(script, main)
+
+
+def show_plan(sweep: Sweep, cells: Sequence[str], rate: float | None) -> None:
+    """Print what is still to train and how long it takes.
+
+    Raises:
+      InputError: there is no rate: none given, and nothing trained yet to know one from.
+    """
+    if rate is None:
+        rates = [r["last"].get("images_per_second") for r in read_records(sweep.results).values()]
+        known = [r for r in rates if r]
+        if not known:
+            raise InputError("nothing was trained yet: give --rate, the images/s of `lupi train`")
+        rate = float(np.median(known))
+    if not rate > 0:
+        raise InputError(f"--rate {rate}: give images a second, above 0")
+    planned = plan(sweep, cells)
+    rows = cost(planned, rate)
+    headings = ("cell", ">seed", ">split", ">steps", ">images", ">hours")
+    shown = [
+        (r["cell"], r["seed"], r["trial"], r["steps"], f"{r['images']:,}", f"{r['hours']:.2f}")
+        for r in rows
+    ]
+    hours = sum(r["hours"] for r in rows)
+    title = f"{len(rows)} of {len(planned)} runs to train, {hours:.1f} hours at {rate:.4g} images/s"
+    print_table(title, headings, shown)
+
+
+def run_table(table: Table, arguments: Sequence[str] | None = None) -> int:
+    """The command line of one of the paper's tables; its exit status."""
+
+    def render(sweep: Sweep, command: str, records: Records) -> None:
+        rows = rows_of(table, records)
+        made, facts = provenance(sweep, command, records)
+        text = f"# Table {table.number} on {sweep.name}: {table.title}\n\n{made}\n"
+        text += f"{markdown(table, rows)}\n"
+        if table.notes:
+            text += f"\n{table.notes.strip()}\n"
+        write(sweep.results, table.script, text, {**facts, "rows": rows})
+
+    description = f"Table {table.number} of the paper: {table.title}."
+    return tabulate(f"tables {table.number}", description, table.cells, render, arguments)
