@@ -210,7 +210,7 @@ def test_what_cannot_be_run_is_answered_by_one_line(arguments, message, people, 
     given = ["--data", "folder", "--root", str(people), *SMALL, *arguments]
     assert run_table(TABLE_5, given) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert line.startswith("table_5: ")
+    assert line.startswith("tables 5: ")
     assert message in line
 
 
