@@ -1,7 +1,6 @@
 """A configuration from a Python file and from the command line's overrides."""
 
 import ast
-import dataclasses
 import importlib.metadata
 import importlib.util
 import inspect
@@ -10,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lupi_jax.config import Config, differences, field_types, parse_config
+from lupi_jax.config.fields import Config
+from lupi_jax.config.parsing import differences, field_types, flatten, parse_config, to_fields
 from lupi_jax.errors import InputError
 
 PREFIX = "--config."
@@ -48,7 +48,7 @@ def load_config(spec: str, overrides: Mapping[str, str]) -> Config:
         raise InputError(
             f"{path} gives no configuration: {type(error).__name__}: {error}"
         ) from error
-    return parse_config(_overridden(values, overrides))
+    return parse_config({**flatten(values), **_read(overrides)})
 
 
 def _find(path: Path) -> Path:
@@ -74,7 +74,7 @@ def change_config(config: Config, overrides: Mapping[str, str], allowed: Sequenc
     Raises:
       InputError: fields are wrong or may not change; all of them are named.
     """
-    changed = parse_config(_overridden(dataclasses.asdict(config), overrides))
+    changed = parse_config({**to_fields(config), **_read(overrides)})
     fixed = [name for name in differences(config, changed) if name not in allowed]
     if fixed:
         raise InputError(
@@ -82,13 +82,6 @@ def change_config(config: Config, overrides: Mapping[str, str], allowed: Sequenc
             f"{', '.join(allowed)}"
         )
     return changed
-
-
-def _overridden(values: dict[str, Any], overrides: Mapping[str, str]) -> dict[str, Any]:
-    types = field_types()
-    for name, text in overrides.items():
-        _set(values, name, _parse(text, types.get(name)))
-    return values
 
 
 def parse_overrides(arguments: Sequence[str]) -> dict[str, str]:
@@ -110,8 +103,13 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, str]:
     return overrides
 
 
-def _parse(text: str, kind: Any) -> Any:
-    """`text` as a Python value, or as itself where the field is text."""
+def _read(overrides: Mapping[str, str]) -> dict[str, Any]:
+    """Overrides as Python values, or as themselves where the field is text."""
+    types = field_types()
+    return {name: _value(text, types.get(name)) for name, text in overrides.items()}
+
+
+def _value(text: str, kind: Any) -> Any:
     if kind is str or typing.get_origin(kind) is typing.Literal:
         return text
     if text.lower() in ("true", "false"):
@@ -120,13 +118,3 @@ def _parse(text: str, kind: Any) -> Any:
         return ast.literal_eval(text)
     except (ValueError, TypeError, SyntaxError):
         return text
-
-
-def _set(values: dict[str, Any], name: str, value: Any) -> None:
-    *groups, leaf = name.split(".")
-    for group in groups:
-        inner = values.setdefault(group, {})
-        if not isinstance(inner, dict):
-            raise InputError(f"config: {name} is no field: {group} is one value, not a group")
-        values = inner
-    values[leaf] = value
