@@ -5,6 +5,7 @@ change. The parser, `lupi train --help` and the documentation read it there. Not
 JAX, so help is quick.
 """
 
+import ast
 import dataclasses
 import functools
 import inspect
@@ -57,6 +58,17 @@ class Field:
     help: str
     rules: tuple[Rule, ...]
     may_change: tuple[Occasion, ...]
+
+    def parse(self, text: str) -> Any:
+        """The Python value that `text` writes, or `text` itself where the field holds text."""
+        if self.kind is str or typing.get_origin(self.kind) is Literal:
+            return text
+        if text.lower() in ("true", "false"):
+            return text.lower() == "true"
+        try:
+            return ast.literal_eval(text)
+        except (ValueError, TypeError, SyntaxError):
+            return text
 
     def read(self, value: Any) -> Any:
         """`value` as this field's type.
@@ -158,9 +170,7 @@ class ViewSettings(Settings):
     """How training views are made."""
 
     pad: int = field(
-        10,
-        "Pixels of black added on every side before the random crop back to size.",
-        NOT_NEGATIVE,
+        10, "Pixels of black added on every side before the random crop back to size.", NOT_NEGATIVE
     )
     flip: float = field(0.5, "Probability of a horizontal flip.", FRACTION)
     erase: float = field(
@@ -190,8 +200,7 @@ class ViewSettings(Settings):
         "paper's ablation.",
     )
     quantize_intermediate: bool = field(
-        False,
-        "Truncates the intermediate image to whole grey levels, as the released code does.",
+        False, "Truncates the intermediate image to whole grey levels, as the released code does."
     )
     share_crop_and_flip: bool = field(
         False,

@@ -14,19 +14,22 @@ from lupi_jax.modality import Modality
 from lupi_jax.settings import Occasion, fields_of
 
 
-def parse_config(values: Mapping[str, Any]) -> Config:
+def parse_config(values: Mapping[str, Any], overrides: Mapping[str, str] | None = None) -> Config:
     """Check a mapping (a ConfigDict or what a checkpoint holds) and freeze it.
 
     Args:
       values: fields by their dotted names, or nested. One that is absent or None takes the value of
         the setting or the recipe where they have one, else its default.
+      overrides: {dotted name: value as text} from a command line, which win over `values`.
 
     Raises:
       InputError: one line naming every unknown, mistyped or out-of-range field, and those that
         contradict each other.
     """
     known = fields_of(Config)
-    given = flatten(values)
+    given = _flatten(values)
+    for name, text in (overrides or {}).items():
+        given[name] = known[name].parse(text) if name in known else text
     problems = {
         name: f"is no field{_suggestion(name)}" for name in sorted(given.keys() - known.keys())
     }
@@ -57,7 +60,7 @@ def parse_record(values: Mapping[str, Any]) -> Config:
     Raises:
       InputError: as `parse_config`.
     """
-    given = flatten(values)
+    given = _flatten(values)
     if "model.shared_from" not in given and given.get("model.non_local"):
         old = {"resnet18": "resnet18_non_local"}
         given["model.backbone"] = old.get(given["model.backbone"], given["model.backbone"])
@@ -79,7 +82,7 @@ def changeable(occasion: Occasion) -> tuple[str, ...]:
 
 def to_fields(config: Config) -> dict[str, Any]:
     """{dotted field name: value} of all fields."""
-    return flatten(dataclasses.asdict(config))
+    return _flatten(dataclasses.asdict(config))
 
 
 def differences(a: Config, b: Config) -> list[str]:
@@ -88,12 +91,12 @@ def differences(a: Config, b: Config) -> list[str]:
     return [name for name in before if before[name] != after[name]]
 
 
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """{dotted name: value} of a nested mapping."""
     result = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
-            result.update(flatten(value, f"{prefix}{name}."))
+            result.update(_flatten(value, f"{prefix}{name}."))
         else:
             result[prefix + name] = value
     return result

@@ -6,8 +6,19 @@ from typing import Any
 from lupi_jax.config.fields import EvaluationConfig, SourceConfig
 from lupi_jax.modality import Modality, stem_for
 
-# Each rule: the fields it is about, whether their values fulfil it, and what to say if they do not.
-_RULES: tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...] = (
+_Rule = tuple[tuple[str, ...], Callable[..., bool], str]
+"""The fields a rule is about, whether their values fulfil it, and what to say if they do not."""
+
+
+def _only_for(*sources: str, name: str, left_out: Any) -> _Rule:
+    return (
+        ("data.name", name),
+        lambda source, value: source in sources or value == left_out,
+        f"{name} is a choice for data.name = {' and '.join(sources)} alone: leave it out",
+    )
+
+
+_RULES: tuple[_Rule, ...] = (
     (("data.root",), bool, "data.root = '' is empty: name the data set's directory"),
     (
         ("steps", "epochs"),
@@ -40,32 +51,16 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...] = (
         lambda feed, parallel: feed != "device" or parallel == "shard_map",
         "data.feed = device needs parallel = shard_map",
     ),
-    (
-        ("data.name", "data.index"),
-        lambda name, index: name == "folder" or not index,
-        "data.index is a choice for data.name = folder alone: leave it out",
-    ),
-    (
-        ("data.name", "evaluation.protocol"),
-        lambda name, protocol: name == "sysu" or protocol == EvaluationConfig.protocol,
-        "evaluation.protocol is a choice for data.name = sysu alone: leave it out",
-    ),
+    _only_for("folder", name="data.index", left_out=SourceConfig.index),
+    _only_for("sysu", name="evaluation.protocol", left_out=EvaluationConfig.protocol),
+    _only_for("sysu", "llcm", name="evaluation.trials", left_out=EvaluationConfig.trials),
+    _only_for("regdb", name="data.trial", left_out=SourceConfig.trial),
     (
         ("evaluation.protocol", "evaluation.same_modality"),
         lambda protocol, same_modality: protocol != "released" or same_modality == "auto",
         "evaluation.protocol = released takes no evaluation.same_modality, for its queries and "
         "galleries are of different cameras: leave it out, or give "
         "--config.evaluation.same_modality=auto where an older run holds one",
-    ),
-    (
-        ("data.name", "evaluation.trials"),
-        lambda name, trials: name in ("sysu", "llcm") or trials == EvaluationConfig.trials,
-        "evaluation.trials is a choice for data.name = sysu and llcm alone: leave it out",
-    ),
-    (
-        ("data.name", "data.trial"),
-        lambda name, trial: name == "regdb" or trial == SourceConfig.trial,
-        "data.trial is a choice for data.name = regdb alone: leave it out",
     ),
     (
         ("evaluation.pairs", "evaluation.reranking"),
