@@ -10,9 +10,7 @@ Intermediate Information", ECCV Workshops 2022.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import partial
-from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -20,14 +18,13 @@ import numpy as np
 from jax import Array
 
 from lupi_jax.modality import Modality
+from lupi_jax.settings import ViewSettings
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 LUMA = (0.299, 0.587, 0.114)
 
 Images = Array | np.ndarray
-EraseFill = Literal["zero", "mean", "released"]
-IntermediateForm = Literal["random_channel", "luma"]
 
 # The values that the released code writes into normalised images: the means of CIFAR-10.
 _RELEASED_FILL = (0.4914, 0.4822, 0.4465)
@@ -39,60 +36,6 @@ _ERASE_ATTEMPTS = 10
 # Part of what a key means: a modality keeps its number, so that its views are the same whichever
 # other modalities are asked for.
 _STREAMS = {Modality.VISIBLE: 0, Modality.INFRARED: 1, Modality.INTERMEDIATE: 2}
-
-
-@dataclass(frozen=True)
-class ViewSettings:
-    """How training views are made. Hashable, to be a static argument of `jax.jit`.
-
-    Attributes:
-        pad: pixels of black added on every side before the random crop back to size; 0 or more.
-        flip: probability of a horizontal flip.
-        erase: probability of erasing a rectangle (Zhong et al., Random Erasing, AAAI 2020).
-        erase_area: smallest and largest share of the image that is erased, within 0 to 1.
-        erase_aspect: smallest ratio of height to width, above 0 and at most 1; the largest is its
-            inverse. The ratio is uniform between them, as in the released code.
-        erase_fill: "zero" is a black pixel, "mean" the ImageNet mean pixel (0 once normalised) and
-            "released" (.4914, .4822, .4465) after normalisation, as in the released code.
-        intermediate: "random_channel" (Eq. 4) or "luma", the fixed grey of the paper's ablation.
-        quantize_intermediate: truncate the intermediate image to whole grey levels, as the
-            released code does.
-        share_crop_and_flip: crop and flip an intermediate image as its visible twin, so that the
-            two match pixel by pixel; by default it draws its own crop and flip. What is erased is
-            drawn apart in both cases: the paper speaks of "different distortions", and `erase` = 0
-            turns erasing off.
-
-    Raises:
-        ValueError: if a field is out of range; names the field.
-    """
-
-    pad: int = 10
-    flip: float = 0.5
-    erase: float = 0.5
-    erase_area: tuple[float, float] = (0.02, 0.4)
-    erase_aspect: float = 0.3
-    erase_fill: EraseFill = "zero"
-    intermediate: IntermediateForm = "random_channel"
-    quantize_intermediate: bool = False
-    share_crop_and_flip: bool = False
-
-    def __post_init__(self) -> None:
-        low, high = self.erase_area
-        for field, good, want in (
-            ("pad", self.pad >= 0, "0 or more"),
-            ("flip", 0 <= self.flip <= 1, "a probability"),
-            ("erase", 0 <= self.erase <= 1, "a probability"),
-            ("erase_area", 0 <= low <= high <= 1, "(low, high) within 0 to 1"),
-            ("erase_aspect", 0 < self.erase_aspect <= 1, "above 0 and at most 1"),
-            ("erase_fill", self.erase_fill in get_args(EraseFill), get_args(EraseFill)),
-            (
-                "intermediate",
-                self.intermediate in get_args(IntermediateForm),
-                get_args(IntermediateForm),
-            ),
-        ):
-            if not good:
-                raise ValueError(f"{field}: want {want}, got {getattr(self, field)!r}")
 
 
 def normalise(images: Images) -> Array:

@@ -273,8 +273,9 @@ def test_erasing_rate():
     assert abs(some.mean() - 0.3) < 0.041
 
 
-def test_a_rectangle_that_never_fits_is_not_erased():
-    settings = ViewSettings(pad=0, flip=0.0, erase=1.0, erase_area=(1.0, 1.0))
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_rectangle_of_nothing_or_that_never_fits_is_not_erased(share):
+    settings = ViewSettings(pad=0, flip=0.0, erase=1.0, erase_area=(share, share))
     *_, some = erased_rectangles(settings, rows=16)
     assert not some.any()
 
@@ -364,13 +365,14 @@ def test_vmap_over_keys():
         ("flip", 1.5),
         ("erase", -0.1),
         ("erase_area", (0.4, 0.02)),
+        ("erase_area", (-0.1, 0.02)),
         ("erase_aspect", 0.0),
         ("erase_fill", "white"),
         ("intermediate", "gray"),
     ],
 )
 def test_bad_settings_are_named(field, value):
-    with pytest.raises(ValueError, match=f"^{field}:"):
+    with pytest.raises(ValueError, match=f"^ViewSettings: {field} = "):
         ViewSettings(**{field: value})
 
 

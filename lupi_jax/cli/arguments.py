@@ -127,6 +127,14 @@ def _train(command: Command) -> None:
     _add_several(sub)
     sub.set_defaults(takes_fields=True)
     sub.usage = "lupi train --config FILE[:VARIANT] --workdir DIR [--config.FIELD=VALUE ...]"
+    without_fields = sub.format_help
+
+    def format_help() -> str:
+        from lupi_jax.config import help_text  # the other commands need not wait for it
+
+        return f"{without_fields()}\n{help_text()}\n"
+
+    sub.format_help = format_help
 
 
 def _evaluate(command: Command) -> None:

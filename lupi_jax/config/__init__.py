@@ -9,6 +9,10 @@ from lupi_jax.config.fields import (
     ModelConfig,
     OptimizerConfig,
     SourceConfig,
+)
+from lupi_jax.config.help import help_text
+from lupi_jax.config.parsing import (
+    changeable,
     differences,
     field_types,
     parse_config,
@@ -25,8 +29,10 @@ __all__ = [
     "ModelConfig",
     "OptimizerConfig",
     "SourceConfig",
+    "changeable",
     "differences",
     "field_types",
+    "help_text",
     "parse_config",
     "parse_record",
     "to_fields",

@@ -1,16 +1,13 @@
 """A configuration from a Python file and from the command line's overrides."""
 
-import ast
-import dataclasses
 import importlib.metadata
 import importlib.util
 import inspect
-import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from lupi_jax.config import Config, differences, field_types, parse_config
+from lupi_jax.config.fields import Config
+from lupi_jax.config.parsing import differences, parse_config, to_fields
 from lupi_jax.errors import InputError
 
 PREFIX = "--config."
@@ -48,7 +45,7 @@ def load_config(spec: str, overrides: Mapping[str, str]) -> Config:
         raise InputError(
             f"{path} gives no configuration: {type(error).__name__}: {error}"
         ) from error
-    return parse_config(_overridden(values, overrides))
+    return parse_config(values, overrides)
 
 
 def _find(path: Path) -> Path:
@@ -74,7 +71,7 @@ def change_config(config: Config, overrides: Mapping[str, str], allowed: Sequenc
     Raises:
       InputError: fields are wrong or may not change; all of them are named.
     """
-    changed = parse_config(_overridden(dataclasses.asdict(config), overrides))
+    changed = parse_config(to_fields(config), overrides)
     fixed = [name for name in differences(config, changed) if name not in allowed]
     if fixed:
         raise InputError(
@@ -82,13 +79,6 @@ def change_config(config: Config, overrides: Mapping[str, str], allowed: Sequenc
             f"{', '.join(allowed)}"
         )
     return changed
-
-
-def _overridden(values: dict[str, Any], overrides: Mapping[str, str]) -> dict[str, Any]:
-    types = field_types()
-    for name, text in overrides.items():
-        _set(values, name, _parse(text, types.get(name)))
-    return values
 
 
 def parse_overrides(arguments: Sequence[str]) -> dict[str, str]:
@@ -108,25 +98,3 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, str]:
             value = rest.pop(0)
         overrides[name.removeprefix(PREFIX)] = value
     return overrides
-
-
-def _parse(text: str, kind: Any) -> Any:
-    """`text` as a Python value, or as itself where the field is text."""
-    if kind is str or typing.get_origin(kind) is typing.Literal:
-        return text
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, TypeError, SyntaxError):
-        return text
-
-
-def _set(values: dict[str, Any], name: str, value: Any) -> None:
-    *groups, leaf = name.split(".")
-    for group in groups:
-        inner = values.setdefault(group, {})
-        if not isinstance(inner, dict):
-            raise InputError(f"config: {name} is no field: {group} is one value, not a group")
-        values = inner
-    values[leaf] = value

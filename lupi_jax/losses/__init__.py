@@ -10,7 +10,7 @@ Intermediate Information", ECCV Workshops 2022. "The released code" is the autho
 from lupi_jax.losses.color_free import color_free, color_free_mse
 from lupi_jax.losses.distances import euclidean
 from lupi_jax.losses.identity import identity_cross_entropy
-from lupi_jax.losses.objective import LossSettings, objective
+from lupi_jax.losses.objective import objective
 from lupi_jax.losses.triplet import (
     bimodal_triplet,
     cross_triplet,
@@ -18,6 +18,7 @@ from lupi_jax.losses.triplet import (
     unimodal_triplet,
     weighted_regularized_triplet,
 )
+from lupi_jax.settings import LossSettings
 
 __all__ = [
     "LossSettings",

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Sharding
 
-from lupi_jax.config import Config, differences, parse_record
+from lupi_jax.config import Config, changeable, differences, parse_record
 from lupi_jax.data import Index
 from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
@@ -32,16 +32,11 @@ from lupi_jax.training.checkpoints import Checkpoints
 from lupi_jax.training.parallel import everywhere, local_copy
 
 # Fields that a run may be evaluated with other values of: they do not concern its network.
-MOVABLE = ("data.root", "data.index", "data.prepared", "data.trial", "data.workers",
-           "evaluation.pairs", "evaluation.protocol", "evaluation.same_modality",
-           "evaluation.trials", "evaluation.reranking", "evaluation.precision")  # fmt: skip
+MOVABLE = changeable("evaluated")
 # Fields that a run may be resumed with other values of: they do not change its numbers.
-RESUMABLE = (*(name for name in MOVABLE if name != "data.trial"), "steps", "epochs",
-             "step_timeout", "data.feed", "data.prefetch", "log.every", "log.checkpoint_every",
-             "log.keep")  # fmt: skip
-# What a validation chooses by: with one, a run is resumed with the same only.
-JUDGING = ("evaluation.pairs", "evaluation.protocol", "evaluation.same_modality",
-           "evaluation.reranking", "evaluation.precision")  # fmt: skip
+RESUMABLE = changeable("resumed")
+# What a validation chooses by: with one, a run is resumed with the same only. It draws no trials.
+JUDGING = tuple(n for n in MOVABLE if n.startswith("evaluation.") and n != "evaluation.trials")
 
 _COMPUTE = {"float32": None, "bfloat16": jnp.bfloat16, "float64": None}
 

@@ -1,0 +1,131 @@
+"""From a mapping to a `Config`, with every mistake named at once."""
+
+import dataclasses
+import difflib
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from lupi_jax.config.fields import Config
+from lupi_jax.config.recipes import RECIPES, SETTINGS
+from lupi_jax.config.rules import contradictions
+from lupi_jax.errors import InputError
+from lupi_jax.modality import Modality
+from lupi_jax.settings import Occasion, fields_of
+
+
+def parse_config(values: Mapping[str, Any], overrides: Mapping[str, str] | None = None) -> Config:
+    """Check a mapping (a ConfigDict or what a checkpoint holds) and freeze it.
+
+    Args:
+      values: fields by their dotted names, or nested. One that is absent or None takes the value of
+        the setting or the recipe where they have one, else its default.
+      overrides: {dotted name: value as text} from a command line, which win over `values`.
+
+    Raises:
+      InputError: one line naming every unknown, mistyped or out-of-range field, and those that
+        contradict each other.
+    """
+    known = fields_of(Config)
+    given = _flatten(values)
+    for name, text in (overrides or {}).items():
+        given[name] = known[name].parse(text) if name in known else text
+    problems = {
+        name: f"is no field{_suggestion(name)}" for name in sorted(given.keys() - known.keys())
+    }
+    read: dict[str, Any] = {}
+    for name, field in known.items():
+        if given.get(name) is not None:
+            try:
+                read[name] = field.read(given[name])
+            except ValueError as error:
+                problems[name] = str(error)
+    fields = {**_left_out(read), **read}
+    lines = [f"{name} {problem}" for name, problem in problems.items()]
+    lines += contradictions(fields, problems)
+    if lines:
+        raise InputError(f"config: {'; '.join(lines)}")
+    return _build(Config, fields)
+
+
+def parse_record(values: Mapping[str, Any]) -> Config:
+    """`parse_config` of what a checkpoint says of its run, in which every field is filled.
+
+    A field that it lacks is younger than the checkpoint. It takes the value that says what was done
+    before there was the field, whatever the recipe says of it today. That value is its default,
+    with three exceptions. A ResNet-18 had non-local blocks. SYSU-MM01 was searched within a
+    modality by Market-1501's rule. A network was evaluated in the precision of the device
+    (`evaluation.precision`, today "highest" for these checkpoints too, which changes rounding).
+
+    Raises:
+      InputError: as `parse_config`.
+    """
+    given = _flatten(values)
+    if "model.shared_from" not in given and given.get("model.non_local"):
+        old = {"resnet18": "resnet18_non_local"}
+        given["model.backbone"] = old.get(given["model.backbone"], given["model.backbone"])
+    # Elsewhere "auto" still says what was done, and "released" has no rule to choose.
+    if given.get("data.name") == "sysu" and given.get("evaluation.protocol") != "released":
+        given.setdefault("evaluation.same_modality", "identity_and_camera")
+    return parse_config({**to_fields(Config()), **given})
+
+
+def field_types() -> dict[str, Any]:
+    """{dotted field name: type} of all fields of the configuration."""
+    return {name: field.kind for name, field in fields_of(Config).items()}
+
+
+def changeable(occasion: Occasion) -> tuple[str, ...]:
+    """The fields that may change when a run is "resumed" or "evaluated"."""
+    return tuple(n for n, field in fields_of(Config).items() if occasion in field.may_change)
+
+
+def to_fields(config: Config) -> dict[str, Any]:
+    """{dotted field name: value} of all fields."""
+    return _flatten(dataclasses.asdict(config))
+
+
+def differences(a: Config, b: Config) -> list[str]:
+    """The dotted fields in which two configurations differ."""
+    before, after = to_fields(a), to_fields(b)
+    return [name for name in before if before[name] != after[name]]
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{dotted name: value} of a nested mapping."""
+    result = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            result.update(_flatten(value, f"{prefix}{name}."))
+        else:
+            result[prefix + name] = value
+    return result
+
+
+def _left_out(read: Mapping[str, Any]) -> dict[str, Any]:
+    """The value that each field has where it is left out, beside those that were `read`."""
+    recipe = RECIPES[read.get("recipe", Config.recipe)]
+    setting = SETTINGS[read.get("setting", Config.setting)]
+    fields = {**to_fields(Config()), **recipe, **setting}
+    if "steps" in read or "epochs" in read:
+        fields["epochs"] = Config.epochs
+    modalities = read.get("modalities", fields["modalities"])
+    if not {Modality.VISIBLE, Modality.INTERMEDIATE} <= set(modalities):
+        fields["loss.color_free"] = "none"
+    return fields
+
+
+def _build(cls: type, fields: Mapping[str, Any], prefix: str = "") -> Any:
+    """An object of `cls`, and of the groups in it, out of the fields below `prefix`."""
+    arguments = {}
+    for name, kind in typing.get_type_hints(cls).items():
+        if dataclasses.is_dataclass(kind):
+            arguments[name] = _build(typing.cast(type, kind), fields, f"{prefix}{name}.")
+        else:
+            arguments[name] = fields[prefix + name]
+    return cls(**arguments)
+
+
+def _suggestion(name: str) -> str:
+    close = difflib.get_close_matches(name, fields_of(Config), 1)
+    return f" (did you mean {close[0]}?)" if close else ""

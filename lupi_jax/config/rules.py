@@ -1,0 +1,106 @@
+"""Rules between the fields of a configuration. A rule about one field stands on that field."""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from lupi_jax.config.fields import EvaluationConfig, SourceConfig
+from lupi_jax.modality import Modality, stem_for
+
+_Rule = tuple[tuple[str, ...], Callable[..., bool], str]
+"""The fields a rule is about, whether their values fulfil it, and what to say if they do not."""
+
+
+def _only_for(*sources: str, name: str, left_out: Any) -> _Rule:
+    return (
+        ("data.name", name),
+        lambda source, value: source in sources or value == left_out,
+        f"{name} is a choice for data.name = {' and '.join(sources)} alone: leave it out",
+    )
+
+
+_RULES: tuple[_Rule, ...] = (
+    (("data.root",), bool, "data.root = '' is empty: name the data set's directory"),
+    (
+        ("steps", "epochs"),
+        lambda steps, epochs: (steps > 0) != (epochs > 0),
+        "set one of steps and epochs and leave the other 0",
+    ),
+    (
+        ("optimizer.milestones", "optimizer.factors"),
+        lambda milestones, factors: len(milestones) == len(factors),
+        "optimizer.factors must be as many as optimizer.milestones",
+    ),
+    (
+        ("log.validate_every", "data.validation_identities", "data.validation_split"),
+        lambda every, identities, split: bool(every) == bool(identities or split),
+        "log.validate_every and data.validation_identities (or data.validation_split) need each "
+        "other: set both or neither",
+    ),
+    (
+        ("data.validation_identities", "data.validation_split"),
+        lambda identities, split: not (identities and split),
+        "set one of data.validation_identities and data.validation_split",
+    ),
+    (
+        ("data.name", "data.index", "data.validation_split"),
+        lambda name, index, split: not split or name == "sysu" or bool(index),
+        "data.validation_split needs a data set that has one: data.name = sysu, or a data.index",
+    ),
+    (
+        ("data.feed", "parallel"),
+        lambda feed, parallel: feed != "device" or parallel == "shard_map",
+        "data.feed = device needs parallel = shard_map",
+    ),
+    _only_for("folder", name="data.index", left_out=SourceConfig.index),
+    _only_for("sysu", name="evaluation.protocol", left_out=EvaluationConfig.protocol),
+    _only_for("sysu", "llcm", name="evaluation.trials", left_out=EvaluationConfig.trials),
+    _only_for("regdb", name="data.trial", left_out=SourceConfig.trial),
+    (
+        ("evaluation.protocol", "evaluation.same_modality"),
+        lambda protocol, same_modality: protocol != "released" or same_modality == "auto",
+        "evaluation.protocol = released takes no evaluation.same_modality, for its queries and "
+        "galleries are of different cameras: leave it out, or give "
+        "--config.evaluation.same_modality=auto where an older run holds one",
+    ),
+    (
+        ("evaluation.pairs", "evaluation.reranking"),
+        lambda pairs, reranking: (
+            reranking == "none" or all(pair.count("infrared") == 1 for pair in pairs)
+        ),
+        "evaluation.reranking is for pairs of infrared and visible (or intermediate) images: "
+        "elsewhere a query is in the gallery itself",
+    ),
+    (
+        ("modalities", "evaluation.pairs", "data.validation_identities", "data.validation_split"),
+        lambda trained, pairs, identities, split: (
+            not (identities or split)
+            or all(
+                stem_for(Modality(m), [Modality(t) for t in trained])
+                for pair in pairs
+                for m in pair.split("_to_")
+            )
+        ),
+        "a validation needs evaluation.pairs of modalities that are trained on",
+    ),
+    (
+        ("modalities", "loss.color_free"),
+        lambda modalities, color_free: (
+            color_free == "none" or {"visible", "intermediate"} <= set(modalities)
+        ),
+        "loss.color_free must be none where modalities lack visible or intermediate",
+    ),
+)
+
+
+def contradictions(fields: Mapping[str, Any], wrong: Collection[str]) -> list[str]:
+    """What to say of fields that contradict each other.
+
+    Args:
+      fields: {dotted name: value} of all fields.
+      wrong: fields that were given a wrong value; rules about them are silent.
+    """
+    return [
+        message
+        for names, holds, message in _RULES
+        if not any(name in wrong for name in names) and not holds(*(fields[n] for n in names))
+    ]

@@ -1,0 +1,134 @@
+"""Configurations from files and from the command line's overrides."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from lupi_jax import Config, InputError
+from lupi_jax.config.file import change_config, load_config, parse_overrides
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.py"))
+EPOCHS = {"paper": 121, "released": 121, "baseline": 121, "agw": 81}
+
+
+@pytest.mark.parametrize("variant", ["", ":paper", ":released", ":baseline", ":agw"])
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda path: path.stem)
+def test_the_shipped_configurations_hold(file, variant):
+    config = load_config(f"{file}{variant}", {"data.root": "somewhere"})
+    assert config.data.root == "somewhere"
+    default = "released" if file.stem == "synthetic" else "paper"
+    assert config.recipe == (variant.removeprefix(":") or default)
+    assert len(config.modalities) == (2 if variant in (":baseline", ":agw") else 3)
+    assert config.data.name == file.stem
+    if file.stem in ("sysu", "regdb", "llcm") and variant != ":agw":
+        assert config.epochs == 121  # the released code's loop goes from 0 to 120
+    small = file.stem in ("synthetic", "folder")
+    assert (config.steps > 0, config.epochs > 0) == (small, not small)
+    assert small or config.epochs == EPOCHS[config.recipe]
+    by_field = load_config(str(file), {"data.root": "somewhere", "recipe": config.recipe})
+    assert (by_field.steps, by_field.epochs) == (config.steps, config.epochs)
+    assert config.model.backbone == ("thin" if small else "resnet50")
+    assert config.pretrained == ("" if small else "hf://timm/resnet50.tv_in1k")
+
+
+def test_there_are_shipped_configurations():
+    assert {"synthetic", "folder", "sysu", "regdb", "llcm"} == {file.stem for file in CONFIGS}
+
+
+def test_configurations_are_found_where_they_were_installed(tmp_path, monkeypatch):
+    """As a wheel puts them, for who has no checkout; a file of one's own goes first."""
+    site, shared = tmp_path / "lib", tmp_path / "share/lupi_jax/configs"
+    (site / "lupi_jax-9.dist-info").mkdir(parents=True)
+    (site / "lupi_jax-9.dist-info/METADATA").write_text("Name: lupi-jax\nVersion: 9\n")
+    (site / "lupi_jax-9.dist-info/RECORD").write_text("../share/lupi_jax/configs/mine.py,,\n")
+    shared.mkdir(parents=True)
+    config_file(shared / "mine.py", PLAIN)
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.chdir(site)
+    assert load_config("configs/mine.py", {}).steps == 5
+    for gone in ("configs/none.py", "mine.py", "other/configs/mine.py"):
+        with pytest.raises(InputError, match=f"no config file at {gone}"):
+            load_config(gone, {})
+    (site / "configs").mkdir()
+    config_file(site / "configs/mine.py", PLAIN.replace("5", "6"))
+    assert load_config("configs/mine.py", {}).steps == 6
+
+
+def config_file(path: Path, body: str) -> str:
+    path.write_text("from ml_collections import ConfigDict\n" + body)
+    return str(path)
+
+
+PLAIN = "def get_config():\n    return ConfigDict({'steps': 5, 'data': {'root': 'x'}})\n"
+
+
+def test_overrides_are_values_of_their_field(tmp_path):
+    spec = config_file(tmp_path / "c.py", PLAIN)
+    overrides = {
+        "data.root": "1999",  # text stays text
+        "data.image_size": "64,32",
+        "model.non_local": "FALSE",
+        "optimizer.milestones": "(10,)",
+        "optimizer.factors": "[0.5]",
+        "optimizer.rate": "1",
+        "steps": "0",
+        "epochs": "0.5",
+        "loss.margin": "None",
+    }
+    config = load_config(spec, overrides)
+    assert config == Config(
+        epochs=0.5,
+        data=dataclasses.replace(config.data, root="1999", image_size=(64, 32)),
+        model=dataclasses.replace(config.model, non_local=False),
+        optimizer=dataclasses.replace(
+            config.optimizer, milestones=(10.0,), factors=(0.5,), rate=1.0
+        ),
+        views=dataclasses.replace(config.views, erase_fill="mean"),
+    )
+
+
+def test_arguments_become_overrides():
+    arguments = ["--config.a.b=1=2", "--config.steps", "-3", "--config.data.root="]
+    assert parse_overrides(arguments) == {"a.b": "1=2", "steps": "-3", "data.root": ""}
+    with pytest.raises(InputError, match=r"--config\.seed needs a value"):
+        parse_overrides(["--config.seed"])
+    with pytest.raises(InputError, match=r"unknown argument --seed: .*--config\.seed=1"):
+        parse_overrides(["--seed=1"])
+
+
+@pytest.mark.parametrize(
+    ("body", "variant", "message"),
+    [
+        (PLAIN, ":paper", "has no variants; leave out ':paper'"),
+        ("x = 1\n", "", "gives no configuration: AttributeError: .*get_config"),
+        ("def get_config(:\n", "", "gives no configuration: SyntaxError"),
+        ("raise RuntimeError('out of sorts')\n", "", "RuntimeError: out of sorts"),
+        (PLAIN.replace("5", "'5'"), "", "config: steps = '5' is not a whole number"),
+    ],
+)
+def test_a_config_file_that_cannot_be_used_is_named(tmp_path, body, variant, message):
+    with pytest.raises(InputError, match=message):
+        load_config(config_file(tmp_path / "c.py", body) + variant, {})
+
+
+def test_a_missing_config_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"no config file at .*gone\.py: give --config a Python"):
+        load_config(str(tmp_path / "gone.py"), {})
+
+
+def test_an_override_below_a_plain_value_is_refused(tmp_path):
+    spec = config_file(tmp_path / "c.py", PLAIN)
+    message = r"bach\.images is no field .*batch\.images\?\); steps\.every is no field \(did"
+    with pytest.raises(InputError, match=message):
+        load_config(spec, {"steps.every": "1", "bach.images": "1"})
+
+
+def test_only_allowed_fields_of_a_finished_run_change(tmp_path):
+    run = load_config(config_file(tmp_path / "c.py", PLAIN), {})
+    allowed = ["data.root", "data.workers"]
+    moved = change_config(run, {"data.root": "y", "data.workers": "9"}, allowed)
+    data = dataclasses.replace(run.data, root="y", workers=9)
+    assert moved == dataclasses.replace(run, data=data)
+    with pytest.raises(InputError, match=r"^seed, loss\.margin: .*: data\.root, data\.workers$"):
+        change_config(run, {"loss.margin": "1", "seed": "3", "data.root": "y"}, allowed)
