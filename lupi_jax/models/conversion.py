@@ -22,7 +22,7 @@ from lupi_jax.modality import Modality
 from lupi_jax.models.embed_net import EmbedNet, initialize
 from lupi_jax.models.layers import NonLocal
 from lupi_jax.models.resnet import BACKBONES
-from lupi_jax.models.weights import listed
+from lupi_jax.models.state_dicts import listed
 
 Variables = dict[str, Any]
 
