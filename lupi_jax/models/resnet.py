@@ -100,7 +100,7 @@ class Trunk(nn.Module):
 
 
 class Layer(nn.Module):
-    """Layer `number` (1 to 4) of a ResNet: blocks, the last ones each followed by a non-local one."""
+    """One of a ResNet's four layers: blocks, the last ones each followed by a non-local block."""
 
     backbone: Backbone
     number: int
