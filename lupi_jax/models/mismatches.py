@@ -31,19 +31,29 @@ def check_fit(
     Raises:
       InputError: a tensor is missing, unexpected, misshaped, or not of finite floats.
     """
-    taken = {path: shape for path, shape in shapes.items() if path not in kept}
-    problems, unfit = _problems(weights, taken, unexpected)
-    if not problems:
+    names = {path: weights.family.name_of(path) for path in shapes.keys() - kept}
+    found = {path: name for path, name in names.items() if name and name in weights.tensors}
+    missing = names.keys() - found.keys()
+    values = {name: np.asarray(weights.tensors[name]) for name in found.values()}
+    misshaped = {p for p, name in found.items() if values[name].shape != their_shape(shapes[p])}
+    floats = {n for n, value in values.items() if jnp.issubdtype(value.dtype, jnp.floating)}
+    problems = {
+        # Where theirs has no name for it, the module of ours says more than its variables.
+        "missing": {names[path] or path[1] for path in missing},
+        "unexpected": set(unexpected),
+        "misshaped": {
+            f"{found[path]} is {values[found[path]].shape}, not {their_shape(shapes[path])}"
+            for path in misshaped
+        },
+        "not of floats": {f"{name} is {values[name].dtype}" for name in values.keys() - floats},
+        "not finite": {name for name in floats if not np.isfinite(values[name]).all()},
+    }
+    report = [f"{len(what)} {kind}: {_listed(what)}" for kind, what in problems.items() if what]
+    if not report:
         return
-    report = [f"{len(set(what))} {kind}: {_listed(what)}" for kind, what in problems.items()]
-    other = (
-        _other_backbone(weights, model)
-        or _other_layer1(weights, model)
-        or _other_blocks(weights, model)
-    )
-    if other:
+    if other := _other_network(weights, model):
         report.insert(0, other)
-    elif fresh := _to_leave_out(weights, shapes, unfit, unexpected):
+    elif fresh := _to_leave_out(weights, shapes, missing | misshaped, unexpected):
         report.append(
             "to start these anew, or leave them out, name them: "
             f'--config.pretrained_fresh="{fresh}"'
@@ -54,34 +64,21 @@ def check_fit(
     )
 
 
-def _problems(
-    weights: Weights, shapes: Shapes, unexpected: list[str]
-) -> tuple[dict[str, list[str]], set[Path]]:
-    """{problem: the tensors that have it}, and the variables that are missing or misshaped."""
-    found: dict[str, list[str]] = {
-        "missing": [],
-        "unexpected": unexpected,
-        "misshaped": [],
-        "not of floats": [],
-        "not finite": [],
-    }
-    unfit = set()
-    for path, shape in shapes.items():
-        name = weights.family.name_of(path)
-        if name is None or name not in weights.tensors:
-            # Where theirs has no name for it, the module of ours says more than its variables.
-            found["missing"].append(name or path[1])
-            unfit.add(path)
-            continue
-        value, wanted = np.asarray(weights.tensors[name]), their_shape(shape)
-        if value.shape != wanted:
-            found["misshaped"].append(f"{name} is {value.shape}, not {wanted}")
-            unfit.add(path)
-        if not jnp.issubdtype(value.dtype, jnp.floating):
-            found["not of floats"].append(f"{name} is {value.dtype}")
-        elif not np.isfinite(value).all():
-            found["not finite"].append(name)
-    return {kind: what for kind, what in found.items() if what}, unfit
+def _other_network(weights: Weights, model: EmbedNet) -> str:
+    """What to set where the weights are of another network than `model`; else an empty string."""
+    has_blocks = any(name.startswith("NL_") for name in weights.tensors)
+    if backbone := _other_backbone(weights, model):
+        return backbone
+    if weights.family is LUPI and model.shared_from != "layer2":
+        return "each modality has its own layer1 in them: set --config.model.shared_from=layer2"
+    if weights.family is TORCHVISION or has_blocks == model.non_local:
+        return ""
+    if has_blocks:
+        return "they have non-local blocks: set --config.model.non_local=True"
+    return (
+        "they have no non-local blocks: set --config.model.non_local=False, and for the original's "
+        "`base` networks --config.model.pooling=average"
+    )
 
 
 def _other_backbone(weights: Weights, model: EmbedNet) -> str:
@@ -100,26 +97,6 @@ def _other_backbone(weights: Weights, model: EmbedNet) -> str:
         return ""
     known = [name for name in BACKBONES if shapes[name] == shape]
     return f"they are of {known[0]}" if known else f"layer2 to layer4 have {blocks} blocks"
-
-
-def _other_layer1(weights: Weights, model: EmbedNet) -> str:
-    """What to set where the weights have a layer1 for each modality and the model shares it."""
-    if weights.family is not LUPI or model.shared_from == "layer2":
-        return ""
-    return "each modality has its own layer1 in them: set --config.model.shared_from=layer2"
-
-
-def _other_blocks(weights: Weights, model: EmbedNet) -> str:
-    """What to set where only one of weights and model has non-local blocks."""
-    has = any(name.startswith("NL_") for name in weights.tensors)
-    if weights.family is TORCHVISION or has == model.non_local:
-        return ""
-    if has:
-        return "they have non-local blocks: set --config.model.non_local=True"
-    return (
-        "they have no non-local blocks: set --config.model.non_local=False, and for the original's "
-        "`base` networks --config.model.pooling=average"
-    )
 
 
 def _to_leave_out(
