@@ -13,8 +13,8 @@ step of a ResNet-50 unless another network is named:
   where nine shifts of the input moved 46 to 50 times.
 - `relu`, on a CPU: a layer of four bottleneck blocks moves 8 % less memory, one of four basic
   blocks 10 %.
-- `batch_normalize`: its written gradient alone is no faster (7.5 and 7.6 s), but needs one exchange
-  between devices less. On a CPU, with a copy of the mean for each pass, a normalisation and its
+- `batch_normalize`: its written gradient alone is no faster (7.5 and 7.6 s), but saves one exchange
+  between devices. On a CPU, with a copy of the mean for each pass, a normalisation and its
   ReLU move 13 times their activations and not 15. The gradient ends in a subtraction of two
   arrays, which saves 1 to 4 % of a layer's bytes.
 """
