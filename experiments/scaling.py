@@ -100,7 +100,7 @@ def devices_of(case: Case) -> Iterator[None]:
         "devices": lambda: described,
         "device_count": lambda: len(described),
         "local_device_count": lambda: len(described),
-        "default_backend": lambda: "tpu",  # which convolutions `models.layers` asks for
+        "default_backend": lambda: "tpu",  # which convolutions `models.operations` asks for
     }
     with mock.patch.multiple(jax, **shown):
         yield

@@ -49,6 +49,6 @@ def shorten(text: object, most: int = 300) -> str:
     return line if len(line) <= most else f"{line[:half]} ... {line[-half:]}"
 
 
-def some(items: Collection[object]) -> str:
-    """The first ten of `items`, for a message."""
-    return ", ".join(map(str, list(items)[:10])) + (", ..." if len(items) > 10 else "")
+def some(items: Collection[object], most: int = 10) -> str:
+    """The first `most` of `items`, for a message."""
+    return ", ".join(map(str, list(items)[:most])) + (", ..." if len(items) > most else "")

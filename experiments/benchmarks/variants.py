@@ -17,13 +17,13 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from lupi_jax.models import layers, resnet
+from lupi_jax.models import layers, operations, resnet
 
 
 def _one_pass_forward(
     x: Array, scale: Array, bias: Array, epsilon: float, axis_name: str | None
 ) -> Any:
-    """`layers._batch_normalize_forward` with both statistics from one pass.
+    """`operations._batch_normalize_forward` with both statistics from one pass.
 
     The sums are of x minus the first image's mean, so that they do not cancel as those of x and
     x^2 do where the mean is large.
@@ -50,13 +50,13 @@ def _one_pass(
 
 
 _batch_normalize = jax.custom_vjp(_one_pass, nondiff_argnums=(3, 4))
-_batch_normalize.defvjp(_one_pass_forward, layers._batch_normalize_backward)
+_batch_normalize.defvjp(_one_pass_forward, operations._batch_normalize_backward)
 
 # Variant -> (module, name, what takes its place).
 VARIANTS = {
     "one_pass": (layers, "batch_normalize", _batch_normalize),
     # A CPU's ReLU, whose gradient is masked by its result.
-    "mask_by_result": (resnet, "relu", layers._relu_cpu),
+    "mask_by_result": (resnet, "relu", operations._relu_cpu),
 }
 
 

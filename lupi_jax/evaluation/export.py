@@ -61,8 +61,8 @@ def export_network(
 ) -> export.Exported:
     """The program that embeds images of one modality.
 
-    Nothing of it depends on the machine it is made on: the forms that `models.layers` chooses by
-    JAX's backend differ in their gradients alone.
+    Nothing of it depends on the machine it is made on: the forms that `models.operations` chooses
+    by JAX's backend differ in their gradients alone.
 
     Args:
       model: the network.

@@ -1,15 +1,15 @@
 """Pixels to embeddings: the network and its weights."""
 
-from lupi_jax.models.embed_net import Embedding, EmbedNet, initialize
-from lupi_jax.models.pretrained import (
+from lupi_jax.models.conversion import (
     classes_of,
     from_torch,
     modalities_of,
     remarks_on,
     to_torch,
 )
+from lupi_jax.models.embed_net import Embedding, EmbedNet, initialize
 from lupi_jax.models.resnet import BACKBONES, Backbone
-from lupi_jax.models.weights import read_state_dict
+from lupi_jax.models.state_dicts import read_state_dict
 
 __all__ = [
     "BACKBONES",

@@ -1,5 +1,6 @@
 """EmbedNet: images of one or several modalities to embeddings."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any, NamedTuple, cast
@@ -12,19 +13,19 @@ from jax import Array
 from jax.core import Tracer
 
 from lupi_jax.modality import Modality
-from lupi_jax.models.layers import BatchNorm, Dtype, average_pool, generalized_mean_pool
+from lupi_jax.models.layers import BatchNorm, Dtype, Numerics, average_pool, generalized_mean_pool
 from lupi_jax.models.resnet import BACKBONES, SHARED_FROM, Stem, Trunk
 
 POOLINGS = {"gem": generalized_mean_pool, "average": average_pool}
 
 
 class Embedding(NamedTuple):
-    """What the network says of n images, nothing normalised.
+    """What the network gives for n images. Nothing is L2-normalised.
 
     Attributes:
-      pooled: [n, d], the pooled feature: what the triplet and colour-free losses see.
+      pooled: [n, d], the pooled feature, which the triplet and colour-free losses take.
       neck: [n, d], after the BN neck: the usual retrieval feature.
-      logits: [n, num_classes] of the bias-free classifier.
+      logits: [n, num_classes], of the bias-free classifier.
     """
 
     pooled: Array
@@ -36,25 +37,27 @@ class EmbedNet(nn.Module):
     """AGW's two-stream ResNet with a third stem for the intermediate modality.
 
     One stem per modality (conv1, bn1, max-pool, layer1), one shared trunk (layer2 to layer4, last
-    stride 1), non-local blocks, pooling, BN neck without shift, bias-free classifier. At test
-    time only the stem of the modality asked for runs.
+    stride 1) with non-local blocks, pooling, BN neck without shift, bias-free classifier. Only the
+    stems of the modalities given run.
 
     Attributes:
       num_classes: training identities.
       backbone: a key of `BACKBONES`: resnet50, resnet34, resnet18, thin.
-      non_local: AGW's non-local blocks. A ResNet-18 has none either way, as in the released code.
+      non_local: whether to have AGW's non-local blocks. A ResNet-18 has none either way, as in the
+        released code.
       pooling: "gem" (p = 3) or "average".
-      stem_relu: a ReLU after the stem's bn1, as in AGW and torchvision's ResNet; the released
-        network has none.
-      dtype: of the computation (bfloat16, float32); None takes that of parameters and images.
-      axis_name: mapped axis over which batch normalisation sees the whole batch, or None.
+      stem_relu: whether a ReLU follows the stem's bn1, as in AGW and torchvision's ResNet; the
+        released network has none.
+      dtype: of the computation, see `Numerics`; pooling, neck and classifier compute in at least
+        float32.
+      axis_name: mapped axis of the devices, see `Numerics`.
       precision: of matrix products and convolutions, as `jax.default_matmul_precision` takes it;
         None takes JAX's own.
       shared_from: the first layer that all modalities share, one of `SHARED_FROM`;
         `lupi_jax.config.fields.ModelConfig` says whose network has which.
 
     Raises:
-      ValueError: `shared_from` is neither.
+      ValueError: `shared_from` is not one of `SHARED_FROM`.
     """
 
     num_classes: int
@@ -103,35 +106,25 @@ class EmbedNet(nn.Module):
         if not isinstance(images, Mapping):
             assert modality is not None
             images = {Modality(modality): images}
-        precision = (
-            jax.default_matmul_precision(self.precision) if self.precision else nullcontext()
-        )
-        with precision:
+        precision = self.precision
+        with jax.default_matmul_precision(precision) if precision else nullcontext():
             return self._embed(images, train)
 
     def _embed(self, images: Mapping[Modality, Array], train: bool) -> Embedding:
-        net = BACKBONES[self.backbone]
-        x = jnp.concatenate(
-            [
-                Stem(
-                    net,
-                    self.stem_relu,
-                    self.shared_from,
-                    self.axis_name,
-                    self.dtype,
-                    name=f"stem_{m}",
-                )(images[m], train)
-                for m in Modality
-                if m in images
-            ]
-        )
-        trunk = Trunk(
-            net, self.non_local, self.shared_from, self.axis_name, self.dtype, name="trunk"
-        )
-        x = trunk(x, train)
+        net, numerics = BACKBONES[self.backbone], Numerics(self.dtype, self.axis_name)
+        # Layers before `first` are a stem's, the others the trunk's.
+        first = 1 + SHARED_FROM.index(self.shared_from)
+        own, shared = tuple(range(1, first)), tuple(range(first, 5))
+        stems = [
+            Stem(net, own, self.stem_relu, numerics, name=f"stem_{m}")(images[m], train)
+            for m in Modality
+            if m in images
+        ]
+        trunk = Trunk(net, shared, self.non_local, numerics, name="trunk")
+        x = trunk(jnp.concatenate(stems), train)
         pooled = POOLINGS[self.pooling](x)
         neck = BatchNorm(
-            self.axis_name,
+            dataclasses.replace(numerics, dtype=None),  # not narrower than what was pooled
             frozen_bias=True,
             scale_init=lambda key, shape, dtype: 1.0 + 0.01 * jax.random.normal(key, shape, dtype),
             name="neck",

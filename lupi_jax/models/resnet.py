@@ -2,6 +2,9 @@
 
 He et al., Deep Residual Learning for Image Recognition, 2016, with the last stride set to 1 as
 person re-identification does (Luo et al., Bag of Tricks, 2019).
+
+`Stem` and `Trunk` are made of a `Layer` or several, these of a `Block` or several. `Backbone` says
+how many, and how wide.
 """
 
 import dataclasses
@@ -10,7 +13,8 @@ from functools import partial
 from flax import linen as nn
 from jax import Array
 
-from lupi_jax.models.layers import BatchNorm, Conv, Dtype, NonLocal, max_pool, relu
+from lupi_jax.models.layers import BatchNorm, Conv, NonLocal, Numerics, max_pool
+from lupi_jax.models.operations import relu
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,12 +22,12 @@ class Backbone:
     """The shape of a ResNet.
 
     Attributes:
-      blocks: residual blocks in layer1..layer4.
+      blocks: number of residual blocks in layer1..layer4.
       width: channels of the stem's convolution; layer i has width * 2^(i-1), times four with
         bottlenecks.
       bottleneck: bottleneck blocks (ResNet-50) or basic ones.
-      non_local: how many of the last blocks of layer1..layer4 are followed by a non-local block
-        where a network has them (AGW: two in layer2, three in layer3; never more than blocks).
+      non_local: how many of the last blocks of layer1..layer4 are followed by a non-local block,
+        in a network that has them (AGW: two in layer2, three in layer3; never more than blocks).
         ResNet-18 has none: the released code places them by ResNet-50's block numbers, which
         layers of two blocks never reach. With ResNet-34 the released code cannot run, as its
         blocks take ResNet-50's channels; ours take the layer's.
@@ -46,9 +50,77 @@ BACKBONES = {
     "resnet18": Backbone((2, 2, 2, 2), non_local=(0, 0, 0, 0)),
     # What `resnet18` was before it followed the released code: runs of that time are read as this.
     "resnet18_non_local": Backbone((2, 2, 2, 2)),
-    # For a demonstration and tests on a CPU: one basic block a layer, half the channels.
+    # For a demonstration and tests on a CPU: one basic block in each layer, half the channels.
     "thin": Backbone((1, 1, 1, 1), width=32),
 }
+
+STRIDES = (1, 2, 2, 1)
+"""The strides of layer1..layer4."""
+
+SHARED_FROM = ("layer1", "layer2")
+"""The first layer that all modalities share, where the trunk begins: what there is to choose."""
+
+
+class Stem(nn.Module):
+    """What one modality has to itself: conv1, bn1, max-pool, and layer1 if that is in `layers`.
+
+    The released network has no ReLU after bn1; torchvision's ResNet and AGW have one (`relu`).
+    """
+
+    backbone: Backbone
+    layers: tuple[int, ...] = (1,)
+    relu: bool = False
+    numerics: Numerics = Numerics()
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        """Images [n, h, w, 3] -> [n, h/4, w/4, c], c of the last layer the stem has."""
+        x = Conv(self.backbone.width, 7, 2, numerics=self.numerics, name="conv1")(x)
+        x = BatchNorm(self.numerics, name="bn1")(x, train)
+        x = max_pool(relu(x) if self.relu else x)
+        for i in self.layers:
+            x = Layer(self.backbone, i, False, self.numerics, name=f"layer{i}")(x, train)
+        return x
+
+
+class Trunk(nn.Module):
+    """What all modalities share: the rest of layer1 to layer4."""
+
+    backbone: Backbone
+    layers: tuple[int, ...] = (2, 3, 4)
+    non_local: bool = True
+    numerics: Numerics = Numerics()
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        """[n, h/4, w/4, c] -> [n, h/16, w/16, features]."""
+        for i in self.layers:
+            x = Layer(self.backbone, i, self.non_local, self.numerics, name=f"layer{i}")(x, train)
+        return x
+
+
+class Layer(nn.Module):
+    """One of a ResNet's four layers: blocks, the last ones each followed by a non-local block."""
+
+    backbone: Backbone
+    number: int
+    non_local: bool
+    numerics: Numerics = Numerics()
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        """Apply to [n, h, w, c]."""
+        net, i = self.backbone, self.number - 1
+        blocks = net.blocks[i]
+        first_non_local = max(0, blocks - net.non_local[i]) if self.non_local else blocks
+        for b in range(blocks):
+            stride = STRIDES[i] if b == 0 else 1
+            block = Block(net.width * 2**i, stride, net.bottleneck, self.numerics, name=f"block{b}")
+            x = block(x, train)
+            if b >= first_non_local:
+                name = f"non_local{b - first_non_local}"
+                x = NonLocal(self.numerics, name=name)(x, train)
+        return x
 
 
 class Block(nn.Module):
@@ -57,14 +129,13 @@ class Block(nn.Module):
     width: int
     stride: int = 1
     bottleneck: bool = False
-    axis_name: str | None = None
-    dtype: Dtype = None
+    numerics: Numerics = Numerics()
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         """Apply to [n, h, w, c]."""
-        conv = partial(Conv, dtype=self.dtype)
-        norm = partial(BatchNorm, self.axis_name, dtype=self.dtype)
+        conv = partial(Conv, numerics=self.numerics)
+        norm = partial(BatchNorm, self.numerics)
         out = self.width * 4 if self.bottleneck else self.width
         if self.bottleneck:
             plan = ((self.width, 1, 1), (self.width, 3, self.stride), (out, 1, 1))
@@ -79,91 +150,3 @@ class Block(nn.Module):
             x = conv(out, 1, self.stride, name="downsample_conv")(x)
             x = norm(name="downsample_bn")(x, train)
         return relu(x + y)
-
-
-class Layer(nn.Module):
-    """One of a ResNet's four layers: `blocks` blocks, the last `non_local` with a non-local one."""
-
-    blocks: int
-    width: int
-    stride: int
-    bottleneck: bool
-    non_local: int = 0
-    axis_name: str | None = None
-    dtype: Dtype = None
-
-    @nn.compact
-    def __call__(self, x: Array, train: bool) -> Array:
-        """Apply to [n, h, w, c]."""
-        first = self.blocks - min(self.non_local, self.blocks)
-        for i in range(self.blocks):
-            stride = self.stride if i == 0 else 1
-            x = Block(
-                self.width, stride, self.bottleneck, self.axis_name, self.dtype, name=f"block{i}"
-            )(x, train)
-            if i >= first:
-                x = NonLocal(self.axis_name, self.dtype, name=f"non_local{i - first}")(x, train)
-        return x
-
-
-SHARED_FROM = ("layer1", "layer2")
-"""The first layer that all modalities share, where the trunk begins: what there is to choose."""
-
-
-class Stem(nn.Module):
-    """What one modality has to itself: conv1, bn1, max-pool and, unless that is shared, layer1.
-
-    The released network has no ReLU after bn1; torchvision's ResNet and AGW have one (`relu`).
-    """
-
-    backbone: Backbone
-    relu: bool = False
-    shared_from: str = "layer2"
-    axis_name: str | None = None
-    dtype: Dtype = None
-
-    @nn.compact
-    def __call__(self, x: Array, train: bool) -> Array:
-        """Images [n, h, w, 3] -> [n, h/4, w/4, c], c of the last layer the stem has."""
-        net = self.backbone
-        x = Conv(net.width, 7, 2, dtype=self.dtype, name="conv1")(x)
-        x = BatchNorm(self.axis_name, dtype=self.dtype, name="bn1")(x, train)
-        x = max_pool(relu(x) if self.relu else x)
-        if self.shared_from == "layer1":
-            return x
-        return _layer(1, net, False, self.axis_name, self.dtype)(x, train)
-
-
-class Trunk(nn.Module):
-    """What all modalities share: layer2 (or layer1) to layer4, the last with stride 1."""
-
-    backbone: Backbone
-    non_local: bool = True
-    shared_from: str = "layer2"
-    axis_name: str | None = None
-    dtype: Dtype = None
-
-    @nn.compact
-    def __call__(self, x: Array, train: bool) -> Array:
-        """[n, h/4, w/4, c] -> [n, h/16, w/16, features]."""
-        for number in range(1 if self.shared_from == "layer1" else 2, 5):
-            layer = _layer(number, self.backbone, self.non_local, self.axis_name, self.dtype)
-            x = layer(x, train)
-        return x
-
-
-def _layer(
-    number: int, net: Backbone, non_local: bool, axis_name: str | None, dtype: Dtype
-) -> Layer:
-    """Layer 1 to 4 of a ResNet, a submodule of the one being built."""
-    i = number - 1
-    return Layer(
-        net.blocks[i],
-        net.width * 2**i,
-        (1, 2, 2, 1)[i],
-        net.bottleneck,
-        net.non_local[i] if non_local else 0,
-        axis_name,
-        dtype,
-        name=f"layer{number}",
-    )

@@ -12,7 +12,7 @@ import pytest
 import lupi_jax as lupi
 from lupi_jax import InputError, Modality
 from lupi_jax.evaluation.export import export_network, save_network
-from lupi_jax.models import layers
+from lupi_jax.models import operations
 
 SIZE = (48, 32)
 MODEL = lupi.EmbedNet(13, backbone="thin")
@@ -102,7 +102,7 @@ def test_a_network_that_computes_in_bfloat16(variables, images):
     assert 1e-4 < np.abs(made - whole).max() < 1e-2  # it does compute in bfloat16
 
 
-def operations(variables) -> Counter[str]:
+def count_operations(variables) -> Counter[str]:
     jax.clear_caches()
     text = export_network(MODEL, variables, Modality.INFRARED, SIZE).mlir_module()
     return Counter(re.findall(r"= \"?stablehlo\.(\w+)", text))
@@ -112,14 +112,14 @@ def test_one_program_is_right_for_every_platform(variables, monkeypatch):
     """Where it is made decides nothing: JAX's own branches alone tell platforms apart."""
     program = export_network(MODEL, variables, Modality.INFRARED, SIZE)
     assert program.platforms == ("cpu", "cuda", "rocm", "tpu")
-    here = operations(variables)
+    here = count_operations(variables)
     assert here["convolution"] > 5
     chosen = []
-    plain = layers._conv2d
-    monkeypatch.setattr(layers, "_conv2d", lambda *given: chosen.append(1) or plain(*given))
-    monkeypatch.setattr(layers, "_conv2d_cpu", None)  # what follows may not come by it
+    plain = operations._conv2d
+    monkeypatch.setattr(operations, "_conv2d", lambda *given: chosen.append(1) or plain(*given))
+    monkeypatch.setattr(operations, "_conv2d_cpu", None)  # what follows may not come by it
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
-    assert operations(variables) == here
+    assert count_operations(variables) == here
     assert chosen
 
 

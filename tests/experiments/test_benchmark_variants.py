@@ -9,7 +9,7 @@ import pytest
 from flax import linen as nn
 
 from experiments.benchmarks import variants
-from lupi_jax.models import layers, resnet
+from lupi_jax.models import operations, resnet
 
 
 @pytest.mark.parametrize("name", variants.VARIANTS)
@@ -45,5 +45,5 @@ def test_one_pass_does_not_cancel() -> None:
     x = np.random.default_rng(0).normal(1000.0, 1.0, size=(8, 16, 4)).astype(np.float32)
     _, _, var = variants._batch_normalize(x, jnp.ones(4), jnp.zeros(4), 1e-5)
     np.testing.assert_allclose(var, x.astype(np.float64).var((0, 1)), rtol=1e-4)
-    today: Any = layers.batch_normalize(jnp.asarray(x), jnp.ones(4), jnp.zeros(4), 1e-5)
+    today: Any = operations.batch_normalize(jnp.asarray(x), jnp.ones(4), jnp.zeros(4), 1e-5)
     np.testing.assert_allclose(today[2], x.astype(np.float64).var((0, 1)), rtol=1e-4)

@@ -22,7 +22,7 @@ from lupi_jax.errors import InputError
 from lupi_jax.losses import LossSettings, objective
 from lupi_jax.modality import Modality
 from lupi_jax.models import EmbedNet, initialize
-from lupi_jax.models.layers import conv2d
+from lupi_jax.models.operations import conv2d
 from lupi_jax.models.resnet import BACKBONES, Backbone
 from lupi_jax.training.checkpoints import Checkpoints
 from lupi_jax.training.optimizer import learning_rate, make_optimizer

@@ -1,4 +1,4 @@
-"""Files of weights to {name: array}: NumPy's, safetensors' and PyTorch's, here or on a hub.
+"""Read files of weights to {name: array}: NumPy's, safetensors' and PyTorch's, here or on a hub.
 
 Reading a file never runs what is in it: objects other than tensors are refused.
 """
@@ -6,14 +6,14 @@ Reading a file never runs what is in it: objects other than tensors are refused.
 import pickle
 import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from lupi_jax.errors import InputError
+from lupi_jax.errors import InputError, shorten, some
 
 _HUB = "hf://"
 _HUB_FILE = "model.safetensors"
@@ -34,13 +34,13 @@ _NUMPY_GLOBALS = (
 def read_state_dict(source: str | Path, fetch: bool = True) -> dict[str, np.ndarray]:
     """Read {name: array} from `.npz`, `.safetensors`, or with PyTorch `.pth`, `.pt`, `.t`.
 
-    PyTorch's files are read with `weights_only=True`. Of a training checkpoint (a dictionary
-    with "net" or "state_dict") the weights are taken.
+    PyTorch's files are read with `weights_only=True`. A training checkpoint (a dictionary with
+    "net" or "state_dict") gives its weights alone.
 
     Args:
       source: a file, or `hf://owner/name[/file][@revision]`: a file (`model.safetensors` where
         none is named) of a Hugging Face repository, kept in that library's cache.
-      fetch: whether a file that the cache lacks is fetched; else it is missing.
+      fetch: whether to fetch a file that the cache lacks; without it, such a file is missing.
 
     Returns:
       {name: array} as the file has them; floats narrower than float32 are widened to it.
@@ -68,7 +68,7 @@ def read_state_dict(source: str | Path, fetch: bool = True) -> dict[str, np.ndar
 
 
 def _reader(file: Path, source: str | Path) -> Callable[[Path], dict[str, np.ndarray]]:
-    """What reads `file`, which was asked for as `source`."""
+    """The function that reads `file`, which the user asked for as `source`."""
     if file.suffix in _READERS:
         return _READERS[file.suffix]
     raise InputError(f"{source}: weights are read from {', '.join(_READERS)}, not {file.suffix!r}")
@@ -79,7 +79,7 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as file:
             return dict(file)
     except ValueError as error:
-        # There is no type for it: NumPy says so in words.
+        # NumPy has no type of error for this: only the message says so.
         if "pickle" in str(error):
             raise _pickled(path, "arrays of objects") from error
         raise
@@ -98,7 +98,7 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
         raise InputError(
             f"{path} needs PyTorch to be read: pip install 'lupi-jax[torch]', or convert it to .npz"
         ) from error
-    # The warnings are about how the file was written; what is wrong with it is in the error.
+    # The warnings are about how the file was written; the error says what is wrong with it.
     with warnings.catch_warnings(), torch.serialization.safe_globals(_stand_ins()):
         warnings.simplefilter("ignore")
         try:
@@ -112,20 +112,20 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
         if isinstance(content, Mapping) and key in content:
             content = content[key]
     if not isinstance(content, Mapping):
-        raise InputError(f"{path} holds a {type(content).__name__}, no dictionary of tensors")
-    others = [str(k) for k, v in content.items() if not isinstance(v, torch.Tensor)]
+        raise InputError(f"{path} holds a {type(content).__name__}, not a dictionary of tensors")
+    others = sorted(str(k) for k, v in content.items() if not isinstance(v, torch.Tensor))
     if others and len(others) == len(content):
         raise InputError(
             f"{path} holds no weights: a dictionary of tensors is looked for, on its own or under "
-            f"{' or '.join(map(repr, _WITHIN))}, and its entries are {listed(others)}"
+            f"{' or '.join(map(repr, _WITHIN))}, and its entries are {some(others)}"
         )
     if others:
         raise InputError(
-            f"{path}: {len(others)} of {len(content)} entries of the weights are no tensors: "
-            f"{listed(others)}"
+            f"{path}: {len(others)} of {len(content)} entries of the weights are not tensors: "
+            f"{some(others)}"
         )
     return {
-        # NumPy has no bfloat16 that PyTorch knows.
+        # PyTorch does not convert bfloat16 to NumPy.
         str(name): (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().numpy()
         for name, tensor in content.items()
     }
@@ -141,7 +141,7 @@ _READERS: dict[str, Callable[[Path], dict[str, np.ndarray]]] = {
 
 
 class _Unread:
-    """Stands where a checkpoint has a NumPy value: takes what it is made from, and keeps none."""
+    """Stands where a checkpoint has a NumPy value: takes its contents, and keeps nothing."""
 
     def __init__(self, *_: Any) -> None:
         pass
@@ -154,8 +154,8 @@ def _stand_ins() -> list[Any]:
     """Classes that PyTorch's restricted unpickler takes for NumPy's, by their names.
 
     The field's checkpoints keep accuracies, NumPy arrays, beside the weights, and
-    `weights_only=True` refuses the whole file over them. NumPy's own functions are not meant for
-    files that nobody trusts; these do nothing.
+    `weights_only=True` refuses the whole file because of them. NumPy's own functions are not safe
+    for files that nobody trusts; these do nothing.
     """
     return [type(name, (_Unread,), {"__module__": module}) for module, name in _NUMPY_GLOBALS]
 
@@ -166,7 +166,7 @@ def _widened(tensor: np.ndarray) -> np.ndarray:
 
 
 def _cached(address: str, fetch: bool) -> Path:
-    """The local copy of `hf://owner/name[/file][@revision]`, fetched if allowed and not there."""
+    """The local copy of `hf://owner/name[/file][@revision]`; `fetch` allows to get it first."""
     match = re.fullmatch(rf"{_HUB}([^/@]+/[^/@]+)(?:/([^@]*))?(?:@(.+))?", address)
     if not match:
         raise InputError(f"{address}: write {_HUB}owner/name[/file][@revision]")
@@ -182,19 +182,18 @@ def _cached(address: str, fetch: bool) -> Path:
             f"{address} needs huggingface_hub to be read: pip install 'lupi-jax[hub]', or {what} "
             "yourself and give its path as `pretrained`"
         ) from error
+    unreachable = "the hub cannot be reached"
     if not fetch:
-        unreachable = "it is not in the cache, and no configuration fetches by itself: add --fetch"
+        unreachable = "no configuration fetches by itself: add --fetch"
     elif constants.HF_HUB_OFFLINE:
-        unreachable = "it is not in the cache, and HF_HUB_OFFLINE forbids to fetch it"
-    else:
-        unreachable = "it is not in the cache, and the hub cannot be reached"
+        unreachable = "HF_HUB_OFFLINE forbids to fetch it"
     # The first that fits counts: some of these errors are kinds of others.
     reasons = (
         (errors.HFValidationError, "no repository can be called that"),
         (errors.GatedRepoError, "the repository is gated: accept its terms, then log in"),
         (errors.RepositoryNotFoundError, "there is no such repository, or not for you"),
         (errors.RevisionNotFoundError, "the repository has no such revision"),
-        (errors.LocalEntryNotFoundError, unreachable),
+        (errors.LocalEntryNotFoundError, f"it is not in the cache, and {unreachable}"),
         (errors.EntryNotFoundError, "the repository has no such file"),
     )
     try:
@@ -212,22 +211,14 @@ def _cached(address: str, fetch: bool) -> Path:
         ) from error
 
 
-def listed(names: Iterable[str], most: int = 20) -> str:
-    """The first of `names`, sorted, in a line."""
-    names = set(names)
-    return ", ".join(sorted(names)[:most]) + (", ..." if len(names) > most else "")
-
-
 def _brief(error: Exception) -> str:
-    """An error of a library in a short line."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:150]}".removesuffix(": ")
+    return shorten(f"{type(error).__name__}: {error}".removesuffix(": "), 170)
 
 
 def _damaged(path: Path, reason: str | Exception) -> InputError:
     reason = reason if isinstance(reason, str) else _brief(reason)
     return InputError(
-        f"{path} cannot be read: damaged, cut short or no {path.suffix} file ({reason})"
+        f"{path} cannot be read: damaged, cut short or not a {path.suffix} file ({reason})"
     )
 
 

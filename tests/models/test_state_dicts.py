@@ -57,7 +57,7 @@ def test_a_file_is_read_whole_or_not_at_all(
     content = path.read_bytes()
     for size in (0, 5, len(content) // 2, len(content) - 1):
         path.write_bytes(content[:size])
-        assert ("is empty" if size == 0 else "damaged, cut short or no") in refusal(path)
+        assert ("is empty" if size == 0 else "damaged, cut short or not a") in refusal(path)
 
 
 def test_what_is_no_file_of_weights_is_refused(npz: Path, tmp_path: Path) -> None:
@@ -74,10 +74,10 @@ def test_what_is_no_file_of_weights_is_refused(npz: Path, tmp_path: Path) -> Non
         ("lost.npz", "no weights at"),
         ("folder.npz", "is a directory"),
         ("none.npz", "holds no tensors"),
-        ("one.npz", "no .npz file"),
+        ("one.npz", "not a .npz file"),
         ("objects.npz", "pickled objects other than tensors"),
         ("pickle.npz", "pickled objects other than tensors"),
-        ("page.safetensors", "no .safetensors file"),
+        ("page.safetensors", "not a .safetensors file"),
     ):
         assert reason in refusal(tmp_path / name), name
 
@@ -137,14 +137,14 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, zipped: bool) -> None:
     content = path.read_bytes()
     for part in (0.02, 0.3, 0.6, 0.99):
         path.write_bytes(content[: int(len(content) * part)])
-        assert "damaged, cut short or no .pth file" in refusal(path), part
+        assert "damaged, cut short or not a .pth file" in refusal(path), part
     for other in (
         b"<html><head>",
         b"\x80\x04}\x94.",
         b"version https://git-lfs.github.com/spec/v1",
     ):
         path.write_bytes(other)
-        assert "damaged, cut short or no .pth file" in refusal(path), other
+        assert "damaged, cut short or not a .pth file" in refusal(path), other
     script = torch.jit.script(torch.nn.ReLU())
     torch.jit.save(script, path)
     message = refusal(path)

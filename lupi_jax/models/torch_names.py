@@ -1,0 +1,187 @@
+"""How PyTorch networks name and lay out their tensors: released LUPI, AGW, torchvision's ResNets.
+
+A table for each family of networks pairs our modules with theirs. `conversion` reads it in both
+directions.
+"""
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Mapping
+
+import numpy as np
+
+from lupi_jax.errors import InputError
+
+# One of our variables: (collection, modules..., leaf).
+Path = tuple[str, ...]
+
+_WITHIN_BLOCK = {"downsample_conv": "downsample.0", "downsample_bn": "downsample.1"}
+_LEAVES = {
+    "kernel": "weight",
+    "scale": "weight",
+    "bias": "bias",
+    "mean": "running_mean",
+    "var": "running_var",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """PyTorch networks that name their tensors alike.
+
+    Attributes:
+      title: what messages call it.
+      mark: a regular expression of names that only this family has.
+      table: rows of our modules, a regular expression, and theirs, with \\1.. from it.
+      ignored: a regular expression of names that the network has no use for.
+      absent: a regular expression of our modules that no such network has. They are taken from
+        elsewhere without being named.
+      stem_relu: whether a ReLU follows the stem's first normalisation, as `EmbedNet.stem_relu`;
+        None where the weights serve either.
+    """
+
+    title: str
+    mark: str
+    table: tuple[tuple[str, str], ...]
+    ignored: str
+    absent: str = "(?!)"
+    stem_relu: bool | None = None
+
+    def name_of(self, path: Path) -> str | None:
+        """The PyTorch name of our variable `path`; None where such networks have none."""
+        modules = "/".join(_WITHIN_BLOCK.get(part, part) for part in path[1:-1])
+        for pattern, name in self.table:
+            match = re.fullmatch(pattern, modules)
+            if match:
+                return f"{match.expand(name)}.{_LEAVES[path[-1]]}"
+        return None
+
+
+_COUNTERS = r"(.+\.)?num_batches_tracked"
+_BLOCK = r"layer[1-4]\.\d+\.(conv[1-3]|bn[1-3]|downsample\.[01])\.\w+"
+_STEMS = (
+    ("visible", "visible_module"),
+    ("infrared", "thermal_module"),
+    ("intermediate", "gray_module"),
+)
+_HEAD = (
+    (r"trunk/layer(\d)/non_local(\d+)/g", r"NL_\1.\2.g.0"),
+    (r"trunk/layer(\d)/non_local(\d+)/(theta|phi)", r"NL_\1.\2.\3"),
+    (r"trunk/layer(\d)/non_local(\d+)/out", r"NL_\1.\2.W.0"),
+    (r"trunk/layer(\d)/non_local(\d+)/out_bn", r"NL_\1.\2.W.1"),
+    (r"neck", "bottleneck"),
+    (r"classifier", "classifier"),
+)
+
+LUPI = Family(
+    title="LUPI",
+    mark=r".+_module\.resnet_part1\..+|base_resnet\.resnet_part2\..+",
+    table=(
+        *((rf"stem_{ours}/conv1", f"{theirs}.resnet_part1.0") for ours, theirs in _STEMS),
+        *((rf"stem_{ours}/bn1", f"{theirs}.resnet_part1.1") for ours, theirs in _STEMS),
+        *(
+            (rf"stem_{ours}/layer1/block(\d+)/(.+)", rf"{theirs}.resnet_part1.3.\1.\2")
+            for ours, theirs in _STEMS
+        ),
+        *(
+            (rf"trunk/layer{i + 2}/block(\d+)/(.+)", rf"base_resnet.resnet_part2.{i}.\1.\2")
+            for i in range(3)
+        ),
+        *_HEAD,
+    ),
+    ignored=_COUNTERS,
+    stem_relu=False,
+)
+
+# Each of AGW's three parts holds a whole ResNet and uses a piece of it. Its modalities share
+# layer1, which is copied to both stems of a network that has it there.
+AGW_STEMS = {"stem_visible": "visible_module.visible", "stem_infrared": "thermal_module.thermal"}
+AGW_BASE = "base_resnet.base"
+AGW = Family(
+    title="AGW",
+    mark=r"visible_module\.visible\..+|thermal_module\.thermal\..+|base_resnet\.base\..+",
+    table=(
+        *((rf"{ours}/(conv1|bn1)", rf"{theirs}.\1") for ours, theirs in AGW_STEMS.items()),
+        (r"stem_(?:visible|infrared)/layer1/block(\d+)/(.+)", rf"{AGW_BASE}.layer1.\1.\2"),
+        (r"trunk/layer(\d)/block(\d+)/(.+)", rf"{AGW_BASE}.layer\1.\2.\3"),
+        *_HEAD,
+    ),
+    ignored=rf"{_COUNTERS}|(visible_module\.visible|thermal_module\.thermal)\.{_BLOCK}"
+    r"|base_resnet\.base\.(conv1|bn1)\.\w+",
+    stem_relu=True,
+)
+
+# torchvision's ResNet has one stem, copied to every modality, and neither neck nor non-local.
+TORCHVISION = Family(
+    title="torchvision's ResNet",
+    mark=rf"conv1\.weight|{_BLOCK}",
+    table=(
+        (r"stem_\w+/(conv1|bn1)", r"\1"),
+        (r"stem_\w+/layer1/block(\d+)/(.+)", r"layer1.\1.\2"),
+        (r"trunk/layer(\d)/block(\d+)/(.+)", r"layer\1.\2.\3"),
+    ),
+    ignored=rf"{_COUNTERS}|fc\.(weight|bias)",
+    absent=r"trunk/layer\d/non_local\d+/\w+|neck|classifier",
+)
+
+FAMILIES = (LUPI, AGW, TORCHVISION)
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """PyTorch's {name: array}, as `unwrapped` returns it, and the family of its names."""
+
+    tensors: Mapping[str, np.ndarray]
+    family: Family
+
+    @classmethod
+    def of(cls, state_dict: Mapping[str, np.ndarray]) -> "Weights":
+        """Find the family.
+
+        Raises:
+          InputError: the weights are of no network known here.
+        """
+        tensors = unwrapped(state_dict)
+        for family in FAMILIES:
+            if any(re.fullmatch(family.mark, name) for name in tensors):
+                return cls(tensors, family)
+        conv1 = ("params", "stem_visible", "conv1", "kernel")
+        known = "; ".join(f"{f.title}, as {f.name_of(conv1)}" for f in FAMILIES)
+        first = ", ".join(itertools.islice(tensors, 3)) or "none"
+        raise InputError(
+            f"these {len(tensors)} weights are of no network known here: the first are {first}; "
+            f"known are those of {known}"
+        )
+
+    def has(self, path: Path) -> bool:
+        """Whether our variable `path` is among them."""
+        return self.family.name_of(path) in self.tensors
+
+    def value_of(self, path: Path) -> np.ndarray:
+        """Our variable `path`, which must be among them, in our layout."""
+        name = self.family.name_of(path)
+        assert name is not None, path
+        return to_ours(np.asarray(self.tensors[name]))
+
+
+def unwrapped(state_dict: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    """Take off the `module.` that nn.DataParallel puts before every name."""
+    if all(name.startswith("module.") for name in state_dict):
+        return {name.removeprefix("module."): value for name, value in state_dict.items()}
+    return state_dict
+
+
+def to_ours(value: np.ndarray) -> np.ndarray:
+    """OIHW -> HWIO, [out, in] -> [in, out]."""
+    return value.transpose(2, 3, 1, 0) if value.ndim == 4 else value.T
+
+
+def to_theirs(value: np.ndarray) -> np.ndarray:
+    """HWIO -> OIHW, [in, out] -> [out, in]."""
+    return value.transpose(3, 2, 0, 1) if value.ndim == 4 else value.T
+
+
+def their_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that `to_theirs` gives an array of `shape`."""
+    return to_theirs(np.empty(shape)).shape
