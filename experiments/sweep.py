@@ -38,8 +38,8 @@ from lupi_jax.evaluation.evaluator import make_tasks, same_modality_rule
 from lupi_jax.evaluation.metrics.protocols import WITHOUT, WITHOUT_IMAGE, is_within
 from lupi_jax.modality import Modality
 from lupi_jax.training import load_run, load_untrained, train
+from lupi_jax.training.build import prepare_data
 from lupi_jax.training.logging import read_metrics
-from lupi_jax.training.loop import prepare_data
 from lupi_jax.training.run import RESUMABLE, versions
 
 HERE = Path(__file__).parent

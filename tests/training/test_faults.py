@@ -31,9 +31,9 @@ from lupi_jax.errors import InputError
 from lupi_jax.training import checkpoints as module
 from lupi_jax.training.checkpoints import Checkpoints
 from lupi_jax.training.logging import read_metrics
+from lupi_jax.training.network import abstract
 from lupi_jax.training.parallel import ParallelStep
-from lupi_jax.training.run import abstract
-from lupi_jax.training.state import TrainState
+from lupi_jax.training.step import TrainState
 
 CONFIG = Path(__file__).parents[2] / "configs" / "synthetic.py"
 STEPS = 12
