@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -243,34 +244,37 @@ class Checkpoints:
         seal.check_record(record, self.directory / str(step))
         return record
 
-    @contextlib.contextmanager
-    def _reading(self, step: int) -> Iterator[None]:
+    def _reading(self, step: int) -> AbstractContextManager[None]:
         """What goes wrong in here says that a checkpoint is damaged."""
-        try:
-            yield
-        except InputError:
-            raise
-        except Exception as error:  # Orbax and TensorStore have a dozen types for it
-            if hosts.is_lost(error):
-                raise
-            raise DamagedError(
-                f"checkpoint {self.directory / str(step)} is damaged ({shorten(error)})"
-            ) from error
+        place = self.directory / str(step)
+        # Orbax and TensorStore have a dozen types for it.
+        return _raising(
+            lambda why: DamagedError(f"checkpoint {place} is damaged ({why})"), Exception
+        )
 
-    @contextlib.contextmanager
-    def _writing(self, what: str) -> Iterator[None]:
+    def _writing(self, what: str) -> AbstractContextManager[None]:
         """What goes wrong in here says that the disk cannot be written."""
-        try:
-            yield
-        except InputError:
+        advice = (
+            "check its permissions and the free space; the same command goes on from the last "
+            "complete checkpoint"
+        )
+        return _raising(
+            lambda why: InputError(f"cannot {what} under {self.directory} ({why}): {advice}"),
+            *(OSError, ValueError, RuntimeError),
+        )
+
+
+@contextlib.contextmanager
+def _raising(make: Callable[[str], InputError], *kinds: type[Exception]) -> Iterator[None]:
+    """Raise what `make` makes of the cause of an error of `kinds`, unless a process is lost."""
+    try:
+        yield
+    except InputError:
+        raise
+    except kinds as error:
+        if hosts.is_lost(error):
             raise
-        except (OSError, ValueError, RuntimeError) as error:
-            if hosts.is_lost(error):
-                raise
-            raise InputError(
-                f"cannot {what} under {self.directory} ({shorten(error)}): check its permissions "
-                "and the free space; the same command goes on from the last complete checkpoint"
-            ) from error
+        raise make(shorten(error)) from error
 
 
 class DamagedError(InputError):

@@ -25,10 +25,18 @@ class DataWait(Hook):
     """Measures the seconds in which a step was over and the next one's batch was not there.
 
     The host runs ahead of its devices: no time is lost while it waits for a batch and they still
-    compute. So a thread notes when each step ends.
+    compute. So a thread notes when each step ends. What was lost is said at the end of an epoch.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, log: RunLog, start: int, steps_per_epoch: int, every: int, advice: str
+    ) -> None:
+        """Say to `log` what is lost from step `start` on, at least `every` steps apart.
+
+        Where that is much, `advice` follows.
+        """
+        self._log, self._said, self._advice = log, start, advice
+        self._per_epoch, self._every = steps_per_epoch, every
         self._steps: SimpleQueue[tuple[Metrics, Future[float]] | None] = SimpleQueue()
         self._last: Future[float] | None = None
         self._batches: list[_Batch] = []
@@ -60,9 +68,13 @@ class DataWait(Hook):
             yield batch
 
     def after(self, now: Moment) -> None:
-        """Have the end of this step noted."""
+        """Have the end of this step noted; where an epoch or the run is over, say what was lost."""
         self._last = Future()
         self._steps.put((now.metrics, self._last))
+        over = now.step % self._per_epoch == 0 and now.step - self._said >= self._every
+        if over or now.step == now.steps:
+            self._log.waited(now.step, now.step / self._per_epoch, self.take(), self._advice)
+            self._said = now.step
 
     def take(self) -> float:
         """Seconds lost since this was last asked for; waits for all steps but the newest.
@@ -75,34 +87,6 @@ class DataWait(Hook):
             for batch in taken
             if batch.step_before is not None
         )
-
-
-class WaitReport(Hook):
-    """Says at the end of an epoch which share of the time went by without data."""
-
-    def __init__(
-        self, wait: DataWait, log: RunLog, start: int, steps_per_epoch: int, every: int, advice: str
-    ) -> None:
-        """Report what `wait` measures to `log`.
-
-        Args:
-          wait: measures.
-          log: says it.
-          start: steps already taken.
-          steps_per_epoch: where epochs end.
-          every: the least number of steps between two reports.
-          advice: what to do where much time is lost, "" for nothing.
-        """
-        self._wait, self._log, self._said = wait, log, start
-        self._per_epoch, self._every, self._advice = steps_per_epoch, every, advice
-
-    def after(self, now: Moment) -> None:
-        """Report, where an epoch or the run is over."""
-        over = now.step % self._per_epoch == 0 and now.step - self._said >= self._every
-        if over or now.step == now.steps:
-            epoch = now.step / self._per_epoch
-            self._log.waited(now.step, epoch, self._wait.take(), self._advice)
-            self._said = now.step
 
 
 def _ended(metrics: Metrics) -> float:

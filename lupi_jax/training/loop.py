@@ -1,6 +1,7 @@
 """The training loop: batches in order, one step each, and the hooks beside it."""
 
 import contextlib
+import dataclasses
 import itertools
 import math
 import time
@@ -20,7 +21,7 @@ from lupi_jax.runtime.stopping import StopRequest, Watchdog
 from lupi_jax.runtime.terminal import say, showing
 from lupi_jax.training.build import Figures, MakeValidation, Parts, build, restore
 from lupi_jax.training.checkpoints import Checkpoints
-from lupi_jax.training.data_wait import DataWait, WaitReport
+from lupi_jax.training.data_wait import DataWait
 from lupi_jax.training.hooks import Hook, Moment
 from lupi_jax.training.logging import RunLog
 from lupi_jax.training.parallel import ParallelStep, local_copy, require_room
@@ -76,13 +77,12 @@ def train(
             watchdog.beat("the images were read")
         every, per_epoch = config.log.every, parts.data.steps_per_epoch
         log = RunLog(workdir, start, steps, every, parts.images, is_first())
-        wait = DataWait()
+        wait = DataWait(log, start, per_epoch, every, _advice(config))
         hooks = [
-            wait,
             Profile(workdir / "profile", start, profile, parts.images, parts.parallel.cost),
             log,
             _Alive(watchdog),
-            WaitReport(wait, log, start, per_epoch, every, _advice(config)),
+            wait,
             _Stop(stop),
             _Validate(parts.validate, log, config.log.validate_every),
             _Save(checkpoints, parts.record, log, config.log.checkpoint_every),
@@ -106,55 +106,58 @@ def train(
     return state
 
 
+@dataclasses.dataclass
 class _Alive(Hook):
     """Tells the watchdog of every step."""
 
-    def __init__(self, watchdog: Watchdog) -> None:
-        self._watchdog = watchdog
+    watchdog: Watchdog
 
     def after(self, now: Moment) -> None:
-        self._watchdog.beat(f"step {now.step} of {now.steps}")
+        self.watchdog.beat(f"step {now.step} of {now.steps}")
 
 
+@dataclasses.dataclass
 class _Stop(Hook):
     """Stops the run where a signal asked for it."""
 
-    def __init__(self, request: StopRequest) -> None:
-        self._request = request
+    request: StopRequest
 
     def after(self, now: Moment) -> None:
-        asked = self._request.after(now.step)  # every process has to ask, at every step
+        asked = self.request.after(now.step)  # every process has to ask, at every step
         now.stop = now.stop or asked
 
 
+@dataclasses.dataclass
 class _Validate(Hook):
     """Judges the held-out images now and then, and after the last step."""
 
-    def __init__(self, validate: Callable[[Any], Figures] | None, log: RunLog, every: int) -> None:
-        self._validate, self._log, self._every = validate, log, every
+    validate: Callable[[Any], Figures] | None
+    log: RunLog
+    every: int
 
     def after(self, now: Moment) -> None:
-        if self._validate is None or not now.due(self._every):
+        if self.validate is None or not now.due(self.every):
             return
-        self._log.flush()
-        with self._log.paused():
-            now.figures = self._validate(local_copy(now.state.variables))
-        self._log.validation(now.step, now.figures)
+        self.log.flush()
+        with self.log.paused():
+            now.figures = self.validate(local_copy(now.state.variables))
+        self.log.validation(now.step, now.figures)
 
 
+@dataclasses.dataclass
 class _Save(Hook):
     """Saves the state now and then, where it was judged, where the run stops, and in the end."""
 
-    def __init__(
-        self, checkpoints: Checkpoints, record: dict[str, Any], log: RunLog, every: int
-    ) -> None:
-        self._checkpoints, self._record, self._log, self._every = checkpoints, record, log, every
+    checkpoints: Checkpoints
+    record: dict[str, Any]
+    log: RunLog
+    every: int
 
     def after(self, now: Moment) -> None:
-        if now.figures or now.stop or now.due(self._every):
-            self._log.flush()  # raises before a state is saved whose figures are not finite
+        if now.figures or now.stop or now.due(self.every):
+            self.log.flush()  # raises before a state is saved whose figures are not finite
             with phase("copying a checkpoint"):
-                self._checkpoints.save(now.state, self._record, now.figures)
+                self.checkpoints.save(now.state, self.record, now.figures)
 
 
 def _start_feed(parts: Parts, workdir: Path, start: int) -> Iterator[Batch]:

@@ -19,15 +19,9 @@ _OWN = ("format", "figures", "digests", "digest")
 def make_record(
     run: Mapping[str, Any], figures: Mapping[str, float], arrays: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What a checkpoint says of itself: its run, its validation figures and the digests of both.
+    """What a checkpoint says of itself, plain values that survive JSON.
 
-    Args:
-      run: plain values that say how to rebuild the run.
-      figures: of a validation, {} for none.
-      arrays: {part of the checkpoint: tree of arrays in the host's memory}.
-
-    Returns:
-      Plain values that survive JSON.
+    Its run, its validation figures, the digests of its arrays, {part: tree}, and that of all this.
     """
     with phase("hashing the checkpoint, in the background"):
         digests = {name: digest(tree) for name, tree in arrays.items()}

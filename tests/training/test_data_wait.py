@@ -9,6 +9,11 @@ from lupi_jax.training import data_wait
 from lupi_jax.training.hooks import Moment
 
 
+def quiet() -> Any:
+    """A log that says nothing."""
+    return SimpleNamespace(waited=lambda *_: None)
+
+
 def step(number: int, steps: int = 12) -> Moment:
     return Moment(number, steps, cast(Any, None), {})
 
@@ -19,7 +24,7 @@ def test_only_what_devices_wait_for_counts(monkeypatch: pytest.MonkeyPatch) -> N
     ended = iter([3.0, 9.0, 7.5])
     monkeypatch.setattr(data_wait, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     monkeypatch.setattr(data_wait, "_ended", lambda metrics: next(ended))
-    with data_wait.DataWait() as wait:
+    with data_wait.DataWait(quiet(), 0, 100, 1, "") as wait:
         seen = []
         for batch in wait.watch(iter([{"labels": n} for n in range(4)])):  # pyright: ignore
             seen.append(batch["labels"])
@@ -47,7 +52,7 @@ def test_it_is_said_at_the_end_of_epochs_and_of_the_run(
 ) -> None:
     said: list[tuple[int, float]] = []
     log: Any = SimpleNamespace(waited=lambda step, epoch, *_: said.append((step, epoch)))
-    report = data_wait.WaitReport(data_wait.DataWait(), log, start, 4, every, "")
+    wait = data_wait.DataWait(log, start, 4, every, "")
     for number in range(start + 1, 11):
-        report.after(step(number, 10))
+        wait.after(step(number, 10))
     assert said == expected
