@@ -41,13 +41,14 @@ from lupi_jax.cli import main as lupi
 from lupi_jax.config import Config
 from lupi_jax.config.file import load_config, parse_overrides
 from lupi_jax.errors import InputError
+from lupi_jax.training.build import prepare_data
 from lupi_jax.training.checkpoints import Checkpoints
 from lupi_jax.training.logging import read_metrics
-from lupi_jax.training.loop import prepare_data
+from lupi_jax.training.network import abstract, fresh_variables, make_model
 from lupi_jax.training.optimizer import make_optimizer
 from lupi_jax.training.parallel import everywhere
-from lupi_jax.training.run import abstract, fresh_variables, make_model, versions
-from lupi_jax.training.state import TrainState
+from lupi_jax.training.run import versions
+from lupi_jax.training.step import TrainState
 
 LUPI = "import sys, lupi_jax.cli as c; sys.exit(c.main())"
 CONFIG = Path(__file__).parents[1] / "configs/folder.py"

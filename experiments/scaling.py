@@ -31,11 +31,11 @@ from jax.sharding import PartitionSpec as P
 
 from lupi_jax.config import Config, parse_config
 from lupi_jax.losses import objective
-from lupi_jax.training.loop import make_parallel_step
+from lupi_jax.training.build import make_parallel_step
+from lupi_jax.training.network import abstract, fresh_variables, make_model
 from lupi_jax.training.optimizer import make_optimizer
-from lupi_jax.training.run import abstract, fresh_variables, make_model, versions
-from lupi_jax.training.state import TrainState
-from lupi_jax.training.step import AXIS
+from lupi_jax.training.run import versions
+from lupi_jax.training.step import AXIS, TrainState
 
 RESULT = Path(__file__).parent / "results" / "scaling.json"
 PAGE = Path(__file__).with_suffix(".md")

@@ -117,8 +117,9 @@ def save_run() -> Callable[..., None]:
     from lupi_jax import Config
     from lupi_jax.data import read_index
     from lupi_jax.training.checkpoints import Checkpoints
-    from lupi_jax.training.run import fresh_variables, make_model, run_record
-    from lupi_jax.training.state import TrainState
+    from lupi_jax.training.network import fresh_variables, make_model
+    from lupi_jax.training.run import run_record
+    from lupi_jax.training.step import TrainState
 
     def save(workdir: Path, config: Config, step: int, steps: int, key: int | None = None) -> None:
         training = read_index(config.data, "train")

@@ -49,7 +49,7 @@ def test_everything_of_the_public_face_is_there():
         "print([name for name in lupi.__all__ if not hasattr(lupi, name)])\n"
         "print(lupi.load.__module__)"
     )
-    assert run(code).splitlines() == ["[]", "lupi_jax.training.run"]
+    assert run(code).splitlines() == ["[]", "lupi_jax.training.loading"]
 
 
 def test_training_modules_and_the_memory_mapped_feed_need_no_tensorflow(tmp_path, write_layout):

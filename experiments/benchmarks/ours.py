@@ -15,12 +15,12 @@ from lupi_jax.data.feeds.memmap import memmap_batches
 from lupi_jax.evaluation.features import embed_images
 from lupi_jax.modality import Modality
 from lupi_jax.runtime.memory import keep_pages
-from lupi_jax.training.loop import make_parallel_step
+from lupi_jax.training.build import make_parallel_step
+from lupi_jax.training.network import fresh_variables, make_model
 from lupi_jax.training.optimizer import make_optimizer
 from lupi_jax.training.parallel import ParallelStep
-from lupi_jax.training.run import fresh_variables, make_model, versions
-from lupi_jax.training.state import TrainState
-from lupi_jax.training.step import AXIS
+from lupi_jax.training.run import versions
+from lupi_jax.training.step import AXIS, TrainState
 from lupi_jax.views import make_views
 
 Turn = tuple[Callable[[], object], dict[str, Any]]

@@ -82,7 +82,7 @@ def features(config: str, images: Path, precision: str) -> np.ndarray:
     from lupi_jax.config.file import load_config
     from lupi_jax.evaluation import extract_features
     from lupi_jax.modality import Modality
-    from lupi_jax.training.run import load_untrained
+    from lupi_jax.training import load_untrained
 
     run = load_untrained(load_config(config, {"evaluation.precision": precision}))
     return extract_features(run.model, run.variables, np.load(images), Modality.VISIBLE)

@@ -23,7 +23,7 @@ from lupi_jax.errors import InputError
 from lupi_jax.evaluation.evaluator import same_modality_rule
 from lupi_jax.evaluation.metrics.protocols import WITHOUT, WITHOUT_IMAGE, is_within
 from lupi_jax.modality import Modality
-from lupi_jax.training.loop import prepare_data
+from lupi_jax.training.build import prepare_data
 from lupi_jax.training.run import RESUMABLE
 
 ROOT = Path(__file__).parents[2]

@@ -26,6 +26,12 @@ LOG_SECONDS = 30.0
 """Between the lines in a log."""
 
 
+def say(message: str) -> None:
+    """Print one line on stderr; of several processes the first does."""
+    if is_first():
+        print(message, file=sys.stderr)
+
+
 def stderr_console(quiet: bool = False) -> Console:
     """Stderr as rich sees it. Rich's own judgement takes a log for a terminal under FORCE_COLOR."""
     return Console(stderr=True, quiet=quiet, force_terminal=moves_cursor())

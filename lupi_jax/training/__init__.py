@@ -1,6 +1,7 @@
 """From a configuration and images to a trained network on disk."""
 
+from lupi_jax.training.loading import Run, load, load_run, load_untrained, load_weights
 from lupi_jax.training.loop import train
-from lupi_jax.training.run import MOVABLE, Run, load, load_run, load_untrained, load_weights
+from lupi_jax.training.run import MOVABLE
 
 __all__ = ["MOVABLE", "Run", "load", "load_run", "load_untrained", "load_weights", "train"]

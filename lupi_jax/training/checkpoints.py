@@ -2,16 +2,15 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import (
     AnyPreservationPolicy,
@@ -23,11 +22,13 @@ from orbax.checkpoint.future import CommitFutureAwaitingContractedSignals, Futur
 
 from lupi_jax.errors import InputError, shorten
 from lupi_jax.runtime import hosts
-from lupi_jax.runtime.phases import phase
-from lupi_jax.training.state import TrainState
+from lupi_jax.training import seal
+from lupi_jax.training.step import TrainState
 
-FORMAT = 2
 BEST = "mean_ap"
+"""The figure of a validation that the best checkpoint is chosen by."""
+
+T = TypeVar("T")
 
 
 class Checkpoints:
@@ -130,12 +131,6 @@ class Checkpoints:
         # On a CPU these are views of the device's memory, which JAX then does not reuse.
         kept = jax.device_get(arrays) if hosts.is_first() else {}
 
-        def record() -> dict[str, Any]:
-            with phase("hashing the checkpoint, in the background"):
-                digests = {name: _digest(tree) for name, tree in kept.items()}
-            said = {"format": FORMAT, "figures": figures, "digests": digests, **run}
-            return {**said, "digest": _digest_of_record(said)}
-
         self._figures[int(state.step)] = figures
         with self._writing(f"save step {int(state.step)}"):
             self._manager.save(
@@ -143,7 +138,7 @@ class Checkpoints:
                 args=ocp.args.Composite(
                     variables=ocp.args.StandardSave(state.variables),
                     optimizer=ocp.args.StandardSave(optimizer),
-                    run=_RecordSave(record),
+                    run=_RecordSave(lambda: seal.make_record(run, figures, kept)),
                 ),
             )
 
@@ -164,9 +159,7 @@ class Checkpoints:
             it is damaged.
         """
         with self._reading(step):
-            record = self._record(step)
-        own = ("format", "figures", "digests", "digest")
-        return {name: value for name, value in record.items() if name not in own}
+            return seal.run_of(self._record(step))
 
     def variables(self, step: int, like: Any) -> Any:
         """The network's variables alone, shaped and placed as `like`.
@@ -174,11 +167,7 @@ class Checkpoints:
         Raises:
           InputError: the checkpoint is damaged.
         """
-        with self._reading(step):
-            args = ocp.args.Composite(variables=ocp.args.StandardRestore(like))
-            variables = self._manager.restore(step, args=args)["variables"]
-            _check(self._record(step), variables=variables)
-        return variables
+        return self._restore(step, variables=like)["variables"]
 
     def state(self, step: int, like: TrainState) -> TrainState:
         """The whole state, shaped and placed as `like`.
@@ -187,14 +176,18 @@ class Checkpoints:
           InputError: the checkpoint is damaged.
         """
         like = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        args = ocp.args.Composite(
-            variables=ocp.args.StandardRestore(like.variables),
-            optimizer=ocp.args.StandardRestore({"step": like.step, "opt_state": like.opt_state}),
-        )
-        with self._reading(step):
-            saved = self._manager.restore(step, args=args)
-            _check(self._record(step), **saved)
+        optimizer = {"step": like.step, "opt_state": like.opt_state}
+        saved = self._restore(step, variables=like.variables, optimizer=optimizer)
         return TrainState(**saved["variables"], **saved["optimizer"])
+
+    def _restore(self, step: int, **like: Any) -> dict[str, Any]:
+        """{name: arrays} of parts of a checkpoint, found to be what was saved."""
+        args = {name: ocp.args.StandardRestore(tree) for name, tree in like.items()}
+        with self._reading(step):
+            saved = self._manager.restore(step, args=ocp.args.Composite(**args))
+            arrays = {name: saved[name] for name in like}
+            seal.check_arrays(self._record(step), arrays)
+        return arrays
 
     def resume(
         self, same_run: Callable[[dict[str, Any]], None], like: Callable[[], TrainState]
@@ -212,21 +205,25 @@ class Checkpoints:
           InputError: what `same_run` raises.
         """
         while (step := self.newest) is not None:
-            state, run = None, None
-            try:
-                run = self.run(step)
-            except DamagedError as error:
-                fault = error.fault
-            if hosts.all_agree(run is not None):
-                assert run is not None
-                same_run(run)
-                try:
-                    state = self.state(step, like())
-                except DamagedError as error:
-                    fault = error.fault
-                if hosts.all_agree(state is not None):
-                    return state
-            self._set_aside(step, fault if run is None or state is None else "damaged elsewhere")
+            run = self._whole(step, lambda step=step: self.run(step))
+            if run is None:
+                continue
+            same_run(run)
+            state = self._whole(step, lambda step=step: self.state(step, like()))
+            if state is not None:
+                return state
+        return None
+
+    def _whole(self, step: int, read: Callable[[], T]) -> T | None:
+        """What `read` gives; None where it is damaged in any process, and is then set aside."""
+        found, fault = None, "damaged elsewhere"
+        try:
+            found = read()
+        except DamagedError as error:
+            fault = error.fault
+        if hosts.all_agree(found is not None):
+            return found
+        self._set_aside(step, fault)
         return None
 
     def _set_aside(self, step: int, fault: str) -> None:
@@ -244,46 +241,40 @@ class Checkpoints:
     def _record(self, step: int) -> dict[str, Any]:
         saved = self._manager.restore(step, args=ocp.args.Composite(run=_RecordRestore()))
         record = dict(saved["run"])
-        made = record["format"]
-        if made > FORMAT:
-            raise InputError(f"{self.directory / str(step)} was made by a newer lupi_jax: upgrade")
-        if made < FORMAT:
-            raise InputError(
-                f"{self.directory / str(step)} was made by an older lupi_jax, which did not write "
-                "down whom it trained on: train again, in another --workdir"
-            )
-        if record["digest"] != _digest_of_record(record):
-            raise ValueError("its run has another checksum than when it was saved")
+        seal.check_record(record, self.directory / str(step))
         return record
 
-    @contextlib.contextmanager
-    def _reading(self, step: int) -> Iterator[None]:
+    def _reading(self, step: int) -> AbstractContextManager[None]:
         """What goes wrong in here says that a checkpoint is damaged."""
-        try:
-            yield
-        except InputError:
-            raise
-        except Exception as error:  # Orbax and TensorStore have a dozen types for it
-            if hosts.is_lost(error):
-                raise
-            raise DamagedError(
-                f"checkpoint {self.directory / str(step)} is damaged ({shorten(error)})"
-            ) from error
+        place = self.directory / str(step)
+        # Orbax and TensorStore have a dozen types for it.
+        return _raising(
+            lambda why: DamagedError(f"checkpoint {place} is damaged ({why})"), Exception
+        )
 
-    @contextlib.contextmanager
-    def _writing(self, what: str) -> Iterator[None]:
+    def _writing(self, what: str) -> AbstractContextManager[None]:
         """What goes wrong in here says that the disk cannot be written."""
-        try:
-            yield
-        except InputError:
+        advice = (
+            "check its permissions and the free space; the same command goes on from the last "
+            "complete checkpoint"
+        )
+        return _raising(
+            lambda why: InputError(f"cannot {what} under {self.directory} ({why}): {advice}"),
+            *(OSError, ValueError, RuntimeError),
+        )
+
+
+@contextlib.contextmanager
+def _raising(make: Callable[[str], InputError], *kinds: type[Exception]) -> Iterator[None]:
+    """Raise what `make` makes of the cause of an error of `kinds`, unless a process is lost."""
+    try:
+        yield
+    except InputError:
+        raise
+    except kinds as error:
+        if hosts.is_lost(error):
             raise
-        except (OSError, ValueError, RuntimeError) as error:
-            if hosts.is_lost(error):
-                raise
-            raise InputError(
-                f"cannot {what} under {self.directory} ({shorten(error)}): check its permissions "
-                "and the free space; the same command goes on from the last complete checkpoint"
-            ) from error
+        raise make(shorten(error)) from error
 
 
 class DamagedError(InputError):
@@ -333,25 +324,3 @@ class _Best(PreservationPolicy):
     ) -> Sequence[bool]:
         best = self.best()
         return [info.step == best for info in checkpoints]
-
-
-def _digest_of_record(record: dict[str, Any]) -> str:
-    """SHA-256 of what a checkpoint says of its run, whatever made JSON of it."""
-    said = {name: value for name, value in record.items() if name != "digest"}
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
-
-
-def _digest(tree: Any) -> str:
-    """SHA-256 of the arrays of `tree`, with their places, shapes and dtypes."""
-    digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        array = np.ascontiguousarray(leaf)
-        digest.update(f"{jax.tree_util.keystr(path)} {array.shape} {array.dtype}\n".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
-
-
-def _check(record: dict[str, Any], **items: Any) -> None:
-    for name, tree in items.items():
-        if _digest(tree) != record["digests"][name]:
-            raise ValueError(f"its {name} have another checksum than when they were saved")

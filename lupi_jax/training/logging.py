@@ -3,25 +3,25 @@
 import contextlib
 import json
 import math
-import os
 import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TextIO
 
 import jax
-from rich.progress import TaskID
 from tensorboardX import SummaryWriter
 
 from lupi_jax.errors import DivergedError
+from lupi_jax.runtime.files import write_whole
 from lupi_jax.runtime.terminal import make_bar, stderr_console
+from lupi_jax.training.hooks import Hook, Moment
 from lupi_jax.training.step import Metrics
 
 METRICS_FILE = "metrics.jsonl"
 
 
-class RunLog:
+class RunLog(Hook):
     """Metrics of a run, fetched from the device in windows so that no step waits for the host.
 
     `<workdir>/metrics.jsonl` holds one JSON object a window, {"step", "split", figure: value}:
@@ -49,22 +49,24 @@ class RunLog:
           writes: whether this process writes and shows anything; all look for figures that are
             not finite.
         """
-        self._every, self._batch_size = every, batch_size
+        self._workdir, self._start, self._steps = workdir, start, steps
+        self._every, self._batch_size, self._writes = every, batch_size, writes
         self._pending: list[tuple[int, Metrics]] = []
         self._window: dict[str, list[float]] = defaultdict(list)
         self._clock = self._wait_clock = time.perf_counter()
-        self._file, self._events = None, None
-        if writes:
-            _forget_after(workdir, start)
-            self._file = (workdir / METRICS_FILE).open("a")
-            self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1)
+        self._file: TextIO | None = None
+        self._events: SummaryWriter | None = None
         self._console = stderr_console(quiet=not writes)
         shown = writes and self._console.is_terminal
         self._progress = make_bar(self._console, disable=not shown)
-        self._task: TaskID = self._progress.add_task("training", total=steps, completed=start)
-        self._steps = steps
+        self._task = self._progress.add_task("training", total=steps, completed=start)
 
-    def __enter__(self) -> "RunLog":
+    def __enter__(self) -> Self:
+        if self._writes:
+            _forget_after(self._workdir, self._start)
+            self._file = (self._workdir / METRICS_FILE).open("a")
+            folder = str(self._workdir / "tensorboard")
+            self._events = SummaryWriter(folder, purge_step=self._start + 1)
         self._progress.start()
         return self
 
@@ -74,15 +76,15 @@ class RunLog:
             if opened is not None:
                 opened.close()
 
-    def record(self, step: int, metrics: Metrics) -> None:
-        """Take the metrics of a step; when a window is over, fetch all but this newest.
+    def after(self, now: Moment) -> None:
+        """Take the metrics of a step; when a window is over, fetch all but these newest.
 
         Raises:
           DivergedError: a fetched figure is not finite.
         """
-        self._pending.append((step, metrics))
-        self._progress.update(self._task, completed=step)
-        if step % self._every == 1 % self._every:
+        self._pending.append((now.step, now.metrics))
+        self._progress.update(self._task, completed=now.step)
+        if now.step % self._every == 1 % self._every:
             self._fetch(len(self._pending) - 1)
 
     def flush(self) -> None:
@@ -95,7 +97,7 @@ class RunLog:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Time that does not count as training."""
+        """Leave what happens in here out of the rates."""
         start = time.perf_counter()
         yield
         taken = time.perf_counter() - start
@@ -108,9 +110,13 @@ class RunLog:
         self._console.print(f"compiled in {seconds:.1f} s", highlight=False)
 
     def waited(self, step: int, epoch: float, seconds: float, advice: str = "") -> None:
-        """Say which share of the time since this was last called went by without data.
+        """Say which share of the time since the last call went by without data.
 
-        Where that is much, `advice` follows.
+        Args:
+          step: the steps taken.
+          epoch: the same in epochs.
+          seconds: without data.
+          advice: follows where the share is above a tenth.
         """
         now = time.perf_counter()
         share = seconds / max(now - self._wait_clock, 1e-9)
@@ -187,14 +193,11 @@ def read_metrics(workdir: str | Path) -> list[dict[str, Any]]:
 
 def _forget_after(workdir: Path, step: int) -> None:
     """Drop the rows of steps that will be taken again."""
-    path = workdir / METRICS_FILE
-    partial = path.with_suffix(".partial")
     kept = [row for row in read_metrics(workdir) if row["step"] <= step]
-    partial.write_text("".join(json.dumps(row) + "\n" for row in kept))
-    os.replace(partial, path)
+    write_whole(workdir / METRICS_FILE, "".join(json.dumps(row) + "\n" for row in kept))
 
 
 def _blame(figure: tuple[str, Any]) -> tuple[bool, bool, str]:
-    """Order of suspicion: a term of the loss before the total it spoils, before all else."""
+    """Sorts first what to name: a term of the loss, then the total it spoils, then the rest."""
     name = figure[0]
     return not name.startswith("loss/"), name == "loss/total", name

@@ -1,4 +1,4 @@
-"""One training step: a pure function of one device's share of the batch."""
+"""One training step, a pure function of one device's share of the batch, and its state."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, cast
@@ -6,15 +6,44 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 import optax
+from flax import struct
 from jax import Array, lax
 
 from lupi_jax.losses import LossSettings, objective
 from lupi_jax.modality import Modality
 from lupi_jax.models import Embedding, EmbedNet
-from lupi_jax.training.state import TrainState
 from lupi_jax.views import ViewSettings, make_views
 
 AXIS = "batch"
+"""The mapped axis: the devices that share a batch."""
+
+
+class TrainState(struct.PyTreeNode):
+    """Everything a checkpoint holds and a step replaces.
+
+    Attributes:
+      step: int32 scalar, steps taken; with the seed it fixes the next batch and its views.
+      params: the network's parameters.
+      batch_stats: running statistics of batch normalisation.
+      opt_state: the optimiser's momentum.
+    """
+
+    step: Array
+    params: Any
+    batch_stats: Any
+    opt_state: optax.OptState
+
+    @classmethod
+    def create(cls, variables: dict[str, Any], tx: optax.GradientTransformation) -> "TrainState":
+        """The state before the first step."""
+        params = variables["params"]
+        return cls(jnp.zeros((), jnp.int32), params, variables["batch_stats"], tx.init(params))
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What the network is applied with."""
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
 
 Metrics = dict[str, Array]
 Step = Callable[[TrainState, Mapping[str, Array], Array], tuple[TrainState, Metrics]]

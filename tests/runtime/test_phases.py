@@ -19,7 +19,7 @@ def read(text: str) -> tuple[list[str], list[float]]:
 
 
 def test_a_phase_that_fails_is_timed_as_well(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level("DEBUG", "lupi_jax.runtime.phases"):
+    with caplog.at_level("DEBUG", "lupi_jax.phases"):
         with pytest.raises(ZeroDivisionError), phases.phase("dividing"):
             _ = 1 / 0
         phases.record_phase("waiting", 1.234)

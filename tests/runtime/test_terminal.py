@@ -21,6 +21,7 @@ from lupi_jax.cli import main
 from lupi_jax.cli.arguments import make_parser
 from lupi_jax.cli.console import print_table
 from lupi_jax.runtime import progress, terminal
+from lupi_jax.training.hooks import Moment
 from lupi_jax.training.logging import RunLog
 
 LUPI = [sys.executable, "-c", "import sys; from lupi_jax.cli import main; sys.exit(main())"]
@@ -181,7 +182,8 @@ def test_the_log_of_a_training_is_plain(tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("FORCE_COLOR", "1")
     with RunLog(tmp_path, 0, steps=2, every=1, batch_size=4) as log:
         for step in (1, 2):
-            log.record(step, {"loss/total": np.float32(0.5), "accuracy": np.float32(1)})
+            metrics = {"loss/total": np.float32(0.5), "accuracy": np.float32(1)}
+            log.after(Moment(step, 2, None, metrics))
         log.flush()
     out, err = capfd.readouterr()
     assert out == ""

@@ -18,13 +18,15 @@ from lupi_jax.config import Config, parse_config
 from lupi_jax.data.index import Index, Row, make_index
 from lupi_jax.errors import DivergedError, InputError
 from lupi_jax.modality import Modality
-from lupi_jax.training import load_run, loop, train
+from lupi_jax.training import build, load_run, train
+from lupi_jax.training.build import prepare_data
 from lupi_jax.training.checkpoints import Checkpoints
-from lupi_jax.training.logging import read_metrics
-from lupi_jax.training.loop import prepare_data
+from lupi_jax.training.hooks import Moment
+from lupi_jax.training.logging import RunLog, read_metrics
+from lupi_jax.training.network import fresh_variables, make_model
 from lupi_jax.training.optimizer import make_optimizer
-from lupi_jax.training.run import check_same_run, fresh_variables, make_model
-from lupi_jax.training.state import TrainState
+from lupi_jax.training.run import check_same_run
+from lupi_jax.training.step import TrainState
 
 
 @pytest.fixture(scope="module")
@@ -123,14 +125,14 @@ def test_a_killed_run_repeats_what_it_had_not_saved(
     class Killed(Exception):
         pass
 
-    record = loop.RunLog.record
+    after = RunLog.after
 
-    def killed_at_five(self: Any, step: int, metrics: Any) -> None:
-        if step == 5:
+    def killed_at_five(self: RunLog, now: Moment) -> None:
+        if now.step == 5:
             raise Killed
-        record(self, step, metrics)
+        after(self, now)
 
-    monkeypatch.setattr(loop.RunLog, "record", killed_at_five)
+    monkeypatch.setattr(RunLog, "after", killed_at_five)
     with pytest.raises(Killed):
         train(configure(root), tmp_path)
     monkeypatch.undo()
@@ -211,16 +213,16 @@ def test_images_may_move_but_not_change(
 def test_divergence_names_step_and_term_and_keeps_the_last_good_checkpoint(
     root: Path, whole: tuple[Path, TrainState], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record = loop.RunLog.record
+    after = RunLog.after
 
-    def broken_at_five(self: Any, step: int, metrics: Any) -> None:
-        if step == 5:  # what one term that is not finite does to the figures beside it
+    def broken_at_five(self: RunLog, now: Moment) -> None:
+        if now.step == 5:  # what one term that is not finite does to the figures beside it
             nan = jnp.asarray(jnp.nan)
             spoiled = ("loss/triplet", "loss/total", "gradient_norm")
-            metrics = {**metrics, **dict.fromkeys(spoiled, nan)}
-        record(self, step, metrics)
+            now.metrics |= dict.fromkeys(spoiled, nan)
+        after(self, now)
 
-    monkeypatch.setattr(loop.RunLog, "record", broken_at_five)
+    monkeypatch.setattr(RunLog, "after", broken_at_five)
     with pytest.raises(DivergedError, match="loss/triplet is nan at step 5"):
         train(configure(root), tmp_path)
     monkeypatch.undo()
@@ -296,7 +298,7 @@ def test_an_epoch_is_as_long_as_the_larger_modality(
 ) -> None:
     def steps(visible: int, infrared: int, identities: int, batch: tuple[int, int]) -> int:
         index = numbers(visible, infrared, identities)
-        monkeypatch.setattr(loop, "read_training", lambda *_: (index, None))
+        monkeypatch.setattr(build, "read_training", lambda *_: (index, None))
         fields = {"batch__identities": batch[0], "batch__images": batch[1]}
         return prepare_data(
             configure(Path("people"), modalities=modalities, **fields)
@@ -317,13 +319,13 @@ def test_an_older_run_is_not_lengthened_unasked(
     shutil.copytree(root, tmp_path / "data")
     for folder in (tmp_path / "data" / "train" / "visible").iterdir():
         shutil.copy(folder / "c1_0.png", folder / "c1_2.png")
-    recorded = loop.run_record
+    recorded = build.run_record
 
     def without_epoch(*given: Any) -> dict[str, Any]:
         return {k: v for k, v in recorded(*given).items() if k != "steps_per_epoch"}
 
     alone = {"modalities": ("infrared",), "log__checkpoint_every": 0}
-    monkeypatch.setattr(loop, "run_record", without_epoch)
+    monkeypatch.setattr(build, "run_record", without_epoch)
     train(configure(tmp_path / "data", steps=1, **alone), tmp_path / "run")
     monkeypatch.undo()
     message = r"run holds a run with 3 steps in an epoch, but an epoch now has 4 steps. Going on "

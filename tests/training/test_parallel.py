@@ -25,11 +25,10 @@ from lupi_jax.models import EmbedNet, initialize
 from lupi_jax.models.operations import conv2d
 from lupi_jax.models.resnet import BACKBONES, Backbone
 from lupi_jax.training.checkpoints import Checkpoints
+from lupi_jax.training.network import abstract
 from lupi_jax.training.optimizer import learning_rate, make_optimizer
-from lupi_jax.training.parallel import ParallelStep, everywhere, local_copy
-from lupi_jax.training.run import abstract
-from lupi_jax.training.state import TrainState
-from lupi_jax.training.step import AXIS, Step, make_train_step
+from lupi_jax.training.parallel import ParallelStep, everywhere, local_copy, require_room
+from lupi_jax.training.step import AXIS, Step, TrainState, make_train_step
 from lupi_jax.views import ViewSettings, make_views
 
 # A stem a modality, one layer of trunk, and it compiles in seconds.
@@ -373,11 +372,10 @@ def test_images_that_a_device_cannot_hold_are_refused(monkeypatch: pytest.Monkey
         def memory_stats(self) -> dict[str, int]:
             return {"bytes_limit": 2**31}
 
-    parallel = ParallelStep(unused)
     monkeypatch.setattr(jax, "local_devices", lambda: [Small()])
-    parallel.require_room(2**30)
+    require_room(2**30)
     with pytest.raises(InputError, match=r"the images are 1\.8 GiB, and a device has 2\.0: use"):
-        parallel.require_room(int(1.8 * 2**30))
+        require_room(int(1.8 * 2**30))
     with pytest.raises(ValueError, match="pmap"):
         ParallelStep(unused, "pmap").hold(np.zeros((1, 2, 2, 3), np.uint8))
 

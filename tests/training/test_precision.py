@@ -1,5 +1,6 @@
 """In which precision a network multiplies, read from the programs that JAX makes."""
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from lupi_jax import Config, Modality, parse_config
 from lupi_jax.evaluation.export import export_network
 from lupi_jax.models import EmbedNet
 from lupi_jax.training import load_run
-from lupi_jax.training.run import for_evaluation, make_model
+from lupi_jax.training.network import for_evaluation, make_model
 
 SIZE = (32, 32)
 
@@ -84,9 +85,7 @@ def test_an_older_run_is_evaluated_in_float32(
     people: Path, save_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = configure(data={"root": str(people), "image_size": SIZE})
-    from lupi_jax.training import run as module
-
-    as_dict = module.dataclasses.asdict
+    as_dict = dataclasses.asdict
 
     def without(config: Any) -> dict[str, Any]:
         values = as_dict(config)
@@ -95,7 +94,7 @@ def test_an_older_run_is_evaluated_in_float32(
         return values
 
     with monkeypatch.context() as patch:
-        patch.setattr(module.dataclasses, "asdict", without)
+        patch.setattr(dataclasses, "asdict", without)
         save_run(tmp_path, config, 1, 1)
     run = load_run(tmp_path)
     assert run.config == config

@@ -7,11 +7,10 @@ import pytest
 from lupi_jax import parse_config
 from lupi_jax.data import source_modalities
 from lupi_jax.modality import Modality
-from lupi_jax.training.loop import make_parallel_step
+from lupi_jax.training.build import make_parallel_step
+from lupi_jax.training.network import fresh_variables, make_model
 from lupi_jax.training.optimizer import learning_rate, make_optimizer
-from lupi_jax.training.run import fresh_variables, make_model
-from lupi_jax.training.state import TrainState
-from lupi_jax.training.step import AXIS, make_train_step
+from lupi_jax.training.step import AXIS, TrainState, make_train_step
 
 V, T, Z = (str(m) for m in Modality)
 BOTH = {"identity", "triplet"}

@@ -5,11 +5,13 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from queue import SimpleQueue
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import jax
 
 from lupi_jax.data import Batch
+from lupi_jax.training.hooks import Hook, Moment
+from lupi_jax.training.logging import RunLog
 from lupi_jax.training.step import Metrics
 
 
@@ -19,19 +21,27 @@ class _Batch(NamedTuple):
     step_before: Future[float] | None
 
 
-class DataWait:
-    """Seconds in which the last step was over and the next one's batch was not there.
+class DataWait(Hook):
+    """Measures the seconds in which a step was over and the next one's batch was not there.
 
-    The host runs ahead of its devices: that it waits for a batch is no loss while they compute. So
-    a thread notes when each step ends.
+    The host runs ahead of its devices: no time is lost while it waits for a batch and they still
+    compute. So a thread notes when each step ends. What was lost is said at the end of an epoch.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, log: RunLog, start: int, steps_per_epoch: int, every: int, advice: str
+    ) -> None:
+        """Say to `log` what is lost from step `start` on, at least `every` steps apart.
+
+        Where that is much, `advice` follows.
+        """
+        self._log, self._said, self._advice = log, start, advice
+        self._per_epoch, self._every = steps_per_epoch, every
         self._steps: SimpleQueue[tuple[Metrics, Future[float]] | None] = SimpleQueue()
         self._last: Future[float] | None = None
         self._batches: list[_Batch] = []
 
-    def __enter__(self) -> "DataWait":
+    def __enter__(self) -> Self:
         # A daemon: where a step never ends the process has to end all the same.
         threading.Thread(target=self._note, daemon=True).start()
         return self
@@ -57,10 +67,14 @@ class DataWait:
             self._batches.append(_Batch(asked, time.perf_counter(), self._last))
             yield batch
 
-    def started(self, metrics: Metrics) -> None:
-        """A step has been started, of which `metrics` are to come."""
+    def after(self, now: Moment) -> None:
+        """Have the end of this step noted; where an epoch or the run is over, say what was lost."""
         self._last = Future()
-        self._steps.put((metrics, self._last))
+        self._steps.put((now.metrics, self._last))
+        over = now.step % self._per_epoch == 0 and now.step - self._said >= self._every
+        if over or now.step == now.steps:
+            self._log.waited(now.step, now.step / self._per_epoch, self.take(), self._advice)
+            self._said = now.step
 
     def take(self) -> float:
         """Seconds lost since this was last asked for; waits for all steps but the newest.

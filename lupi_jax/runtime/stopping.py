@@ -1,0 +1,134 @@
+"""How a run ends before its last step: a signal asks for it, or nothing happens any more."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from types import FrameType, TracebackType
+from typing import Self
+
+import jax
+from jax.experimental import multihost_utils
+
+from lupi_jax.errors import StoppedError
+from lupi_jax.runtime.hosts import give_up, is_first
+
+
+class _StopNow(KeyboardInterrupt):
+    """Raised in the midst of the main thread's work, whose `except Exception` does not catch it."""
+
+
+class StopRequest:
+    """Turns SIGTERM and Ctrl-C into a request to stop after the same step in every process.
+
+    Until `after` is first called there is nothing to save, and a process that is alone stops at
+    once. A second Ctrl-C stops at once in any case.
+
+    Raises:
+      StoppedError: from the `with` statement, where a request came before the first `after`.
+    """
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._alone = False
+        self._saves = False
+        self._before: dict[signal.Signals, Callable[..., object] | int | None] = {}
+
+    def __enter__(self) -> Self:
+        # Handlers belong to the main thread: elsewhere (a notebook's worker) nothing is caught.
+        if threading.current_thread() is not threading.main_thread():
+            return self
+        # Of several processes, JAX itself listens for SIGTERM, to have them agree on a step.
+        self._alone = jax.process_count() == 1
+        for number in (signal.SIGINT, signal.SIGTERM) if self._alone else (signal.SIGINT,):
+            self._before[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        if isinstance(error, _StopNow):
+            raise StoppedError("stopped before the first step, with nothing to save") from error
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self._asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self._asked = True
+        if self._alone and not self._saves:
+            raise _StopNow
+        if number == signal.SIGINT and is_first():
+            # Not by sys.stderr, in the midst of whose work this may come.
+            os.write(2, b"\nstopping after this step, to save it; press Ctrl-C again to stop now\n")
+        if jax.process_count() > 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def during(self, work: Callable[[], object]) -> None:
+        """Call `work`, and let a request to stop end the wait for it.
+
+        Python answers no signal while the main thread compiles a program, so `work` runs on
+        another thread. It must be safe to abandon. One of several processes cannot stop alone, so
+        it calls `work` itself.
+        """
+        if not self._alone:
+            work()
+            return
+        result: Future[object] = Future()
+
+        def run() -> None:
+            try:
+                result.set_result(work())
+            except BaseException as error:  # raised where it is waited for
+                result.set_exception(error)
+
+        threading.Thread(target=run, daemon=True).start()
+        result.result()
+
+    def after(self, step: int) -> bool:
+        """Whether to stop after `step`; to be asked once after each, by every process."""
+        self._saves = True
+        if jax.process_count() == 1:
+            return self._asked
+        return multihost_utils.reached_preemption_sync_point(step)
+
+
+class Watchdog:
+    """Ends the process when nothing has happened for a while.
+
+    A collective operation whose peer hangs never returns, and nothing can interrupt it.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        """Watch from now on; 0 seconds watches nothing."""
+        self._seconds = seconds
+        self._last = time.monotonic()
+        self._done = threading.Event()
+        self._what = "start"
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Self:
+        if self._seconds:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+
+    def beat(self, what: str) -> None:
+        """Something has happened: `what`."""
+        self._last, self._what = time.monotonic(), what
+
+    def _watch(self) -> None:
+        while not self._done.wait(min(1.0, self._seconds / 4)):
+            if time.monotonic() - self._last > self._seconds:
+                give_up(
+                    f"process {jax.process_index()}: nothing since {self._what} for "
+                    f"{self._seconds:.0f} s (step_timeout): another process or the input hangs; "
+                    "the same command goes on from the last checkpoint"
+                )

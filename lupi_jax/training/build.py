@@ -1,0 +1,180 @@
+"""What a run is built of: its data, network, optimiser and step, made from its configuration."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optax
+
+from lupi_jax.config import Config
+from lupi_jax.data import (
+    IdentitySampler,
+    Index,
+    make_sampler,
+    read_training,
+    require_modalities,
+    source_modalities,
+)
+from lupi_jax.modality import Modality
+from lupi_jax.models import EmbedNet
+from lupi_jax.runtime.phases import phase
+from lupi_jax.training.checkpoints import Checkpoints
+from lupi_jax.training.network import (
+    abstract,
+    for_evaluation,
+    fresh_variables,
+    initial_variables,
+    make_model,
+    trained_modalities,
+)
+from lupi_jax.training.optimizer import learning_rate, make_optimizer
+from lupi_jax.training.parallel import ParallelStep
+from lupi_jax.training.run import check_same_run, run_record
+from lupi_jax.training.step import AXIS, TrainState, make_train_step
+
+Figures = dict[str, float]
+MakeValidation = Callable[[Config, Index], Callable[[EmbedNet, Any], Figures]]
+"""(config, held-out images) -> (model, variables) -> figures, "mean_ap" among them."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TrainingData:
+    """Images to train on and their sampler, images held out (or None), steps in an epoch."""
+
+    train: Index
+    sampler: IdentitySampler
+    validation: Index | None
+    steps_per_epoch: int
+
+
+def prepare_data(config: Config) -> TrainingData:
+    """Index, check and split the training images.
+
+    An epoch is as long as in the released code, floor(max(visible, infrared) / (P K)) + 1 steps,
+    whichever modalities are trained on. Images of held-out identities do not count.
+
+    Raises:
+      InputError: the data cannot serve this configuration.
+    """
+    sources = source_modalities(config.modalities)
+    index, validation = read_training(config.data, config.seed)
+    images = _larger_modality(index)
+    index = index[np.isin(index.modalities, sources)]
+    require_modalities(index, sources)
+    sampler = make_sampler(index, config)
+    return TrainingData(index, sampler, validation, images // sampler.batch_size + 1)
+
+
+def _larger_modality(index: Index) -> int:
+    """Images of the modality that has more of them."""
+    return max(index.count(m) for m in (Modality.VISIBLE, Modality.INFRARED))
+
+
+def make_parallel_step(
+    config: Config, model: EmbedNet, tx: optax.GradientTransformation, steps_per_epoch: int
+) -> ParallelStep:
+    """The step that `config` describes, mapped over all devices."""
+    step = make_train_step(
+        model,
+        tx,
+        modalities=trained_modalities(config),
+        views=config.views,
+        loss=config.loss,
+        rate=learning_rate(config.optimizer, steps_per_epoch),
+    )
+    return ParallelStep(step, config.parallel, seed=config.seed)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Parts:
+    """What a run is built of.
+
+    Attributes:
+      config: of the run.
+      data: what it trains on.
+      steps: the number of its last step.
+      model: the network, as it is trained.
+      tx: the optimiser.
+      parallel: the step.
+      validate: variables -> figures on the held-out images, None where there are none.
+      record: what its checkpoints say of it.
+    """
+
+    config: Config
+    data: TrainingData
+    steps: int
+    model: EmbedNet
+    tx: optax.GradientTransformation
+    parallel: ParallelStep
+    validate: Callable[[Any], Figures] | None
+    record: dict[str, Any]
+
+    @property
+    def images(self) -> int:
+        """How many images a step reads."""
+        return len(source_modalities(self.config.modalities)) * self.data.sampler.batch_size
+
+
+def build(config: Config, make_validation: MakeValidation | None) -> Parts:
+    """Read the index of the training images, and make the parts of a run from `config`.
+
+    Raises:
+      InputError: the data cannot serve this configuration, or the configuration this machine.
+      ValueError: identities are held out, and `make_validation` is None.
+    """
+    with phase("reading the index"):
+        data = prepare_data(config)
+    model = make_model(
+        config, len(data.train.classes), AXIS if config.batch_norm == "global" else None
+    )
+    validate = None
+    if data.validation is not None:
+        if make_validation is None:
+            raise ValueError("this configuration holds identities out: give make_validation")
+        judge = make_validation(config, data.validation)
+        validate = partial(judge, for_evaluation(config, model))
+    steps = config.steps or math.ceil(config.epochs * data.steps_per_epoch)
+    tx = make_optimizer(config.optimizer, data.steps_per_epoch)
+    parallel = make_parallel_step(config, model, tx, data.steps_per_epoch)
+    record = run_record(config, data.train, steps, data.steps_per_epoch)
+    return Parts(config, data, steps, model, tx, parallel, validate, record)
+
+
+def restore(parts: Parts, checkpoints: Checkpoints, workdir: Path, fetch: bool) -> TrainState:
+    """The newest state in `checkpoints` that is whole, else the one before the first step.
+
+    Args:
+      parts: of the run.
+      checkpoints: of `workdir`.
+      workdir: of the run.
+      fetch: as in `initial_variables`.
+
+    Returns:
+      The state, where the step takes it from.
+
+    Raises:
+      InputError: the workdir holds another run, or pre-trained weights cannot be used.
+    """
+    config, model, tx = parts.config, parts.model, parts.tx
+
+    def like() -> TrainState:
+        return abstract(
+            lambda: TrainState.create(fresh_variables(config, model), tx),
+            parts.parallel.state_sharding,
+        )
+
+    def same_run(saved: dict[str, Any]) -> None:
+        # A record without an epoch's length is of a run that counted only images trained on.
+        former = _larger_modality(parts.data.train) // parts.data.sampler.batch_size + 1
+        check_same_run({"steps_per_epoch": former, **saved}, parts.record, workdir)
+
+    with phase("looking for a checkpoint, and restoring"):
+        state = checkpoints.resume(same_run, like)
+    if state is None:
+        with phase("initialising the network"):
+            state = TrainState.create(initial_variables(config, model, fetch), tx)
+    return parts.parallel.place(state)

@@ -1,0 +1,106 @@
+"""The network that a configuration describes, and its variables before the first step."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Sharding
+
+from lupi_jax.config import Config
+from lupi_jax.errors import InputError
+from lupi_jax.modality import Modality
+from lupi_jax.models import EmbedNet, from_torch, initialize, read_state_dict, remarks_on
+from lupi_jax.runtime.terminal import say
+
+_COMPUTE = {"float32": None, "bfloat16": jnp.bfloat16, "float64": None}
+
+
+def make_model(config: Config, num_classes: int, axis_name: str | None = None) -> EmbedNet:
+    """The network `config` describes, as it is trained.
+
+    Raises:
+      InputError: `config.dtype` is float64 and JAX is not in its 64-bit mode.
+    """
+    if config.dtype == "float64" and not jax.config.read("jax_enable_x64"):
+        raise InputError(
+            "dtype = float64 needs JAX's 64-bit mode: set JAX_ENABLE_X64=1 in the environment"
+        )
+    return EmbedNet(
+        num_classes,
+        **dataclasses.asdict(config.model),
+        dtype=_COMPUTE[config.dtype],
+        axis_name=axis_name,
+        precision=None if config.precision == "default" else config.precision,
+    )
+
+
+def for_evaluation(config: Config, model: EmbedNet) -> EmbedNet:
+    """`model` as it embeds images at test time: in the matrix precision of `config.evaluation`."""
+    if config.dtype == "bfloat16":
+        return model
+    return model.clone(precision=config.evaluation.precision)
+
+
+def trained_modalities(config: Config) -> tuple[Modality, ...]:
+    """The modalities that the network has a stem for."""
+    return tuple(Modality(m) for m in config.modalities)
+
+
+def as_parameters(config: Config, variables: Any) -> Any:
+    """`variables` in the dtype of a run's parameters and statistics, copied."""
+    dtype = jnp.float64 if config.dtype == "float64" else jnp.float32
+    return jax.tree.map(lambda x: jnp.array(x, dtype), variables)
+
+
+def fresh_variables(config: Config, model: EmbedNet) -> dict[str, Any]:
+    """The network's variables drawn from the run's seed."""
+    key = jax.random.key(config.seed)
+    variables = initialize(model, key, trained_modalities(config), config.data.image_size)
+    return as_parameters(config, variables)
+
+
+def initial_variables(config: Config, model: EmbedNet, fetch: bool = False) -> dict[str, Any]:
+    """The network's variables before the first step: fresh, or with pre-trained weights.
+
+    Args:
+      config: of the run.
+      model: the network.
+      fetch: whether pre-trained weights may come over the network. The caller says so, never a
+        configuration: a checkpoint from elsewhere holds one.
+
+    Raises:
+      InputError: the pre-trained weights are missing or do not fit.
+    """
+    # The file first: what is wrong with it shows at once.
+    tensors = read_state_dict(config.pretrained, fetch) if config.pretrained else None
+    variables = fresh_variables(config, model)
+    if tensors is None:
+        return variables
+    modalities, fresh = trained_modalities(config), config.pretrained_fresh
+    try:
+        variables = from_torch(tensors, model, modalities, variables, fresh)
+    except InputError as error:
+        raise InputError(f"{config.pretrained}: {error}") from error
+    say_remarks(config.pretrained, tensors, model)
+    return as_parameters(config, variables)
+
+
+def say_remarks(source: str, tensors: Mapping[str, np.ndarray], model: EmbedNet) -> list[str]:
+    """What `remarks_on` weights from `source` remarks, also printed on stderr."""
+    remarks = remarks_on(tensors, model)
+    for remark in remarks:
+        say(f"{source}: {remark}")
+    return remarks
+
+
+def abstract(make: Callable[[], Any], sharding: Sharding) -> Any:
+    """Shapes, dtypes and placement of what `make` would make: what to restore a checkpoint as.
+
+    The placement is given because the one in a checkpoint may name devices that are not here.
+    """
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), jax.eval_shape(make)
+    )
