@@ -112,7 +112,7 @@ def test_sysu_has_an_image_for_each_that_the_permutations_order(tmp_path: Path, 
     manifest = read_manifest(root)
     assert re.fullmatch("[0-9a-f]{16}", manifest.pop("like"))
     assert manifest == {
-        "generator": "lupi_jax.synthetic",
+        "generator": "lupi_jax.data.synthetic",
         "version": 1,
         "layout": "sysu",
         "identities": 4,

@@ -21,14 +21,14 @@ from lupi_jax.data.sources.counts import (
     Size,
     count_groups,
     generated_sizes,
-    is_generated,
     part_name,
     published_sizes,
 )
 from lupi_jax.data.sources.folder import IMAGE_SUFFIXES
 from lupi_jax.data.sources.lists import SPLITS, left_behind, read_directory
+from lupi_jax.data.sources.manifest import is_generated
+from lupi_jax.data.sources.reading import read_index
 from lupi_jax.data.sources.regdb import TRIALS
-from lupi_jax.data.sources.source import read_index
 from lupi_jax.data.sources.sysu_mm01 import PERMUTATIONS, read_permutations
 from lupi_jax.data.sources.table import TABLE_SPLITS, read_table
 from lupi_jax.errors import InputError, some

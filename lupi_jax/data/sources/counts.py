@@ -8,10 +8,9 @@ import numpy as np
 
 from lupi_jax.data.index import Index
 from lupi_jax.data.sources import published, regdb, sysu_mm01
+from lupi_jax.data.sources.manifest import MANIFEST, read_manifest
 from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
-from lupi_jax.synthetic import read_manifest
-from lupi_jax.synthetic.writing import MANIFEST, MARKER
 
 
 class Group(NamedTuple):
@@ -64,11 +63,6 @@ def count_groups(
         group: (len(np.unique(index.identities[members[group]])), int(members[group].sum()))
         for group in sorted(members, key=_place)
     }
-
-
-def is_generated(root: Path) -> bool:
-    """Whether a synthetic set was written or begun at `root`."""
-    return (root / MANIFEST).exists() or (root / MARKER).exists()
 
 
 def generated_sizes(name: str, root: Path) -> dict[Group, Size]:

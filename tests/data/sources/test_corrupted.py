@@ -22,7 +22,7 @@ from lupi_jax import InputError
 from lupi_jax.config import SourceConfig
 from lupi_jax.data import read_image, read_index
 from lupi_jax.data.sources.check import check_data
-from lupi_jax.synthetic.writing import GENERATOR
+from lupi_jax.data.sources.manifest import GENERATOR
 
 
 def train_on(source: SourceConfig) -> Counter:
