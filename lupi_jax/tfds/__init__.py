@@ -50,7 +50,8 @@ except ImportError as error:
     ) from error
 
 from lupi_jax.data.index import Index
-from lupi_jax.data.sources.folder import SPLITS, read_folder
+from lupi_jax.data.sources.files import SPLITS
+from lupi_jax.data.sources.folder import read_folder
 from lupi_jax.data.sources.llcm import read_llcm
 from lupi_jax.data.sources.regdb import TRIALS, read_regdb
 from lupi_jax.data.sources.sysu_mm01 import read_sysu

@@ -13,8 +13,9 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
+from io import BufferedRandom
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -342,7 +343,7 @@ def _write_json(file: Path, record: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def _appearing(file: Path) -> Iterator[BinaryIO]:
+def _appearing(file: Path) -> Iterator[BufferedRandom]:
     """A file to write, which in the end appears as `file`.
 
     Unlike `runtime.files.replacing`, this leaves alone what others have begun: processes of

@@ -5,7 +5,7 @@ import hashlib
 import os
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -16,16 +16,16 @@ from lupi_jax.data.images import parallel_map, read_image
 from lupi_jax.data.index import Index, concatenate
 from lupi_jax.data.sources import published
 from lupi_jax.data.sources.counts import (
-    UNKNOWN,
+    Count,
     Group,
     Size,
-    count_groups,
-    generated_sizes,
+    count_all,
+    count_split,
+    expected_sizes,
     part_name,
-    published_sizes,
 )
+from lupi_jax.data.sources.files import SPLITS, left_behind, read_directory, require_disjoint
 from lupi_jax.data.sources.folder import IMAGE_SUFFIXES
-from lupi_jax.data.sources.lists import SPLITS, left_behind, read_directory
 from lupi_jax.data.sources.manifest import is_generated
 from lupi_jax.data.sources.reading import read_index
 from lupi_jax.data.sources.regdb import TRIALS
@@ -37,30 +37,6 @@ from lupi_jax.modality import Modality
 _MODALITIES = (Modality.VISIBLE, Modality.INFRARED)
 _DECODED = (16, 8)  # nobody looks at the pixels
 _UNLISTED = "in no list"
-
-
-@dataclasses.dataclass(frozen=True)
-class Count:
-    """How many identities and images one part of a data set has.
-
-    Attributes:
-      split: "train" (SYSU-MM01's with its "val"), "val", "test"; RegDB's with their numbers, as
-        "train 3"; "all" of them, each image once; or SYSU-MM01's "in no list".
-      modality: "visible", "infrared" or "all".
-      camera: its number, or None for all of them.
-      identities: found.
-      images: found.
-      expected_identities: as published, or as a synthetic set's manifest says; None: not known.
-      expected_images: likewise.
-    """
-
-    split: str
-    modality: str
-    camera: int | None
-    identities: int
-    images: int
-    expected_identities: int | None = None
-    expected_images: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,26 +100,28 @@ def check_data(source: SourceConfig, progress: Callable[[int, int], None] | None
     root = Path(source.root)
     problems = _Problems()
     parts = _read_parts(source, problems)
-    expected = _expected_sizes(source, problems)
+    expected = {} if source.index else _expect(source, problems)
     rows = _count(parts, expected)
-    _check_counts(root, rows, problems)
     # SYSU-MM01's "val" is in its "train".
-    distinct = [part for part in parts if source.name != "sysu" or part.split != "val"]
-    _check_modalities(root, distinct, problems)
-    if not source.index:
+    parts = [part for part in parts if source.name != "sysu" or part.split != "val"]
+    faults = [(row.split, row.fault) for row in rows if row.fault]
+    for line in (*_alike(root, faults), *_alike(root, _lacking(parts))):
+        problems(root, line)
+    if parts and not source.index:
         match source.name:
-            case "folder" | "synthetic":
-                _check_shared_identities(root, parts, problems)
-            case "regdb" if parts and not is_generated(root):
+            case "folder" | "synthetic":  # the other readers check this themselves
+                people = {part.name: part.index.classes.tolist() for part in parts}
+                require_disjoint(root, people, problems)
+            case "regdb":
                 _check_images_each(root, parts, problems)
-            case "sysu" if parts:
-                _check_permutations(root, distinct, problems)
-        unused = _unused(root, [part.index for part in parts], problems) if parts else []
+            case "sysu":
+                _check_permutations(root, parts, problems)
+        unused = _unused(root, [part.index for part in parts], problems)
         if source.name == "sysu":
             rows += _take_unlisted(root, unused)
         for path in unused:
             problems(root / path, f"{root / path} is in no split: list it, or move it away")
-    _check_images(root, distinct, source.workers, problems, progress)
+    _check_images(root, parts, source.workers, problems, progress)
     return Report(tuple(rows), tuple(problems.lines))
 
 
@@ -183,32 +161,19 @@ def _read(
     return None
 
 
-def _expected_sizes(source: SourceConfig, problems: _Problems) -> dict[Group, Size]:
-    root = Path(source.root)
-    if source.index or not os.path.isdir(root):
-        return {}
-    if source.name != "synthetic" and not is_generated(root):
-        return published_sizes(source.name)
+def _expect(source: SourceConfig, problems: _Problems) -> dict[Group, Size]:
     try:
-        return generated_sizes(source.name, root)
+        return expected_sizes(source.name, Path(source.root))
     except InputError as error:
-        problems(root, str(error))
+        problems(source.root, str(error))
     return {}
 
 
 def _count(parts: list[_Part], expected: dict[Group, Size]) -> list[Count]:
-    rows = []
-    for part in parts:
-        groups = [group for group in expected if group.split == part.name]
-        for group, (identities, images) in count_groups(part.name, part.index, groups).items():
-            split, modality, camera = group
-            wanted = expected.get(group, UNKNOWN)
-            rows.append(Count(split, str(modality), camera, identities, images, *wanted))
+    rows = [row for part in parts for row in count_split(part.name, part.index, expected)]
     if parts:
-        every = _together(parts)
         unread = {group.split for group in expected} - {part.name for part in parts} - {"all"}
-        wanted = UNKNOWN if unread else expected.get(Group("all"), UNKNOWN)
-        rows.append(Count("all", "all", None, len(every.classes), len(every), *wanted))
+        rows.append(count_all(_together(parts), {} if unread else expected))
     return rows
 
 
@@ -218,77 +183,36 @@ def _together(parts: list[_Part]) -> Index:
     return every[np.unique(every.paths, return_index=True)[1]]
 
 
-def _check_counts(root: Path, rows: list[Count], problems: _Problems) -> None:
-    found = []
-    for row in rows:
-        pairs = {
-            "identities": (row.identities, row.expected_identities),
-            "images": (row.images, row.expected_images),
-        }
-        wrong = [f"{n} {what}, not {m}" for what, (n, m) in pairs.items() if m not in (None, n)]
-        if wrong:
-            camera = "" if row.camera is None else f", camera {row.camera}"
-            which = "" if row.modality == "all" else f" ({row.modality}{camera})"
-            advice = "restore what is missing, or move away what was added"
-            found.append((row.split, f"{' and '.join(wrong)}{which}: {advice}"))
-    _report_splits(root, found, problems)
-
-
-def _check_modalities(root: Path, parts: list[_Part], problems: _Problems) -> None:
-    found = []
+def _lacking(parts: list[_Part]) -> Iterator[tuple[str, str]]:
+    """(split, what it lacks) wherever somebody is seen in one modality only."""
     for part in parts:
-        index = part.index
         for modality in _MODALITIES:
+            index = part.index
             present = index.identities[index.modalities == modality]
             lacking = np.setdiff1d(index.classes, present).tolist()
             if not len(present):
-                found.append((part.name, f"no {modality} image at all: add some"))
+                yield part.name, f"no {modality} image at all: add some"
             elif lacking:
-                names = ", ".join(map(str, lacking))
-                found.append(
-                    (
-                        part.name,
-                        f"no {modality} image of {len(lacking)} identities ({names}): "
-                        "add images or remove them",
-                    )
-                )
-    _report_splits(root, found, problems)
+                who = f"{len(lacking)} identities ({', '.join(map(str, lacking))})"
+                yield part.name, f"no {modality} image of {who}: add images or remove them"
 
 
-def _report_splits(root: Path, found: list[tuple[str, str]], problems: _Problems) -> None:
+def _alike(root: Path, found: Iterable[tuple[str, str]]) -> list[str]:
     """One line for what is wrong with several splits alike, such as RegDB's ten."""
     splits = defaultdict(list)
     for split, fault in found:
         splits[fault].append(split)
-    for fault, names in splits.items():
-        problems(root, f"{root}, split {', '.join(names)}: {fault}")
-
-
-def _check_shared_identities(root: Path, parts: list[_Part], problems: _Problems) -> None:
-    """The other data sets' readers check this themselves."""
-    people = [set(part.index.classes.tolist()) for part in parts]
-    shared = sorted(set.intersection(*people)) if len(people) > 1 else []
-    if shared:
-        problems(
-            root,
-            f"{root}: {len(shared)} identities are in train and in test "
-            f"({', '.join(map(str, shared))}): nobody may be tested on who was learnt from; "
-            "move them",
-        )
+    return [f"{root}, split {', '.join(names)}: {fault}" for fault, names in splits.items()]
 
 
 def _check_images_each(root: Path, parts: list[_Part], problems: _Problems) -> None:
     """RegDB has ten images of every person in each modality."""
+    if is_generated(root):
+        return
     every = _together(parts)
     for modality in _MODALITIES:
-        people, counts = np.unique(
-            every.identities[every.modalities == modality], return_counts=True
-        )
-        wrong = [
-            f"{person}: {n}"
-            for person, n in zip(people.tolist(), counts.tolist(), strict=True)
-            if n != published.REGDB_IMAGES
-        ]
+        counts = Counter(every.identities[every.modalities == modality].tolist())
+        wrong = [f"{i}: {n}" for i, n in sorted(counts.items()) if n != published.REGDB_IMAGES]
         if wrong:
             problems(
                 root,

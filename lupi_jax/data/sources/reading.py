@@ -7,8 +7,8 @@ import numpy as np
 
 from lupi_jax.config import SourceConfig
 from lupi_jax.data.index import Index, concatenate, hold_out
+from lupi_jax.data.sources.files import SPLITS, OnFault, refuse
 from lupi_jax.data.sources.folder import read_folder
-from lupi_jax.data.sources.lists import SPLITS, OnFault, refuse
 from lupi_jax.data.sources.llcm import read_llcm
 from lupi_jax.data.sources.manifest import read_manifest
 from lupi_jax.data.sources.regdb import TRIALS, read_regdb
