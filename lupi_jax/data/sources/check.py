@@ -1,9 +1,7 @@
 """A data set's folder checked before training: everything that is wrong with it, at once."""
 
 import dataclasses
-import hashlib
 import os
-import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path, PurePosixPath
@@ -12,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from lupi_jax.config import SourceConfig
-from lupi_jax.data.images import parallel_map, read_image
 from lupi_jax.data.index import Index, concatenate
 from lupi_jax.data.sources import published
+from lupi_jax.data.sources.check_images import Use, look_at_images
 from lupi_jax.data.sources.counts import (
     Count,
     Group,
@@ -35,7 +33,6 @@ from lupi_jax.errors import InputError, some
 from lupi_jax.modality import Modality
 
 _MODALITIES = (Modality.VISIBLE, Modality.INFRARED)
-_DECODED = (16, 8)  # nobody looks at the pixels
 _UNLISTED = "in no list"
 
 
@@ -100,28 +97,23 @@ def check_data(source: SourceConfig, progress: Callable[[int, int], None] | None
     root = Path(source.root)
     problems = _Problems()
     parts = _read_parts(source, problems)
-    expected = {} if source.index else _expect(source, problems)
-    rows = _count(parts, expected)
+    rows = _count(parts, {} if source.index else _expect(source, problems))
+    for line in _alike(root, ((row.split, row.fault) for row in rows if row.fault)):
+        problems(root, line)
     # SYSU-MM01's "val" is in its "train".
     parts = [part for part in parts if source.name != "sysu" or part.split != "val"]
-    faults = [(row.split, row.fault) for row in rows if row.fault]
-    for line in (*_alike(root, faults), *_alike(root, _lacking(parts))):
-        problems(root, line)
+    if parts:
+        for check in _CHECKS["table" if source.index else source.name]:
+            for line in check(root, parts):
+                problems(root, line)
     if parts and not source.index:
-        match source.name:
-            case "folder" | "synthetic":  # the other readers check this themselves
-                people = {part.name: part.index.classes.tolist() for part in parts}
-                require_disjoint(root, people, problems)
-            case "regdb":
-                _check_images_each(root, parts, problems)
-            case "sysu":
-                _check_permutations(root, parts, problems)
         unused = _unused(root, [part.index for part in parts], problems)
         if source.name == "sysu":
             rows += _take_unlisted(root, unused)
         for path in unused:
             problems(root / path, f"{root / path} is in no split: list it, or move it away")
-    _check_images(root, parts, source.workers, problems, progress)
+    for where, line in look_at_images(root, _uses(parts), source.workers, progress):
+        problems(where, line)
     return Report(tuple(rows), tuple(problems.lines))
 
 
@@ -183,20 +175,6 @@ def _together(parts: list[_Part]) -> Index:
     return every[np.unique(every.paths, return_index=True)[1]]
 
 
-def _lacking(parts: list[_Part]) -> Iterator[tuple[str, str]]:
-    """(split, what it lacks) wherever somebody is seen in one modality only."""
-    for part in parts:
-        for modality in _MODALITIES:
-            index = part.index
-            present = index.identities[index.modalities == modality]
-            lacking = np.setdiff1d(index.classes, present).tolist()
-            if not len(present):
-                yield part.name, f"no {modality} image at all: add some"
-            elif lacking:
-                who = f"{len(lacking)} identities ({', '.join(map(str, lacking))})"
-                yield part.name, f"no {modality} image of {who}: add images or remove them"
-
-
 def _alike(root: Path, found: Iterable[tuple[str, str]]) -> list[str]:
     """One line for what is wrong with several splits alike, such as RegDB's ten."""
     splits = defaultdict(list)
@@ -205,7 +183,32 @@ def _alike(root: Path, found: Iterable[tuple[str, str]]) -> list[str]:
     return [f"{root}, split {', '.join(names)}: {fault}" for fault, names in splits.items()]
 
 
-def _check_images_each(root: Path, parts: list[_Part], problems: _Problems) -> None:
+def _lacking(root: Path, parts: list[_Part]) -> list[str]:
+    """Whoever a split shows in one modality only."""
+    found = []
+    for part in parts:
+        index = part.index
+        for modality in _MODALITIES:
+            present = index.identities[index.modalities == modality]
+            lacking = np.setdiff1d(index.classes, present).tolist()
+            if not len(present):
+                found.append((part.name, f"no {modality} image at all: add some"))
+            elif lacking:
+                who = f"{len(lacking)} identities ({', '.join(map(str, lacking))})"
+                fault = f"no {modality} image of {who}: add images or remove them"
+                found.append((part.name, fault))
+    return _alike(root, found)
+
+
+def _shared(root: Path, parts: list[_Part]) -> list[str]:
+    """Whoever is trained and tested on; the readers of the other data sets check this."""
+    lines = []
+    people = {part.name: part.index.classes.tolist() for part in parts}
+    require_disjoint(root, people, lambda _, line: lines.append(line))
+    return lines
+
+
+def _miscounted_people(root: Path, parts: list[_Part]) -> Iterator[str]:
     """RegDB has ten images of every person in each modality."""
     if is_generated(root):
         return
@@ -214,21 +217,20 @@ def _check_images_each(root: Path, parts: list[_Part], problems: _Problems) -> N
         counts = Counter(every.identities[every.modalities == modality].tolist())
         wrong = [f"{i}: {n}" for i, n in sorted(counts.items()) if n != published.REGDB_IMAGES]
         if wrong:
-            problems(
-                root,
+            yield (
                 f"{root}: {len(wrong)} people have other than {published.REGDB_IMAGES} {modality} "
-                f"images ({', '.join(wrong)}): extract the data set again, or restore its lists",
+                f"images ({', '.join(wrong)}): extract the data set again, or restore its lists"
             )
 
 
-def _check_permutations(root: Path, parts: list[_Part], problems: _Problems) -> None:
+def _other_than_ordered(root: Path, parts: list[_Part]) -> Iterator[str]:
     """SYSU-MM01's permutations order as many images as an identity has of a camera."""
     if is_generated(root) and not os.path.exists(root / PERMUTATIONS):
         return
     try:
         orders = read_permutations(root)
     except InputError as error:
-        problems(root / PERMUTATIONS, str(error))
+        yield str(error)
         return
     index = _together(parts)
     listed = set(index.classes.tolist())
@@ -240,11 +242,21 @@ def _check_permutations(root: Path, parts: list[_Part], problems: _Problems) -> 
         if n != m:
             wrong[camera].append(f"{identity:04d}: {n}, not {m}")
     for camera, identities in sorted(wrong.items()):
-        problems(
-            root,
+        yield (
             f"{root / f'cam{camera}'} has other numbers of images than {PERMUTATIONS} orders, of "
-            f"{len(identities)} identities ({some(identities)}): extract the data set again, whole",
+            f"{len(identities)} identities ({some(identities)}): extract the data set again, whole"
         )
+
+
+_CHECKS: dict[str, tuple[Callable[[Path, list[_Part]], Iterable[str]], ...]] = {
+    "table": (_lacking,),
+    "folder": (_lacking, _shared),
+    "synthetic": (_lacking, _shared),
+    "sysu": (_lacking, _other_than_ordered),
+    "regdb": (_lacking, _miscounted_people),
+    "llcm": (_lacking,),
+}
+"""By the name of the source: what is wrong with its splits, a line for each fault."""
 
 
 def _unused(root: Path, indexes: list[Index], problems: _Problems) -> list[str]:
@@ -295,75 +307,12 @@ def _take_unlisted(root: Path, unused: list[str]) -> list[Count]:
     return [Count(_UNLISTED, "all", None, len(identities), images)]
 
 
-def _check_images(
-    root: Path,
-    parts: list[_Part],
-    workers: int,
-    problems: _Problems,
-    progress: Callable[[int, int], None] | None,
-) -> None:
-    """Decode every image, and compare them all."""
-    uses: dict[str, list[_Use]] = {}
+def _uses(parts: list[_Part]) -> dict[str, list[Use]]:
+    """What each image is used for, by its path."""
+    uses: dict[str, list[Use]] = {}
     for part in parts:
         side = "test" if part.split == "test" else "train"
         columns = (part.index.paths, part.index.identities, part.index.modalities)
         for path, identity, modality in zip(*(c.tolist() for c in columns), strict=True):
-            uses.setdefault(path, []).append(_Use(part.trial, side, identity, modality))
-    same = defaultdict(list)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's, of what it can read after all
-        looks = parallel_map(lambda path: _look(root / path), iter(uses), workers, 8 * workers)
-        for done, (path, (digest, fault)) in enumerate(zip(uses, looks, strict=True), 1):
-            if fault:
-                problems(root / path, fault)
-            else:
-                same[digest].append(path)
-            if progress is not None:
-                progress(done, len(uses))
-    for paths in same.values():
-        files = {os.path.realpath(root / path) for path in paths} if len(paths) > 1 else paths
-        reasons = _faults_of_one_image([use for path in paths for use in uses[path]])
-        if len(files) < len(paths):
-            reasons.append("one file under several names")
-        if len(paths) > 1 and reasons:
-            problems(
-                root / paths[0],
-                f"{root / paths[0]} and {some(paths[1:])} are the same image, "
-                f"{', '.join(reasons)}: keep one",
-            )
-
-
-class _Use(NamedTuple):
-    """What an image is used for; the side is "train" or "test"."""
-
-    trial: int | None
-    side: str
-    identity: int
-    modality: str
-
-
-def _look(file: Path) -> tuple[str, str]:
-    """(digest of its bytes, what is wrong with it) of an image."""
-    try:
-        read_image(file, _DECODED)
-        with file.open("rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest(), ""
-    except InputError as error:
-        return "", str(error)
-    except OSError as error:
-        return "", f"cannot read {file} ({error.strerror}): check its permissions"
-
-
-def _faults_of_one_image(uses: list[_Use]) -> list[str]:
-    """What one image may not be at once."""
-    faults = []
-    if {use.trial for use in uses if use.side == "train"} & {
-        use.trial for use in uses if use.side == "test"
-    }:
-        faults.append("in train and in test")
-    identities = sorted({use.identity for use in uses})
-    if len(identities) > 1:
-        faults.append(f"of the identities {some(identities)}")
-    if len({use.modality for use in uses}) > 1:
-        faults.append("visible and infrared")
-    return faults
+            uses.setdefault(path, []).append(Use(part.trial, side, identity, modality))
+    return uses
