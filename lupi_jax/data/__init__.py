@@ -8,9 +8,9 @@ from lupi_jax.data.feeds.making import (
     source_modalities,
 )
 from lupi_jax.data.feeds.prepared import prepare
-from lupi_jax.data.feeds.sampler import Batch, HostRows, IdentitySampler, RowsByLabel
+from lupi_jax.data.feeds.sampler import Batch, HostRows, IdentitySampler
 from lupi_jax.data.images import read_image, read_images, read_rows
-from lupi_jax.data.index import Index, hold_out, require_modalities
+from lupi_jax.data.index import Index, require_modalities
 from lupi_jax.data.sources.folder import read_any_images, read_folder
 from lupi_jax.data.sources.llcm import read_llcm
 from lupi_jax.data.sources.reading import read_every_image, read_index, read_searched, read_training
@@ -22,8 +22,6 @@ __all__ = [
     "HostRows",
     "IdentitySampler",
     "Index",
-    "RowsByLabel",
-    "hold_out",
     "make_feed",
     "make_reader",
     "make_sampler",

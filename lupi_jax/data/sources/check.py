@@ -17,7 +17,7 @@ from lupi_jax.data.sources.counts import (
     Count,
     Group,
     Size,
-    count_all,
+    count_group,
     count_split,
     expected_sizes,
     part_name,
@@ -165,7 +165,7 @@ def _count(parts: list[_Part], expected: dict[Group, Size]) -> list[Count]:
     rows = [row for part in parts for row in count_split(part.name, part.index, expected)]
     if parts:
         unread = {group.split for group in expected} - {part.name for part in parts} - {"all"}
-        rows.append(count_all(_together(parts), {} if unread else expected))
+        rows.append(count_group(Group("all"), _together(parts), {} if unread else expected))
     return rows
 
 

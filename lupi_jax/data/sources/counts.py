@@ -92,15 +92,11 @@ def count_split(split: str, index: Index, expected: Mapping[Group, Size]) -> lis
         groups |= {Group(split, modality, camera) for camera in cameras}
         if len(cameras) != 1:
             groups.add(Group(split, modality))
-    return [_count(group, index, expected) for group in sorted(groups, key=_place)]
+    return [count_group(group, index, expected) for group in sorted(groups, key=_place)]
 
 
-def count_all(index: Index, expected: Mapping[Group, Size]) -> Count:
-    """Count the images of all splits together, which `index` has once each."""
-    return _count(Group("all"), index, expected)
-
-
-def _count(group: Group, index: Index, expected: Mapping[Group, Size]) -> Count:
+def count_group(group: Group, index: Index, expected: Mapping[Group, Size]) -> Count:
+    """Count the images of `index` that are of a group's modality and camera, and their people."""
     of_group = np.ones(len(index), bool)
     if group.modality != "all":
         of_group &= index.modalities == group.modality

@@ -89,14 +89,7 @@ def read_directory(folder: Path, report: OnFault = refuse) -> list[os.DirEntry[s
 def read_named(
     folder: Path, name: re.Pattern[str], content: str, report: OnFault = refuse
 ) -> Iterator[tuple[os.DirEntry[str], re.Match[str]]]:
-    """What a directory holds, with the match of its name, which has to be like `name`.
-
-    Args:
-      folder: the directory.
-      name: what all names in it must match.
-      content: what belongs there, for messages.
-      report: told of every fault.
-    """
+    """What a directory holds, where every name must match `name`; `content` says so in messages."""
     for entry in read_directory(folder, report):
         match = name.fullmatch(entry.name)
         if match:
@@ -113,11 +106,7 @@ def read_images(
 ) -> Iterator[tuple[str, re.Match[str]]]:
     """(file name, match of `name`) of the images in an identity's directory, sorted by name.
 
-    Args:
-      folder: the identity's, with images alone.
-      name: what an image's name must match.
-      example: an image's name, for messages.
-      report: told of every fault.
+    Nothing else may be there; `example` is an image's name, for messages.
     """
     content = f"{folder.parent.name}/{folder.name} holds images named as {example}"
     for image, match in read_named(folder, name, content, report):
@@ -142,15 +131,10 @@ def read_camera(
     example: str,
     report: OnFault = refuse,
 ) -> Iterator[tuple[int, str]]:
-    """(identity, `<identity>/<file>`) of the images of one camera, sorted by both.
+    """(identity, `<identity>/<file>`) of the images in a camera's directory, sorted by both.
 
-    Args:
-      folder: the camera's, `<identity>/<file>` below; identities of four digits or more. Those
-        not asked for are not opened.
-      identities: those asked for; a camera need not have seen them all.
-      name: what an image's name must match.
-      example: an image's name, for messages.
-      report: told of every fault.
+    Images of these `identities` only, whom a camera need not all have seen; other directories are
+    not opened. `name` and `example` are as for `read_images`.
     """
     content = f"{folder.name} holds one directory per identity, named by its number as 0007"
     for person, _ in read_named(folder, _PERSON, content, report):

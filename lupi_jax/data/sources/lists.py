@@ -8,14 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from lupi_jax.data.index import Index, Row, make_index
-from lupi_jax.data.sources.files import (
-    NUMBER,
-    OnFault,
-    is_file,
-    leads_out,
-    read_text,
-    refuse,
-)
+from lupi_jax.data.sources.files import NUMBER, OnFault, is_file, leads_out, read_text, refuse
 from lupi_jax.errors import InputError, some
 
 BY_AGREEMENT = "; {} comes from its authors, by agreement"
@@ -58,14 +51,9 @@ def read_list(
 ) -> list[Listed]:
     """The lines `path label` of a list of images, in their order.
 
-    A fault is that the list cannot be read or is empty, or that a line does not fit, leads out of
-    the data set or repeats an earlier one.
-
-    Args:
-      file: the list.
-      form: what a path must match; its first group is the person's number.
-      example: what paths look like, for messages.
-      report: told of every fault.
+    A path must match `form`, whose first group is the person's number; `example` says in messages
+    what that looks like. A fault is that the list cannot be read or is empty, or that a line does
+    not fit, leads out of the data set or repeats an earlier one.
     """
     listed = []
     seen: dict[PurePosixPath, int] = {}

@@ -6,7 +6,7 @@ Columns `path`, `identity`, `camera`, `modality` and `split`, in any order, one 
 import csv
 import io
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -89,11 +89,8 @@ def read_table(
     if file.suffix.lower() not in readers:
         raise InputError(f"{file}: a table of images is a .csv or a .parquet file")
     table = readers[file.suffix.lower()](file, report)
-    table = _check_cells(table, "path", _wrong_path, report)
-    for column in _NUMBERS:
-        table = _check_cells(table, column, _wrong_number, report)
-    table = _check_cells(table, "modality", lambda cell: _wrong_name(cell, _MODALITIES), report)
-    table = _check_cells(table, "split", lambda cell: _wrong_name(cell, TABLE_SPLITS), report)
+    for column in _COLUMNS:
+        table = _check_cells(table, column, report)
     table = table._replace(
         entries=[e._replace(path=PurePosixPath(e.path).as_posix()) for e in table.entries]
     )
@@ -171,13 +168,13 @@ def _read_parquet(file: Path, report: OnFault) -> _Table:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:
         raise InputError(f"{file} is no Parquet file, or damaged: write it anew") from error
-    rows = list(zip(*columns, strict=True))
-    table = _Table(file, "row", [_entry(row, cells) for row, cells in enumerate(rows, 1)])
-    for place, name in enumerate(_COLUMNS):
-        nulls = [row for row, cells in enumerate(rows, 1) if cells[place] is None]
-        fault = f"{name} is null: fill it in, or drop the row"
-        table = _drop(table, [(row, fault) for row in nulls], report)
-    return table
+    rows = list(enumerate(zip(*columns, strict=True), 1))
+    nulls = [
+        (row, f"{_COLUMNS[cells.index(None)]} is null: fill it in, or drop the row")
+        for row, cells in rows
+        if None in cells
+    ]
+    return _drop(_Table(file, "row", [_entry(row, cells) for row, cells in rows]), nulls, report)
 
 
 def _check_type(file: Path, name: str, given: Any) -> None:
@@ -224,16 +221,22 @@ def _drop(table: _Table, found: Sequence[tuple[int, str]], report: OnFault) -> _
     return table._replace(entries=[e for e in table.entries if e.place not in wrong])
 
 
-def _check_cells(
-    table: _Table, column: str, wrong: Callable[[str], str], report: OnFault
-) -> _Table:
-    """Check a column; `wrong` says what is wrong with a cell, nothing where it fits."""
-    found = [
-        (entry.place, f"{column} {getattr(entry, column)[:80]!r} {what}")
-        for entry in table.entries
-        if (what := wrong(getattr(entry, column)))
-    ]
+def _check_cells(table: _Table, column: str, report: OnFault) -> _Table:
+    cells = [(entry.place, getattr(entry, column)) for entry in table.entries]
+    wrong = [(place, cell, _wrong(column, cell)) for place, cell in cells]
+    found = [(place, f"{column} {cell[:80]!r} {what}") for place, cell, what in wrong if what]
     return _drop(table, found, report)
+
+
+def _wrong(column: str, cell: str) -> str:
+    """What is wrong with a cell of a column; "" where it fits."""
+    if column == "path":
+        return _wrong_path(cell)
+    if column in _NUMBERS:
+        fits = _NUMBER.fullmatch(cell) and int(cell) <= _LARGEST
+        return "" if fits else f"is no whole number from 0 to {_LARGEST}: number them"
+    names = _MODALITIES if column == "modality" else TABLE_SPLITS
+    return "" if cell in names else f"is none of {', '.join(names)}"
 
 
 def _wrong_path(path: str) -> str:
@@ -244,16 +247,6 @@ def _wrong_path(path: str) -> str:
     if "\\" in path:
         return "has a backslash: write paths with forward slashes"
     return leads_out(path)
-
-
-def _wrong_number(cell: str) -> str:
-    if _NUMBER.fullmatch(cell) and int(cell) <= _LARGEST:
-        return ""
-    return f"is no whole number from 0 to {_LARGEST}: number them"
-
-
-def _wrong_name(cell: str, names: Sequence[str]) -> str:
-    return "" if cell in names else f"is none of {', '.join(names)}"
 
 
 def _check_repeated(table: _Table, report: OnFault) -> _Table:

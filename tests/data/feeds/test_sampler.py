@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from lupi_jax import InputError, Modality, parse_config
-from lupi_jax.data import IdentitySampler, Index, RowsByLabel, make_sampler
+from lupi_jax.data import IdentitySampler, Index, make_sampler
+from lupi_jax.data.feeds.sampler import RowsByLabel
 
 # Images of identities 3, 5, 8 and 13 in each modality, mixed up: uneven, and single ones.
 COUNTS = {"visible": (5, 1, 2, 3), "infrared": (1, 4, 1, 2)}
