@@ -3,7 +3,7 @@
 import dataclasses
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ from lupi_jax.data.sources.counts import (
     expected_sizes,
     part_name,
 )
-from lupi_jax.data.sources.files import SPLITS, left_behind, read_directory, require_disjoint
+from lupi_jax.data.sources.files import SPLITS, read_directory, require_disjoint, walk
 from lupi_jax.data.sources.folder import IMAGE_SUFFIXES
 from lupi_jax.data.sources.manifest import is_generated
 from lupi_jax.data.sources.reading import read_index
@@ -281,18 +281,10 @@ def _unused(root: Path, indexes: list[Index], problems: _Problems) -> list[str]:
             if path in parents:
                 pending.append(path)  # a link, too: there are no more of these than parents
                 continue
-            files = _files_below(place, problems.places) if os.path.isdir(place) else [path]
+            files = walk(place, problems.places) if os.path.isdir(place) else [path]
             if any(folder or name.lower().endswith(IMAGE_SUFFIXES) for name in files):
                 unused.append(path)
     return sorted(unused)
-
-
-def _files_below(folder: str, without: Collection[str] = ()) -> Iterator[str]:
-    for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if f"{place}/{name}" not in without]
-        for name in names:
-            if not left_behind(name) and f"{place}/{name}" not in without:
-                yield name
 
 
 def _take_unlisted(root: Path, unused: list[str]) -> list[Count]:
@@ -303,7 +295,7 @@ def _take_unlisted(root: Path, unused: list[str]) -> list[Count]:
     if not unlisted:
         return []
     identities = {path.rpartition("/")[2] for path in unlisted}
-    images = sum(len(list(_files_below(str(root / path)))) for path in unlisted)
+    images = sum(len(list(walk(root / path))) for path in unlisted)
     return [Count(_UNLISTED, "all", None, len(identities), images)]
 
 

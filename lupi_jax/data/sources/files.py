@@ -59,6 +59,24 @@ def left_behind(name: str) -> bool:
     return name.startswith(".") or name.lower() in _LEFT_BEHIND
 
 
+def walk(folder: str | Path, without: Collection[str] = (), stop: bool = False) -> Iterator[str]:
+    """The files below a folder, `<folder>/...`, but for hidden ones and the paths `without`.
+
+    Links to directories are not followed. Where one cannot be read, it is passed over, or `stop`
+    raises the OSError.
+    """
+
+    def fail(error: OSError) -> None:
+        if stop:
+            raise error
+
+    for place, folders, names in os.walk(folder, onerror=fail):
+        folders[:] = [n for n in folders if not left_behind(n) and f"{place}/{n}" not in without]
+        for name in names:
+            if not left_behind(name) and f"{place}/{name}" not in without:
+                yield f"{place}/{name}"
+
+
 def read_directory(folder: Path, report: OnFault = refuse) -> list[os.DirEntry[str]]:
     """What a directory holds, sorted by name, without hidden files and the like.
 

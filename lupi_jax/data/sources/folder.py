@@ -13,10 +13,10 @@ from lupi_jax.data.sources.files import (
     NUMBER,
     OnFault,
     check_root,
-    left_behind,
     read_images,
     read_named,
     refuse,
+    walk,
 )
 from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
@@ -105,7 +105,7 @@ def read_any_images(
     path = Path(path)
     if not path.exists():
         raise InputError(f"no image or folder at {path}")
-    files = [path] if path.is_file() else sorted(_files_below(path))
+    files = [path] if path.is_file() else sorted(map(Path, walk(path, stop=True)))
     images = []
     for file in files:
         if file.suffix.lower() in IMAGE_SUFFIXES:
@@ -118,12 +118,3 @@ def read_any_images(
     unknown = np.full(len(images), -1, np.int32)
     names = np.array([file.relative_to(root).as_posix() for file in images])
     return Index(root, names, unknown, unknown, np.full(len(images), str(modality)))
-
-
-def _files_below(root: Path) -> Iterator[Path]:
-    def stop(error: OSError) -> None:
-        raise error
-
-    for folder, directories, files in os.walk(root, onerror=stop):
-        directories[:] = [name for name in directories if not left_behind(name)]
-        yield from (Path(folder, name) for name in files if not left_behind(name))

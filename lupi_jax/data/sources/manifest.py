@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from lupi_jax.data.sources.files import read_bytes
 from lupi_jax.errors import InputError
 
 GENERATOR = "lupi_jax.data.synthetic"
@@ -27,20 +28,12 @@ def read_manifest(root: Path) -> dict[str, Any]:
         InputError: there is no set at `root`, it is half-written, or its manifest is damaged.
     """
     root = Path(root)
-    try:
-        content = (root / MANIFEST).read_bytes()
-    except FileNotFoundError:
-        if (root / MARKER).is_file():
-            raise InputError(
-                f"half-written synthetic data at {root}: run the same generation again to finish it"
-            ) from None
-        raise InputError(
-            f"no synthetic data at {root}: it has no {MANIFEST}; generate the set first"
-        ) from None
-    except OSError as error:
-        raise InputError(
-            f"cannot read {root / MANIFEST} ({error.strerror}): check the path and its permissions"
-        ) from error
+    missing = f"no synthetic data at {root}: it has no {MANIFEST}; generate the set first"
+    if (root / MARKER).is_file():
+        missing = (
+            f"half-written synthetic data at {root}: run the same generation again to finish it"
+        )
+    content = read_bytes(root / MANIFEST, missing)
     try:
         manifest = json.loads(content)
     except ValueError:
