@@ -10,8 +10,8 @@ import numpy as np
 
 from experiments.benchmarks.work import Work, fields, make_images
 from lupi_jax.config import Config, parse_config
-from lupi_jax.data import HostRows, Index, make_sampler
-from lupi_jax.data.feeds.memmap import memmap_batches
+from lupi_jax.data import Index, make_sampler
+from lupi_jax.data.feeds.making import read_batches
 from lupi_jax.evaluation.features import embed_images
 from lupi_jax.modality import Modality
 from lupi_jax.runtime.memory import keep_pages
@@ -87,10 +87,7 @@ def end_to_end(work: Work, steps: int) -> Turn:
     visible, infrared, labels = make_images(work, work.stored)
     images = np.concatenate([visible, infrared])
     sampler = make_sampler(_index(work, labels), _config(work))
-    names = (str(Modality.VISIBLE), str(Modality.INFRARED))
-    batches = memmap_batches(
-        lambda row: images[row], sampler, names, 0, 10**9, HostRows(0, 1), prefetch=4
-    )
+    batches = read_batches(lambda row: images[row], sampler, range(10**9))
     state_of = [state]
 
     def turn() -> None:

@@ -12,8 +12,8 @@ from lupi_jax.cli.console import interrupted, print_table, say
 from lupi_jax.config import SourceConfig
 from lupi_jax.data import prepare as prepare_images
 from lupi_jax.data import read_every_image
-from lupi_jax.data.sources.check import Count
 from lupi_jax.data.sources.check import check_data as check
+from lupi_jax.data.sources.counts import Count
 from lupi_jax.errors import InputError
 from lupi_jax.runtime.terminal import showing
 from lupi_jax.synthetic import LAYOUTS

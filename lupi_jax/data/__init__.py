@@ -1,7 +1,6 @@
 """Disk to batches of uint8: sources, the identity sampler, and feeds that agree."""
 
-from lupi_jax.data.feeds.batch import Batch, HostRows
-from lupi_jax.data.feeds.feed import (
+from lupi_jax.data.feeds.making import (
     make_feed,
     make_reader,
     make_sampler,
@@ -9,13 +8,13 @@ from lupi_jax.data.feeds.feed import (
     source_modalities,
 )
 from lupi_jax.data.feeds.prepared import prepare
-from lupi_jax.data.feeds.sampler import IdentitySampler, RowsByLabel
+from lupi_jax.data.feeds.sampler import Batch, HostRows, IdentitySampler
 from lupi_jax.data.images import read_image, read_images, read_rows
-from lupi_jax.data.index import Index, hold_out, require_modalities
+from lupi_jax.data.index import Index, require_modalities
 from lupi_jax.data.sources.folder import read_any_images, read_folder
 from lupi_jax.data.sources.llcm import read_llcm
+from lupi_jax.data.sources.reading import read_every_image, read_index, read_searched, read_training
 from lupi_jax.data.sources.regdb import read_regdb
-from lupi_jax.data.sources.source import read_every_image, read_index, read_searched, read_training
 from lupi_jax.data.sources.sysu_mm01 import read_permutations, read_sysu
 
 __all__ = [
@@ -23,8 +22,6 @@ __all__ = [
     "HostRows",
     "IdentitySampler",
     "Index",
-    "RowsByLabel",
-    "hold_out",
     "make_feed",
     "make_reader",
     "make_sampler",

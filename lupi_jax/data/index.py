@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lupi_jax.errors import InputError
+from lupi_jax.errors import InputError, some
 from lupi_jax.modality import Modality
 
 
@@ -105,10 +105,10 @@ def require_modalities(index: Index, modalities: tuple[Modality, ...]) -> None:
         present = np.unique(index.identities[index.modalities == modality])
         lacking = np.setdiff1d(index.classes, present)
         if len(lacking):
-            names = ", ".join(map(str, lacking[:10])) + (", ..." if len(lacking) > 10 else "")
             raise InputError(
-                f"{index.root}: no {modality} image of {len(lacking)} of its identities ({names}): "
-                "training needs every identity in every modality; add images or remove them"
+                f"{index.root}: no {modality} image of {len(lacking)} of its identities "
+                f"({some(lacking.tolist())}): training needs every identity in every modality; "
+                "add images or remove them"
             )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from lupi_jax.config import Config
 from lupi_jax.data import Index, read_permutations, read_searched
 from lupi_jax.data.sources import published
-from lupi_jax.data.sources.counts import is_generated
+from lupi_jax.data.sources.manifest import is_generated
 from lupi_jax.errors import InputError, some
 from lupi_jax.evaluation.features import Features, embed_index, with_intermediate
 from lupi_jax.evaluation.metrics.protocols import (

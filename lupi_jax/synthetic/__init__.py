@@ -6,8 +6,8 @@ full-size stand-ins in `stand_ins`, what may be asked for in `layouts` and the f
 A picture is a function of the seed, the identity, the camera and its number alone.
 """
 
+from lupi_jax.data.sources.manifest import read_manifest
 from lupi_jax.synthetic.layouts import LAYOUTS, write_set
 from lupi_jax.synthetic.render import render
-from lupi_jax.synthetic.writing import read_manifest
 
 __all__ = ["LAYOUTS", "read_manifest", "render", "write_set"]

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lupi_jax.data.sources.manifest import GENERATOR
 from lupi_jax.errors import InputError
 from lupi_jax.synthetic.plans import People, plan_folder, plan_llcm, plan_regdb, plan_sysu
 from lupi_jax.synthetic.stand_ins import llcm_like, regdb_like, sysu_like
-from lupi_jax.synthetic.writing import GENERATOR, VERSION, Content, Progress, write_content
+from lupi_jax.synthetic.writing import VERSION, Content, Progress, write_content
 
 _IMAGES = 8
 """Pictures of each person in each modality, where nobody asks for a number."""

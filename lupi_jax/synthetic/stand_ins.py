@@ -10,18 +10,10 @@ import re
 from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 
-from lupi_jax.data.sources.folder import SPLITS
-from lupi_jax.data.sources.lists import (
-    Listed,
-    read_identities,
-    read_people,
-    require_disjoint,
-    require_images,
-    require_one_label_each,
-)
-from lupi_jax.data.sources.regdb import TRIALS
-from lupi_jax.data.sources.sysu_mm01 import read_permutation_file
+from lupi_jax.data.sources import llcm, regdb, sysu_mm01
+from lupi_jax.data.sources.lists import Listed, require_images
 from lupi_jax.errors import InputError
+from lupi_jax.modality import Modality
 from lupi_jax.synthetic.plans import (
     LLCM_CAMERAS,
     LLCM_FOLDERS,
@@ -34,7 +26,6 @@ from lupi_jax.synthetic.plans import (
 from lupi_jax.synthetic.writing import FORMATS, Content, Picture, tally
 
 _SYSU_LISTS = tuple(f"{name}_id" for name in ("train", "val", "test", "available"))
-_LLCM_PATH = re.compile(r"(?:[^/]+/)*([0-9]{1,9})/[^/]+")
 _LLCM_CAMERA = re.compile(r"_c([0-9]{1,9})(?![0-9])")
 
 
@@ -52,13 +43,10 @@ def sysu_like(exp: Path) -> Content:
         InputError: a list or the permutations are missing or damaged; two lists share an identity,
             or one of them has no image.
     """
-    lists = {name: exp / f"{name}_id.txt" for name in ("train", "val", "test")}
-    splits = {name: read_identities(file) for name, file in lists.items()}
-    for first, second in itertools.combinations(splits, 2):
-        require_disjoint(str(lists[first]), splits[first], str(lists[second]), splits[second])
-    cells = read_permutation_file(exp / "rand_perm_cam.mat")
-    for name, file in lists.items():
-        require_images(file, splits[name], (identity for identity, _ in cells))
+    splits = sysu_mm01.read_lists(exp)
+    cells = sysu_mm01.read_permutation_file(exp / "rand_perm_cam.mat")
+    for name, members in splits.items():
+        require_images(exp / f"{name}_id.txt", members, (identity for identity, _ in cells))
     pictures = [
         sysu_picture(identity, camera, n)
         for (identity, camera), orders in cells.items()
@@ -81,38 +69,26 @@ def regdb_like(idx: Path) -> Content:
             images than the first, which a manifest cannot tell.
     """
     files = []
-    images: dict[str, set[tuple[int, str]]] = {folder: set() for folder in REGDB_CAMERAS}
+    images: dict[Modality, set[tuple[int, str]]] = {modality: set() for modality in regdb.FOLDERS}
     counts: list[dict[str, dict[str, int]]] = []
-    for trial in TRIALS:
-        members: dict[str, set[int]] = {}
+    for trial in regdb.TRIALS:
         counts.append({})
-        for split in SPLITS:
-            people = {}
-            for folder in REGDB_CAMERAS:
-                file = idx / f"{split}_{folder.lower()}_{trial}.txt"
-                files.append(file)
-                form = re.compile(rf"{folder}/([0-9]{{1,9}})/[^/]+")
-                people[folder] = _read_images(file, form, f"{folder}/<person>/<image>")
-                images[folder] |= {(person, image.path) for _, image, person in people[folder]}
-            listed = [*people["Visible"], *people["Thermal"]]
-            require_one_label_each(listed)
-            members[split] = {person for _, _, person in listed}
-            counts[-1][split] = {
-                "identities": len(members[split]),
-                "visible": len(people["Visible"]),
-                "infrared": len(people["Thermal"]),
-            }
-        first, second = (f"{idx}: the {split} lists of split {trial}" for split in SPLITS)
-        require_disjoint(first, members["train"], second, members["test"])
+        for split, lists in regdb.read_lists(idx, trial).items():
+            members = {image.person for listed in lists.values() for image in listed}
+            counts[-1][split] = {"identities": len(members)}
+            for modality, listed in lists.items():
+                files.append(regdb.list_file(idx, split, modality, trial))
+                images[modality] |= {(image.person, image.path) for image in _writable(listed)}
+                counts[-1][split][str(modality)] = len(listed)
         if counts[-1] != counts[0]:
             raise InputError(
                 f"{idx}: the lists of split {trial} have other numbers of people or images than "
                 "those of split 1: restore the lists the data set came with"
             )
     pictures = [
-        Picture(path, person, camera, n)
-        for folder, camera in REGDB_CAMERAS.items()
-        for person, path, n in _numbered(images[folder])
+        Picture(path, person, REGDB_CAMERAS[folder], n)
+        for modality, folder in regdb.FOLDERS.items()
+        for person, path, n in _numbered(images[modality])
     ]
     return Content(pictures, counts[0], _copies("idx", files))
 
@@ -129,38 +105,29 @@ def llcm_like(idx: Path, images_per_modality: int) -> Content:
         InputError: a list is missing or damaged, labels and people disagree, or training and test
             lists share a person.
     """
-    tested = idx / "test_id.txt"
-    identities = read_identities(tested)
-    example = "<directory>/<person>/<image>, the person a number"
-    people = {
-        name: _read_images(idx / f"train_{name}.txt", _LLCM_PATH, example) for name in LLCM_CAMERAS
-    }
-    listed = list(itertools.chain(*people.values()))
-    require_one_label_each(listed)
-    trained = {person for _, _, person in listed}
-    require_disjoint(f"{idx}: the training lists", trained, str(tested), identities)
+    images, identities = llcm.read_lists(idx)
     pictures = []
-    for name, group in people.items():
-        for person, path, n in _numbered({(person, image.path) for _, image, person in group}):
+    for name, listed in zip(LLCM_CAMERAS, images.values(), strict=True):
+        for person, path, n in _numbered({(i.person, i.path) for i in _writable(listed)}):
             camera = _LLCM_CAMERA.search(PurePosixPath(path).name)
             number = int(camera[1]) if camera else 1
             pictures.append(Picture(path, person, llcm_camera(name, number), n))
     pictures += llcm_test_pictures(identities, images_per_modality)
+    trained = {image.person for image in itertools.chain(*images.values())}
     counts = tally(pictures, {"train": trained, "test": identities})
-    files = [tested, *(idx / f"train_{name}.txt" for name in LLCM_CAMERAS)]
+    files = [idx / "test_id.txt", *(idx / f"train_{name}.txt" for name in LLCM_CAMERAS)]
     return Content(pictures, counts, _copies("idx", files), LLCM_FOLDERS)
 
 
-def _read_images(file: Path, form: re.Pattern[str], example: str) -> list[tuple[Path, Listed, int]]:
-    """(list, line of it, person) of each image, which must be of a kind that can be written."""
-    people = read_people(file, form, example)
-    for image, _ in people:
+def _writable(listed: list[Listed]) -> list[Listed]:
+    """The same images, which must be of a kind that can be written."""
+    for image in listed:
         if PurePosixPath(image.path).suffix.lower() not in FORMATS:
             raise InputError(
-                f"{file}, line {image.line}: {image.path} is none of {', '.join(FORMATS)}: "
+                f"{image.file}, line {image.line}: {image.path} is none of {', '.join(FORMATS)}: "
                 "restore the list the data set came with"
             )
-    return [(file, image, person) for image, person in people]
+    return listed
 
 
 def _numbered(images: Collection[tuple[int, str]]) -> Iterator[tuple[int, str, int]]:

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from lupi_jax.data.sources.manifest import MANIFEST, MARKER
 from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
 from lupi_jax.synthetic.cameras import CAMERAS
@@ -34,12 +35,8 @@ from lupi_jax.synthetic.render import render
 Progress = Callable[[int, int], None]
 """Called with the pictures that are there so far and the pictures in all, after each one."""
 
-GENERATOR = "lupi_jax.data.synthetic"
 VERSION = 1
 """Raised whenever the same parameters would make other bytes."""
-
-MANIFEST = "synthetic.json"
-MARKER = "synthetic.partial.json"
 
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".bmp": "BMP"}
 """What a picture is encoded as, by the suffix of its path."""
@@ -125,45 +122,6 @@ def write_content(
             "check the path, its permissions and the free space"
         ) from error
     return True
-
-
-def read_manifest(root: Path) -> dict[str, Any]:
-    """Returns the manifest of a whole set.
-
-    Its keys: `generator`, `version`, `layout`, `seed`, `identities` (all that have pictures),
-    `images_per_modality`, `height`, `width`, `test_fraction` and `counts`, which has, for each
-    split, its numbers of `identities` and of `visible` and `infrared` images. A set that follows
-    published lists has `like`, 16 hexadecimal digits that change with any byte of them, and null
-    for what the lists decide.
-
-    Raises:
-        InputError: there is no set at `root`, it is half-written, or its manifest is damaged.
-    """
-    root = Path(root)
-    try:
-        content = (root / MANIFEST).read_bytes()
-    except FileNotFoundError:
-        if (root / MARKER).is_file():
-            raise InputError(
-                f"half-written synthetic data at {root}: run the same generation again to finish it"
-            ) from None
-        raise InputError(
-            f"no synthetic data at {root}: it has no {MANIFEST}; generate the set first"
-        ) from None
-    except OSError as error:
-        raise InputError(
-            f"cannot read {root / MANIFEST} ({error.strerror}): check the path and its permissions"
-        ) from error
-    try:
-        manifest = json.loads(content)
-    except ValueError:
-        manifest = None
-    if not isinstance(manifest, dict) or manifest.get("generator") != GENERATOR:
-        raise InputError(
-            f"{root / MANIFEST} is not the manifest of a synthetic set: "
-            "choose another folder, or generate the set again"
-        )
-    return manifest
 
 
 def _claim(out: Path, parameters: dict[str, Any]) -> bool:

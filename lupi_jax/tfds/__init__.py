@@ -8,32 +8,23 @@ published data sets on, so nothing is downloaded: each is built once from the fi
     python -m lupi_jax.tfds llcm --manual_dir=DIR --data_dir=BUILT
     python -m lupi_jax.tfds reid_folder --manual_dir=DIR --data_dir=BUILT
 
-The same by TFDS's own command, which starts only where `apache-beam` and `mlcroissant` are
-installed too, though nothing here uses them:
-
-    tfds build sysu_mm01 --imports=lupi_jax.tfds --manual_dir=DIR --data_dir=BUILT
-
 DIR holds `SYSU-MM01`, `RegDB`, `LLCM` or `reid_folder`, or is that very directory; without the
-option it is BUILT/downloads/manual. `regdb` alone builds all ten splits. Then
-
-    import tensorflow_datasets as tfds
-    import lupi_jax.tfds
+option it is BUILT/downloads/manual. `regdb` alone builds all ten splits. TFDS's own `tfds build
+sysu_mm01 --imports=lupi_jax.tfds ...` does the same where `apache-beam` and `mlcroissant` are
+installed, though nothing here uses them. Then, in a program that imports this module,
 
     source = tfds.data_source("sysu_mm01", split="test", data_dir="BUILT")  # source[i], len(source)
     images = tfds.load("regdb/trial_3", split="train", data_dir="BUILT")  # a tf.data.Dataset
 
-Both also build what is not built yet, given `download_and_prepare_kwargs={"download_config":
-tfds.download.DownloadConfig(manual_dir="DIR")}`. As all of TFDS they reuse what BUILT holds under
-the same name without another look at `manual_dir`. A name with a version, `sysu_mm01:1.0.0`, is
-read by a class of TFDS, hence by `data_source` only.
+As all of TFDS these reuse what BUILT holds under the same name without another look at
+`manual_dir`. A name with a version, `sysu_mm01:1.0.0`, is read by `data_source` only.
 
 Example i of a split is row i of the index that `lupi_jax.data` reads (but for SYSU-MM01's "train",
 see `SYSUMM01`), so `train[:10%]` is the first tenth in that order; `shuffle_files=True` draws
-single images from the whole split. A file's bytes are stored unchanged. Reading decodes them by
-Pillow, within tf.data too, so both ways give the pixels that training sees before it resizes them;
-grey and palette images have three channels. Who decodes JPEG otherwise
-(`tfds.decode.SkipDecoding()`, then TensorFlow) has values a few grey levels off, up to 6 in our
-synthetic people, unless `dct_method="INTEGER_ACCURATE"` is asked for.
+single images from the whole split. A file's bytes are stored unchanged, and decoded by Pillow, so
+that both ways give the pixels that training sees before it resizes them; grey and palette images
+have three channels. Other decoders of JPEG, as TensorFlow's after `tfds.decode.SkipDecoding()`,
+are a few grey levels off unless `dct_method="INTEGER_ACCURATE"` is asked for.
 """
 
 import dataclasses
@@ -50,7 +41,8 @@ except ImportError as error:
     ) from error
 
 from lupi_jax.data.index import Index
-from lupi_jax.data.sources.folder import SPLITS, read_folder
+from lupi_jax.data.sources.files import SPLITS
+from lupi_jax.data.sources.folder import read_folder
 from lupi_jax.data.sources.llcm import read_llcm
 from lupi_jax.data.sources.regdb import TRIALS, read_regdb
 from lupi_jax.data.sources.sysu_mm01 import read_sysu

@@ -112,7 +112,7 @@ def test_sysu_has_an_image_for_each_that_the_permutations_order(tmp_path: Path, 
     manifest = read_manifest(root)
     assert re.fullmatch("[0-9a-f]{16}", manifest.pop("like"))
     assert manifest == {
-        "generator": "lupi_jax.synthetic",
+        "generator": "lupi_jax.data.synthetic",
         "version": 1,
         "layout": "sysu",
         "identities": 4,
@@ -253,7 +253,7 @@ DAMAGED = [
     ("sysu", remove("rand_perm_cam.mat"), r"exp/rand_perm_cam\.mat is missing"),
     ("sysu", cut("rand_perm_cam.mat"), r"exp/rand_perm_cam\.mat is not a MATLAB file"),
     ("sysu", damage("train_id.txt", "2", "2,x"), r"train_id\.txt: item 2 is 'x'"),
-    ("sysu", damage("val_id.txt", "5", "5,11"), r"val_id\.txt and .*test_id\.txt share 1 .*11"),
+    ("sysu", damage("val_id.txt", "5", "5,11"), r"val_id\.txt and test_id\.txt \(11\)"),
     ("sysu", damage("test_id.txt", "11", "11,8"), r"test_id\.txt lists 1 identities .*\(8\)"),
     ("regdb", remove("test_visible_7.txt"), r"test_visible_7\.txt is missing"),
     ("regdb", damage("train_visible_10.txt", "bmp 1", "bmp x"), r"_10\.txt, line 3: .* a label"),
@@ -264,7 +264,7 @@ DAMAGED = [
     ("regdb", drop_a_person, r"lists of split 3 have other numbers"),
     ("llcm", remove("train_nir.txt"), r"train_nir\.txt is missing"),
     ("llcm", damage("train_vis.txt", "jpg 1", "jpg 0"), r"train_vis\.txt, line 2: label 0"),
-    ("llcm", damage("test_id.txt", "102", "12"), r"training lists and .* share 1 people \(12\)"),
+    ("llcm", damage("test_id.txt", "102", "12"), r"training lists and test_id\.txt \(12\)"),
 ]
 
 
@@ -287,7 +287,7 @@ def test_damaged_lists_are_refused_before_anything_is_written(
 def test_one_person_in_both_halves_of_regdb_is_refused(tmp_path: Path, regdb: Path) -> None:
     for name in ("visible", "thermal"):
         damage(f"train_{name}_5.txt", "/2/", "/30/")(regdb)
-    with pytest.raises(InputError, match=r"split 5 and .* share 1 people \(30\)"):
+    with pytest.raises(InputError, match=r"split 5 and .* \(30\)"):
         LAYOUTS["regdb"](tmp_path / "set", like=regdb, **SMALL)
 
 

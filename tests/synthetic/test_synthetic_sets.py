@@ -54,7 +54,7 @@ def test_folder_has_disjoint_identities_and_exact_counts(tmp_path: Path) -> None
         "test": {"identities": 2, "visible": 12, "infrared": 12},
     }
     expected = {"layout": "folder", "seed": 0, "identities": 5, "images_per_modality": 6}
-    expected |= {"generator": "lupi_jax.synthetic", "version": 1, "test_fraction": 0.4}
+    expected |= {"generator": "lupi_jax.data.synthetic", "version": 1, "test_fraction": 0.4}
     assert manifest == expected | SMALL
 
 

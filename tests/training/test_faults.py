@@ -133,7 +133,7 @@ def test_an_image_that_a_worker_cannot_read_is_named(
     command = train(root, own, data__feed="tfdata", data__prefetch=1)
     config = load_config(str(CONFIG), {"data.root": str(root), "batch.identities": "4"})
     index, _ = read_training(config.data, config.seed)
-    row = make_sampler(index, config)(10)[0][0][0]  # of the eleventh batch
+    row = make_sampler(index, config)(10)["visible"][0]  # of the eleventh batch
     image = root / index.paths[row]
     pixels = image.read_bytes()
     image.write_bytes(pixels[:100])

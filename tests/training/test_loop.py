@@ -359,7 +359,7 @@ def test_images_of_held_out_identities_do_not_lengthen_an_epoch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     whole = numbers(30, 20, 5)  # 6 visible and 4 infrared images of each
-    monkeypatch.setattr("lupi_jax.data.sources.source.read_index", lambda *_: whole)
+    monkeypatch.setattr("lupi_jax.data.sources.reading.read_index", lambda *_: whole)
     fields = {"data__validation_identities": 2, "log__validate_every": 1}
     pairs = ("infrared_to_infrared",)
     alone = {"modalities": ("infrared",), "evaluation__pairs": pairs}

@@ -4,6 +4,7 @@ A prepared set is a directory of shards, `images-<n>.npy` [rows, h, w, 3], and i
 `prepared.json`, which is written last: without it the set is half-written and nothing reads it.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -11,7 +12,8 @@ import math
 import os
 import shutil
 import uuid
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
+from io import BufferedRandom
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,16 +55,9 @@ class _Plan:
     rows_per_shard: int
     files: list[_File]
 
-    @classmethod
-    def parse(cls, record: Any) -> "_Plan":
-        """What a manifest or marker says; TypeError, ValueError or KeyError if it is none."""
-        height, width = map(int, record["size"])
-        files = [_File(str(p), int(b), int(t), str(d)) for p, b, t, d in record["files"]]
-        return cls((height, width), int(record["rows_per_shard"]), files)
-
     @property
     def record(self) -> dict[str, Any]:
-        """Plain values that `parse` reads."""
+        """Plain values that `_load` reads."""
         plain = {"format": FORMAT, "resampling": "lanczos", **dataclasses.asdict(self)}
         return {**plain, "files": [list(file) for file in self.files]}
 
@@ -73,18 +68,14 @@ class _Plan:
         starts = enumerate(range(0, rows, step))
         return {f"images-{n:05d}.npy": range(i, min(i + step, rows)) for n, i in starts}
 
+    def count(self, shards: Iterable[str]) -> int:
+        """How many images these shards hold."""
+        return sum(len(self.shards[name]) for name in shards)
+
     @property
     def kind(self) -> tuple[object, ...]:
         """Equal for sets of which one may become the other."""
         return self.size, self.rows_per_shard, [file.path for file in self.files]
-
-    def outdated(self, then: "_Plan") -> list[str]:
-        """The shards of which `then`, of the same kind, had other images."""
-
-        def same(row: int) -> bool:
-            return self.files[row].digest == then.files[row].digest
-
-        return [name for name, rows in self.shards.items() if not all(map(same, rows))]
 
 
 def prepare(
@@ -117,26 +108,24 @@ def prepare(
     rows = max(1, SHARD_BYTES // (size[0] * size[1] * 3))
     plan = _Plan(size, rows, _read_files(index, workers, show))
     try:
-        before, expected = _claim(folder, plan)
-        for name in plan.outdated(before) if before else []:
-            (folder / name).unlink(missing_ok=True)
-            expected.pop(name, None)
-        found = _checksums(folder, plan, workers, show)
+        expected = _claim(folder, plan)
+        there = [name for name in plan.shards if (folder / name).is_file()]
+        digests = _digests([folder / name for name in there], workers, show, "shards checked")
+        found = dict(zip(there, digests, strict=True))
         damaged = tuple(name for name in expected if found.get(name) != expected[name])
         kept = {name: digest for name, digest in found.items() if name not in damaged}
         missing = [name for name in plan.shards if name not in kept]
         if missing:
-            _write(folder / MARKER, json.dumps(plan.record).encode())
+            _write_json(folder / MARKER, plan.record)
             (folder / MANIFEST).unlink(missing_ok=True)
             _require_space(folder, plan, missing)
-            done = sum(len(plan.shards[name]) for name in kept)
             advance = show("images decoded")
             for name in missing:
+                done = plan.count(kept)
                 kept[name] = _write_shard(folder / name, index, plan, workers, advance, done)
-                done += len(plan.shards[name])
         # Written also where only times have changed, so that they are not looked into again.
         checksums = {name: kept[name] for name in plan.shards}
-        _write(folder / MANIFEST, json.dumps({**plan.record, "checksums": checksums}).encode())
+        _write_json(folder / MANIFEST, {**plan.record, "checksums": checksums})
         (folder / MARKER).unlink(missing_ok=True)
         for left in folder.glob(".images-*.partial"):  # of runs that were killed
             left.unlink(missing_ok=True)
@@ -145,8 +134,7 @@ def prepare(
             f"cannot prepare images in {folder} ({error.strerror or error}): check the path, its "
             "permissions and the free space; what is complete is kept"
         ) from error
-    decoded = sum(len(plan.shards[name]) for name in missing)
-    return Prepared(decoded, len(plan.shards) - len(missing), damaged)
+    return Prepared(plan.count(missing), len(plan.shards) - len(missing), damaged)
 
 
 def prepared_reader(folder: str | Path, index: Index, size: tuple[int, int]) -> ReadRow:
@@ -161,7 +149,7 @@ def prepared_reader(folder: str | Path, index: Index, size: tuple[int, int]) -> 
       InputError: there is no whole set, or not of these images at this size.
     """
     folder = Path(folder)
-    plan = _read_manifest(folder)
+    plan = _read_plan(folder)
     if plan.size != tuple(size):
         raise InputError(
             f"{folder} holds images of {plan.size} pixels, not {tuple(size)}: set data.image_size, "
@@ -212,28 +200,99 @@ def is_prepared(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()
 
 
-def _stat(file: Path) -> os.stat_result:
+def _load(file: Path) -> tuple[_Plan, dict[str, str]]:
+    """What a manifest or marker says, and the checksums of the shards in a manifest.
+
+    Raises:
+      InputError: it is damaged, or of a later format.
+      OSError: it cannot be read.
+    """
+    content = file.read_bytes()
     try:
-        return os.stat(file)
+        record = json.loads(content)
+        newer = record["format"] > FORMAT
+        height, width = map(int, record["size"])
+        files = [_File(str(p), int(b), int(t), str(d)) for p, b, t, d in record["files"]]
+        plan = _Plan((height, width), int(record["rows_per_shard"]), files)
+        checksums = dict(record.get("checksums", {}))
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{file} is damaged: delete {file.parent} and prepare it anew") from None
+    if newer:
+        raise InputError(f"{file.parent} was prepared by a newer lupi_jax: upgrade")
+    return plan, checksums
+
+
+def _read_plan(folder: Path) -> _Plan:
+    """What a whole set is made of."""
+    try:
+        return _load(folder / MANIFEST)[0]
+    except (FileNotFoundError, NotADirectoryError):
+        begun = (folder / MARKER).is_file()
+        what = "a half-prepared set" if begun else "no prepared images"
+        raise InputError(f"{what} at {folder}: run `lupi prepare --out {folder}` first") from None
     except OSError as error:
-        raise InputError(f"{file}: {error.strerror}; replace or remove it") from error
+        raise InputError(f"cannot read {folder / MANIFEST}: {error.strerror}") from error
+
+
+def _claim(folder: Path, plan: _Plan) -> dict[str, str]:
+    """The checksums that a whole set in `folder` says its shards have.
+
+    Makes the folder, and removes the shards whose images have changed since.
+
+    Raises:
+      InputError: it holds anything else.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    record = next((f for f in (folder / MANIFEST, folder / MARKER) if f.exists()), None)
+    if record is None:
+        if any(not entry.name.startswith(".") for entry in folder.iterdir()):
+            raise InputError(f"{folder} is not empty and holds no prepared images: choose another")
+        return {}
+    before, checksums = _load(record)
+    if before.kind != plan.kind:
+        raise InputError(
+            f"{folder} holds other images, or at another size: choose another folder, or delete it"
+        )
+    for name, rows in plan.shards.items():
+        if any(plan.files[row].digest != before.files[row].digest for row in rows):
+            (folder / name).unlink(missing_ok=True)
+            checksums.pop(name, None)
+    return checksums
+
+
+def _stat(file: Path) -> os.stat_result:
+    with _named(file):
+        return os.stat(file)
 
 
 def _digest(file: Path) -> str:
+    with _named(file), file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def _named(file: Path) -> Iterator[None]:
     try:
-        with file.open("rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest()
+        yield
     except OSError as error:
         raise InputError(f"{file}: {error.strerror}; replace or remove it") from error
 
 
-def _read_files(index: Index, workers: int, show: Show) -> list[_File]:
-    def read(path: str) -> _File:
-        found = _stat(index.root / path)
-        return _File(path, found.st_size, found.st_mtime_ns, _digest(index.root / path))
+def _digests(files: list[Path], workers: int, show: Show, what: str) -> list[str]:
+    if not files:
+        return []
+    digests = parallel_map(_digest, iter(files), workers, 8 * workers)
+    return list(counted(digests, show(what), 0, len(files)))
 
-    files = parallel_map(read, iter(index.paths.tolist()), workers, 8 * workers)
-    return list(counted(files, show("files read"), 0, len(index)))
+
+def _read_files(index: Index, workers: int, show: Show) -> list[_File]:
+    files = [index.root / path for path in index.paths]
+    found = [_stat(file) for file in files]
+    digests = _digests(files, workers, show, "files read")
+    return [
+        _File(path, stat.st_size, stat.st_mtime_ns, digest)
+        for path, stat, digest in zip(index.paths.tolist(), found, digests, strict=True)
+    ]
 
 
 def _has_changed(root: Path, file: _File) -> bool:
@@ -244,53 +303,8 @@ def _has_changed(root: Path, file: _File) -> bool:
     return found.st_size != file.bytes or _digest(root / file.path) != file.digest
 
 
-def _claim(folder: Path, plan: _Plan) -> tuple[_Plan | None, dict[str, str]]:
-    """What `folder` says of the set in it (None: it is new), and the checksums of a whole one.
-
-    Makes the folder.
-
-    Raises:
-      InputError: it holds anything else.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in (MANIFEST, MARKER):
-        if not (folder / name).exists():
-            continue
-        try:
-            record = json.loads((folder / name).read_bytes())
-            found, checksums = _Plan.parse(record), dict(record.get("checksums", {}))
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise InputError(
-                f"{folder / name} is damaged: delete {folder} and prepare it anew"
-            ) from None
-        if found.kind != plan.kind:
-            raise InputError(
-                f"{folder} holds other images, or at another size: choose another folder, or "
-                "delete it"
-            )
-        return found, checksums
-    if any(not entry.name.startswith(".") for entry in folder.iterdir()):
-        raise InputError(f"{folder} is not empty and holds no prepared images: choose another")
-    return None, {}
-
-
-def _checksums(folder: Path, plan: _Plan, workers: int, show: Show) -> dict[str, str]:
-    """{name: SHA-256} of the shards that are there."""
-    there = [name for name in plan.shards if (folder / name).is_file()]
-
-    def digest(name: str) -> str:
-        with (folder / name).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-
-    with ThreadPoolExecutor(workers) as pool:
-        digests = pool.map(digest, there)
-        if there:
-            digests = counted(digests, show("shards checked"), 0, len(there))
-        return dict(zip(there, digests, strict=True))
-
-
 def _require_space(folder: Path, plan: _Plan, missing: list[str]) -> None:
-    needed = sum(len(plan.shards[name]) for name in missing) * plan.size[0] * plan.size[1] * 3
+    needed = plan.count(missing) * plan.size[0] * plan.size[1] * 3
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise InputError(
@@ -304,59 +318,46 @@ def _write_shard(
 ) -> str:
     """Decode the images of a shard; its SHA-256."""
     rows = plan.shards[file.name]
-    # Processes of several machines, of equal numbers even, may share the folder.
-    partial = file.with_name(f".{file.name}.{uuid.uuid4().hex}.partial")
+    digest = ""
     try:
         # Written, not mapped: on a full disk a write fails, a map kills the process.
-        with partial.open("w+b") as out:
+        with _appearing(file) as out:
             header = {"descr": "|u1", "fortran_order": False, "shape": (len(rows), *plan.size, 3)}
             np.lib.format.write_array_header_1_0(out, header)
             part = index[np.arange(rows.start, rows.stop)]
             for number, image in enumerate(read_images(part, plan.size, workers), done + 1):
                 out.write(image.tobytes())
                 advance(number, len(plan.files))
-            out.flush()
-            os.fsync(out.fileno())
             out.seek(0)
             digest = hashlib.file_digest(out, "sha256").hexdigest()
-        os.replace(partial, file)
     except FileNotFoundError:
         # Whoever finished the same set meanwhile has tidied up.
         if not file.is_file():
             raise
-        return digest
-    finally:
-        partial.unlink(missing_ok=True)
     return digest
 
 
-def _write(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-    with partial.open("wb") as out:
-        out.write(content)
-        out.flush()
-        os.fsync(out.fileno())
-    os.replace(partial, path)
+def _write_json(file: Path, record: dict[str, Any]) -> None:
+    with _appearing(file) as out:
+        out.write(json.dumps(record).encode())
 
 
-def _read_manifest(folder: Path) -> _Plan:
+@contextlib.contextmanager
+def _appearing(file: Path) -> Iterator[BufferedRandom]:
+    """A file to write, which in the end appears as `file`.
+
+    Unlike `runtime.files.replacing`, this leaves alone what others have begun: processes of
+    several machines, of equal numbers even, may share the folder.
+    """
+    partial = file.with_name(f".{file.name}.{uuid.uuid4().hex}.partial")
     try:
-        record = json.loads((folder / MANIFEST).read_bytes())
-        if record["format"] > FORMAT:
-            raise InputError(f"{folder} was prepared by a newer lupi_jax: upgrade")
-        return _Plan.parse(record)
-    except InputError:
-        raise
-    except (FileNotFoundError, NotADirectoryError):
-        begun = (folder / MARKER).is_file()
-        what = "a half-prepared set" if begun else "no prepared images"
-        raise InputError(f"{what} at {folder}: run `lupi prepare --out {folder}` first") from None
-    except OSError as error:
-        raise InputError(f"cannot read {folder / MANIFEST}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError):
-        raise InputError(
-            f"{folder / MANIFEST} is damaged: delete {folder} and prepare it anew"
-        ) from None
+        with partial.open("w+b") as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(partial, file)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _open_shard(file: Path, shape: tuple[int, ...]) -> np.memmap:

@@ -6,6 +6,35 @@ import numpy as np
 
 from lupi_jax.errors import InputError
 
+Batch = dict[str, np.ndarray]
+"""What a step trains on: {"visible": [n, ...], "infrared": [n, ...], "labels": int32 [n]}.
+
+Entry i of both modalities shows identity labels[i]. The sampler, and the feed "device", give the
+images as rows of the index, int32 [n]; the other feeds as pixels, uint8 [n, h, w, 3].
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class HostRows:
+    """The contiguous share of a global batch that one of several processes feeds."""
+
+    process: int = 0
+    processes: int = 1
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        """This process's rows of a global [n, ...].
+
+        Raises:
+          InputError: n is not a multiple of the number of processes.
+        """
+        share, rest = divmod(len(rows), self.processes)
+        if rest:
+            raise InputError(
+                f"a batch of {len(rows)} rows does not divide among {self.processes} processes: "
+                "change batch.identities or batch.images"
+            )
+        return rows[self.process * share : (self.process + 1) * share]
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RowsByLabel:
@@ -23,9 +52,9 @@ class RowsByLabel:
         return cls(order, np.cumsum(counts) - counts, counts)
 
     def draw(self, rng: np.random.Generator, labels: np.ndarray, images: int) -> np.ndarray:
-        """[len(labels) * images] rows: `images` of each label, with replacement."""
+        """[len(labels) * images] rows, int32: `images` of each label, with replacement."""
         position = rng.integers(0, self.counts[labels, None], (len(labels), images))
-        return self.order[self.starts[labels, None] + position].ravel()
+        return self.order[self.starts[labels, None] + position].ravel().astype(np.int32)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -38,14 +67,14 @@ class IdentitySampler:
 
     Attributes:
       seed: with the step, fixes a batch.
-      tables: rows of the index by label, one table for each source modality, in a fixed order.
+      tables: {source modality: its rows of the index by label}; their order fixes what is drawn.
       classes: number of identities.
       identities: P.
       images: K.
     """
 
     seed: int
-    tables: tuple[RowsByLabel, ...]
+    tables: dict[str, RowsByLabel]
     classes: int
     identities: int
     images: int
@@ -62,9 +91,9 @@ class IdentitySampler:
         """Rows of one modality in a batch, P * K."""
         return self.identities * self.images
 
-    def __call__(self, step: int) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-        """The batch of `step`: rows of the index [P K] a table, and labels [P K] int32."""
+    def __call__(self, step: int) -> Batch:
+        """The batch of `step`, its images as rows of the index, int32 [P K]."""
         rng = np.random.default_rng([self.seed, 0xBA7C4, step])
         labels = rng.choice(self.classes, self.identities, replace=False)
-        rows = tuple(table.draw(rng, labels, self.images) for table in self.tables)
-        return rows, np.repeat(labels, self.images).astype(np.int32)
+        rows = {m: table.draw(rng, labels, self.images) for m, table in self.tables.items()}
+        return {**rows, "labels": np.repeat(labels, self.images).astype(np.int32)}

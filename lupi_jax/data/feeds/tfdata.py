@@ -4,13 +4,12 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from lupi_jax.data.feeds.batch import Batch, HostRows
-from lupi_jax.data.feeds.sampler import IdentitySampler
+from lupi_jax.data.feeds.sampler import Batch
 from lupi_jax.data.images import ReadRow
 from lupi_jax.errors import InputError
 
@@ -20,24 +19,18 @@ _NARRATION = (b"I0000 ", b"WARNING: All log messages before absl::InitializeLog(
 def tfdata_batches(
     read: ReadRow,
     size: tuple[int, int],
-    sampler: IdentitySampler,
-    names: tuple[str, ...],
-    start: int,
-    stop: int,
-    host: HostRows,
+    choose: Callable[[int], Batch],
+    steps: range,
     workers: int = 4,
     prefetch: int = 4,
 ) -> Iterator[Batch]:
-    """The batches of steps `start`..`stop` - 1; arguments as `memmap_batches`, plus:
+    """The feed "tfdata": the batches of `steps`, read by TensorFlow's threads.
 
     Args:
-      read: of the index that the sampler's rows number: decodes a file, or maps a prepared image.
+      read: the image of a row: decodes a file, or maps a prepared image.
       size: (height, width) of what it reads.
-      sampler: rows of a step.
-      names: key of each of the sampler's tables in the batch.
-      start: first step.
-      stop: step after the last.
-      host: which rows of every batch this process feeds.
+      choose: the rows of a step.
+      steps: from the first to the last.
       workers: images read at once.
       prefetch: batches kept ready.
 
@@ -56,11 +49,15 @@ def tfdata_batches(
         ) from error
     failures: list[InputError] = []
 
+    first = choose(steps.start)
+    names = [name for name in first if name != "labels"]
+
     def rows(step: np.ndarray) -> np.ndarray:
-        return np.concatenate([host(r) for r in sampler(int(step))[0]])
+        chosen = choose(int(step))
+        return np.concatenate([chosen[name] for name in names])
 
     def labels(step: np.ndarray) -> np.ndarray:
-        return host(sampler(int(step))[1])
+        return choose(int(step))["labels"]
 
     def decode(row: np.ndarray) -> np.ndarray:
         # Pillow inside tf.data, for two reasons: the feeds agree bit for bit, and a file that
@@ -75,17 +72,17 @@ def tfdata_batches(
     def image(row: Any) -> Any:
         return tf.ensure_shape(tf.numpy_function(decode, [row], tf.uint8), (*size, 3))
 
-    steps = tf.data.Dataset.range(start, stop)
+    numbers = tf.data.Dataset.range(steps.start, steps.stop)
     images = (
-        steps.flat_map(
+        numbers.flat_map(
             lambda step: tf.data.Dataset.from_tensor_slices(
-                tf.numpy_function(rows, [step], tf.int64)
+                tf.numpy_function(rows, [step], tf.int32)
             )
         )
         .map(image, num_parallel_calls=workers, deterministic=True)
-        .batch(len(rows(np.asarray(start))))
+        .batch(len(names) * len(first["labels"]))
     )
-    of_step = steps.map(lambda step: tf.numpy_function(labels, [step], tf.int32))
+    of_step = numbers.map(lambda step: tf.numpy_function(labels, [step], tf.int32))
     batches = tf.data.Dataset.zip((images, of_step)).prefetch(prefetch)
     for pixels, label in batches.as_numpy_iterator():
         if failures:

@@ -1,66 +1,39 @@
 """A data set's folder checked before training: everything that is wrong with it, at once."""
 
 import dataclasses
-import hashlib
 import os
-import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
 
 from lupi_jax.config import SourceConfig
-from lupi_jax.data.images import parallel_map, read_image
 from lupi_jax.data.index import Index, concatenate
 from lupi_jax.data.sources import published
+from lupi_jax.data.sources.check_images import Use, look_at_images
 from lupi_jax.data.sources.counts import (
-    UNKNOWN,
+    Count,
     Group,
     Size,
-    count_groups,
-    generated_sizes,
-    is_generated,
+    count_group,
+    count_split,
+    expected_sizes,
     part_name,
-    published_sizes,
 )
+from lupi_jax.data.sources.files import SPLITS, read_directory, require_disjoint, walk
 from lupi_jax.data.sources.folder import IMAGE_SUFFIXES
-from lupi_jax.data.sources.lists import SPLITS, left_behind, read_directory
+from lupi_jax.data.sources.manifest import is_generated
+from lupi_jax.data.sources.reading import read_index
 from lupi_jax.data.sources.regdb import TRIALS
-from lupi_jax.data.sources.source import read_index
 from lupi_jax.data.sources.sysu_mm01 import PERMUTATIONS, read_permutations
 from lupi_jax.data.sources.table import TABLE_SPLITS, read_table
 from lupi_jax.errors import InputError, some
 from lupi_jax.modality import Modality
 
 _MODALITIES = (Modality.VISIBLE, Modality.INFRARED)
-_DECODED = (16, 8)  # nobody looks at the pixels
 _UNLISTED = "in no list"
-
-
-@dataclasses.dataclass(frozen=True)
-class Count:
-    """How many identities and images one part of a data set has.
-
-    Attributes:
-      split: "train" (SYSU-MM01's with its "val"), "val", "test"; RegDB's with their numbers, as
-        "train 3"; "all" of them, each image once; or SYSU-MM01's "in no list".
-      modality: "visible", "infrared" or "all".
-      camera: its number, or None for all of them.
-      identities: found.
-      images: found.
-      expected_identities: as published, or as a synthetic set's manifest says; None: not known.
-      expected_images: likewise.
-    """
-
-    split: str
-    modality: str
-    camera: int | None
-    identities: int
-    images: int
-    expected_identities: int | None = None
-    expected_images: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,26 +97,23 @@ def check_data(source: SourceConfig, progress: Callable[[int, int], None] | None
     root = Path(source.root)
     problems = _Problems()
     parts = _read_parts(source, problems)
-    expected = _expected_sizes(source, problems)
-    rows = _count(parts, expected)
-    _check_counts(root, rows, problems)
+    rows = _count(parts, {} if source.index else _expect(source, problems))
+    for line in _alike(root, ((row.split, row.fault) for row in rows if row.fault)):
+        problems(root, line)
     # SYSU-MM01's "val" is in its "train".
-    distinct = [part for part in parts if source.name != "sysu" or part.split != "val"]
-    _check_modalities(root, distinct, problems)
-    if not source.index:
-        match source.name:
-            case "folder" | "synthetic":
-                _check_shared_identities(root, parts, problems)
-            case "regdb" if parts and not is_generated(root):
-                _check_images_each(root, parts, problems)
-            case "sysu" if parts:
-                _check_permutations(root, distinct, problems)
-        unused = _unused(root, [part.index for part in parts], problems) if parts else []
+    parts = [part for part in parts if source.name != "sysu" or part.split != "val"]
+    if parts:
+        for check in _CHECKS["table" if source.index else source.name]:
+            for line in check(root, parts):
+                problems(root, line)
+    if parts and not source.index:
+        unused = _unused(root, [part.index for part in parts], problems)
         if source.name == "sysu":
             rows += _take_unlisted(root, unused)
         for path in unused:
             problems(root / path, f"{root / path} is in no split: list it, or move it away")
-    _check_images(root, distinct, source.workers, problems, progress)
+    for where, line in look_at_images(root, _uses(parts), source.workers, progress):
+        problems(where, line)
     return Report(tuple(rows), tuple(problems.lines))
 
 
@@ -183,32 +153,19 @@ def _read(
     return None
 
 
-def _expected_sizes(source: SourceConfig, problems: _Problems) -> dict[Group, Size]:
-    root = Path(source.root)
-    if source.index or not os.path.isdir(root):
-        return {}
-    if source.name != "synthetic" and not is_generated(root):
-        return published_sizes(source.name)
+def _expect(source: SourceConfig, problems: _Problems) -> dict[Group, Size]:
     try:
-        return generated_sizes(source.name, root)
+        return expected_sizes(source.name, Path(source.root))
     except InputError as error:
-        problems(root, str(error))
+        problems(source.root, str(error))
     return {}
 
 
 def _count(parts: list[_Part], expected: dict[Group, Size]) -> list[Count]:
-    rows = []
-    for part in parts:
-        groups = [group for group in expected if group.split == part.name]
-        for group, (identities, images) in count_groups(part.name, part.index, groups).items():
-            split, modality, camera = group
-            wanted = expected.get(group, UNKNOWN)
-            rows.append(Count(split, str(modality), camera, identities, images, *wanted))
+    rows = [row for part in parts for row in count_split(part.name, part.index, expected)]
     if parts:
-        every = _together(parts)
         unread = {group.split for group in expected} - {part.name for part in parts} - {"all"}
-        wanted = UNKNOWN if unread else expected.get(Group("all"), UNKNOWN)
-        rows.append(Count("all", "all", None, len(every.classes), len(every), *wanted))
+        rows.append(count_group(Group("all"), _together(parts), {} if unread else expected))
     return rows
 
 
@@ -218,23 +175,16 @@ def _together(parts: list[_Part]) -> Index:
     return every[np.unique(every.paths, return_index=True)[1]]
 
 
-def _check_counts(root: Path, rows: list[Count], problems: _Problems) -> None:
-    found = []
-    for row in rows:
-        pairs = {
-            "identities": (row.identities, row.expected_identities),
-            "images": (row.images, row.expected_images),
-        }
-        wrong = [f"{n} {what}, not {m}" for what, (n, m) in pairs.items() if m not in (None, n)]
-        if wrong:
-            camera = "" if row.camera is None else f", camera {row.camera}"
-            which = "" if row.modality == "all" else f" ({row.modality}{camera})"
-            advice = "restore what is missing, or move away what was added"
-            found.append((row.split, f"{' and '.join(wrong)}{which}: {advice}"))
-    _report_splits(root, found, problems)
+def _alike(root: Path, found: Iterable[tuple[str, str]]) -> list[str]:
+    """One line for what is wrong with several splits alike, such as RegDB's ten."""
+    splits = defaultdict(list)
+    for split, fault in found:
+        splits[fault].append(split)
+    return [f"{root}, split {', '.join(names)}: {fault}" for fault, names in splits.items()]
 
 
-def _check_modalities(root: Path, parts: list[_Part], problems: _Problems) -> None:
+def _lacking(root: Path, parts: list[_Part]) -> list[str]:
+    """Whoever a split shows in one modality only."""
     found = []
     for part in parts:
         index = part.index
@@ -244,67 +194,43 @@ def _check_modalities(root: Path, parts: list[_Part], problems: _Problems) -> No
             if not len(present):
                 found.append((part.name, f"no {modality} image at all: add some"))
             elif lacking:
-                names = ", ".join(map(str, lacking))
-                found.append(
-                    (
-                        part.name,
-                        f"no {modality} image of {len(lacking)} identities ({names}): "
-                        "add images or remove them",
-                    )
-                )
-    _report_splits(root, found, problems)
+                who = f"{len(lacking)} identities ({', '.join(map(str, lacking))})"
+                fault = f"no {modality} image of {who}: add images or remove them"
+                found.append((part.name, fault))
+    return _alike(root, found)
 
 
-def _report_splits(root: Path, found: list[tuple[str, str]], problems: _Problems) -> None:
-    """One line for what is wrong with several splits alike, such as RegDB's ten."""
-    splits = defaultdict(list)
-    for split, fault in found:
-        splits[fault].append(split)
-    for fault, names in splits.items():
-        problems(root, f"{root}, split {', '.join(names)}: {fault}")
+def _shared(root: Path, parts: list[_Part]) -> list[str]:
+    """Whoever is trained and tested on; the readers of the other data sets check this."""
+    lines = []
+    people = {part.name: part.index.classes.tolist() for part in parts}
+    require_disjoint(root, people, lambda _, line: lines.append(line))
+    return lines
 
 
-def _check_shared_identities(root: Path, parts: list[_Part], problems: _Problems) -> None:
-    """The other data sets' readers check this themselves."""
-    people = [set(part.index.classes.tolist()) for part in parts]
-    shared = sorted(set.intersection(*people)) if len(people) > 1 else []
-    if shared:
-        problems(
-            root,
-            f"{root}: {len(shared)} identities are in train and in test "
-            f"({', '.join(map(str, shared))}): nobody may be tested on who was learnt from; "
-            "move them",
-        )
-
-
-def _check_images_each(root: Path, parts: list[_Part], problems: _Problems) -> None:
+def _miscounted_people(root: Path, parts: list[_Part]) -> Iterator[str]:
     """RegDB has ten images of every person in each modality."""
+    if is_generated(root):
+        return
     every = _together(parts)
     for modality in _MODALITIES:
-        people, counts = np.unique(
-            every.identities[every.modalities == modality], return_counts=True
-        )
-        wrong = [
-            f"{person}: {n}"
-            for person, n in zip(people.tolist(), counts.tolist(), strict=True)
-            if n != published.REGDB_IMAGES
-        ]
+        counts = Counter(every.identities[every.modalities == modality].tolist())
+        wrong = [f"{i}: {n}" for i, n in sorted(counts.items()) if n != published.REGDB_IMAGES]
         if wrong:
-            problems(
-                root,
+            yield (
                 f"{root}: {len(wrong)} people have other than {published.REGDB_IMAGES} {modality} "
-                f"images ({', '.join(wrong)}): extract the data set again, or restore its lists",
+                f"images ({', '.join(wrong)}): extract the data set again, or restore its lists"
             )
 
 
-def _check_permutations(root: Path, parts: list[_Part], problems: _Problems) -> None:
+def _other_than_ordered(root: Path, parts: list[_Part]) -> Iterator[str]:
     """SYSU-MM01's permutations order as many images as an identity has of a camera."""
     if is_generated(root) and not os.path.exists(root / PERMUTATIONS):
         return
     try:
         orders = read_permutations(root)
     except InputError as error:
-        problems(root / PERMUTATIONS, str(error))
+        yield str(error)
         return
     index = _together(parts)
     listed = set(index.classes.tolist())
@@ -316,11 +242,21 @@ def _check_permutations(root: Path, parts: list[_Part], problems: _Problems) -> 
         if n != m:
             wrong[camera].append(f"{identity:04d}: {n}, not {m}")
     for camera, identities in sorted(wrong.items()):
-        problems(
-            root,
+        yield (
             f"{root / f'cam{camera}'} has other numbers of images than {PERMUTATIONS} orders, of "
-            f"{len(identities)} identities ({some(identities)}): extract the data set again, whole",
+            f"{len(identities)} identities ({some(identities)}): extract the data set again, whole"
         )
+
+
+_CHECKS: dict[str, tuple[Callable[[Path, list[_Part]], Iterable[str]], ...]] = {
+    "table": (_lacking,),
+    "folder": (_lacking, _shared),
+    "synthetic": (_lacking, _shared),
+    "sysu": (_lacking, _other_than_ordered),
+    "regdb": (_lacking, _miscounted_people),
+    "llcm": (_lacking,),
+}
+"""By the name of the source: what is wrong with its splits, a line for each fault."""
 
 
 def _unused(root: Path, indexes: list[Index], problems: _Problems) -> list[str]:
@@ -345,18 +281,10 @@ def _unused(root: Path, indexes: list[Index], problems: _Problems) -> list[str]:
             if path in parents:
                 pending.append(path)  # a link, too: there are no more of these than parents
                 continue
-            files = _files_below(place, problems.places) if os.path.isdir(place) else [path]
+            files = walk(place, problems.places) if os.path.isdir(place) else [path]
             if any(folder or name.lower().endswith(IMAGE_SUFFIXES) for name in files):
                 unused.append(path)
     return sorted(unused)
-
-
-def _files_below(folder: str, without: Collection[str] = ()) -> Iterator[str]:
-    for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if f"{place}/{name}" not in without]
-        for name in names:
-            if not left_behind(name) and f"{place}/{name}" not in without:
-                yield name
 
 
 def _take_unlisted(root: Path, unused: list[str]) -> list[Count]:
@@ -367,79 +295,16 @@ def _take_unlisted(root: Path, unused: list[str]) -> list[Count]:
     if not unlisted:
         return []
     identities = {path.rpartition("/")[2] for path in unlisted}
-    images = sum(len(list(_files_below(str(root / path)))) for path in unlisted)
+    images = sum(len(list(walk(root / path))) for path in unlisted)
     return [Count(_UNLISTED, "all", None, len(identities), images)]
 
 
-def _check_images(
-    root: Path,
-    parts: list[_Part],
-    workers: int,
-    problems: _Problems,
-    progress: Callable[[int, int], None] | None,
-) -> None:
-    """Decode every image, and compare them all."""
-    uses: dict[str, list[_Use]] = {}
+def _uses(parts: list[_Part]) -> dict[str, list[Use]]:
+    """What each image is used for, by its path."""
+    uses: dict[str, list[Use]] = {}
     for part in parts:
         side = "test" if part.split == "test" else "train"
         columns = (part.index.paths, part.index.identities, part.index.modalities)
         for path, identity, modality in zip(*(c.tolist() for c in columns), strict=True):
-            uses.setdefault(path, []).append(_Use(part.trial, side, identity, modality))
-    same = defaultdict(list)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's, of what it can read after all
-        looks = parallel_map(lambda path: _look(root / path), iter(uses), workers, 8 * workers)
-        for done, (path, (digest, fault)) in enumerate(zip(uses, looks, strict=True), 1):
-            if fault:
-                problems(root / path, fault)
-            else:
-                same[digest].append(path)
-            if progress is not None:
-                progress(done, len(uses))
-    for paths in same.values():
-        files = {os.path.realpath(root / path) for path in paths} if len(paths) > 1 else paths
-        reasons = _faults_of_one_image([use for path in paths for use in uses[path]])
-        if len(files) < len(paths):
-            reasons.append("one file under several names")
-        if len(paths) > 1 and reasons:
-            problems(
-                root / paths[0],
-                f"{root / paths[0]} and {some(paths[1:])} are the same image, "
-                f"{', '.join(reasons)}: keep one",
-            )
-
-
-class _Use(NamedTuple):
-    """What an image is used for; the side is "train" or "test"."""
-
-    trial: int | None
-    side: str
-    identity: int
-    modality: str
-
-
-def _look(file: Path) -> tuple[str, str]:
-    """(digest of its bytes, what is wrong with it) of an image."""
-    try:
-        read_image(file, _DECODED)
-        with file.open("rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest(), ""
-    except InputError as error:
-        return "", str(error)
-    except OSError as error:
-        return "", f"cannot read {file} ({error.strerror}): check its permissions"
-
-
-def _faults_of_one_image(uses: list[_Use]) -> list[str]:
-    """What one image may not be at once."""
-    faults = []
-    if {use.trial for use in uses if use.side == "train"} & {
-        use.trial for use in uses if use.side == "test"
-    }:
-        faults.append("in train and in test")
-    identities = sorted({use.identity for use in uses})
-    if len(identities) > 1:
-        faults.append(f"of the identities {some(identities)}")
-    if len({use.modality for use in uses}) > 1:
-        faults.append("visible and infrared")
-    return faults
+            uses.setdefault(path, []).append(Use(part.trial, side, identity, modality))
+    return uses

@@ -1,6 +1,8 @@
 """How many identities and images a data set has, and should have: as published, as generated."""
 
-from collections.abc import Collection
+import dataclasses
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,10 +10,9 @@ import numpy as np
 
 from lupi_jax.data.index import Index
 from lupi_jax.data.sources import published, regdb, sysu_mm01
+from lupi_jax.data.sources.manifest import MANIFEST, is_generated, read_manifest
 from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
-from lupi_jax.synthetic import read_manifest
-from lupi_jax.synthetic.writing import MANIFEST, MARKER
 
 
 class Group(NamedTuple):
@@ -28,59 +29,102 @@ class Group(NamedTuple):
 class Size(NamedTuple):
     """How many there are; None where nobody said."""
 
-    identities: int | None
-    images: int | None
+    identities: int | None = None
+    images: int | None = None
 
 
-UNKNOWN = Size(None, None)
+@dataclasses.dataclass(frozen=True)
+class Count:
+    """How many identities and images one part of a data set has.
+
+    Attributes:
+      split: "train" (SYSU-MM01's with its "val"), "val", "test"; RegDB's with their numbers, as
+        "train 3"; "all" of them, each image once; or SYSU-MM01's "in no list".
+      modality: "visible", "infrared" or "all".
+      camera: its number, or None for all of them.
+      identities: found.
+      images: found.
+      expected_identities: as published, or as a synthetic set's manifest says; None: not known.
+      expected_images: likewise.
+    """
+
+    split: str
+    modality: str
+    camera: int | None
+    identities: int
+    images: int
+    expected_identities: int | None = None
+    expected_images: int | None = None
+
+    @property
+    def fault(self) -> str:
+        """What is not as expected, "" if nothing is."""
+        pairs = {
+            "identities": (self.identities, self.expected_identities),
+            "images": (self.images, self.expected_images),
+        }
+        wrong = [f"{n} {what}, not {m}" for what, (n, m) in pairs.items() if m not in (None, n)]
+        if not wrong:
+            return ""
+        camera = "" if self.camera is None else f", camera {self.camera}"
+        which = "" if self.modality == "all" else f" ({self.modality}{camera})"
+        advice = "restore what is missing, or move away what was added"
+        return f"{' and '.join(wrong)}{which}: {advice}"
+
 
 _MODALITIES = (Modality.VISIBLE, Modality.INFRARED)
 
 
-def count_groups(
-    split: str, index: Index, asked: Collection[Group] = ()
-) -> dict[Group, tuple[int, int]]:
+def count_split(split: str, index: Index, expected: Mapping[Group, Size]) -> list[Count]:
     """Count the identities and images of each camera, of each modality and of all of a split.
+
+    A modality of one camera is counted once, by its camera.
 
     Args:
       split: its name in a `Group`.
       index: its images.
-      asked: groups to count even where there is nothing, or the same as in another.
+      expected: their groups are counted even where there is nothing, or the same as in another.
     """
-    members = {
-        Group(split, modality, camera): (index.modalities == modality) & (index.cameras == camera)
-        for modality in _MODALITIES
-        for camera in np.unique(index.cameras[index.modalities == modality]).tolist()
-    }
-    cameras = [group.modality for group in members]
+    asked = {group for group in expected if group.split == split}
+    groups = {Group(split)} | asked
     for modality in _MODALITIES:
-        group = Group(split, modality)
-        if cameras.count(modality) != 1 or group in asked:
-            members[group] = index.modalities == modality
-    members[Group(split)] = np.ones(len(index), bool)
-    for group in asked:
-        members.setdefault(group, np.zeros(len(index), bool))
-    return {
-        group: (len(np.unique(index.identities[members[group]])), int(members[group].sum()))
-        for group in sorted(members, key=_place)
-    }
+        cameras = np.unique(index.cameras[index.modalities == modality]).tolist()
+        groups |= {Group(split, modality, camera) for camera in cameras}
+        if len(cameras) != 1:
+            groups.add(Group(split, modality))
+    return [count_group(group, index, expected) for group in sorted(groups, key=_place)]
 
 
-def is_generated(root: Path) -> bool:
-    """Whether a synthetic set was written or begun at `root`."""
-    return (root / MANIFEST).exists() or (root / MARKER).exists()
+def count_group(group: Group, index: Index, expected: Mapping[Group, Size]) -> Count:
+    """Count the images of `index` that are of a group's modality and camera, and their people."""
+    of_group = np.ones(len(index), bool)
+    if group.modality != "all":
+        of_group &= index.modalities == group.modality
+    if group.camera is not None:
+        of_group &= index.cameras == group.camera
+    found = len(np.unique(index.identities[of_group])), int(of_group.sum())
+    split, modality, camera = group
+    return Count(split, str(modality), camera, *found, *expected.get(group, Size()))
 
 
-def generated_sizes(name: str, root: Path) -> dict[Group, Size]:
-    """What the manifest of a synthetic set says.
+def expected_sizes(name: str, root: Path) -> dict[Group, Size]:
+    """What a data set should have: as its authors, or a synthetic set's manifest, say.
 
     Args:
-      name: of the layout that it is read in, "sysu", "regdb", or another.
+      name: of the layout that it is read in: "folder", "synthetic", "sysu", "regdb" or "llcm".
       root: of the set.
 
     Raises:
-      InputError: the set is half-written, or its manifest damaged.
+      InputError: the synthetic set is half-written, or its manifest damaged.
     """
+    if not os.path.isdir(root):  # which the readers say
+        return {}
+    generated = name == "synthetic" or is_generated(root)
+    return generated_sizes(name, root) if generated else published_sizes(name)
+
+
+def generated_sizes(name: str, root: Path) -> dict[Group, Size]:
+    """What the manifest of a synthetic set says; as `expected_sizes`."""
     try:
         splits = {
             split: (count["identities"], count["visible"], count["infrared"])

@@ -8,23 +8,23 @@ from pathlib import Path
 import numpy as np
 
 from lupi_jax.data.index import Index, Row, make_index
-from lupi_jax.data.sources.lists import (
+from lupi_jax.data.sources.files import (
     INDEX,
-    ROOT,
-    SPLITS,
+    NUMBER,
     OnFault,
-    left_behind,
-    read_directory,
-    read_person,
+    check_root,
+    read_images,
+    read_named,
     refuse,
+    walk,
 )
 from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
-_IDENTITY = re.compile(r"[0-9]{1,9}")  # fits an int32
 _IMAGE = re.compile(r"c([0-9]{1,9})_.+\.(?:jpe?g|png|bmp)", re.IGNORECASE)
 _MODALITIES = (Modality.VISIBLE, Modality.INFRARED)
+_MODALITY = re.compile("|".join(_MODALITIES))
 
 
 def read_folder(root: str | Path, split: str, report: OnFault = refuse) -> Index:
@@ -43,28 +43,18 @@ def read_folder(root: str | Path, split: str, report: OnFault = refuse) -> Index
       InputError: the root or split is missing or empty, a directory cannot be read, an identity
         has no image in its directory or has two of them, or something does not fit the layout.
     """
-    root = Path(root)
-    if not os.path.isdir(root):  # unlike Path's, never raises
-        raise InputError(
-            f"no data at {root}: correct {ROOT}, or make synthetic people with "
-            f"`lupi make-synthetic --out {root}`"
-        )
-    if split not in SPLITS:
-        raise InputError(f"split {split!r} is none of {', '.join(SPLITS)}")
+    advice = f", or make synthetic people with `lupi make-synthetic --out {root}`"
+    root = check_root(root, split, advice=advice)
     folder = root / split
-    names = []
-    for entry in read_directory(folder, report) if os.path.isdir(folder) else []:
-        names.append(entry.name)
-        if entry.name not in _MODALITIES:
-            report(
-                entry.path,
-                f"{entry.path} does not belong here: {split} holds visible and infrared; "
-                "rename it or move it away",
-            )
-    rows: list[Row] = []
-    for modality in _MODALITIES:
-        if modality in names:
-            rows += _read_modality(root, split, modality, report)
+    content = f"{split} holds visible and infrared"
+    found = read_named(folder, _MODALITY, content, report) if os.path.isdir(folder) else ()
+    names = [entry.name for entry, _ in found]
+    rows = [
+        row
+        for modality in _MODALITIES
+        if modality in names
+        for row in _read_modality(root, split, modality, report)
+    ]
     if not rows:
         raise InputError(
             f"no images under {folder}: expected "
@@ -76,14 +66,9 @@ def read_folder(root: str | Path, split: str, report: OnFault = refuse) -> Index
 
 def _read_modality(root: Path, split: str, modality: Modality, report: OnFault) -> Iterator[Row]:
     directories: dict[int, str] = {}
-    for person in read_directory(root / split / modality, report):
-        if not _IDENTITY.fullmatch(person.name):
-            report(
-                person.path,
-                f"{person.path} does not belong here: an identity's directory is named by a number "
-                "of up to 9 digits; rename it or move it away",
-            )
-            continue
+    content = "an identity's directory is named by a number of up to 9 digits"
+    example = "c1_0001.jpg (c<camera>_<n>; also .jpeg, .png, .bmp)"
+    for person, _ in read_named(root / split / modality, NUMBER, content, report):
         identity = int(person.name)
         first = directories.setdefault(identity, person.name)
         if first != person.name:
@@ -93,8 +78,7 @@ def _read_modality(root: Path, split: str, modality: Modality, report: OnFault) 
                 "rename one, or put them together",
             )
         image = None
-        example = "c1_0001.jpg (c<camera>_<n>; also .jpeg, .png, .bmp)"
-        for image, match in read_person(Path(person.path), _IMAGE, example, report):
+        for image, match in read_images(Path(person.path), _IMAGE, example, report):
             path = f"{split}/{modality}/{person.name}/{image}"
             yield Row(path, identity, int(match[1]), str(modality))
         if image is None and os.path.isdir(person.path):
@@ -121,7 +105,7 @@ def read_any_images(
     path = Path(path)
     if not path.exists():
         raise InputError(f"no image or folder at {path}")
-    files = [path] if path.is_file() else sorted(_files_below(path))
+    files = [path] if path.is_file() else sorted(map(Path, walk(path, stop=True)))
     images = []
     for file in files:
         if file.suffix.lower() in IMAGE_SUFFIXES:
@@ -134,12 +118,3 @@ def read_any_images(
     unknown = np.full(len(images), -1, np.int32)
     names = np.array([file.relative_to(root).as_posix() for file in images])
     return Index(root, names, unknown, unknown, np.full(len(images), str(modality)))
-
-
-def _files_below(root: Path) -> Iterator[Path]:
-    def stop(error: OSError) -> None:
-        raise error
-
-    for folder, directories, files in os.walk(root, onerror=stop):
-        directories[:] = [name for name in directories if not left_behind(name)]
-        yield from (Path(folder, name) for name in files if not left_behind(name))

@@ -6,24 +6,29 @@ Visible-Infrared Person Re-identification", CVPR 2023. `idx/train_{vis,nir}.txt`
 for the identities of `idx/test_id.txt`. A camera has the same number in both modalities.
 """
 
+import itertools
 import os
 import re
 from pathlib import Path
 
-from lupi_jax.data.index import Index, Row, make_index
-from lupi_jax.data.sources.lists import (
+from lupi_jax.data.index import Index, Row
+from lupi_jax.data.sources.files import (
     OnFault,
-    check_source,
+    check_root,
     read_camera,
-    read_directory,
-    read_identities,
-    read_people,
+    read_named,
     refuse,
     require_disjoint,
+)
+from lupi_jax.data.sources.lists import (
+    BY_AGREEMENT,
+    Listed,
+    make_split,
+    read_identities,
+    read_list,
     require_files,
     require_images,
     require_one_label_each,
-    require_some,
 )
 from lupi_jax.modality import Modality
 
@@ -32,7 +37,7 @@ _CAMERAS = {
     Modality.VISIBLE: (1, 2, 3, 4, 5, 6, 7, 8, 9),
     Modality.INFRARED: (1, 2, 4, 5, 6, 7, 8, 9),
 }
-_TRAINING_PATH = re.compile(r"(?:[^/]+/)*([0-9]{1,9})/([^/]+)")
+_TRAINING_PATH = re.compile(r"(?:[^/]+/)*([0-9]{1,9})/[^/]+")
 _TRAINING_CAMERA = re.compile(r"_c([0-9]{1,9})(?![0-9])")
 _CAMERA_FOLDER = re.compile(r"cam([1-9])")
 _TEST_IMAGE = re.compile(r".+\.(?:jpe?g|png|bmp)", re.IGNORECASE)
@@ -56,49 +61,49 @@ def read_llcm(root: str | Path, split: str, report: OnFault = refuse) -> Index:
         damaged, or its labels and people disagree; a person is in both splits; a listed image or
         every image of a test identity is not there; or a name does not fit the layout.
     """
-    root = check_source(root, "LLCM", split)
-    tested = root / "idx/test_id.txt"
-    identities = read_identities(tested, report)
-    lists = {modality: root / f"idx/train_{name}.txt" for modality, name in _NAMES.items()}
-    example = "<directory>/<person>/<image>, the person a number"
-    people = {m: read_people(file, _TRAINING_PATH, example, report) for m, file in lists.items()}
-    require_one_label_each(
-        (
-            (lists[modality], image, person)
-            for modality in _NAMES
-            for image, person in people[modality]
-        ),
-        report,
-    )
-    for modality in _NAMES:
-        trained = (person for _, person in people[modality])
-        require_disjoint(str(lists[modality]), trained, str(tested), identities, report)
-    rows = []
+    root = check_root(root, split, advice=BY_AGREEMENT.format("LLCM"))
+    images, identities = read_lists(root / "idx", report)
     if split == "train":
-        for modality, file in lists.items():
-            rows += [
-                Row(image.path, person, _training_camera(image.path), str(modality))
-                for image, person in require_files(root, file, people[modality], report)
-            ]
-        require_some(root, split, rows)
-        return make_index(root, rows)
+        rows = [
+            Row(image.path, image.person, _training_camera(image.path), str(modality))
+            for modality, listed in images.items()
+            for image in require_files(root, listed, report)
+        ]
+        return make_split(root, split, rows)
+    rows = []
     for modality, name in _NAMES.items():
         folder = root / f"test_{name}"
-        for camera in _test_cameras(folder, modality, report):
-            images = read_camera(
-                folder / f"cam{camera}",
-                set(identities),
-                _TEST_IMAGE,
-                f"0003_c01_*_{name}.jpg",
-                report,
+        example = f"0003_c01_*_{name}.jpg"
+        rows += [
+            Row(f"test_{name}/cam{camera}/{path}", identity, camera, str(modality))
+            for camera in _test_cameras(folder, modality, report)
+            for identity, path in read_camera(
+                folder / f"cam{camera}", set(identities), _TEST_IMAGE, example, report
             )
-            rows += [
-                Row(f"test_{name}/cam{camera}/{path}", identity, camera, str(modality))
-                for identity, path in images
-            ]
-    require_images(tested, identities, (row.identity for row in rows), report)
-    require_some(root, split, rows)
-    return make_index(root, rows)
+        ]
+    require_images(root / "idx/test_id.txt", identities, (row.identity for row in rows), report)
+    return make_split(root, split, rows)
+
+
+def read_lists(
+    idx: Path, report: OnFault = refuse
+) -> tuple[dict[Modality, list[Listed]], list[int]]:
+    """The training images in each modality, and the test identities, by the lists in `idx`.
+
+    A fault is that a list cannot be used, that labels and people disagree, or that somebody is in
+    both splits.
+    """
+    identities = read_identities(idx / "test_id.txt", report)
+    example = "<directory>/<person>/<image>, the person a number"
+    images = {
+        modality: read_list(idx / f"train_{name}.txt", _TRAINING_PATH, example, report)
+        for modality, name in _NAMES.items()
+    }
+    both = list(itertools.chain(*images.values()))
+    require_one_label_each(both, report)
+    trained = {image.person for image in both}
+    require_disjoint(idx, {"the training lists": trained, "test_id.txt": identities}, report)
+    return images, identities
 
 
 def _training_camera(path: str) -> int:
@@ -108,17 +113,9 @@ def _training_camera(path: str) -> int:
 
 def _test_cameras(folder: Path, modality: Modality, report: OnFault) -> list[int]:
     """The cameras of a modality, ascending, once all the data set has are known to be there."""
-    cameras = []
-    for entry in read_directory(folder, report):
-        match = _CAMERA_FOLDER.fullmatch(entry.name)
-        if match:
-            cameras.append(int(match[1]))
-        else:
-            report(
-                entry.path,
-                f"{entry.path} does not belong here: {folder.name} holds cam1 to cam9; "
-                "move it away",
-            )
+    content = f"{folder.name} holds cam1 to cam9"
+    named = read_named(folder, _CAMERA_FOLDER, content, report)
+    cameras = [int(match[1]) for _, match in named]
     lacking = sorted(set(_CAMERAS[modality]) - set(cameras))
     if lacking and os.path.isdir(folder):
         report(

@@ -5,26 +5,25 @@ and Thermal Cameras", Sensors 2017. Each split halves the people; a model is tra
 and tested on the other half of the same split.
 """
 
+import itertools
 import re
 from pathlib import Path
 
-from lupi_jax.data.index import Index, Row, make_index
+from lupi_jax.data.index import Index, Row
+from lupi_jax.data.sources.files import SPLITS, OnFault, check_root, refuse, require_disjoint
 from lupi_jax.data.sources.lists import (
-    SPLITS,
-    OnFault,
-    check_source,
-    read_people,
-    refuse,
-    require_disjoint,
+    BY_AGREEMENT,
+    Listed,
+    make_split,
+    read_list,
     require_files,
     require_one_label_each,
-    require_some,
 )
 from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
 
 TRIALS = range(1, 11)
-_FOLDERS = {Modality.VISIBLE: "Visible", Modality.INFRARED: "Thermal"}
+FOLDERS = {Modality.VISIBLE: "Visible", Modality.INFRARED: "Thermal"}
 CAMERAS = {Modality.VISIBLE: 1, Modality.INFRARED: 2}
 
 
@@ -45,44 +44,46 @@ def read_regdb(root: str | Path, split: str, trial: int, report: OnFault = refus
         labels and people disagree; training and test lists share a person; or a listed image is
         not there.
     """
-    root = check_source(root, "RegDB", split)
+    root = check_root(root, split, advice=BY_AGREEMENT.format("RegDB"))
     if trial not in TRIALS:
         raise InputError(f"data.trial = {trial!r} is out of range: RegDB has the splits 1 to 10")
-    people = {
-        (name, modality): read_people(
-            _list(root, name, modality, trial),
-            re.compile(rf"{folder}/([0-9]{{1,9}})/[^/]+"),
-            f"{folder}/<person>/<image>",
-            report,
-        )
-        for name in SPLITS
-        for modality, folder in _FOLDERS.items()
+    rows = [
+        Row(image.path, image.person, CAMERAS[modality], str(modality))
+        for modality, images in read_lists(root / "idx", trial, report)[split].items()
+        for image in require_files(root, images, report)
+    ]
+    return make_split(root, split, rows)
+
+
+def read_lists(
+    idx: Path, trial: int, report: OnFault = refuse
+) -> dict[str, dict[Modality, list[Listed]]]:
+    """The images of "train" and "test" in each modality, by the lists in the folder `idx`.
+
+    A fault is that a list cannot be used, that labels and people disagree, or that somebody is in
+    both splits.
+    """
+    lists = {
+        split: {
+            modality: read_list(
+                list_file(idx, split, modality, trial),
+                re.compile(rf"{folder}/([0-9]{{1,9}})/[^/]+"),
+                f"{folder}/<person>/<image>",
+                report,
+            )
+            for modality, folder in FOLDERS.items()
+        }
+        for split in SPLITS
     }
-    for name in SPLITS:
-        require_one_label_each(
-            (
-                (_list(root, name, modality, trial), image, person)
-                for modality in _FOLDERS
-                for image, person in people[name, modality]
-            ),
-            report,
-        )
-    train, test = (
-        {person for modality in _FOLDERS for _, person in people[name, modality]} for name in SPLITS
-    )
-    require_disjoint(
-        f"{root}: the training lists of split {trial}", train, "its test lists", test, report
-    )
-    rows = []
-    for modality in _FOLDERS:
-        file = _list(root, split, modality, trial)
-        rows += [
-            Row(image.path, person, CAMERAS[modality], str(modality))
-            for image, person in require_files(root, file, people[split, modality], report)
-        ]
-    require_some(root, split, rows)
-    return make_index(root, rows)
+    people = {}
+    for split, images in lists.items():
+        both = list(itertools.chain(*images.values()))
+        require_one_label_each(both, report)
+        people[f"the {split} lists of split {trial}"] = {image.person for image in both}
+    require_disjoint(idx, people, report)
+    return lists
 
 
-def _list(root: Path, split: str, modality: Modality, trial: int) -> Path:
-    return root / f"idx/{split}_{_FOLDERS[modality].lower()}_{trial}.txt"
+def list_file(idx: Path, split: str, modality: Modality, trial: int) -> Path:
+    """The list of one modality of one split."""
+    return idx / f"{split}_{FOLDERS[modality].lower()}_{trial}.txt"

@@ -11,16 +11,20 @@ from typing import Any
 
 import numpy as np
 
-from lupi_jax.data.index import Index, Row, make_index
-from lupi_jax.data.sources.lists import (
+from lupi_jax.data.index import Index, Row
+from lupi_jax.data.sources.files import (
     OnFault,
-    check_source,
+    check_root,
+    read_bytes,
     read_camera,
-    read_identities,
     refuse,
     require_disjoint,
+)
+from lupi_jax.data.sources.lists import (
+    BY_AGREEMENT,
+    make_split,
+    read_identities,
     require_images,
-    require_some,
 )
 from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
@@ -55,24 +59,28 @@ def read_sysu(root: str | Path, split: str, report: OnFault = refuse) -> Index:
         damaged, two lists share an identity, one of the split has no image, or a name does not
         fit the layout.
     """
-    root = check_source(root, "SYSU-MM01", split, tuple(_LISTS))
-    lists = {name: root / f"exp/{name}_id.txt" for name in ("train", "val", "test")}
-    people = {name: read_identities(file, report) for name, file in lists.items()}
-    for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
-        require_disjoint(
-            str(lists[first]), people[first], str(lists[second]), people[second], report
-        )
-    members = _LISTS[split]
-    wanted = {identity for name in members for identity in people[name]}
+    root = check_root(root, split, tuple(_LISTS), BY_AGREEMENT.format("SYSU-MM01"))
+    people = read_lists(root / "exp", report)
+    wanted = {identity for name in _LISTS[split] for identity in people[name]}
     rows = [
         Row(f"cam{camera}/{path}", identity, camera, str(modality))
         for camera, modality in CAMERAS.items()
         for identity, path in read_camera(root / f"cam{camera}", wanted, _IMAGE, "0001.jpg", report)
     ]
-    for name in members:
-        require_images(lists[name], people[name], (row.identity for row in rows), report)
-    require_some(root, split, rows)
-    return make_index(root, rows)
+    for name in _LISTS[split]:
+        file = root / f"exp/{name}_id.txt"
+        require_images(file, people[name], (row.identity for row in rows), report)
+    return make_split(root, split, rows)
+
+
+def read_lists(exp: Path, report: OnFault = refuse) -> dict[str, list[int]]:
+    """The identities of "train", "val" and "test", by the lists in the folder `exp`.
+
+    A fault is that a list cannot be used, or shares an identity with another.
+    """
+    people = {name: read_identities(exp / f"{name}_id.txt", report) for name in _LISTS}
+    require_disjoint(exp, {f"{name}_id.txt": those for name, those in people.items()}, report)
+    return people
 
 
 def read_permutations(root: str | Path) -> dict[tuple[int, int], np.ndarray]:
@@ -96,17 +104,8 @@ def read_permutation_file(file: Path) -> dict[tuple[int, int], np.ndarray]:
     # Slow to import, and only the official protocol needs it.
     from scipy.io import loadmat
 
-    try:
-        if file.is_fifo():  # reading it would wait for a writer
-            raise InputError(f"cannot read {file} (it is a pipe): restore it from the data set")
-        content = file.read_bytes()
-    except FileNotFoundError:
-        raise InputError(
-            f"{file} is missing: restore it from the data set, or draw the galleries by seed "
-            '(protocol "agw")'
-        ) from None
-    except OSError as error:
-        raise InputError(f"cannot read {file} ({error.strerror}): check its permissions") from error
+    advice = 'restore it from the data set, or draw the galleries by seed (protocol "agw")'
+    content = read_bytes(file, f"{file} is missing: {advice}")
     try:
         cameras = loadmat(io.BytesIO(content))["rand_perm_cam"]
     except Exception as error:
@@ -115,27 +114,23 @@ def read_permutation_file(file: Path) -> dict[tuple[int, int], np.ndarray]:
             f"{file} is not a MATLAB file with rand_perm_cam: restore it from the data set"
         ) from error
     if cameras.dtype != object or cameras.size != len(CAMERAS):
-        raise InputError(
-            f"{file}: rand_perm_cam is not a cell for each of {len(CAMERAS)} cameras: "
-            "restore it from the data set"
-        )
+        raise _damaged(file, f"rand_perm_cam is not a cell for each of {len(CAMERAS)} cameras")
     permutations = {}
     for camera, cells in zip(CAMERAS, cameras.ravel(), strict=True):
         if not isinstance(cells, np.ndarray) or (cells.dtype != object and cells.size):
-            raise InputError(
-                f"{file}: camera {camera} has no cell for each identity: "
-                "restore it from the data set"
-            )
+            raise _damaged(file, f"camera {camera} has no cell for each identity")
         for identity, orders in enumerate(cells.ravel(), 1):
             if isinstance(orders, np.ndarray) and not orders.size:
                 continue
             if not _are_permutations(orders):
-                raise InputError(
-                    f"{file}: identity {identity} of camera {camera} has no permutations of its "
-                    "images: restore it from the data set"
-                )
+                where = f"identity {identity} of camera {camera}"
+                raise _damaged(file, f"{where} has no permutations of its images")
             permutations[identity, camera] = orders.astype(np.int32) - 1
     return permutations
+
+
+def _damaged(file: Path, what: str) -> InputError:
+    return InputError(f"{file}: {what}: restore it from the data set")
 
 
 def _are_permutations(orders: Any) -> bool:

@@ -5,17 +5,25 @@ Columns `path`, `identity`, `camera`, `modality` and `split`, in any order, one 
 
 import csv
 import io
-import itertools
-import os
 import re
-import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 from lupi_jax.data.index import Index, Row, make_index
-from lupi_jax.data.sources.lists import INDEX, ROOT, OnFault, refuse
+from lupi_jax.data.sources.files import (
+    INDEX,
+    ROOT,
+    OnFault,
+    check_root,
+    is_file,
+    leads_out,
+    read_bytes,
+    read_text,
+    refuse,
+    require_disjoint,
+)
 from lupi_jax.errors import InputError, some
 from lupi_jax.modality import Modality
 
@@ -26,7 +34,6 @@ _MODALITIES = (str(Modality.VISIBLE), str(Modality.INFRARED))
 _LARGEST = 2**31 - 1  # of an int32
 _NUMBER = re.compile(r"[0-9]{1,10}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_ABSOLUTE = re.compile(r"/|[A-Za-z]:")
 
 
 class _Entry(NamedTuple):
@@ -77,25 +84,20 @@ def read_table(
         missing or there twice; a cell does not fit its column; a path is listed twice; someone is
         in two splits; the split has no image; or one of its images is not there.
     """
-    file, root = Path(file), Path(root)
-    if not os.path.isdir(root):  # unlike Path's, never raises
-        raise InputError(f"no directory at {root}: correct {ROOT}")
-    if split not in (*TABLE_SPLITS, None):
-        raise InputError(f"split {split!r} is none of {', '.join(TABLE_SPLITS)}")
+    file, root = Path(file), check_root(root, split, TABLE_SPLITS)
     readers = {".csv": _read_csv, ".parquet": _read_parquet}
     if file.suffix.lower() not in readers:
         raise InputError(f"{file}: a table of images is a .csv or a .parquet file")
     table = readers[file.suffix.lower()](file, report)
-    table = _check_cells(table, "path", _wrong_path, report)
-    for column in _NUMBERS:
-        table = _check_cells(table, column, _wrong_number, report)
-    table = _check_cells(table, "modality", lambda cell: _wrong_name(cell, _MODALITIES), report)
-    table = _check_cells(table, "split", lambda cell: _wrong_name(cell, TABLE_SPLITS), report)
+    for column in _COLUMNS:
+        table = _check_cells(table, column, report)
     table = table._replace(
         entries=[e._replace(path=PurePosixPath(e.path).as_posix()) for e in table.entries]
     )
     table = _check_repeated(table, report)
-    _check_disjoint(table, report)
+    entries = table.entries
+    people = {name: {int(e.identity) for e in entries if e.split == name} for name in TABLE_SPLITS}
+    require_disjoint(file, people, report)
     chosen = [entry for entry in table.entries if split in (entry.split, None)]
     if not chosen:
         others = [name for name in TABLE_SPLITS if name in {e.split for e in table.entries}]
@@ -109,31 +111,12 @@ def read_table(
     )
 
 
-def _open(file: Path) -> BinaryIO:
-    try:
-        if not file.is_fifo():  # opening one would wait for a writer
-            return file.open("rb")
-    except FileNotFoundError:
-        raise InputError(f"no table of images at {file}: correct {INDEX}") from None
-    except OSError as error:
-        raise InputError(
-            f"cannot read {file} ({error.strerror}): check {INDEX} and the file's permissions"
-        ) from error
-    raise InputError(f"cannot read {file} (it is a pipe): write the table to a file")
+def _missing(file: Path) -> str:
+    return f"no table of images at {file}: correct {INDEX}"
 
 
 def _read_csv(file: Path, report: OnFault) -> _Table:
-    with _open(file) as source:
-        content = source.read()
-    # A NUL is valid UTF-8, but there is none in text: UTF-16 is full of them.
-    wrong = content.find(b"\0")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        wrong = error.start
-    if wrong >= 0:
-        line = content.count(b"\n", 0, wrong) + 1
-        raise InputError(f"{file}, line {line} is not UTF-8 text: save the table as CSV in UTF-8")
+    text = read_text(file, _missing(file), "save the table as CSV in UTF-8")
     records = _records(file, text)
     _, header = next(records, (0, []))
     if not header:
@@ -172,26 +155,26 @@ def _read_parquet(file: Path, report: OnFault) -> _Table:
             f"{file} needs PyArrow to be read: pip install 'lupi-jax[parquet]', or write the table "
             "as .csv"
         ) from error
-    with _open(file) as source:
-        try:
-            parquet = pq.ParquetFile(source)
-            schema = parquet.schema_arrow
-            _check_names(file, schema.names)
-            for name in _COLUMNS:
-                _check_type(file, name, schema.field(name).type)
-            content = parquet.read(list(_COLUMNS))
-            columns = [content.column(name).to_pylist() for name in _COLUMNS]
-        except InputError:
-            raise
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise InputError(f"{file} is no Parquet file, or damaged: write it anew") from error
-    rows = list(zip(*columns, strict=True))
-    table = _Table(file, "row", [_entry(row, cells) for row, cells in enumerate(rows, 1)])
-    for place, name in enumerate(_COLUMNS):
-        nulls = [row for row, cells in enumerate(rows, 1) if cells[place] is None]
-        fault = f"{name} is null: fill it in, or drop the row"
-        table = _drop(table, [(row, fault) for row in nulls], report)
-    return table
+    content = read_bytes(file, _missing(file))
+    try:
+        parquet = pq.ParquetFile(io.BytesIO(content))
+        schema = parquet.schema_arrow
+        _check_names(file, schema.names)
+        for name in _COLUMNS:
+            _check_type(file, name, schema.field(name).type)
+        table = parquet.read(list(_COLUMNS))
+        columns = [table.column(name).to_pylist() for name in _COLUMNS]
+    except InputError:
+        raise
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise InputError(f"{file} is no Parquet file, or damaged: write it anew") from error
+    rows = list(enumerate(zip(*columns, strict=True), 1))
+    nulls = [
+        (row, f"{_COLUMNS[cells.index(None)]} is null: fill it in, or drop the row")
+        for row, cells in rows
+        if None in cells
+    ]
+    return _drop(_Table(file, "row", [_entry(row, cells) for row, cells in rows]), nulls, report)
 
 
 def _check_type(file: Path, name: str, given: Any) -> None:
@@ -238,16 +221,22 @@ def _drop(table: _Table, found: Sequence[tuple[int, str]], report: OnFault) -> _
     return table._replace(entries=[e for e in table.entries if e.place not in wrong])
 
 
-def _check_cells(
-    table: _Table, column: str, wrong: Callable[[str], str], report: OnFault
-) -> _Table:
-    """Check a column; `wrong` says what is wrong with a cell, nothing where it fits."""
-    found = [
-        (entry.place, f"{column} {getattr(entry, column)[:80]!r} {what}")
-        for entry in table.entries
-        if (what := wrong(getattr(entry, column)))
-    ]
+def _check_cells(table: _Table, column: str, report: OnFault) -> _Table:
+    cells = [(entry.place, getattr(entry, column)) for entry in table.entries]
+    wrong = [(place, cell, _wrong(column, cell)) for place, cell in cells]
+    found = [(place, f"{column} {cell[:80]!r} {what}") for place, cell, what in wrong if what]
     return _drop(table, found, report)
+
+
+def _wrong(column: str, cell: str) -> str:
+    """What is wrong with a cell of a column; "" where it fits."""
+    if column == "path":
+        return _wrong_path(cell)
+    if column in _NUMBERS:
+        fits = _NUMBER.fullmatch(cell) and int(cell) <= _LARGEST
+        return "" if fits else f"is no whole number from 0 to {_LARGEST}: number them"
+    names = _MODALITIES if column == "modality" else TABLE_SPLITS
+    return "" if cell in names else f"is none of {', '.join(names)}"
 
 
 def _wrong_path(path: str) -> str:
@@ -257,19 +246,7 @@ def _wrong_path(path: str) -> str:
         return "has a control character: rename the file"
     if "\\" in path:
         return "has a backslash: write paths with forward slashes"
-    if _ABSOLUTE.match(path) or ".." in path.split("/"):
-        return "leads out of the data set: paths are relative to data.root, without .."
-    return ""
-
-
-def _wrong_number(cell: str) -> str:
-    if _NUMBER.fullmatch(cell) and int(cell) <= _LARGEST:
-        return ""
-    return f"is no whole number from 0 to {_LARGEST}: number them"
-
-
-def _wrong_name(cell: str, names: Sequence[str]) -> str:
-    return "" if cell in names else f"is none of {', '.join(names)}"
+    return leads_out(path)
 
 
 def _check_repeated(table: _Table, report: OnFault) -> _Table:
@@ -282,33 +259,10 @@ def _check_repeated(table: _Table, report: OnFault) -> _Table:
     return _drop(table, found, report)
 
 
-def _check_disjoint(table: _Table, report: OnFault) -> None:
-    people = {
-        name: {int(e.identity) for e in table.entries if e.split == name} for name in TABLE_SPLITS
-    }
-    for one, other in itertools.combinations(TABLE_SPLITS, 2):
-        shared = sorted(people[one] & people[other])
-        if shared:
-            report(
-                table.file,
-                f"{table.file}: {len(shared)} identities are in both {one} and {other} "
-                f"({some(shared)}): nobody may be judged by who was learnt from",
-            )
-
-
 def _check_files(root: Path, table: _Table, report: OnFault) -> _Table:
-    missing = []
-    for entry in table.entries:
-        try:
-            there = stat.S_ISREG(os.stat(f"{root}/{entry.path}").st_mode)
-        except PermissionError as error:
-            raise InputError(
-                f"cannot read {root / entry.path} ({error.strerror}): check its permissions"
-            ) from error
-        except OSError:  # missing, below a file, a name too long, a link to itself
-            there = False
-        if not there:
-            where = str(root / entry.path)
-            what = f"no image file at {where!r}: correct the path, or {ROOT}"
-            missing.append((entry.place, what))
+    missing = [
+        (e.place, f"no image file at {str(root / e.path)!r}: correct the path, or {ROOT}")
+        for e in table.entries
+        if not is_file(f"{root}/{e.path}")
+    ]
     return _drop(table, missing, report)

@@ -154,7 +154,9 @@ def test_the_decoded_images_are_found_again(index, root, tmp_path, monkeypatch):
         return next(make_feed(index, sampler, config, tmp_path / "cache", HostRows())(0, 1))
 
     expected = first()
-    monkeypatch.setattr("lupi_jax.data.feeds.feed.prepare", lambda *_: pytest.fail("decoded twice"))
+    monkeypatch.setattr(
+        "lupi_jax.data.feeds.making.prepare", lambda *_: pytest.fail("decoded twice")
+    )
     assert_same([first()], [expected])
 
 

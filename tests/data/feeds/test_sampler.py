@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from lupi_jax import InputError, Modality, parse_config
-from lupi_jax.data import IdentitySampler, Index, RowsByLabel, make_sampler
+from lupi_jax.data import IdentitySampler, Index, make_sampler
+from lupi_jax.data.feeds.sampler import RowsByLabel
 
 # Images of identities 3, 5, 8 and 13 in each modality, mixed up: uneven, and single ones.
 COUNTS = {"visible": (5, 1, 2, 3), "infrared": (1, 4, 1, 2)}
@@ -37,8 +38,10 @@ def sampler_of(index: Index, identities: int = 2, images: int = 3, seed: int = 0
 def drawn(sampler: IdentitySampler, steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows of both tables and labels of the first steps, [steps, P K] each."""
     batches = [sampler(step) for step in range(steps)]
-    first, second = (np.stack([rows[i] for rows, _ in batches]) for i in (0, 1))
-    return first, second, np.stack([labels for _, labels in batches])
+    visible, infrared, labels = (
+        np.stack([batch[name] for batch in batches]) for name in ("visible", "infrared", "labels")
+    )
+    return visible, infrared, labels
 
 
 def test_a_batch_is_a_function_of_seed_and_step_alone():
@@ -46,13 +49,13 @@ def test_a_batch_is_a_function_of_seed_and_step_alone():
     one, other = sampler_of(index), sampler_of(index)
     late = other(7)
     for step in (3, 0, 7):
-        (v, t), labels = one(step)
-        (v2, t2), labels2 = late if step == 7 else other(step)
-        assert v.tolist() == v2.tolist()
-        assert t.tolist() == t2.tolist()
-        assert labels.tolist() == labels2.tolist()
-    of_steps = {tuple(np.concatenate(one(step)[0])) for step in range(20)}
-    of_seeds = {tuple(np.concatenate(sampler_of(index, seed=s)(0)[0])) for s in range(20)}
+        batch, again = one(step), late if step == 7 else other(step)
+        assert list(batch) == ["visible", "infrared", "labels"]
+        for name, values in batch.items():
+            assert values.dtype == np.int32
+            assert values.tolist() == again[name].tolist()
+    of_steps = {tuple(one(step)["visible"]) for step in range(20)}
+    of_seeds = {tuple(sampler_of(index, seed=s)(0)["visible"]) for s in range(20)}
     assert len(of_steps) == len(of_seeds) == 20
 
 
@@ -105,7 +108,7 @@ def test_every_image_is_reached_and_each_of_a_person_as_often():
 def test_the_modalities_are_drawn_apart():
     people = np.arange(2).repeat(4)
     rows = RowsByLabel.group(np.arange(8), people, 2)
-    sampler = IdentitySampler(0, (rows, rows), 2, 2, 4)
+    sampler = IdentitySampler(0, {"visible": rows, "infrared": rows}, 2, 2, 4)
     first, second, _ = drawn(sampler, 200)
     # Independent draws of one of four images agree in a quarter of the places.
     assert np.mean(first == second) == pytest.approx(0.25, abs=0.06)
@@ -114,14 +117,16 @@ def test_the_modalities_are_drawn_apart():
 def test_one_modality_takes_one_table():
     index = make_index()
     fields = {"modalities": ("visible", "intermediate")}
-    (rows,), labels = sampler_of(index, **fields)(0)
+    batch = sampler_of(index, **fields)(0)
+    assert list(batch) == ["visible", "labels"]
+    rows, labels = batch["visible"], batch["labels"]
     assert (index.modalities[rows] == Modality.VISIBLE).all()
     assert (index.labels[rows] == labels).all()
 
 
 def test_all_identities_fit_in_a_batch_but_not_more():
     index = make_index()
-    _, labels = sampler_of(index, identities=4)(0)
+    labels = sampler_of(index, identities=4)(0)["labels"]
     assert sorted(labels[::3]) == [0, 1, 2, 3]
     with pytest.raises(InputError, match=r"batch\.identities = 5 is more than the 4 training"):
         sampler_of(index, identities=5)

@@ -16,8 +16,8 @@ from lupi_jax import InputError, Modality
 from lupi_jax.config import SourceConfig
 from lupi_jax.data import read_image
 from lupi_jax.data.sources import published
-from lupi_jax.data.sources.check import Count, Report, check_data
-from lupi_jax.data.sources.counts import Group, Size, published_sizes
+from lupi_jax.data.sources.check import Report, check_data
+from lupi_jax.data.sources.counts import Count, Group, Size, published_sizes
 from lupi_jax.synthetic import LAYOUTS as GENERATED
 
 

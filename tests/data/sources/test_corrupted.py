@@ -22,7 +22,7 @@ from lupi_jax import InputError
 from lupi_jax.config import SourceConfig
 from lupi_jax.data import read_image, read_index
 from lupi_jax.data.sources.check import check_data
-from lupi_jax.synthetic.writing import GENERATOR
+from lupi_jax.data.sources.manifest import GENERATOR
 
 
 def train_on(source: SourceConfig) -> Counter:
@@ -140,8 +140,12 @@ LIST_FAULTS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "a directory": (lambda f: (f.unlink(), f.mkdir()), " (Is a directory)", REFUSED),
     "a link to itself": (lambda f: (f.unlink(), link_to_itself(f)), " (Too many", REFUSED),
     "a pipe": (lambda f: (f.unlink(), os.mkfifo(f)), " (it is a pipe)", REFUSED),
-    "bytes": (lambda f: f.write_bytes(b"\xff\xfe\xfa"), " is not text", REFUSED),
-    "UTF-16": (lambda f: f.write_text(f.read_text(), "utf-16-le"), " is not text", REFUSED),
+    "bytes": (lambda f: f.write_bytes(b"\xff\xfe\xfa"), ", line 1 is not UTF-8", REFUSED),
+    "UTF-16": (
+        lambda f: f.write_text(f.read_text(), "utf-16-le"),
+        ", line 1 is not UTF-8",
+        REFUSED,
+    ),
     "something else": (lambda f: f.write_text("<html>\n"), "", REFUSED),
     "from Windows": (
         lambda f: f.write_bytes(b"\xef\xbb\xbf" + f.read_bytes().replace(b"\n", b" \r\n\r\n")),
@@ -216,7 +220,7 @@ FOLDER_FAULTS = {
     ),
     "trained and tested on": Fault(
         lambda s: s.copy("train/visible/0001", "test/visible/0001"),
-        "1 identities are in train and in test (1)",
+        "1 identities are in both train and test (1)",
         OTHERS,
     ),
     "one file twice": Fault(
@@ -248,7 +252,7 @@ SYSU_FAULTS = {
     ),
     "an unknown id": Fault(lambda s: s.write("exp/test_id.txt", "4,5,77"), "no image (77)"),
     "an id twice": Fault(lambda s: s.write("exp/test_id.txt", "4,5,4"), "more than once (4)"),
-    "an id in two lists": Fault(lambda s: s.write("exp/test_id.txt", "4,5,1"), "people (1)"),
+    "an id in two lists": Fault(lambda s: s.write("exp/test_id.txt", "4,5,1"), " test_id.txt (1)"),
     "a comma too many": Fault(lambda s: s.write("exp/val_id.txt", "3,"), "item 2 is ''"),
     "an id of letters": Fault(lambda s: s.write("exp/val_id.txt", "3,l"), "item 2 is 'l'"),
     "an id of foreign digits": Fault(lambda s: s.write("exp/val_id.txt", "\u0663"), "'\u0663'"),
@@ -294,7 +298,8 @@ REGDB_FAULTS = {
         "line 5: label 1 and person 1 disagree",
     ),
     "a person on both sides": Fault(
-        lambda s: s.append("idx/test_visible_1.txt", f"{s.layout.victim} 2"), "share 1 people (1)"
+        lambda s: s.append("idx/test_visible_1.txt", f"{s.layout.victim} 2"),
+        "test lists of split 1 (1)",
     ),
     "a line lost": Fault(
         lambda s: s.write(_LIST, "Visible/1/v_1.bmp 0\nVisible/2/v_1.bmp 1\n"),
@@ -323,7 +328,9 @@ LLCM_FAULTS = {
         lambda s: save(s.root / "test_vis/cam1/0009/a.jpg"), "cam1/0009 ", ALL
     ),
     "an unknown id": Fault(lambda s: s.write("idx/test_id.txt", "3,4,77"), "no image (77)"),
-    "a person on both sides": Fault(lambda s: s.write("idx/test_id.txt", "3,4,1"), "people (1)"),
+    "a person on both sides": Fault(
+        lambda s: s.write("idx/test_id.txt", "3,4,1"), " test_id.txt (1)"
+    ),
     "one image by two paths": Fault(
         lambda s: s.append("idx/train_vis.txt", "vis/./0001/0001_c01_1_vis.jpg 0"), "on line 1"
     ),

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from lupi_jax import InputError, Modality
-from lupi_jax.data import hold_out, read_any_images, read_folder, require_modalities
+from lupi_jax.data import read_any_images, read_folder, require_modalities
+from lupi_jax.data.index import hold_out
 
 BOTH = (Modality.VISIBLE, Modality.INFRARED)
 PEOPLE = {"0002": 2, "0010": 1, "7": 3}

@@ -144,7 +144,7 @@ def test_reading_past_faults_tells_them_all_and_keeps_the_rest(root):
 def test_a_person_in_training_and_test_lists_is_named(root):
     rewrite(root, "test_thermal", lines("Thermal", (31, 100, 9)))
     for split in ("train", "test"):
-        with pytest.raises(InputError, match=r"lists of split 3 and its .* share 1 people \(9\)"):
+        with pytest.raises(InputError, match=r"train lists of split 3 and the test .* \(9\)"):
             read_regdb(root, split, 3)
 
 

@@ -192,9 +192,9 @@ def test_any_rows_come_back_from_csv_and_parquet(rows, data):
 
 def test_a_missing_root_an_unknown_split_and_another_kind_of_file_are_refused(root):
     file = write_csv(root, *LINES)
-    with pytest.raises(InputError, match=r"no directory at .*nowhere: correct data\.root"):
+    with pytest.raises(InputError, match=r"no data at .*nowhere: correct data\.root"):
         read_table(file, root / "nowhere", "train")
-    with pytest.raises(InputError, match=r"no directory at .*table\.csv: correct data\.root"):
+    with pytest.raises(InputError, match=r"table\.csv is no directory: correct data\.root"):
         read_table(file, file, "train")
     with pytest.raises(InputError, match="'dev' is none of train, val, test"):
         read_table(file, root, "dev")
@@ -212,7 +212,7 @@ def test_a_file_that_cannot_be_opened_is_refused(root, name, monkeypatch):
         read_table(file, root, "train")
     file.rmdir()
     os.mkfifo(file)
-    with pytest.raises(InputError, match=rf"cannot read .*{name} \(it is a pipe\): write"):
+    with pytest.raises(InputError, match=rf"cannot read .*{name} \(it is a pipe\): check"):
         read_table(file, root, "train")
     file.unlink()
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from lupi_jax.synthetic.writing import GENERATOR
+from lupi_jax.data.sources.manifest import GENERATOR
 
 
 class Layout(NamedTuple):

@@ -1,4 +1,4 @@
-"""An index and a configuration to batches: the sampler and a feed."""
+"""An index and a configuration to batches: makes the sampler, the reader and the feed."""
 
 import importlib.util
 from collections.abc import Callable, Iterator
@@ -7,12 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from lupi_jax.config import Config, SourceConfig
-from lupi_jax.data.feeds.batch import Batch, HostRows
-from lupi_jax.data.feeds.memmap import memmap_batches
 from lupi_jax.data.feeds.prepared import cache_folder, is_prepared, prepare, prepared_reader
-from lupi_jax.data.feeds.sampler import IdentitySampler, RowsByLabel
+from lupi_jax.data.feeds.sampler import Batch, HostRows, IdentitySampler, RowsByLabel
 from lupi_jax.data.feeds.tfdata import tfdata_batches
-from lupi_jax.data.images import ReadRow, file_reader, read_rows
+from lupi_jax.data.images import ReadRow, file_reader, parallel_map, read_rows
 from lupi_jax.data.index import Index
 from lupi_jax.modality import Modality
 from lupi_jax.runtime.hosts import is_first, wait_for_all
@@ -41,12 +39,12 @@ def make_sampler(index: Index, config: Config) -> IdentitySampler:
     """The P x K sampler over `index` that `config` describes."""
     labels = index.labels
     classes = len(index.classes)
-    tables = []
+    tables = {}
     for modality in source_modalities(config.modalities):
         rows = np.flatnonzero(index.modalities == modality)
-        tables.append(RowsByLabel.group(rows, labels[rows], classes))
+        tables[str(modality)] = RowsByLabel.group(rows, labels[rows], classes)
     return IdentitySampler(
-        config.seed, tuple(tables), classes, config.batch.identities, config.batch.images
+        config.seed, tables, classes, config.batch.identities, config.batch.images
     )
 
 
@@ -60,8 +58,7 @@ def make_feed(
 ) -> Callable[[int, int], Iterator[Batch]]:
     """A feed (start, stop) -> batches of steps start..stop - 1, as `config.data.feed` says.
 
-    That of "device" gives, in place of images, their rows in `index`, int32 [n] a modality: of what
-    `read_all` reads.
+    All feeds give the same images, bit for bit; "device" their rows of what `read_all` reads.
 
     Args:
       index: training images.
@@ -72,14 +69,17 @@ def make_feed(
       show: shows how many images are decoded for it.
     """
     data = config.data
-    names = tuple(str(m) for m in source_modalities(config.modalities))
+
+    def choose(step: int) -> Batch:
+        return {name: host(rows) for name, rows in sampler(step).items()}
+
     if data.feed == "device":
-        return lambda start, stop: _row_batches(sampler, names, start, stop, host)
+        return lambda start, stop: map(choose, range(start, stop))
     installed = importlib.util.find_spec("tensorflow") is not None
     if data.feed == "tfdata" or (data.feed == "auto" and installed):
         read = make_reader(index, data.image_size, data.prepared)
         return lambda start, stop: tfdata_batches(
-            read, data.image_size, sampler, names, start, stop, host, data.workers, data.prefetch
+            read, data.image_size, choose, range(start, stop), data.workers, data.prefetch
         )
     prepared = Path(data.prepared) if data.prepared else cache_folder(cache, index, data.image_size)
     if not data.prepared:
@@ -90,18 +90,28 @@ def make_feed(
         if not is_prepared(prepared):
             prepare(index, data.image_size, prepared, data.workers, show)
     read = prepared_reader(prepared, index, data.image_size)
-    return lambda start, stop: memmap_batches(
-        read, sampler, names, start, stop, host, data.prefetch
-    )
+    return lambda start, stop: read_batches(read, choose, range(start, stop), data.prefetch)
 
 
-def _row_batches(
-    sampler: IdentitySampler, names: tuple[str, ...], start: int, stop: int, host: HostRows
+def read_batches(
+    read: ReadRow, choose: Callable[[int], Batch], steps: range, prefetch: int = 4
 ) -> Iterator[Batch]:
-    for step in range(start, stop):
-        rows, labels = sampler(step)
-        chosen = {name: host(r).astype(np.int32) for name, r in zip(names, rows, strict=True)}
-        yield {**chosen, "labels": host(labels)}
+    """The feed "memmap": the batches of `steps`, read ahead of time by a thread.
+
+    Args:
+      read: of a prepared set (`prepared_reader`).
+      choose: the rows of a step. Since they are a function of it, resuming needs nothing else.
+      steps: from the first to the last.
+      prefetch: batches kept ready.
+    """
+
+    def gather(step: int) -> Batch:
+        chosen = choose(step)
+        labels = chosen.pop("labels")
+        images = {name: np.stack([read(row) for row in rows]) for name, rows in chosen.items()}
+        return {**images, "labels": labels}
+
+    return parallel_map(gather, iter(steps), 1, prefetch)
 
 
 def read_all(index: Index, data: SourceConfig, show: Show = silent) -> np.ndarray:

@@ -7,13 +7,13 @@ import numpy as np
 
 from lupi_jax.config import SourceConfig
 from lupi_jax.data.index import Index, concatenate, hold_out
+from lupi_jax.data.sources.files import SPLITS, OnFault, refuse
 from lupi_jax.data.sources.folder import read_folder
-from lupi_jax.data.sources.lists import SPLITS, OnFault, refuse
 from lupi_jax.data.sources.llcm import read_llcm
+from lupi_jax.data.sources.manifest import read_manifest
 from lupi_jax.data.sources.regdb import TRIALS, read_regdb
 from lupi_jax.data.sources.sysu_mm01 import read_sysu
 from lupi_jax.data.sources.table import read_table
-from lupi_jax.synthetic import read_manifest
 
 
 def read_index(source: SourceConfig, split: str, report: OnFault = refuse) -> Index:

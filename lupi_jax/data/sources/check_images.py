@@ -1,0 +1,90 @@
+"""Every image of a data set decoded, and all of them compared."""
+
+import hashlib
+import os
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from lupi_jax.data.images import parallel_map, read_image
+from lupi_jax.errors import InputError, some
+
+_DECODED = (16, 8)  # nobody looks at the pixels
+
+
+class Use(NamedTuple):
+    """What an image is used for; the side is "train" or "test", the trial RegDB's."""
+
+    trial: int | None
+    side: str
+    identity: int
+    modality: str
+
+
+def look_at_images(
+    root: Path,
+    uses: dict[str, list[Use]],
+    workers: int,
+    progress: Callable[[int, int], None] | None,
+) -> Iterator[tuple[Path, str]]:
+    """(file, what is wrong with it) of images that cannot be decoded, or are there twice.
+
+    One image, byte for byte, may have two paths, but not two names for one file, nor uses that
+    exclude each other.
+
+    Args:
+      root: directory the paths are relative to.
+      uses: those of each image, by its path.
+      workers: threads that decode.
+      progress: called with the images decoded so far and those in all.
+    """
+    same = defaultdict(list)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, of what it can read after all
+        looks = parallel_map(lambda path: _look(root / path), iter(uses), workers, 8 * workers)
+        for done, (path, (digest, fault)) in enumerate(zip(uses, looks, strict=True), 1):
+            if fault:
+                yield root / path, fault
+            else:
+                same[digest].append(path)
+            if progress is not None:
+                progress(done, len(uses))
+    for paths in same.values():
+        files = {os.path.realpath(root / path) for path in paths} if len(paths) > 1 else paths
+        reasons = _exclusive([use for path in paths for use in uses[path]])
+        if len(files) < len(paths):
+            reasons.append("one file under several names")
+        if len(paths) > 1 and reasons:
+            yield (
+                root / paths[0],
+                f"{root / paths[0]} and {some(paths[1:])} are the same image, "
+                f"{', '.join(reasons)}: keep one",
+            )
+
+
+def _look(file: Path) -> tuple[str, str]:
+    """(digest of its bytes, what is wrong with it) of an image."""
+    try:
+        read_image(file, _DECODED)
+        with file.open("rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest(), ""
+    except InputError as error:
+        return "", str(error)
+    except OSError as error:
+        return "", f"cannot read {file} ({error.strerror}): check its permissions"
+
+
+def _exclusive(uses: list[Use]) -> list[str]:
+    """What one image may not be at once, and is."""
+    faults = []
+    trained, tested = ({u.trial for u in uses if u.side == side} for side in ("train", "test"))
+    if trained & tested:
+        faults.append("in train and in test")
+    identities = sorted({use.identity for use in uses})
+    if len(identities) > 1:
+        faults.append(f"of the identities {some(identities)}")
+    if len({use.modality for use in uses}) > 1:
+        faults.append("visible and infrared")
+    return faults

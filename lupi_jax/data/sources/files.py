@@ -1,0 +1,235 @@
+"""What every data set on disk is made of, directories, images and texts: read, or refused.
+
+Every function that takes a `report` tells it of each fault and goes on without what is wrong. The
+default, `refuse`, raises the first as an InputError.
+"""
+
+import itertools
+import os
+import re
+import stat
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from lupi_jax.errors import InputError, some
+
+SPLITS = ("train", "test")
+
+ROOT = "data.root (--data-root after training; --root of check-data, prepare and the tables)"
+"""What a message calls the option that names a data set's directory."""
+
+INDEX = "data.index (--index of check-data and prepare)"
+"""The same for the table of images."""
+
+NUMBER = re.compile(r"[0-9]{1,9}")  # fits an int32
+
+OnFault = Callable[[Path | str, str], None]
+"""Told the path at fault and a message of one line."""
+
+_PERSON = re.compile(r"[0-9]{4}|[1-9][0-9]{4,8}")
+_ABSOLUTE = re.compile(r"/|[A-Za-z]:")
+_LEFT_BEHIND = ("thumbs.db", "desktop.ini")  # by file browsers, besides hidden files
+
+
+def refuse(where: Path | str, message: str) -> NoReturn:
+    """Raises InputError: the message."""
+    raise InputError(message)
+
+
+def check_root(
+    root: str | Path, split: str | None, splits: Sequence[str] = SPLITS, advice: str = ""
+) -> Path:
+    """The root of a data set, once it is a directory, and `split` one of its splits or None.
+
+    Raises:
+      InputError: neither; `advice` says where to get the data set.
+    """
+    root = Path(root)
+    if not os.path.isdir(root):  # unlike Path's, never raises
+        what = f"{root} is no directory" if os.path.exists(root) else f"no data at {root}"
+        raise InputError(f"{what}: correct {ROOT}{advice}")
+    if split not in (*splits, None):
+        raise InputError(f"split {split!r} is none of {', '.join(splits)}")
+    return root
+
+
+def left_behind(name: str) -> bool:
+    """Whether a file of this name is no part of any data set: file browsers leave it."""
+    return name.startswith(".") or name.lower() in _LEFT_BEHIND
+
+
+def walk(folder: str | Path, without: Collection[str] = (), stop: bool = False) -> Iterator[str]:
+    """The files below a folder, `<folder>/...`, but for hidden ones and the paths `without`.
+
+    Links to directories are not followed. Where one cannot be read, it is passed over, or `stop`
+    raises the OSError.
+    """
+
+    def fail(error: OSError) -> None:
+        if stop:
+            raise error
+
+    for place, folders, names in os.walk(folder, onerror=fail):
+        folders[:] = [n for n in folders if not left_behind(n) and f"{place}/{n}" not in without]
+        for name in names:
+            if not left_behind(name) and f"{place}/{name}" not in without:
+                yield f"{place}/{name}"
+
+
+def read_directory(folder: Path, report: OnFault = refuse) -> list[os.DirEntry[str]]:
+    """What a directory holds, sorted by name, without hidden files and the like.
+
+    A fault is that it cannot be read, or that a name is not UTF-8.
+    """
+    found: list[os.DirEntry[str]] = []
+    fault = ""
+    try:
+        with os.scandir(folder) as entries:
+            found = [entry for entry in entries if not left_behind(entry.name)]
+    except FileNotFoundError:
+        fault = f"{folder} is missing: extract the data set again, whole, below data.root"
+    except NotADirectoryError:
+        fault = f"{folder} is a file where a directory should be: extract the data set again"
+    except OSError as error:
+        fault = f"cannot read the directory {folder} ({error.strerror}): check its permissions"
+    if fault:
+        report(folder, fault)
+    kept = []
+    for entry in sorted(found, key=lambda entry: entry.name):
+        if any("\ud800" <= letter <= "\udfff" for letter in entry.name):
+            report(entry.path, f"{entry.path} has a name that is not UTF-8: rename it")
+        else:
+            kept.append(entry)
+    return kept
+
+
+def read_named(
+    folder: Path, name: re.Pattern[str], content: str, report: OnFault = refuse
+) -> Iterator[tuple[os.DirEntry[str], re.Match[str]]]:
+    """What a directory holds, where every name must match `name`; `content` says so in messages."""
+    for entry in read_directory(folder, report):
+        match = name.fullmatch(entry.name)
+        if match:
+            yield entry, match
+        else:
+            report(
+                entry.path,
+                f"{entry.path} does not belong here: {content}; rename it or move it away",
+            )
+
+
+def read_images(
+    folder: Path, name: re.Pattern[str], example: str, report: OnFault = refuse
+) -> Iterator[tuple[str, re.Match[str]]]:
+    """(file name, match of `name`) of the images in an identity's directory, sorted by name.
+
+    Nothing else may be there; `example` is an image's name, for messages.
+    """
+    content = f"{folder.parent.name}/{folder.name} holds images named as {example}"
+    for image, match in read_named(folder, name, content, report):
+        try:
+            whole = image.is_file()
+        except OSError:  # a link to where nobody may look
+            whole = False
+        if whole:
+            yield image.name, match
+        else:
+            report(
+                image.path,
+                f"{image.path} is no image but a directory, a pipe or a link to nothing: "
+                "replace it or move it away",
+            )
+
+
+def read_camera(
+    folder: Path,
+    identities: Collection[int],
+    name: re.Pattern[str],
+    example: str,
+    report: OnFault = refuse,
+) -> Iterator[tuple[int, str]]:
+    """(identity, `<identity>/<file>`) of the images in a camera's directory, sorted by both.
+
+    Images of these `identities` only, whom a camera need not all have seen; other directories are
+    not opened. `name` and `example` are as for `read_images`.
+    """
+    content = f"{folder.name} holds one directory per identity, named by its number as 0007"
+    for person, _ in read_named(folder, _PERSON, content, report):
+        if int(person.name) in identities:
+            for image, _ in read_images(Path(person.path), name, example, report):
+                yield int(person.name), f"{person.name}/{image}"
+
+
+def is_file(path: str | Path) -> bool:
+    """Whether a file is there.
+
+    Raises:
+      InputError: nobody may look.
+    """
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except PermissionError as error:
+        raise InputError(f"cannot read {path} ({error.strerror}): check its permissions") from error
+    except OSError:  # missing, below a file, a name too long, a link to itself
+        return False
+
+
+def leads_out(path: str) -> str:
+    """What is wrong with a path that leads out of the data set; "" where it does not."""
+    if _ABSOLUTE.match(path) or ".." in path.split("/"):
+        return "leads out of the data set: paths are relative to data.root, without .."
+    return ""
+
+
+def read_bytes(file: Path, missing: str) -> bytes:
+    """What a file holds.
+
+    Raises:
+      InputError: it cannot be read; `missing` where there is none.
+    """
+    try:
+        if not file.is_fifo():  # opening one would wait for a writer
+            with file.open("rb") as content:
+                return content.read()
+        what = "it is a pipe"
+    except FileNotFoundError:
+        raise InputError(missing) from None
+    except OSError as error:
+        what = error.strerror
+    raise InputError(f"cannot read {file} ({what}): check it and its permissions")
+
+
+def read_text(file: Path, missing: str, advice: str) -> str:
+    """What a text in UTF-8 holds, with or without a byte order mark.
+
+    Raises:
+      InputError: as `read_bytes`; or it is no such text, with `advice` what to do.
+    """
+    content = read_bytes(file, missing)
+    # A NUL is valid UTF-8, but there is none in text: UTF-16 is full of them.
+    wrong = content.find(b"\0")
+    text = ""
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        wrong = error.start
+    if wrong >= 0:
+        line = content.count(b"\n", 0, wrong) + 1
+        raise InputError(f"{file}, line {line} is not UTF-8 text: {advice}")
+    return text
+
+
+def require_disjoint(
+    where: Path, people: Mapping[str, Iterable[int]], report: OnFault = refuse
+) -> None:
+    """Check that no two of several named groups of people share an identity."""
+    for (first, one), (second, other) in itertools.combinations(people.items(), 2):
+        shared = sorted(set(one) & set(other))
+        if shared:
+            report(
+                where,
+                f"{where}: {len(shared)} identities are in both {first} and {second} "
+                f"({some(shared)}): nobody may be judged by who was learnt from; take them out of "
+                "one",
+            )

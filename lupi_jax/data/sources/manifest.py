@@ -1,0 +1,51 @@
+"""The manifest of a synthetic set: what tells that a folder holds one, and what it holds."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from lupi_jax.data.sources.files import read_bytes
+from lupi_jax.errors import InputError
+
+GENERATOR = "lupi_jax.data.synthetic"
+"""What a manifest says of its writer. Sets written earlier say so: it stays."""
+
+MANIFEST = "synthetic.json"
+MARKER = "synthetic.partial.json"
+"""In place of the manifest while a set is being written."""
+
+
+def read_manifest(root: Path) -> dict[str, Any]:
+    """Returns the manifest of a whole set.
+
+    Its keys: `generator`, `version`, `layout`, `seed`, `identities` (all that have pictures),
+    `images_per_modality`, `height`, `width`, `test_fraction` and `counts`, which has, for each
+    split, its numbers of `identities` and of `visible` and `infrared` images. A set that follows
+    published lists has `like`, 16 hexadecimal digits that change with any byte of them, and null
+    for what the lists decide.
+
+    Raises:
+        InputError: there is no set at `root`, it is half-written, or its manifest is damaged.
+    """
+    root = Path(root)
+    missing = f"no synthetic data at {root}: it has no {MANIFEST}; generate the set first"
+    if (root / MARKER).is_file():
+        missing = (
+            f"half-written synthetic data at {root}: run the same generation again to finish it"
+        )
+    content = read_bytes(root / MANIFEST, missing)
+    try:
+        manifest = json.loads(content)
+    except ValueError:
+        manifest = None
+    if not isinstance(manifest, dict) or manifest.get("generator") != GENERATOR:
+        raise InputError(
+            f"{root / MANIFEST} is not the manifest of a synthetic set: "
+            "choose another folder, or generate the set again"
+        )
+    return manifest
+
+
+def is_generated(root: Path) -> bool:
+    """Whether a synthetic set was written or begun at `root`."""
+    return (root / MANIFEST).exists() or (root / MARKER).exists()
