@@ -11,7 +11,8 @@ from lupi_jax.data import Index, read_index
 from lupi_jax.errors import InputError
 from lupi_jax.evaluation import embed_index
 from lupi_jax.evaluation.export import require_place, save_network
-from lupi_jax.evaluation.files import PARTIAL, check_form, holds_features
+from lupi_jax.evaluation.files import check_form, holds_features
+from lupi_jax.runtime.files import PARTIAL
 from lupi_jax.runtime.hosts import is_first
 from lupi_jax.runtime.terminal import showing
 from lupi_jax.training import Run

@@ -48,13 +48,13 @@ class Features:
     def save(self, path: str | Path, facts: Mapping[str, Any] | None = None) -> None:
         """Write them in the form that the suffix of `path` names: see `evaluation.files`.
 
-        `.npz`, `.safetensors`, `.parquet`, or without a suffix a directory of `.npy` files to be
-        memory-mapped. No form needs pickle. What was there before stays until all is written; a
-        directory cut off while the arrays take the place of others holds no features.
+        `.npz`, `.safetensors`, or without a suffix a directory of `.npy` files to be memory-mapped.
+        No form needs pickle. What was there before stays until all is written; a directory cut off
+        while the arrays take the place of others holds no features.
 
         Args:
           path: to write.
-          facts: what they are of, plain values, for the metadata of `.safetensors` and `.parquet`.
+          facts: what they are of, plain values, for the metadata of `.safetensors`.
 
         Raises:
           InputError: they cannot be written there, or no form has this suffix.

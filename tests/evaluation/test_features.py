@@ -7,7 +7,6 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import pyarrow.parquet
 import pytest
 import safetensors
 from PIL import Image
@@ -30,7 +29,7 @@ from lupi_jax.modality import stem_for
 
 SIZE = (32, 32)
 MODEL = lupi.EmbedNet(4, backbone="thin", non_local=False)
-FORMS = ("features", "features.npz", "features.safetensors", "features.parquet")
+FORMS = ("features", "features.npz", "features.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -176,9 +175,7 @@ def test_features_in_a_directory_are_memory_mapped(index, tmp_path):
     features.save(folder)
     names = ("features", "pooled", "ids", "cameras", "modality", "paths")
     assert {path.name for path in folder.iterdir()} == {f"{name}.npy" for name in names}
-    (folder / "visible-0.faiss").touch()
     features.save(folder)
-    assert not (folder / "visible-0.faiss").exists()
     assert holds_features(folder)
     loaded = load_features(folder)
     features.save(tmp_path / "features.npz")
@@ -223,44 +220,21 @@ def test_others_read_features_and_what_they_are_of(index, tmp_path):
         first = bytes(file.get_tensor("modality")[1]).rstrip(b"\0").decode()
     assert first == "visible"
 
-    features.save(tmp_path / "f.parquet", facts)
-    table = pyarrow.parquet.read_table(tmp_path / "f.parquet")
-    assert json.loads(table.schema.metadata[b"lupi_jax"]) == facts
-    names = ["path", "identity", "camera", "modality", "features", "pooled"]
-    assert table.column_names == names
-    row = table.slice(1, 1).to_pylist()[0]
-    assert (row["identity"], row["camera"], row["modality"]) == (11, 2, "visible")
-    np.testing.assert_array_equal(np.float32(row["features"]), features.neck[1])
-    np.testing.assert_array_equal(np.float32(row["pooled"]), features.pooled[1])
 
-
-def test_a_long_parquet_file_is_written_in_parts(index, tmp_path, monkeypatch):
-    monkeypatch.setattr("lupi_jax.evaluation.files._ROWS", 3)
-    made_up(index).save(tmp_path / "f.parquet")
-    assert pyarrow.parquet.ParquetFile(tmp_path / "f.parquet").num_row_groups == 3
-    np.testing.assert_array_equal(load_features(tmp_path / "f.parquet").neck, made_up(index).neck)
-
-
-@pytest.mark.parametrize("name", ["f.safetensors", "f.parquet"])
-def test_a_damaged_file_of_another_form_is_refused(index, tmp_path, name):
-    file = tmp_path / name
+def test_a_damaged_file_of_another_form_is_refused(index, tmp_path):
+    file = tmp_path / "f.safetensors"
     made_up(index).save(file)
     whole = file.read_bytes()
     for content in (whole[:-50], b"", b"hello"):
         file.write_bytes(content)
-        with pytest.raises(InputError, match=f"{name} is no feature file"):
+        with pytest.raises(InputError, match=r"f\.safetensors is no feature file"):
             load_features(file)
 
 
-def test_a_form_that_is_not_there(index, tmp_path, monkeypatch):
-    for name in ("features.csv", "features.NPZ"):
-        with pytest.raises(InputError, match=r"ends on \.npz, \.safetensors, \.parquet or"):
+def test_a_form_that_is_not_there(index, tmp_path):
+    for name in ("features.csv", "features.NPZ", "features.parquet"):
+        with pytest.raises(InputError, match=r"ends on \.npz or \.safetensors or, by a"):
             made_up(index).save(tmp_path / name)
-    made_up(index).save(tmp_path / "f.parquet")
-    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    for use in (made_up(index).save, load_features):
-        with pytest.raises(InputError, match=r"f\.parquet: .*pip install 'lupi-jax\[parquet\]'"):
-            use(tmp_path / "f.parquet")
 
 
 @pytest.mark.parametrize("name", FORMS)
@@ -269,12 +243,12 @@ def test_a_first_export_that_is_stopped_leaves_nothing(index, tmp_path, monkeypa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("lupi_jax.evaluation.files.os.fsync", stop)
+        patch.setattr("os.fsync", stop)
         with pytest.raises(KeyboardInterrupt):
             made_up(index).save(tmp_path / "new" / name)
     assert list((tmp_path / "new").iterdir()) == []
     # What cannot be tidied up, by a process that is killed, the next one removes; another's stays.
-    killed, other = (tmp_path / "new" / f".lupi-export-{n}-12345678" for n in (name, f"{name}-b"))
+    killed, other = (tmp_path / "new" / f".lupi-partial-{n}-12345678" for n in (name, f"{name}-b"))
     killed.mkdir()
     other.mkdir()
     made_up(index).save(tmp_path / "new" / name)
@@ -339,7 +313,7 @@ def test_a_directory_written_by_half_is_no_features(index, tmp_path, monkeypatch
     assert holds_features(folder)
     with pytest.raises(InputError, match="no feature file at"):
         load_features(folder)
-    (folder / ".lupi-export-killed").mkdir()
+    (folder / ".lupi-partial-features.npy-12345678").mkdir()
     made_up(index).save(folder)
     load_features(folder)
     assert {path.suffix for path in folder.iterdir()} == {".npy"}

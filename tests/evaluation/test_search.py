@@ -88,25 +88,6 @@ def test_a_gallery_on_disk_is_read_in_tiles(tmp_path, monkeypatch):
     np.testing.assert_allclose(distances, expected[1], atol=1e-6)
 
 
-def test_only_proposed_rows_are_compared():
-    gallery = on_circle([180, 0, 90, 0, 20])
-    counts = []
-
-    def propose(query, count):
-        counts.append(count)
-        return np.array([[3, 0, -1, 1], [-1, 2, -1, -1]])
-
-    excluded = np.zeros((2, 5), bool)
-    excluded[0, 1] = True
-    rows, distances = nearest(on_circle([10, 80]), gallery, 3, excluded, propose)
-    assert counts == [100]
-    assert rows[0, :2].tolist() == [3, 0]
-    assert rows[1, 0] == 2
-    near, far = 1 - np.cos(np.deg2rad([10, 170]))
-    expected = [[near, far, np.inf], [near, np.inf, np.inf]]
-    np.testing.assert_allclose(distances, expected, atol=1e-6)
-
-
 def make_features(tmp_path: Path, identities: list[int], degrees: list[float]) -> Features:
     """Image i is a plain one of grey level 10 i; odd rows are infrared."""
     n = len(identities)
