@@ -34,8 +34,8 @@ from lupi_jax.evaluation import (
     evaluate_features,
     make_validation,
 )
-from lupi_jax.evaluation.evaluator import make_tasks, same_modality_rule
-from lupi_jax.evaluation.metrics.protocols import WITHOUT, WITHOUT_IMAGE, is_within
+from lupi_jax.evaluation.metrics.tasks import WITHOUT, WITHOUT_IMAGE, is_within
+from lupi_jax.evaluation.searched import make_tasks, same_modality_rule
 from lupi_jax.modality import Modality
 from lupi_jax.training import load_run, load_untrained, train
 from lupi_jax.training.logging import read_metrics

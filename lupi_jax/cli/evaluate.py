@@ -14,7 +14,7 @@ from lupi_jax.config import EvaluationConfig, parse_record
 from lupi_jax.errors import InputError
 from lupi_jax.evaluation import Evaluation, average_runs
 from lupi_jax.evaluation import evaluate as measure
-from lupi_jax.evaluation.evaluator import FIGURES, figure_text
+from lupi_jax.evaluation.figures import FIGURES, figure_text
 from lupi_jax.evaluation.search import ranking_rows
 from lupi_jax.report.pictures import ranking_picture, training_curves
 from lupi_jax.runtime.files import write_whole

@@ -1,6 +1,7 @@
 """`lupi search`: a gallery ranked for query images."""
 
 import argparse
+import dataclasses
 import json
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from lupi_jax.data import Index, read_any_images
 from lupi_jax.data.sources.folder import IMAGE_SUFFIXES
 from lupi_jax.errors import InputError, some
 from lupi_jax.evaluation import Features, embed_index, load_features
-from lupi_jax.evaluation.files import holds_features
+from lupi_jax.evaluation.features import holds_features
 from lupi_jax.evaluation.search import nearest, ranking_row
 from lupi_jax.modality import Modality
 from lupi_jax.report.pictures import ranking_picture
@@ -94,8 +95,9 @@ def _read(path: Path, modality: str) -> Index:
 
 
 def _embed(run: Run, images: Index, show: Show) -> Features:
-    data = run.config.data
-    return embed_index(run.model, run.variables, images, data.image_size, data.workers, show=show)
+    data = dataclasses.replace(run.config.data, prepared="")  # these images are of no data set
+    config = dataclasses.replace(run.config, data=data)
+    return embed_index(config, run.model, run.variables, images, show=show)
 
 
 def _nearest(

@@ -30,7 +30,7 @@ import jax.numpy as jnp
 from jax import Array, export
 
 from lupi_jax.errors import InputError
-from lupi_jax.evaluation.features import embed_batch, stems_of
+from lupi_jax.evaluation.embedding import embed_batch, stems_of
 from lupi_jax.modality import Modality, stem_for
 from lupi_jax.models import EmbedNet
 from lupi_jax.runtime.files import replacing, write_whole

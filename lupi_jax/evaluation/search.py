@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from lupi_jax.data import read_image
 from lupi_jax.evaluation.features import Features
-from lupi_jax.evaluation.metrics.protocols import Trial
 from lupi_jax.evaluation.metrics.retrieval import BLOCK_ELEMENTS, pairwise_distances
+from lupi_jax.evaluation.metrics.tasks import Trial
 
 _NAME = 14
 """Characters of a file's name that fit over its picture."""

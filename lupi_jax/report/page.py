@@ -11,8 +11,8 @@ import numpy as np
 from lupi_jax.data import Index, make_reader
 from lupi_jax.errors import InputError
 from lupi_jax.evaluation import Evaluation, Features
-from lupi_jax.evaluation.evaluator import FIGURES, Measured, figure_text, measure_tasks
-from lupi_jax.evaluation.features import stems_of
+from lupi_jax.evaluation.embedding import stems_of
+from lupi_jax.evaluation.figures import FIGURES, Measured, figure_text, measure_tasks
 from lupi_jax.evaluation.search import rows_of_queries
 from lupi_jax.modality import Modality, stem_for
 from lupi_jax.report import charts

@@ -9,7 +9,7 @@ import pytest
 from lupi_jax import Config, InputError, parse_config
 from lupi_jax.config import differences, field_types, parse_record, to_fields
 from lupi_jax.config.file import load_config, parse_overrides
-from lupi_jax.evaluation.evaluator import same_modality_rule
+from lupi_jax.evaluation.searched import same_modality_rule
 from lupi_jax.models.resnet import BACKBONES, SHARED_FROM
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.py"))
