@@ -68,12 +68,12 @@ class Features:
         path = Path(path)
         check_form(path)
         arrays: dict[str, np.ndarray] = {
+            "features": self.neck,
             "pooled": self.pooled,
             "ids": self.index.identities,
             "cameras": self.index.cameras,
             "modality": self.index.modalities,
             "paths": np.array([str(self.index.root / p) for p in self.index.paths]),
-            "features": self.neck,
         }
         try:
             if not path.suffix and path.is_dir():
