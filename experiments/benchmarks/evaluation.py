@@ -2,9 +2,7 @@
 
     python experiments/benchmarks/evaluation.py --out experiments/benchmarks/evaluation.md
 
-With --faiss the last measurement alone, put in place of what the file says of it.
-
-Three measurements on seeded random features, in float32:
+Two measurements on seeded random features, in float32:
 
 * Distances to figures, ours against the algorithm of the evaluators that the field's released code
   shares (reid libraries, AGW, LUPI), written anew: one `np.argsort` of the whole matrix, then a
@@ -14,8 +12,6 @@ Three measurements on seeded random features, in float32:
   turn, and have to give the same figures.
 * Features to figures, ours, for galleries of 1e3 to 1e6 images that lie in a memory-mapped file,
   each in a process of its own.
-* The ten nearest by an index of FAISS, built or kept from before, against comparing all, for the
-  larger two of these galleries.
 """
 
 import argparse
@@ -28,22 +24,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from lupi_jax.evaluation import feature_metrics, retrieval_metrics
-from lupi_jax.evaluation.approximate import stored_index
 from lupi_jax.evaluation.search import nearest
 from lupi_jax.training.run import versions
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
-INDEXED = SIZES[-2:]
 QUERIES, WIDTH, SHOTS = 100, 256, 10
 ROUNDS = 3
-INDEX_HEADING = "## Nearest by an index"
 
 
 class Case(NamedTuple):
@@ -218,42 +210,6 @@ def grow(folder: Path) -> dict[str, float]:
     }
 
 
-def propose(folder: Path) -> list[dict[str, float]]:
-    """Seconds of a search by FAISS and of one without, for one query and all, in this process."""
-    queries = np.load(folder / "query.npy")
-    gallery = np.load(folder / "gallery.npy", mmap_mode="r").view(np.ndarray)
-    file, rows = folder / "gallery-0.faiss", np.arange(len(gallery))
-    few = np.arange(1000)
-    stored_index(folder / "few-0.faiss", gallery, few)(queries, 10)  # threads and imports
-    start = time.perf_counter()
-    stored_index(file, gallery, rows)
-    built = time.perf_counter() - start
-    found = []
-    for query in (queries[:1], queries):
-        exact, kept = [], []
-        expected = proposed = np.empty(0)
-        for _ in range(ROUNDS):
-            start = time.perf_counter()
-            expected, _ = nearest(query, gallery, 10)
-            exact.append(time.perf_counter() - start)
-            start = time.perf_counter()
-            proposed, _ = nearest(query, gallery, 10, propose=stored_index(file, gallery, rows))
-            kept.append(time.perf_counter() - start)
-        same = [np.isin(e, p).mean() for e, p in zip(expected, proposed, strict=True)]
-        found.append(
-            {
-                "size": len(gallery),
-                "queries": len(query),
-                "exact": statistics.median(exact),
-                "built": built,
-                "kept": statistics.median(kept),
-                "file": file.stat().st_size / 2**20,
-                "recall": float(np.mean(same)),
-            }
-        )
-    return found
-
-
 def peak_memory() -> float:
     """Of this process so far, in MiB; pages of mapped files that are in memory count."""
     # On Linux `resource.getrusage` starts from what the parent had.
@@ -264,11 +220,6 @@ def peak_memory() -> float:
 def measure_growth() -> list[dict[str, float]]:
     """`grow` for each of `SIZES`, each in a process of its own."""
     return [{"size": size, **_apart("--grow", size)} for size in SIZES]
-
-
-def measure_index() -> list[dict[str, float]]:
-    """`propose` for each of `INDEXED`, each in a process of its own."""
-    return [row for size in INDEXED for row in _apart("--propose", size)]
 
 
 def _apart(option: str, size: int) -> Any:
@@ -289,36 +240,6 @@ def processor() -> str:
     except (OSError, StopIteration):
         name = platform.machine()
     return f"{name}, {os.cpu_count()} cores"
-
-
-def report_index(rows: list[dict[str, float]]) -> str:
-    """What `measure_index` gives in Markdown."""
-    lines = [
-        f"""{INDEX_HEADING}
-
-    python experiments/benchmarks/evaluation.py --faiss --out evaluation.md
-
-{processor()}, faiss-cpu {version("faiss-cpu")}; the ten nearest by comparing all the gallery, and
-by an index of FAISS (`lupi search --index faiss`), d = {WIDTH}, same features and files as above.
-Built: once for each gallery, with writing it. Kept: reading the index and searching by it. Medians
-of {ROUNDS} rounds in turn, but for what is built. Found: the share of the ten nearest that the
-index proposes, of random features that are hardly closer to those of the same identity.
-
-| gallery | queries | compare all, s | built, s | kept, s | index, MiB | found |
-|---|---|---|---|---|---|---|"""
-    ]
-    for row in rows:
-        cells = (
-            f"{row['size']:,}",
-            str(row["queries"]),
-            f"{row['exact']:.3f}",
-            f"{row['built']:.1f}",
-            f"{row['kept']:.3f}",
-            f"{row['file']:.0f}",
-            f"{100 * row['recall']:.0f} %",
-        )
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
 
 
 def report(compared: dict[str, dict[str, float]], grown: list[dict[str, float]]) -> str:
@@ -368,27 +289,17 @@ def main() -> None:
     """Measure, and print the report."""
     parser = argparse.ArgumentParser(description="Time the evaluation.")
     parser.add_argument("--out", type=Path, metavar="FILE.md", help="write the report as well")
-    parser.add_argument("--faiss", action="store_true", help="measure the index of FAISS alone")
     parser.add_argument("--grow", type=Path, metavar="DIR", help=argparse.SUPPRESS)
-    parser.add_argument("--propose", type=Path, metavar="DIR", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.grow:
         print(json.dumps(grow(options.grow)))
         return
-    if options.propose:
-        print(json.dumps(propose(options.propose)))
-        return
-    if options.faiss:
-        written = options.out.read_text() if options.out and options.out.is_file() else ""
-        before = written.partition(INDEX_HEADING)[0]
-        text = f"{before.rstrip()}\n\n{report_index(measure_index())}".lstrip()
-    else:
-        compared = {
-            "RegDB, one split: 2060 x 2060, 206 identities": compare(regdb(), False, ROUNDS),
-            "SYSU-MM01, multi-shot, ten trials: 3803 x 3010 each": compare(sysu(), True, ROUNDS),
-        }
-        print(compared, file=sys.stderr)
-        text = f"{report(compared, measure_growth())}\n{report_index(measure_index())}"
+    compared = {
+        "RegDB, one split: 2060 x 2060, 206 identities": compare(regdb(), False, ROUNDS),
+        "SYSU-MM01, multi-shot, ten trials: 3803 x 3010 each": compare(sysu(), True, ROUNDS),
+    }
+    print(compared, file=sys.stderr)
+    text = report(compared, measure_growth())
     print(text)
     if options.out:
         options.out.write_text(text)

@@ -12,7 +12,7 @@ from experiments.benchmarks.work import Work, fields, make_images
 from lupi_jax.config import Config, parse_config
 from lupi_jax.data import Index, make_sampler
 from lupi_jax.data.feeds.making import read_batches
-from lupi_jax.evaluation.features import embed_images
+from lupi_jax.evaluation.embedding import embed_images
 from lupi_jax.modality import Modality
 from lupi_jax.runtime.memory import keep_pages
 from lupi_jax.training.build import make_parallel_step

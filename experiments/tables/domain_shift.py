@@ -11,6 +11,7 @@ import numpy as np
 from experiments.tables.command import tabulate, write
 from experiments.tables.sweep import Sweep
 from experiments.tables.table import Column, Records, provenance
+from lupi_jax.evaluation.metrics import mean_and_std
 
 CELLS = (
     "untrained",
@@ -42,10 +43,10 @@ def render(sweep: Sweep, command: str, records: Records) -> None:
                     for test in record["shift"]
                     if tuple(test["pair"]) == pair and test["kernel"] == kernel
                 ]
-                values = [test["value"] for test in found]
+                mean, std = mean_and_std([test["value"] for test in found])
                 row["shift"]["-".join(pair)] = {
-                    "mean": float(np.mean(values)),
-                    "std": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+                    "mean": mean,
+                    "std": std,
                     "by_chance": float(np.mean([test["by_chance"] for test in found])),
                     "p_values": [test["p_value"] for test in found],
                     "bandwidths": [test["bandwidths"] for test in found],

@@ -28,7 +28,7 @@ from lupi_jax.evaluation import (
     evaluate_features,
     make_validation,
 )
-from lupi_jax.evaluation.evaluator import make_tasks
+from lupi_jax.evaluation.searched import make_tasks
 from lupi_jax.modality import Modality
 from lupi_jax.training import load_run, load_untrained, train
 from lupi_jax.training.logging import read_metrics

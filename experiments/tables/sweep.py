@@ -20,8 +20,8 @@ from lupi_jax.config import Config, to_fields
 from lupi_jax.config.file import load_config, parse_overrides
 from lupi_jax.data import read_searched, read_training, source_modalities
 from lupi_jax.errors import InputError
-from lupi_jax.evaluation.evaluator import same_modality_rule
-from lupi_jax.evaluation.metrics.protocols import WITHOUT, WITHOUT_IMAGE, is_within
+from lupi_jax.evaluation.metrics.tasks import WITHOUT, WITHOUT_IMAGE, is_within
+from lupi_jax.evaluation.searched import same_modality_rule
 from lupi_jax.modality import Modality
 from lupi_jax.training.build import prepare_data
 from lupi_jax.training.run import RESUMABLE

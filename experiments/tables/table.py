@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from experiments.tables.cells import CELLS
 from experiments.tables.sweep import Sweep
-from lupi_jax.evaluation import evaluator
+from lupi_jax.evaluation.figures import FIGURES as HEADINGS
+from lupi_jax.evaluation.metrics import mean_and_std
 from lupi_jax.modality import Modality, stem_for
 from lupi_jax.models import EmbedNet, initialize
 
 PUBLISHED = Path(__file__).with_name("published")
 
 Records = Mapping[str, Sequence[Mapping[str, Any]]]
-FIGURES = {heading: name for name, heading in evaluator.FIGURES.items()}
+FIGURES = {heading: name for name, heading in HEADINGS.items()}
 SHORT = {"V": "visible", "I": "infrared", "G": "intermediate"}
 
 
@@ -161,12 +161,8 @@ def rows_of(table: Table, records: Records) -> list[dict[str, Any]]:
             figures = {}
             for column in table.columns_on(group[0]["results"][protocol]):
                 values = [column.value(record["results"][protocol]) for record in group]
-                std = float(np.std(values, ddof=1)) if len(values) > 1 else None
-                figures[column.heading] = {
-                    "mean": float(np.mean(values)),
-                    "std": std,
-                    "values": values,
-                }
+                mean, std = mean_and_std(values)
+                figures[column.heading] = {"mean": mean, "std": std, "values": values}
             if table.memory:
                 figures[MEMORY] = {"mean": _millions(group[0]["fields"])}
             rows.append(

@@ -217,8 +217,8 @@ def _export(command: Command) -> None:
         "--out",
         type=Path,
         metavar="PLACE",
-        help="of features: a file .npz, .safetensors or .parquet, or (a name without a suffix) a "
-        "directory of arrays, which `lupi search` reads through memory maps",
+        help="of features: a file .npz or .safetensors, or (a name without a suffix) a directory "
+        "of arrays, which `lupi search` reads through memory maps",
     )
     what.add_argument(
         "--stablehlo",
@@ -382,12 +382,6 @@ def _add_search_arguments(sub: argparse.ArgumentParser) -> None:
         what = f"--{what}-modality"
         sub.add_argument(what, choices=modalities, default=default, help=f"({default})")
     sub.add_argument("--top", type=int, default=10, help="images listed for each query (10)")
-    sub.add_argument(
-        "--index",
-        choices=("exact", "faiss"),
-        default="exact",
-        help="faiss: approximate, of features exported to a directory, in which the index is kept",
-    )
     sub.add_argument(
         "--out", type=Path, metavar="PICTURE", help="draw ten queries, with ten images each"
     )

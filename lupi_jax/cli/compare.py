@@ -16,7 +16,7 @@ from lupi_jax.config.file import change_config
 from lupi_jax.errors import InputError
 from lupi_jax.evaluation import compare as compare_queries
 from lupi_jax.evaluation import evaluate
-from lupi_jax.evaluation.evaluator import FIGURES, figure_text
+from lupi_jax.evaluation.figures import FIGURES, average, figure_text
 from lupi_jax.report.pictures import compared_curves
 from lupi_jax.runtime.backend import start_backend
 from lupi_jax.runtime.terminal import showing
@@ -184,15 +184,10 @@ def _summary(name: str, runs: Sequence[Compared], first: Compared) -> dict[str, 
         differs_in["training images"] = runs[0].trained_on
     rows = []
     for place, row in enumerate(runs[0].rows):
-        values = {f: [run.rows[place][f] for run in runs] for f in SHOWN}
+        figures = [{f: run.rows[place][f] for f in SHOWN} for run in runs]
         rows.append(
-            {
-                **{key: row[key] for key in ("query", "gallery", "search")},
-                **{f: float(np.mean(v)) for f, v in values.items()},
-            }
+            {**{key: row[key] for key in ("query", "gallery", "search")}, **average(figures)}
         )
-        if len(runs) > 1:
-            rows[-1]["std"] = {f: float(np.std(v, ddof=1)) for f, v in values.items()}
     return {
         "name": name,
         "runs": [str(run.workdir) for run in runs],

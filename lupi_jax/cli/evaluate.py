@@ -14,9 +14,10 @@ from lupi_jax.config import EvaluationConfig, parse_record
 from lupi_jax.errors import InputError
 from lupi_jax.evaluation import Evaluation, average_runs
 from lupi_jax.evaluation import evaluate as measure
-from lupi_jax.evaluation.evaluator import FIGURES, figure_text
+from lupi_jax.evaluation.figures import FIGURES, figure_text
 from lupi_jax.evaluation.search import ranking_rows
 from lupi_jax.report.pictures import ranking_picture, training_curves
+from lupi_jax.runtime.files import write_whole
 from lupi_jax.runtime.hosts import is_first
 from lupi_jax.runtime.phases import phase
 from lupi_jax.runtime.terminal import showing
@@ -201,8 +202,7 @@ def _changed(run: Run) -> list[str]:
 
 
 def _write(path: Path, result: dict[str, Any]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n")
+    write_whole(path, json.dumps(result, indent=1) + "\n")
     return path
 
 

@@ -11,7 +11,8 @@ from lupi_jax.data import Index, read_index
 from lupi_jax.errors import InputError
 from lupi_jax.evaluation import embed_index
 from lupi_jax.evaluation.export import require_place, save_network
-from lupi_jax.evaluation.files import PARTIAL, check_form, holds_features
+from lupi_jax.evaluation.features import check_form, holds_features
+from lupi_jax.runtime.files import PARTIAL
 from lupi_jax.runtime.hosts import is_first
 from lupi_jax.runtime.terminal import showing
 from lupi_jax.training import Run
@@ -42,15 +43,7 @@ def _export_features(options: argparse.Namespace) -> None:
     split = options.split or "test"
     index = read_index(data, split)
     with showing() as show:
-        features = embed_index(
-            run.model,
-            run.variables,
-            index,
-            data.image_size,
-            data.workers,
-            prepared=data.prepared,
-            show=show,
-        )
+        features = embed_index(run.config, run.model, run.variables, index, show=show)
     if is_first():
         features.save(options.out, {**_network(run, options), **_images(run, index, split)})
     say(f"wrote {options.out}: {len(index)} x {features.neck.shape[1]} features")

@@ -1,7 +1,6 @@
 """`lupi report`: one page about a run."""
 
 import argparse
-import os
 import tempfile
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from lupi_jax.errors import InputError
 from lupi_jax.evaluation import Evaluation, evaluate
 from lupi_jax.report import make_page, require_libraries
 from lupi_jax.report.page import device
+from lupi_jax.runtime.files import write_whole
 from lupi_jax.runtime.terminal import showing
 from lupi_jax.training import Run
 from lupi_jax.training.logging import read_metrics
@@ -34,7 +34,7 @@ def report(options: argparse.Namespace) -> None:
         found = evaluate(run.config, run.model, run.variables, options.split, seen, show)
     now = {"training": run.record["versions"], "this page": versions()}
     page = make_page(run, found, read_metrics(options.workdir), _facts(run, found, options), now)
-    _write(out, page)
+    write_whole(out, page)
     say(f"wrote {out}: {len(page.encode()) / 1e6:.1f} MB")
 
 
@@ -74,13 +74,3 @@ def _check_out(out: Path) -> None:
         raise InputError(
             f"--out {out}: cannot be written there ({error.strerror}); name another place"
         ) from error
-
-
-def _write(out: Path, page: str) -> None:
-    """What was there before stays until all of the page is written."""
-    partial = out.with_name(f".{out.name}.partial")
-    try:
-        partial.write_text(page, encoding="utf-8")
-        os.replace(partial, out)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """`lupi search`: a gallery ranked for query images."""
 
 import argparse
+import dataclasses
 import json
 from pathlib import Path
 
@@ -12,8 +13,7 @@ from lupi_jax.data import Index, read_any_images
 from lupi_jax.data.sources.folder import IMAGE_SUFFIXES
 from lupi_jax.errors import InputError, some
 from lupi_jax.evaluation import Features, embed_index, load_features
-from lupi_jax.evaluation.approximate import index_file, require_faiss, stored_index
-from lupi_jax.evaluation.files import holds_features
+from lupi_jax.evaluation.features import holds_features
 from lupi_jax.evaluation.search import nearest, ranking_row
 from lupi_jax.modality import Modality
 from lupi_jax.report.pictures import ranking_picture
@@ -32,13 +32,6 @@ def search(options: argparse.Namespace) -> None:
     if options.top < 1:
         raise InputError(f"--top {options.top}: must be positive")
     require_picture(options.out)
-    if options.index == "faiss":
-        require_faiss()
-        if not (options.gallery.is_dir() and holds_features(options.gallery)):
-            raise InputError(
-                f"--index faiss: {options.gallery} is no directory of `lupi export`, in which the "
-                "index is kept; export there, or search exactly"
-            )
     queries = _read(options.query, options.query_modality)
     # What can be wrong with the gallery is found before the network is loaded.
     gallery, images = None, None
@@ -102,8 +95,9 @@ def _read(path: Path, modality: str) -> Index:
 
 
 def _embed(run: Run, images: Index, show: Show) -> Features:
-    data = run.config.data
-    return embed_index(run.model, run.variables, images, data.image_size, data.workers, show=show)
+    data = dataclasses.replace(run.config.data, prepared="")  # these images are of no data set
+    config = dataclasses.replace(run.config, data=data)
+    return embed_index(config, run.model, run.variables, images, show=show)
 
 
 def _nearest(
@@ -120,19 +114,8 @@ def _nearest(
     excluded = (
         np.broadcast_to(~there, (len(query.index), len(there))) if count < len(there) else None
     )
-    propose = None
     try:
-        if options.index == "faiss":
-            rows = np.flatnonzero(there)
-            file = index_file(options.gallery, options.gallery_modality, rows)
-            propose = stored_index(file, gallery.neck, rows)
-            if not file.is_file():
-                say(f"the index cannot be kept in {options.gallery}: it is built for each search")
-            say(
-                "approximate search: FAISS proposes what is compared, and may miss some of the "
-                "nearest"
-            )
-        return nearest(query.neck, gallery.neck, min(options.top, count), excluded, propose)
+        return nearest(query.neck, gallery.neck, min(options.top, count), excluded)
     except ValueError as error:  # `load_features` leaves the lengths to whatever reads them
         raise InputError(
             f"{options.gallery}: features must be finite and of length 1; export it anew"

@@ -1,25 +1,17 @@
 """Features and a protocol to CMC, mAP and mINP."""
 
-from lupi_jax.evaluation.evaluator import (
-    Evaluation,
-    average_runs,
-    evaluate,
-    evaluate_features,
-    make_validation,
-)
-from lupi_jax.evaluation.features import (
-    Features,
-    embed_images,
-    embed_index,
-    extract_features,
-    load_features,
-)
-from lupi_jax.evaluation.metrics.comparison import Comparison, compare
-from lupi_jax.evaluation.metrics.domain_shift import domain_shift_test, maximum_mean_discrepancy
-from lupi_jax.evaluation.metrics.reranking import k_reciprocal_distances
-from lupi_jax.evaluation.metrics.retrieval import (
+from lupi_jax.evaluation.embedding import embed_images, embed_index, extract_features
+from lupi_jax.evaluation.evaluator import Evaluation, evaluate, make_validation
+from lupi_jax.evaluation.features import Features, load_features
+from lupi_jax.evaluation.figures import average_runs, evaluate_features
+from lupi_jax.evaluation.metrics import (
+    Comparison,
     RetrievalMetrics,
+    compare,
+    domain_shift_test,
     feature_metrics,
+    k_reciprocal_distances,
+    maximum_mean_discrepancy,
     pairwise_distances,
     retrieval_metrics,
 )

@@ -30,10 +30,10 @@ import jax.numpy as jnp
 from jax import Array, export
 
 from lupi_jax.errors import InputError
-from lupi_jax.evaluation.features import embed_batch, stems_of
-from lupi_jax.evaluation.files import partial_beside, write_whole
+from lupi_jax.evaluation.embedding import embed_batch, stems_of
 from lupi_jax.modality import Modality, stem_for
 from lupi_jax.models import EmbedNet
+from lupi_jax.runtime.files import replacing, write_whole
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 """What each file has a program for."""
@@ -128,12 +128,12 @@ def save_network(
     }
     record = _record(programs, model, size, feature)
     try:
-        with partial_beside(folder) as part:
+        with replacing(folder) as part:
             part.mkdir()
             for modality, program in programs.items():
-                write_whole(part / f"{modality}.bin", program.serialize())
-            text = json.dumps({**record, "network": dict(facts or {})}, indent=1) + "\n"
-            write_whole(part / FACTS, text.encode())
+                write_whole(part / f"{modality}.bin", bytes(program.serialize()))
+            record["network"] = dict(facts or {})
+            write_whole(part / FACTS, json.dumps(record, indent=1) + "\n")
             if folder.is_dir():
                 shutil.rmtree(folder)
     except OSError as error:

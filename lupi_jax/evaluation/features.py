@@ -1,28 +1,35 @@
-"""Images to features in NumPy: what is compared at test time and exported."""
+"""Features of images, in memory and as files.
 
+Three forms of file hold the same of n images. `.npz` and a directory of `.npy` files have the
+arrays `features` (of the neck) and `pooled` [n, d] float32, `ids` and `cameras` [n] int32,
+`modality` and `paths` [n] str. `.safetensors` has them too; since it knows numbers alone,
+`modality` and `paths` are [n, bytes] uint8, UTF-8 filled up with zeros. Its metadata say, as JSON
+below the key `lupi_jax`, what the features are of.
+"""
+
+import contextlib
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import nullcontext
-from functools import partial
+import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
+import safetensors
+import safetensors.numpy
 
-from lupi_jax.data import Index, make_reader, read_rows
+from lupi_jax.data import Index
 from lupi_jax.errors import InputError
-from lupi_jax.evaluation.files import read_arrays, write_arrays
-from lupi_jax.modality import Modality, stem_for
-from lupi_jax.models import Embedding, EmbedNet
-from lupi_jax.runtime import hosts
-from lupi_jax.runtime.phases import phase
-from lupi_jax.runtime.progress import Show, counted, silent
-from lupi_jax.views import ViewSettings, make_intermediate, normalise
+from lupi_jax.runtime.files import replacing
 
-BATCH = 64
+ARRAYS = ("pooled", "ids", "cameras", "modality", "paths", "features")
+"""What is written of features, in the order in which the files of a directory are replaced."""
+
+SUFFIXES = (".npz", ".safetensors")
+"""Of files; a directory has none."""
+
+METADATA = "lupi_jax"
 
 _CHECKED_ELEMENTS = 2**22  # 16 MiB at once
 
@@ -46,20 +53,20 @@ class Features:
         return Features(self.pooled[rows], self.neck[rows], self.index[rows])
 
     def save(self, path: str | Path, facts: Mapping[str, Any] | None = None) -> None:
-        """Write them in the form that the suffix of `path` names: see `evaluation.files`.
+        """Write them in the form that the suffix of `path` names: see above. None needs pickle.
 
-        `.npz`, `.safetensors`, `.parquet`, or without a suffix a directory of `.npy` files to be
-        memory-mapped. No form needs pickle. What was there before stays until all is written; a
-        directory cut off while the arrays take the place of others holds no features.
+        What was there before stays until all is written; a directory cut off while the arrays take
+        the place of others holds no features.
 
         Args:
           path: to write.
-          facts: what they are of, plain values, for the metadata of `.safetensors` and `.parquet`.
+          facts: what they are of, plain values, for the metadata of `.safetensors`.
 
         Raises:
           InputError: they cannot be written there, or no form has this suffix.
         """
         path = Path(path)
+        check_form(path)
         arrays: dict[str, np.ndarray] = {
             "features": self.neck,
             "pooled": self.pooled,
@@ -69,7 +76,18 @@ class Features:
             "paths": np.array([str(self.index.root / p) for p in self.index.paths]),
         }
         try:
-            write_arrays(path, arrays, facts or {})
+            if not path.suffix and path.is_dir():
+                _replace_arrays(path, arrays)
+                return
+            with replacing(path) as part:
+                if path.suffix == ".npz":
+                    np.savez(part, **arrays)  # pyright: ignore[reportArgumentType]
+                elif path.suffix == ".safetensors":
+                    _write_safetensors(part, arrays, facts or {})
+                else:
+                    part.mkdir()
+                    for name, array in arrays.items():
+                        _write_npy(part / f"{name}.npy", array)
         except OSError as error:
             raise InputError(
                 f"{path}: features cannot be written there ({error.strerror or error}); make room "
@@ -80,8 +98,8 @@ class Features:
 def load_features(path: str | Path) -> Features:
     """Read what `Features.save` wrote; from a directory memory-mapped.
 
-    The lengths of features in a directory are left to whatever reads them
-    (`metrics.require_unit`): reading them here would read the whole gallery.
+    The lengths of features in a directory are left to whatever compares them
+    (`metrics.retrieval.require_unit`): reading them here would read the whole gallery.
 
     Raises:
       InputError: the features are missing, or are none.
@@ -90,255 +108,112 @@ def load_features(path: str | Path) -> Features:
     if not path.is_file() and not (path / "features.npy").is_file():
         raise InputError(f"no feature file at {path}: write one with `lupi export --out {path}`")
     try:
-        arrays = read_arrays(path)
-        index = Index(
-            Path(),
-            arrays["paths"],
-            arrays["ids"],
-            arrays["cameras"],
-            arrays["modality"],
-        )
+        arrays = _read_arrays(path)
+        columns = (arrays[name] for name in ("paths", "ids", "cameras", "modality"))
+        index = Index(Path(), *columns)
         features = Features(arrays["pooled"], arrays["features"], index)
-    except InputError:
-        raise
     except Exception as error:
         raise InputError(f"{path} is no feature file as `lupi export` writes it") from error
     values = (features.neck, features.pooled)
     lengths = {x.shape[:1] for x in (*values, *vars(index).values()) if isinstance(x, np.ndarray)}
     if len(lengths) > 1 or any(x.ndim != 2 or x.dtype != np.float32 for x in values):
         raise InputError(f"{path} is damaged: its arrays do not fit each other; export it anew")
-    if path.is_file() and not all(map(_are_unit, values)):
+    if path.is_file() and not all(map(are_unit, values)):
         raise InputError(f"{path}: features must be finite and of length 1; export it anew")
     return features
 
 
-def _are_unit(values: np.ndarray) -> bool:
-    """Whether every row of [n, d] is finite and of length 1; a tile at a time."""
+def are_unit(values: np.ndarray) -> bool:
+    """Whether every row of [n, d] is finite and of length 1, up to 0.01; a tile at a time."""
     size = max(1, _CHECKED_ELEMENTS // max(1, values.shape[1]))
     tiles = (values[i : i + size] for i in range(0, len(values), size))
     return all(np.allclose(np.linalg.norm(tile, axis=1), 1, atol=0.01) for tile in tiles)
 
 
-def embed_batch(
-    model: EmbedNet, variables: Any, images: Array, modality: Modality
-) -> tuple[Array, Array]:
-    """Pooled and neck features [n, d] float32, L2-normalised, in pure JAX.
-
-    Args:
-      model: the network.
-      variables: its parameters and running statistics.
-      images: [n, h, w, 3], uint8, or floating and normalised already.
-      modality: whose stem they go through.
-    """
-    if images.dtype == jnp.uint8:
-        images = normalise(images)
-    embedding = cast(Embedding, model.apply(variables, images, modality))
-
-    def unit(x: Array) -> Array:
-        x = x.astype(jnp.float32)
-        return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
-
-    return unit(embedding.pooled), unit(embedding.neck)
-
-
-_embed = jax.jit(embed_batch, static_argnums=(0, 3))
-
-
-def _padded(images: Iterable[np.ndarray], size: int) -> Iterator[tuple[np.ndarray, int]]:
-    """Batches of exactly `size` images, the last filled up with zeros, and how many are real."""
-    batch: list[np.ndarray] = []
-    for image in images:
-        batch.append(image)
-        if len(batch) == size:
-            yield np.stack(batch), size
-            batch = []
-    if batch:
-        filler = [np.zeros_like(batch[0])] * (size - len(batch))
-        yield np.stack(batch + filler), len(batch)
-
-
-def embed_images(
-    model: EmbedNet,
-    variables: Any,
-    images: Iterable[np.ndarray],
-    modality: Modality,
-    batch_size: int = BATCH,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Pooled and neck features [n, d] float32, L2-normalised, of n images in their order.
-
-    Each batch is divided among this process's devices.
-
-    Args:
-      model: the network.
-      variables: its parameters and running statistics.
-      images: each [h, w, 3], uint8, or floating and normalised already.
-      modality: whose stem they go through.
-      batch_size: images embedded at once, rounded up to what the devices divide; every batch is
-        filled up to it, so that one compiled program serves all and no image is dropped.
+def check_form(path: Path) -> None:
+    """Check that features can be written in the form that the name of `path` asks for.
 
     Raises:
-      ValueError: there is no image, or the network has no stem for `modality`.
+      InputError: no form has this suffix.
     """
-    pooled, neck = [], []
-    devices = jax.local_device_count()
-    whole, rows = hosts.over_local_devices()
-    variables = jax.device_put(_through(Modality(modality), variables), whole)
-    for batch, count in _padded(images, -(-batch_size // devices) * devices):
-        batch = jax.device_put(batch, rows)
-        with nullcontext() if pooled else phase("compiling, and embedding the first batch"):
-            features = _embed(model, variables, batch, Modality.VISIBLE)
-            pooled.append(np.asarray(features[0])[:count])
-        neck.append(np.asarray(features[1])[:count])
-    if not pooled:
-        raise ValueError("no images to embed")
-    return np.concatenate(pooled), np.concatenate(neck)
-
-
-def _through(modality: Modality, variables: Any) -> Any:
-    """The variables with the stem of `modality` in place of the visible one, and no other stem.
-
-    All stems have one shape, so that one compiled program embeds every modality.
-
-    Raises:
-      ValueError: the network has no stem for `modality`.
-    """
-    if modality not in stems_of(variables):
-        raise ValueError(f"the network has no {modality} stem")
-    return {
-        collection: {
-            **{name: part for name, part in parts.items() if not name.startswith("stem_")},
-            f"stem_{Modality.VISIBLE}": parts[f"stem_{modality}"],
-        }
-        for collection, parts in variables.items()
-    }
-
-
-def extract_features(
-    model: EmbedNet,
-    variables: Any,
-    images: np.ndarray,
-    modality: Modality,
-    feature: str = "neck",
-) -> np.ndarray:
-    """Features of images in memory.
-
-    Args:
-      model: the network.
-      variables: its parameters and running statistics, as `lupi_jax.load` gives them.
-      images: [n, h, w, 3], uint8, or floating and normalised already.
-      modality: whose stem they go through.
-      feature: "neck" (after the BN neck) or "pooled" (before it).
-
-    Returns:
-      [n, d] float32, L2-normalised.
-
-    Raises:
-      ValueError: `images` is not [n, h, w, 3] with n > 0, or `feature` is unknown.
-    """
-    if np.ndim(images) != 4 or np.shape(images)[-1] != 3 or not len(images):
-        raise ValueError(f"images must be [n, h, w, 3] with n > 0, not {np.shape(images)}")
-    if feature not in ("neck", "pooled"):
-        raise ValueError(f"feature must be neck or pooled, not {feature!r}")
-    pooled, neck = embed_images(model, variables, images, modality, min(BATCH, len(images)))
-    return neck if feature == "neck" else pooled
-
-
-def stems_of(variables: Any) -> list[Modality]:
-    """The modalities that a network has a stem for."""
-    return [m for m in Modality if f"stem_{m}" in variables["params"]]
-
-
-def with_intermediate(index: Index) -> Index:
-    """`index` and, after its rows, one of the intermediate modality for every visible image."""
-    visible = np.flatnonzero(index.modalities == Modality.VISIBLE)
-    both = index[np.concatenate([np.arange(len(index)), visible])]
-    modalities = np.concatenate(
-        [index.modalities, np.full(len(visible), str(Modality.INTERMEDIATE))]
-    )
-    return dataclasses.replace(both, modalities=modalities)
-
-
-@partial(jax.jit, static_argnums=2)
-def _intermediate_batch(key: Array, images: Array, views: ViewSettings, first: Array) -> Array:
-    return normalise(make_intermediate(key, images, views, first))
-
-
-def _intermediate(
-    images: Iterable[np.ndarray], views: ViewSettings, seed: int, batch_size: int, first: int
-) -> Iterator[np.ndarray]:
-    """The intermediate images, normalised, of visible ones: the `first`, and those after it.
-
-    Each is fixed by `seed` and its number.
-    """
-    key = jax.random.key(seed)
-    for number, (batch, count) in enumerate(_padded(images, batch_size)):
-        made = _intermediate_batch(key, batch, views, jnp.asarray(first + number * batch_size))
-        yield from np.asarray(made)[:count]
-
-
-def embed_index(
-    model: EmbedNet,
-    variables: Any,
-    index: Index,
-    size: tuple[int, int],
-    workers: int = 4,
-    batch_size: int = BATCH,
-    views: ViewSettings | None = None,
-    seed: int = 0,
-    prepared: str | Path = "",
-    show: Show = silent,
-) -> Features:
-    """Features of every image of `index`, each through its stem (`modality.stem_for`).
-
-    Of several processes each embeds its share, and has all features in the end.
-
-    Args:
-      model: the network.
-      variables: its parameters and running statistics.
-      index: n images; rows of the intermediate modality name the visible image they are made of.
-      size: (height, width) in pixels every image is resized to.
-      workers: files decoded at once.
-      batch_size: images embedded at once.
-      views: how intermediate images are made; as the paper does where None.
-      seed: of what they draw.
-      prepared: a directory of `lupi prepare` to read from; "" decodes the files.
-      show: shows how many images are embedded.
-
-    Raises:
-      InputError: an image cannot be read, the network was trained without its modality, or gives
-        it a feature that is zero or not finite.
-    """
-    read = make_reader(index, size, prepared)
-    width = model.features
-    stems = stems_of(variables)
-    pooled, neck = (np.empty((len(index), width), np.float32) for _ in range(2))
-    of_modality = {m: np.flatnonzero(index.modalities == m) for m in Modality}
-    advance, done = show("images"), 0
-    own = sum(len(hosts.share(len(rows))) for rows in of_modality.values())
-    for modality, rows in of_modality.items():
-        if not len(rows):
-            continue
-        stem = stem_for(modality, stems)
-        if stem is None:
-            raise InputError(
-                f"this network was trained on {' and '.join(stems)} images and cannot embed "
-                f"{modality} ones"
-            )
-        share = hosts.share(len(rows))
-        parts = tuple(np.empty((0, width), np.float32) for _ in range(2))
-        if share:
-            batch = min(batch_size, len(share))
-            images = counted(read_rows(read, rows[share], workers), advance, done, own)
-            done += len(share)
-            if modality == Modality.INTERMEDIATE:
-                made_as = views or ViewSettings()
-                images = _intermediate(images, made_as, seed, batch, share.start)
-            parts = embed_images(model, variables, images, stem, batch)
-        pooled[rows], neck[rows] = (hosts.gather(part, len(rows)) for part in parts)
-    bad = [not np.all(np.abs(np.linalg.norm(x, axis=1) - 1) < 0.01) for x in (pooled, neck)]
-    if any(bad):
+    if path.suffix and path.suffix not in SUFFIXES:
         raise InputError(
-            f"this network gives features that are zero or not finite for images of {index.root}: "
-            "its training went wrong"
+            f"{path}: features are written to a file that ends on {' or '.join(SUFFIXES)} or, by a "
+            "name without a suffix, to a directory"
         )
-    return Features(pooled, neck, index)
+
+
+def holds_features(path: str | Path) -> bool:
+    """Whether there are features, whole or not, or by its name should be, rather than images."""
+    path = Path(path)
+    arrays = (path / f"{name}.npy" for name in ARRAYS)
+    return path.suffix in SUFFIXES or path.is_file() or any(file.is_file() for file in arrays)
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """What `Features.save` wrote, the arrays of a directory memory-mapped.
+
+    Raises:
+      Exception: it is no such file, or damaged: whatever its library makes of that.
+    """
+    if not path.is_file():
+        mapped = {name: np.load(path / f"{name}.npy", "r", allow_pickle=False) for name in ARRAYS}
+        return {name: array.view(np.ndarray) for name, array in mapped.items()}
+    if path.suffix == ".safetensors":
+        arrays = safetensors.numpy.load_file(path)
+        return {**arrays, **{name: _text(arrays[name]) for name in ("modality", "paths")}}
+    with np.load(path, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def _replace_arrays(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Take the place of the arrays in a directory that is there already.
+
+    They are written inside it, for the directory may be a volume or a link, whose parent belongs
+    to others.
+    """
+    with contextlib.ExitStack() as written:
+        for name in reversed(ARRAYS):  # the last to be written is the first to be put in place
+            file = folder / f"{name}.npy"
+            _write_npy(written.enter_context(replacing(file)), arrays[name])
+        # Without features.npy nothing is loaded: it goes first and comes last.
+        (folder / "features.npy").unlink(missing_ok=True)
+
+
+def _write_npy(path: Path, array: np.ndarray) -> None:
+    """`np.save`, which itself says nothing of a disk that fills up at the end."""
+    array = np.ascontiguousarray(array)
+    with path.open("wb") as out:
+        header = np.lib.format.header_data_from_array_1_0(array)
+        np.lib.format.write_array_header_1_0(out, header)
+        out.write(array.data)
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def _write_safetensors(
+    path: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]
+) -> None:
+    plain = {
+        name: np.ascontiguousarray(_bytes(array) if array.dtype.kind == "U" else array)
+        for name, array in arrays.items()
+    }
+    path.touch()
+    mode = path.stat().st_mode
+    try:
+        safetensors.numpy.save_file(plain, path, {METADATA: json.dumps(facts)})
+    except safetensors.SafetensorError as error:  # as a full disk
+        raise OSError(str(error)) from error
+    path.chmod(mode)  # the library makes files that only their owner may read
+
+
+def _bytes(text: np.ndarray) -> np.ndarray:
+    """[n] str -> [n, bytes] uint8."""
+    encoded = np.char.encode(text, "utf-8")
+    return encoded.view(np.uint8).reshape(len(text), encoded.itemsize)
+
+
+def _text(values: np.ndarray) -> np.ndarray:
+    """[n, bytes] uint8 -> [n] str."""
+    encoded = np.ascontiguousarray(values, np.uint8).view(f"S{values.shape[1]}")
+    return np.char.decode(encoded.reshape(len(values)), "utf-8")

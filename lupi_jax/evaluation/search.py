@@ -2,24 +2,18 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lupi_jax.data import read_image
 from lupi_jax.evaluation.features import Features
-from lupi_jax.evaluation.metrics.protocols import Trial
 from lupi_jax.evaluation.metrics.retrieval import BLOCK_ELEMENTS, pairwise_distances
+from lupi_jax.evaluation.metrics.tasks import Trial
 
 _NAME = 14
 """Characters of a file's name that fit over its picture."""
-
-Propose = Callable[[np.ndarray, int], np.ndarray]
-"""(queries [q, d], count) -> [q, count or fewer] different gallery rows for each, or -1."""
-
-PROPOSED = 10
-"""Rows compared exactly for each one asked for, when others only propose."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -56,20 +50,16 @@ def nearest(
     gallery: np.ndarray,
     top: int,
     excluded: np.ndarray | None = None,
-    propose: Propose | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The `top` nearest gallery rows of each query by cosine distance.
 
-    The gallery is read a tile at a time, once for every sqrt(`BLOCK_ELEMENTS`) queries, or a
-    proposed row at a time.
+    The gallery is read a tile at a time, once for every sqrt(`BLOCK_ELEMENTS`) queries.
 
     Args:
       query: [q, d], L2-normalised.
       gallery: [g, d], L2-normalised; may be memory-mapped.
       top: how many, at least 1; fewer come back from a smaller gallery.
       excluded: [q, g] bool, gallery rows that are not there for a query: last, infinitely far.
-      propose: names the rows to compare; None compares all. Where it names fewer than k, others
-        follow infinitely far.
 
     Returns:
       Rows of the gallery [q, k] and their distances [q, k], nearest first, k = min(top, g). Equal
@@ -81,8 +71,6 @@ def nearest(
     """
     if query.ndim != 2 or gallery.ndim != 2:
         raise ValueError(f"features must be [q, d] and [g, d]: got {query.shape}, {gallery.shape}")
-    if propose is not None:
-        return _nearest_proposed(query, gallery, top, excluded, propose)
     most = math.isqrt(BLOCK_ELEMENTS)
     blocks = [slice(i, i + most) for i in range(0, max(1, len(query)), most)]
     found = [
@@ -108,25 +96,6 @@ def _nearest(
             tile = np.concatenate([distances, tile], axis=1)
             columns = np.concatenate([rows, columns], axis=1)
         distances, rows = _smallest(tile, columns, top)
-    return rows, distances
-
-
-def _nearest_proposed(
-    query: np.ndarray,
-    gallery: np.ndarray,
-    top: int,
-    excluded: np.ndarray | None,
-    propose: Propose,
-) -> tuple[np.ndarray, np.ndarray]:
-    """`nearest` among `PROPOSED` times as many rows as are asked for, at least 100."""
-    rows = np.sort(propose(query, max(100, PROPOSED * top)), axis=1)
-    distances = np.full(rows.shape, np.inf, np.float32)
-    for i, (own, away) in enumerate(zip(rows, distances, strict=True)):
-        there = own >= 0
-        if excluded is not None:
-            there &= ~excluded[i, own]
-        away[there] = pairwise_distances(query[i : i + 1], gallery[own[there]])[0]
-    distances, rows = _smallest(distances, rows, top)
     return rows, distances
 
 

@@ -16,6 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from matplotlib import colormaps
+from numpy.typing import NDArray
+from PIL import Image
 
 from lupi_jax.modality import Modality
 from lupi_jax.models import EmbedNet
@@ -71,3 +74,21 @@ def activation_shares(
       [n, h / 16, w / 16] float32; each row sums to 1.
     """
     return np.asarray(_shares(model, variables, images, stem))
+
+
+def heat(image: NDArray[np.uint8], shares: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """A map laid over the grey image.
+
+    Args:
+      image: [h, w, 3] uint8.
+      shares: [a, b], not negative; 0 is dark, the largest bright.
+
+    Returns:
+      [h, w, 3] uint8.
+    """
+    height, width = image.shape[:2]
+    scaled = Image.fromarray((shares / max(shares.max(), 1e-12)).astype(np.float32))
+    smooth = np.asarray(scaled.resize((width, height), Image.Resampling.BICUBIC))
+    colours = colormaps["inferno"](np.clip(smooth, 0, 1))[..., :3] * 255
+    grey = image.astype(np.float64).mean(-1, keepdims=True)
+    return (0.35 * grey + 0.65 * colours).round().astype(np.uint8)

@@ -21,7 +21,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from lupi_jax.report.distances import PairCounts
-from lupi_jax.report.pictures import LINE_COLOURS, Panel, line_look
+from lupi_jax.report.pictures import LINE_COLOURS, Panel, draw_lines
 
 _TEXT, _RULE = "#010203", "#040506"  # stand for the page's own
 _VARIABLES = {
@@ -88,9 +88,7 @@ def panel_chart(panel: Panel, name: str) -> str:
       name: of the chart, its own on the page: letters, digits and hyphens.
     """
     figure, axes = _axes()
-    for place, (label, steps, values) in enumerate(panel.lines):
-        look = line_look(place, len(steps))
-        axes.plot(steps, values, label=label, markersize=3, linewidth=1.8, **look)
+    draw_lines(axes, panel, 1.8)
     axes.set_xlabel("step")
     ticks = MaxNLocator(6, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10])
     axes.xaxis.set_major_locator(ticks)

@@ -1,4 +1,4 @@
-"""Distances of images of the same and of different people, counted."""
+"""How far apart images are: distances of the same and of different people, and a map."""
 
 import dataclasses
 
@@ -70,3 +70,18 @@ def count_pairs(
     totals = counts.sum(1)
     means = [float(s / n) if n else float("nan") for s, n in zip(sums, totals, strict=True)]
     return PairCounts(edges, counts[0], counts[1], (means[0], means[1]))
+
+
+def lay_out(features: NDArray, seed: int) -> NDArray[np.float64]:
+    """t-SNE of unit-length features [n, d], n >= 3, to places [n, 2].
+
+    Its exact form, not Barnes and Hut's, whose threads add up in an order that changes. Euclidean
+    distance, on unit vectors, orders as the cosine's does.
+    """
+    from sklearn.manifold import TSNE
+
+    perplexity = min(30.0, (len(features) - 1) / 3)
+    tsne = TSNE(
+        2, perplexity=perplexity, init="pca", method="exact", random_state=seed, max_iter=750
+    )
+    return np.asarray(tsne.fit_transform(features.astype(np.float64)), np.float64)

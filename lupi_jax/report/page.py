@@ -11,18 +11,17 @@ import numpy as np
 from lupi_jax.data import Index, make_reader
 from lupi_jax.errors import InputError
 from lupi_jax.evaluation import Evaluation, Features
-from lupi_jax.evaluation.evaluator import FIGURES, Measured, figure_text, measure_tasks
-from lupi_jax.evaluation.features import stems_of
+from lupi_jax.evaluation.embedding import stems_of
+from lupi_jax.evaluation.figures import FIGURES, Measured, figure_text, measure_tasks
 from lupi_jax.evaluation.search import rows_of_queries
 from lupi_jax.modality import Modality, stem_for
 from lupi_jax.report import charts
-from lupi_jax.report.activation import activation_shares
-from lupi_jax.report.distances import PairCounts, count_pairs
-from lupi_jax.report.identity_map import choose_images, lay_out
+from lupi_jax.report.activation import activation_shares, heat
+from lupi_jax.report.choices import choose_images, choose_queries
+from lupi_jax.report.distances import PairCounts, count_pairs, lay_out
 from lupi_jax.report.pictures import RankingRow, training_panels
-from lupi_jax.report.queries import choose_queries
 from lupi_jax.report.settings import settings_of
-from lupi_jax.report.thumbnails import Thumbnail, heat, thumbnail
+from lupi_jax.report.thumbnails import Thumbnail, thumbnail
 from lupi_jax.training import Run
 from lupi_jax.views import LUMA, luma, random_channel
 

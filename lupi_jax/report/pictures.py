@@ -78,7 +78,7 @@ class Panel:
     """What one chart of a run's figures shows.
 
     Attributes:
-        name: "loss", "accuracy", "learning rate" or "validation".
+        name: its title, such as "loss" or "learning rate".
         lines: (label, steps, values) each; a lone line has no label.
         fractions: whether the values lie in [0, 1].
     """
@@ -110,11 +110,9 @@ def training_panels(rows: Sequence[Mapping[str, Any]]) -> list[Panel]:
         ("learning rate", train, {"rate": ""}),
         ("validation", validation, _VALIDATION),
     ):
-        lines = []
-        for key, label in labels.items():
-            points = [(row["step"], row[key]) for row in part if key in row]
-            if points:
-                lines.append((label, *zip(*points, strict=True)))
+        lines = [
+            (label, *points) for key, label in labels.items() if (points := _points(part, key))
+        ]
         if lines:
             panels.append(Panel(name, lines, name in ("accuracy", "validation")))
     return panels
@@ -133,6 +131,21 @@ def line_look(place: int, points: int) -> dict[str, Any]:
     }
 
 
+def draw_lines(axes: Axes, panel: Panel, width: float, order: Sequence[str] = ()) -> None:
+    """Draw the lines of a panel.
+
+    Args:
+      axes: where.
+      panel: what.
+      width: of the lines, in points.
+      order: all labels there are: each has one look, in whichever panel; the panel's own if empty.
+    """
+    labels = list(order) or [label for label, *_ in panel.lines]
+    for label, steps, values in panel.lines:
+        look = line_look(labels.index(label), len(steps))
+        axes.plot(steps, values, label=label, markersize=3, linewidth=width, **look)
+
+
 def training_curves(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]) -> None:
     """Draw `training_panels`, side by side.
 
@@ -144,24 +157,17 @@ def training_curves(path: str | os.PathLike[str], rows: Sequence[Mapping[str, An
         ValueError: if there is nothing to draw.
     """
     panels = training_panels(rows)
-    if not panels:
-        raise ValueError("no training or validation figures to draw")
-    figure = Figure(figsize=(4.2 * len(panels), 3.2), layout="constrained")
-    grid = figure.subplots(1, len(panels), squeeze=False, sharex=True)[0]
-    for axes, panel in zip(grid, panels, strict=True):
-        for place, (label, steps, values) in enumerate(panel.lines):
-            look = line_look(place, len(steps))
-            axes.plot(steps, values, label=label, markersize=3, linewidth=1.5, **look)
+    figure = _side_by_side(panels, 3.2, 1.5)
+    for axes, panel in zip(figure.axes, panels, strict=True):
         if any(label for label, *_ in panel.lines):
             axes.legend(fontsize=8, frameon=False)
-        _dress(axes, panel.name, top=1 if panel.fractions else None)
     _save(figure, path)
 
 
 def compared_curves(
     path: str | os.PathLike[str], methods: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]
 ) -> None:
-    """Draw several methods over each other: a colour and style a method, a line a run.
+    """Draw several methods over each other: a colour and style for each method, a line a run.
 
     Of the losses, the identity loss alone means the same in all methods.
 
@@ -172,36 +178,25 @@ def compared_curves(
     Raises:
         ValueError: if there is nothing to draw.
     """
-    panels = [
-        (name, split, key)
-        for name, split, key in (
-            ("identity loss", "train", "loss/identity"),
-            ("accuracy on the training batches", "train", "accuracy"),
-            ("validation mAP", "validation", "mean_ap"),
-        )
-        if any(
-            row.get("split") == split and key in row
-            for runs in methods.values()
+    panels = []
+    for title, split, key in (
+        ("identity loss", "train", "loss/identity"),
+        ("accuracy on the training batches", "train", "accuracy"),
+        ("validation mAP", "validation", "mean_ap"),
+    ):
+        lines = [
+            (name, *points)
+            for name, runs in methods.items()
             for rows in runs
-            for row in rows
-        )
-    ]
-    if not panels:
-        raise ValueError("no training or validation figures to draw")
-    figure = Figure(figsize=(4.2 * len(panels), 3.4), layout="constrained")
-    grid = figure.subplots(1, len(panels), squeeze=False, sharex=True)[0]
-    drawn: dict[str, Line2D] = {}
-    for axes, (title, split, key) in zip(grid, panels, strict=True):
-        for place, (name, runs) in enumerate(methods.items()):
-            for rows in runs:
-                points = [(r["step"], r[key]) for r in rows if r.get("split") == split and key in r]
-                if points:
-                    look = line_look(place, len(points))
-                    (line,) = axes.plot(
-                        *zip(*points, strict=True), markersize=3, linewidth=1.2, **look
-                    )
-                    drawn.setdefault(name, line)
-        _dress(axes, title, top=None if key.startswith(_LOSS) else 1)
+            if (points := _points([row for row in rows if row.get("split") == split], key))
+        ]
+        if lines:
+            panels.append(Panel(title, lines, not key.startswith(_LOSS)))
+    figure = _side_by_side(panels, 3.4, 1.2, list(methods))
+    drawn: dict[Any, Line2D] = {}
+    for axes in figure.axes:
+        for line in axes.lines:
+            drawn.setdefault(line.get_label(), line)
     figure.legend(
         drawn.values(),
         drawn.keys(),
@@ -213,14 +208,34 @@ def compared_curves(
     _save(figure, path)
 
 
-def _dress(axes: Axes, title: str, top: float | None) -> None:
-    """What all panels over steps have."""
-    axes.set_title(title, fontsize=10)
-    axes.set_xlabel("step")
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
-    axes.set_ylim(bottom=min(0, axes.dataLim.y0), top=top)
-    axes.grid(color="0.9", linewidth=0.8)
-    axes.spines[["top", "right"]].set_visible(False)
+def _points(
+    rows: Sequence[Mapping[str, Any]], key: str
+) -> tuple[Sequence[int], Sequence[float]] | None:
+    """Steps and values of a figure, where it has any."""
+    points = [(row["step"], row[key]) for row in rows if key in row]
+    if not points:
+        return None
+    steps, values = zip(*points, strict=True)
+    return steps, values
+
+
+def _side_by_side(
+    panels: Sequence[Panel], height: float, width: float, order: Sequence[str] = ()
+) -> Figure:
+    """Panels over steps, `height` inches high, their lines as `draw_lines` draws them."""
+    if not panels:
+        raise ValueError("no training or validation figures to draw")
+    figure = Figure(figsize=(4.2 * len(panels), height), layout="constrained")
+    grid = figure.subplots(1, len(panels), squeeze=False, sharex=True)[0]
+    for axes, panel in zip(grid, panels, strict=True):
+        draw_lines(axes, panel, width, order)
+        axes.set_title(panel.name, fontsize=10)
+        axes.set_xlabel("step")
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
+        axes.set_ylim(bottom=min(0, axes.dataLim.y0), top=1 if panel.fractions else None)
+        axes.grid(color="0.9", linewidth=0.8)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
 
 
 def _cell_height(images: Sequence[NDArray[np.uint8]]) -> float:

@@ -298,27 +298,6 @@ def test_searching_features_in_a_directory_gives_the_same(demo, exported, tmp_pa
     assert sorted(path.suffix for path in folder.iterdir()) == [".npy"] * 6
 
 
-def test_searching_by_an_index_says_so(demo, exported, tmp_path, capfd):
-    pytest.importorskip("faiss")
-    folder = tmp_path / "features"
-    load_features(exported).save(folder)
-    query = demo.data / "test/infrared/0010"
-    search = ["search", *demo.run, "--query", str(query), "--json", "--top", "4", "--gallery"]
-    assert main([*search, str(exported)]) == 0
-    exact = capfd.readouterr()
-    assert exact.err == ""
-    # So few images are all in the cells that are looked into.
-    for _ in range(2):
-        assert main([*search, str(folder), "--index", "faiss"]) == 0
-        out, err = capfd.readouterr()
-        assert "approximate search: FAISS proposes" in err
-        assert "cannot be kept" not in err
-        for row, expected in zip(json.loads(out), json.loads(exact.out), strict=True):
-            assert row["path"] == expected["path"]
-            assert row["distance"] == pytest.approx(expected["distance"], abs=1e-5)
-    assert len(list(folder.glob("visible-*.faiss"))) == 1
-
-
 def test_files_that_are_no_images_are_counted(demo, exported, tmp_path, capfd):
     queries = tmp_path / "queries"
     queries.mkdir()
@@ -504,9 +483,9 @@ def test_features_are_written_beside_nothing_else(demo, own, refused):
     assert message.startswith(
         f"{own / 'features.csv'}: features are written to a file that ends on"
     )
-    (own / "folder.parquet").mkdir()
+    (own / "folder.npz").mkdir()
     (own / "file").touch()
-    for out in (own, own / "folder.parquet", own / "file"):
+    for out in (own, own / "folder.npz", own / "file"):
         message = refused("export", *demo.run, "--out", out)
         assert message == f"--out {out}: something else is there; give another name"
 
@@ -522,37 +501,19 @@ def test_an_export_is_of_features_or_of_the_network(demo, own, refused):
     assert not (own / "network").exists()
 
 
-def test_an_index_without_faiss(demo, own, refused, monkeypatch):
-    monkeypatch.setitem(sys.modules, "faiss", None)
-    search = ("search", *demo.run, "--gallery", own / "test/visible", "--query")
-    message = refused(*search, own / "test/infrared/1", "--index", "faiss")
-    assert "pip install 'lupi-jax[faiss]'" in message
-
-
-def test_an_index_is_kept_with_exported_features_only(demo, own, exported, refused):
-    pytest.importorskip("faiss")
-    search = ("search", *demo.run, "--query", own / "test/infrared/1", "--index", "faiss")
-    for gallery in (own / "test/visible", exported, own / "gone"):
-        message = refused(*search, "--gallery", gallery)
-        assert message.startswith(f"--index faiss: {gallery} is no directory of `lupi export`")
-
-
-@pytest.mark.parametrize("index", ["exact", "faiss"])
-def test_a_feature_that_is_not_of_length_1(demo, own, exported, refused, index):
-    if index == "faiss":
-        pytest.importorskip("faiss")
+def test_a_feature_that_is_not_of_length_1(demo, own, exported, refused):
     folder = own / "features"
     features = load_features(exported)
     features.neck[np.flatnonzero(features.index.modalities == "visible")[-1]] *= 2
     features.save(folder)
     search = ("search", *demo.run, "--query", own / "test/infrared/1", "--gallery", folder)
-    message = refused(*search, "--index", index)
+    message = refused(*search)
     assert message == f"{folder}: features must be finite and of length 1; export it anew"
 
 
 def test_an_export_that_was_cut_off_is_repeated(demo, own, refused):
     folder = own / "features"
-    (folder / ".lupi-export-killed").mkdir(parents=True)
+    (folder / ".lupi-partial-features.npy-12345678").mkdir(parents=True)
     assert main(["export", *demo.run, "--out", str(folder)]) == 0
     (folder / "features.npy").unlink()
     search = ("search", *demo.run, "--query", own / "test/infrared/1", "--gallery", folder)

@@ -7,7 +7,7 @@ import pytest
 
 from lupi_jax import InputError, parse_config
 from lupi_jax.config import changeable, differences, field_types, parse_record, to_fields
-from lupi_jax.evaluation.evaluator import same_modality_rule
+from lupi_jax.evaluation.searched import same_modality_rule
 from lupi_jax.models.resnet import BACKBONES, SHARED_FROM
 
 MINIMAL = {"steps": 10, "data": {"root": "people"}}

@@ -6,8 +6,8 @@ import pytest
 
 from lupi_jax.config import Config, EvaluationConfig, SourceConfig
 from lupi_jax.data import Index
-from lupi_jax.evaluation import Features, evaluate_features, evaluator, metrics
-from lupi_jax.evaluation.metrics.protocols import DIRECTIONS, Task, all_images, llcm, sysu
+from lupi_jax.evaluation import Features, evaluate_features, figures, searched
+from lupi_jax.evaluation.metrics import DIRECTIONS, Task, all_images, llcm, retrieval, sysu
 
 CORNERS = (np.array(list(np.ndindex(2, 2, 2, 2))) - 0.5).astype(np.float32)
 
@@ -30,22 +30,22 @@ def test_galleries_that_share_a_product_and_those_in_tiles_agree(features, monke
         tasks += [*sysu(features.index, pairs, "agw", 3), *all_images(features.index, pairs)]
     whole = evaluate_features(features, tasks)
     assert {row["trials"] for row in whole} == {1, 3}
-    monkeypatch.setattr(evaluator, "BLOCK_ELEMENTS", 300)
-    monkeypatch.setattr(metrics, "BLOCK_ELEMENTS", 300)
-    monkeypatch.setattr(evaluator, "retrieval_metrics", None)
+    monkeypatch.setattr(figures, "BLOCK_ELEMENTS", 300)
+    monkeypatch.setattr(retrieval, "BLOCK_ELEMENTS", 300)
+    monkeypatch.setattr(figures, "retrieval_metrics", None)
     assert evaluate_features(features, tasks) == whole
 
 
 def test_the_galleries_of_a_task_are_compared_once(features, monkeypatch):
     tasks = sysu(features.index, DIRECTIONS[:1], "agw", 5)
     calls = []
-    compare = metrics.pairwise_distances
+    compare = retrieval.pairwise_distances
 
     def counted(*sides):
         calls.append(sides)
         return compare(*sides)
 
-    monkeypatch.setattr(evaluator, "pairwise_distances", counted)
+    monkeypatch.setattr(figures, "pairwise_distances", counted)
     evaluate_features(features, tasks, names=("neck",))
     assert len(calls) == len(tasks) == 4
 
@@ -66,16 +66,16 @@ WITHIN = [("visible", "visible"), ("infrared", "infrared")]
 def test_within_a_modality_each_data_set_has_its_usual_rule(features, data, usual, make):
     asked = EvaluationConfig(tuple(f"{q}_to_{g}" for q, g in WITHIN), "agw", trials=2)
     config = Config(data=SourceConfig(data, "x"), evaluation=asked)
-    assert evaluator.same_modality_rule(config) == usual
+    assert searched.same_modality_rule(config) == usual
     options = {"protocol": "agw", "trials": 2} if make is sysu else {}
     options |= {"trials": 2} if make is llcm else {}
     # The function has the same rule by default.
     assert_same(
-        evaluator.make_tasks(config, features.index), make(features.index, WITHIN, **options)
+        searched.make_tasks(config, features.index), make(features.index, WITHIN, **options)
     )
     for rule in ("camera", "identity_and_camera"):
         asked = dataclasses.replace(config.evaluation, same_modality=rule)
-        tasks = evaluator.make_tasks(dataclasses.replace(config, evaluation=asked), features.index)
+        tasks = searched.make_tasks(dataclasses.replace(config, evaluation=asked), features.index)
         assert_same(tasks, make(features.index, WITHIN, **options, same_modality=rule))
 
 

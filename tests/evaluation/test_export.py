@@ -169,7 +169,7 @@ def test_a_network_takes_the_place_of_a_network_alone(variables, tmp_path, monke
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("lupi_jax.evaluation.files.os.fsync", full)
+        patch.setattr("os.fsync", full)
         with pytest.raises(InputError, match=r"cannot be written there \(No space left on"):
             save_network(folder, MODEL, variables, SIZE, "pooled")
     assert contents(tmp_path) == before

@@ -1,105 +1,23 @@
 import dataclasses
 import json
 import resource
-import subprocess
-import sys
 from pathlib import Path
 
-import jax
 import numpy as np
-import pyarrow.parquet
 import pytest
 import safetensors
-from PIL import Image
 
-import lupi_jax as lupi
-from lupi_jax import (
-    InputError,
-    Modality,
-    ViewSettings,
-    extract_features,
-    normalise,
-    random_channel,
-)
-from lupi_jax.data import Index, read_image
-from lupi_jax.evaluation import Features, embed_images, embed_index, load_features
-from lupi_jax.evaluation import features as features_module
-from lupi_jax.evaluation.features import with_intermediate
-from lupi_jax.evaluation.files import holds_features
-from lupi_jax.modality import stem_for
+from lupi_jax import InputError
+from lupi_jax.data import Index
+from lupi_jax.evaluation import Features, load_features
+from lupi_jax.evaluation.features import holds_features
 
-SIZE = (32, 32)
-MODEL = lupi.EmbedNet(4, backbone="thin", non_local=False)
-FORMS = ("features", "features.npz", "features.safetensors", "features.parquet")
-
-
-@pytest.fixture(scope="module")
-def variables(draw_variables):
-    return draw_variables(MODEL, SIZE)
-
-
-@pytest.fixture(scope="module")
-def images() -> np.ndarray:
-    return np.random.default_rng(1).integers(0, 256, (7, *SIZE, 3), np.uint8)
-
-
-def by_hand(variables, images: np.ndarray, modality: Modality) -> tuple[np.ndarray, np.ndarray]:
-    embedding = MODEL.apply(variables, lupi.normalise(images), modality)
-    assert isinstance(embedding, lupi.Embedding)
-    pooled, neck = np.asarray(embedding.pooled), np.asarray(embedding.neck)
-    return tuple(x / np.linalg.norm(x, axis=1, keepdims=True) for x in (pooled, neck))
-
-
-@pytest.mark.parametrize("batch_size", [1, 3, 7, 16])
-def test_no_image_is_dropped_whatever_the_batch_size(variables, images, batch_size):
-    pooled, neck = embed_images(MODEL, variables, images, Modality.INFRARED, batch_size)
-    expected = by_hand(variables, images, Modality.INFRARED)
-    assert pooled.shape == neck.shape == (7, MODEL.features)
-    assert pooled.dtype == neck.dtype == np.float32
-    np.testing.assert_allclose(pooled, expected[0], atol=2e-6)
-    np.testing.assert_allclose(neck, expected[1], atol=2e-6)
-    np.testing.assert_allclose(np.linalg.norm(neck, axis=1), 1, atol=1e-6)
-    assert np.abs(pooled - neck).max() > 1e-3
-
-
-def test_an_iterator_of_normalised_images_gives_the_same(variables, images):
-    ready = (np.asarray(lupi.normalise(image[None]))[0] for image in images)
-    given = embed_images(MODEL, variables, ready, Modality.VISIBLE, 3)
-    expected = embed_images(MODEL, variables, images, Modality.VISIBLE, 3)
-    np.testing.assert_allclose(given[1], expected[1], atol=2e-6)
-
-
-def test_no_image_at_all_is_an_error(variables):
-    with pytest.raises(ValueError, match="no images to embed"):
-        embed_images(MODEL, variables, [], Modality.VISIBLE)
-
-
-def test_extract_features_of_images_in_memory(variables, images):
-    pooled, neck = by_hand(variables, images, Modality.VISIBLE)
-    features = lupi.extract_features(MODEL, variables, images, Modality.VISIBLE)
-    np.testing.assert_allclose(features, neck, atol=2e-6)
-    features = lupi.extract_features(MODEL, variables, images, Modality.VISIBLE, feature="pooled")
-    np.testing.assert_allclose(features, pooled, atol=2e-6)
-
-
-@pytest.mark.parametrize("shape", [(32, 32, 3), (2, 32, 32), (2, 32, 32, 1), (0, 32, 32, 3)])
-def test_extract_features_refuses_what_is_no_batch_of_images(variables, shape):
-    with pytest.raises(ValueError, match=r"images must be \[n, h, w, 3\] with n > 0, not \("):
-        lupi.extract_features(MODEL, variables, np.zeros(shape, np.uint8), Modality.VISIBLE)
-
-
-def test_extract_features_refuses_unknown_names(variables, images):
-    with pytest.raises(ValueError, match="feature must be neck or pooled, not 'logits'"):
-        lupi.extract_features(MODEL, variables, images, Modality.VISIBLE, feature="logits")
-    with pytest.raises(ValueError, match="thermal"):
-        lupi.extract_features(MODEL, variables, images, "thermal")  # type: ignore[arg-type]
+FORMS = ("features", "features.npz", "features.safetensors")
 
 
 @pytest.fixture
-def index(tmp_path, images) -> Index:
-    """Seven files whose modalities alternate without a rhythm."""
-    for i, image in enumerate(images):
-        Image.fromarray(image).save(tmp_path / f"{i}.png")
+def index(tmp_path) -> Index:
+    """Seven images whose modalities alternate without a rhythm; they are not there."""
     modalities = ["infrared", "visible", "visible", "infrared", "visible", "infrared", "infrared"]
     return Index(
         tmp_path,
@@ -108,34 +26,6 @@ def index(tmp_path, images) -> Index:
         np.arange(1, 8, dtype=np.int32),
         np.array(modalities),
     )
-
-
-def test_an_index_of_mixed_modalities_keeps_its_order(variables, images, index):
-    features = embed_index(MODEL, variables, index, SIZE, batch_size=3)
-    assert features.index is index
-    for row, modality in enumerate(index.modalities):
-        own = by_hand(variables, images[row : row + 1], Modality(modality))
-        np.testing.assert_allclose(features.pooled[row], own[0][0], atol=2e-6)
-        np.testing.assert_allclose(features.neck[row], own[1][0], atol=2e-6)
-    part = features[index.modalities == "visible"]
-    assert list(part.index.identities) == [11, 12, 14]
-    np.testing.assert_array_equal(part.neck, features.neck[[1, 2, 4]])
-
-
-def test_embedding_an_index_is_shown_image_by_image(variables, index):
-    told = []
-
-    def show(what: str):
-        return lambda *counts: told.append((what, *counts))
-
-    embed_index(MODEL, variables, index, SIZE, batch_size=3, show=show)
-    assert told == [("images", done, 7) for done in range(1, 8)]  # of both modalities
-
-
-def test_an_unreadable_image_of_an_index_is_named(variables, index, tmp_path):
-    (tmp_path / "5.png").write_bytes(b"no image")
-    with pytest.raises(InputError, match=r"5\.png: unreadable image"):
-        embed_index(MODEL, variables, index, SIZE)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -166,7 +56,8 @@ def test_features_on_disk_are_plain_arrays(index, tmp_path):
     np.testing.assert_array_equal(loaded.pooled, features.pooled)
     assert list(loaded.index.identities) == list(index.identities)
     assert list(loaded.index.modalities) == list(index.modalities)
-    assert all((loaded.index.root / path).is_file() for path in loaded.index.paths)
+    expected = [tmp_path / path for path in index.paths]
+    assert [loaded.index.root / path for path in loaded.index.paths] == expected
 
 
 def test_features_in_a_directory_are_memory_mapped(index, tmp_path):
@@ -176,9 +67,7 @@ def test_features_in_a_directory_are_memory_mapped(index, tmp_path):
     features.save(folder)
     names = ("features", "pooled", "ids", "cameras", "modality", "paths")
     assert {path.name for path in folder.iterdir()} == {f"{name}.npy" for name in names}
-    (folder / "visible-0.faiss").touch()
     features.save(folder)
-    assert not (folder / "visible-0.faiss").exists()
     assert holds_features(folder)
     loaded = load_features(folder)
     features.save(tmp_path / "features.npz")
@@ -223,44 +112,21 @@ def test_others_read_features_and_what_they_are_of(index, tmp_path):
         first = bytes(file.get_tensor("modality")[1]).rstrip(b"\0").decode()
     assert first == "visible"
 
-    features.save(tmp_path / "f.parquet", facts)
-    table = pyarrow.parquet.read_table(tmp_path / "f.parquet")
-    assert json.loads(table.schema.metadata[b"lupi_jax"]) == facts
-    names = ["path", "identity", "camera", "modality", "features", "pooled"]
-    assert table.column_names == names
-    row = table.slice(1, 1).to_pylist()[0]
-    assert (row["identity"], row["camera"], row["modality"]) == (11, 2, "visible")
-    np.testing.assert_array_equal(np.float32(row["features"]), features.neck[1])
-    np.testing.assert_array_equal(np.float32(row["pooled"]), features.pooled[1])
 
-
-def test_a_long_parquet_file_is_written_in_parts(index, tmp_path, monkeypatch):
-    monkeypatch.setattr("lupi_jax.evaluation.files._ROWS", 3)
-    made_up(index).save(tmp_path / "f.parquet")
-    assert pyarrow.parquet.ParquetFile(tmp_path / "f.parquet").num_row_groups == 3
-    np.testing.assert_array_equal(load_features(tmp_path / "f.parquet").neck, made_up(index).neck)
-
-
-@pytest.mark.parametrize("name", ["f.safetensors", "f.parquet"])
-def test_a_damaged_file_of_another_form_is_refused(index, tmp_path, name):
-    file = tmp_path / name
+def test_a_damaged_file_of_another_form_is_refused(index, tmp_path):
+    file = tmp_path / "f.safetensors"
     made_up(index).save(file)
     whole = file.read_bytes()
     for content in (whole[:-50], b"", b"hello"):
         file.write_bytes(content)
-        with pytest.raises(InputError, match=f"{name} is no feature file"):
+        with pytest.raises(InputError, match=r"f\.safetensors is no feature file"):
             load_features(file)
 
 
-def test_a_form_that_is_not_there(index, tmp_path, monkeypatch):
-    for name in ("features.csv", "features.NPZ"):
-        with pytest.raises(InputError, match=r"ends on \.npz, \.safetensors, \.parquet or"):
+def test_a_form_that_is_not_there(index, tmp_path):
+    for name in ("features.csv", "features.NPZ", "features.parquet"):
+        with pytest.raises(InputError, match=r"ends on \.npz or \.safetensors or, by a"):
             made_up(index).save(tmp_path / name)
-    made_up(index).save(tmp_path / "f.parquet")
-    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    for use in (made_up(index).save, load_features):
-        with pytest.raises(InputError, match=r"f\.parquet: .*pip install 'lupi-jax\[parquet\]'"):
-            use(tmp_path / "f.parquet")
 
 
 @pytest.mark.parametrize("name", FORMS)
@@ -269,12 +135,12 @@ def test_a_first_export_that_is_stopped_leaves_nothing(index, tmp_path, monkeypa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("lupi_jax.evaluation.files.os.fsync", stop)
+        patch.setattr("os.fsync", stop)
         with pytest.raises(KeyboardInterrupt):
             made_up(index).save(tmp_path / "new" / name)
     assert list((tmp_path / "new").iterdir()) == []
     # What cannot be tidied up, by a process that is killed, the next one removes; another's stays.
-    killed, other = (tmp_path / "new" / f".lupi-export-{n}-12345678" for n in (name, f"{name}-b"))
+    killed, other = (tmp_path / "new" / f".lupi-partial-{n}-12345678" for n in (name, f"{name}-b"))
     killed.mkdir()
     other.mkdir()
     made_up(index).save(tmp_path / "new" / name)
@@ -339,7 +205,7 @@ def test_a_directory_written_by_half_is_no_features(index, tmp_path, monkeypatch
     assert holds_features(folder)
     with pytest.raises(InputError, match="no feature file at"):
         load_features(folder)
-    (folder / ".lupi-export-killed").mkdir()
+    (folder / ".lupi-partial-features.npy-12345678").mkdir()
     made_up(index).save(folder)
     load_features(folder)
     assert {path.suffix for path in folder.iterdir()} == {".npy"}
@@ -412,88 +278,3 @@ def test_arrays_that_do_not_fit_are_refused(index, tmp_path, name, change, messa
     np.savez(file, **content)
     with pytest.raises(InputError, match=message):
         load_features(file)
-
-
-def without(variables, *modalities):
-    params = {k: v for k, v in variables["params"].items() if k not in modalities}
-    return {**variables, "params": params}
-
-
-def test_each_modality_has_a_stem_or_a_stand_in():
-    v, t, z = Modality
-    assert [stem_for(m, (v, t, z)) for m in Modality] == [v, t, z]
-    assert [stem_for(m, (v, t)) for m in Modality] == [v, t, v]
-    assert [stem_for(m, (t,)) for m in Modality] == [t, t, t]  # as in Table 3
-    assert [stem_for(m, (t, z)) for m in Modality] == [z, t, z]
-    assert stem_for(t, (v, z)) is None
-
-
-def test_a_modality_without_stem_is_refused(variables, index):
-    with pytest.raises(InputError, match="trained on visible and intermediate images and cannot"):
-        embed_index(MODEL, without(variables, "stem_infrared"), index, (32, 32))
-
-
-def test_intermediate_images_are_made_of_visible_ones(variables, index):
-    """By hand: the luma or the drawn mix of each visible file through the intermediate stem."""
-    visible = np.flatnonzero(index.modalities == "visible")
-    both = with_intermediate(index)
-    made = np.flatnonzero(both.modalities == "intermediate")
-    assert len(both) == len(index) + len(visible)
-    assert both.paths[made].tolist() == index.paths[visible].tolist()
-    assert both.identities[made].tolist() == index.identities[visible].tolist()
-    images = np.stack([read_image(index.root / p, SIZE) for p in index.paths[visible]])
-    grey = images.astype(np.float64) @ (0.299, 0.587, 0.114)
-    views = ViewSettings(intermediate="luma")
-    features = embed_index(MODEL, variables, both, SIZE, batch_size=2, views=views)
-    expected = extract_features(
-        MODEL, variables, normalise(np.repeat(grey[..., None], 3, -1)), Modality.INTERMEDIATE
-    )
-    np.testing.assert_allclose(features.neck[made], expected, atol=1e-5)
-    drawn = random_channel(jax.random.key(3), images)
-    features = embed_index(MODEL, variables, both, SIZE, batch_size=2, seed=3)
-    expected = extract_features(MODEL, variables, normalise(drawn), Modality.INTERMEDIATE)
-    np.testing.assert_allclose(features.neck[made], expected, atol=1e-5)
-
-
-@pytest.mark.parametrize("value", [0.0, np.nan])
-def test_features_of_a_ruined_network_are_refused(variables, index, value):
-    params = jax.tree.map(lambda x: np.full_like(x, value), variables["params"])
-    with pytest.raises(InputError, match="zero or not finite"):
-        embed_index(MODEL, {**variables, "params": params}, index, (32, 32))
-
-
-DEVICES = """
-import sys
-import jax
-jax.config.update("jax_num_cpu_devices", int(sys.argv[1]))
-import numpy as np
-from lupi_jax import EmbedNet, extract_features
-from lupi_jax.models import initialize
-model = EmbedNet(3, backbone="thin")
-variables = initialize(model, jax.random.key(0), image_size=(32, 32))
-images = np.random.default_rng(0).integers(0, 256, (7, 32, 32, 3), np.uint8)
-np.save(sys.argv[2], extract_features(model, variables, images, "infrared"))
-"""
-
-
-def test_the_devices_of_a_process_share_the_images(tmp_path):
-    for devices in (1, 4):
-        command = [sys.executable, "-c", DEVICES, str(devices), str(tmp_path / f"{devices}.npy")]
-        subprocess.run(command, check=True)
-    one, four = (np.load(tmp_path / f"{devices}.npy") for devices in (1, 4))
-    assert four.shape == (7, 256)
-    np.testing.assert_allclose(four, one, atol=1e-6)
-
-
-def test_one_program_embeds_every_modality(variables, images):
-    program = features_module._embed
-    before = program._cache_size()
-    found = [embed_images(MODEL, variables, images, m, 6)[1] for m in Modality]
-    assert program._cache_size() - before == 1
-    for modality, neck in zip(Modality, found, strict=True):
-        np.testing.assert_allclose(neck, by_hand(variables, images, modality)[1], atol=2e-6)
-
-
-def test_a_modality_without_a_stem_is_refused(variables, images):
-    with pytest.raises(ValueError, match="the network has no infrared stem"):
-        extract_features(MODEL, without(variables, "stem_infrared"), images, Modality.INFRARED)

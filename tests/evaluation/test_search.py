@@ -11,7 +11,7 @@ from lupi_jax import InputError
 from lupi_jax.data import Index
 from lupi_jax.evaluation import Features, pairwise_distances
 from lupi_jax.evaluation import search as ranking
-from lupi_jax.evaluation.metrics.protocols import DIRECTIONS, all_images
+from lupi_jax.evaluation.metrics import DIRECTIONS, all_images
 from lupi_jax.evaluation.search import nearest, ranking_row, ranking_rows
 
 SIZE = (32, 32)
@@ -86,25 +86,6 @@ def test_a_gallery_on_disk_is_read_in_tiles(tmp_path, monkeypatch):
     assert sum(size[2] for size in sizes) == 1500
     np.testing.assert_array_equal(rows, expected[0])
     np.testing.assert_allclose(distances, expected[1], atol=1e-6)
-
-
-def test_only_proposed_rows_are_compared():
-    gallery = on_circle([180, 0, 90, 0, 20])
-    counts = []
-
-    def propose(query, count):
-        counts.append(count)
-        return np.array([[3, 0, -1, 1], [-1, 2, -1, -1]])
-
-    excluded = np.zeros((2, 5), bool)
-    excluded[0, 1] = True
-    rows, distances = nearest(on_circle([10, 80]), gallery, 3, excluded, propose)
-    assert counts == [100]
-    assert rows[0, :2].tolist() == [3, 0]
-    assert rows[1, 0] == 2
-    near, far = 1 - np.cos(np.deg2rad([10, 170]))
-    expected = [[near, far, np.inf], [near, np.inf, np.inf]]
-    np.testing.assert_allclose(distances, expected, atol=1e-6)
 
 
 def make_features(tmp_path: Path, identities: list[int], degrees: list[float]) -> Features:

@@ -29,7 +29,7 @@ from experiments.tables.sweep import (
 from lupi_jax.config import Config, parse_record, to_fields
 from lupi_jax.data.index import Row, make_index
 from lupi_jax.errors import InputError, StoppedError
-from lupi_jax.evaluation.features import with_intermediate
+from lupi_jax.evaluation.embedding import with_intermediate
 from lupi_jax.modality import Modality
 from lupi_jax.training import load_untrained
 

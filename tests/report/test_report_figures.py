@@ -18,13 +18,12 @@ from lupi_jax.modality import Modality
 from lupi_jax.models import EmbedNet, initialize
 from lupi_jax.models.layers import average_pool, generalized_mean_pool
 from lupi_jax.report import charts
-from lupi_jax.report.activation import activation_shares, place_shares
-from lupi_jax.report.distances import BINS, count_pairs
-from lupi_jax.report.identity_map import choose_images, lay_out
+from lupi_jax.report.activation import activation_shares, heat, place_shares
+from lupi_jax.report.choices import choose_images, choose_queries
+from lupi_jax.report.distances import BINS, count_pairs, lay_out
 from lupi_jax.report.pictures import training_panels
-from lupi_jax.report.queries import choose_queries
 from lupi_jax.report.settings import GIVEN, settings_of
-from lupi_jax.report.thumbnails import HEIGHT, heat, thumbnail
+from lupi_jax.report.thumbnails import HEIGHT, thumbnail
 from lupi_jax.views import normalise
 
 

@@ -19,7 +19,7 @@ from lupi_jax import parse_config
 from lupi_jax.cli import main
 from lupi_jax.data import read_index
 from lupi_jax.evaluation import load_features, pairwise_distances, retrieval_metrics
-from lupi_jax.evaluation.evaluator import FIGURES
+from lupi_jax.evaluation.figures import FIGURES
 from lupi_jax.report.page import DRAWS, MAPPED, TOP, _draws, _notes
 from lupi_jax.training import load_run
 

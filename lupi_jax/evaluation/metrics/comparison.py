@@ -37,6 +37,11 @@ class Comparison:
     identities: int
 
 
+def mean_and_std(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean and standard deviation (of a sample, by n - 1) of n > 0 values; None of a single one."""
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+
 def interval_of_mean(
     mean: float, variances: Sequence[tuple[float, int]], confidence: float = 0.95
 ) -> tuple[float, float]:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lupi_jax.evaluation.metrics.ranks import Tile, match_figures
+from lupi_jax.evaluation.metrics.match_counts import Tile, match_figures
 
 BLOCK_ELEMENTS = 2**26
 """Distances, or entries of features, that are in memory at once where a gallery may be of any

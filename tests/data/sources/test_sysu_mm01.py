@@ -11,7 +11,7 @@ from scipy.sparse import csc_matrix
 
 from lupi_jax import InputError, Modality
 from lupi_jax.data.sources.sysu_mm01 import read_permutations, read_sysu
-from lupi_jax.evaluation.metrics.protocols import sysu
+from lupi_jax.evaluation.metrics import sysu
 
 # {camera: {identity: number of images}}
 SEEN = {

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lupi_jax.evaluation.metrics import ranks as ranks_module
+from lupi_jax.evaluation.metrics import match_counts
 from lupi_jax.evaluation.metrics import retrieval as metrics_module
 from lupi_jax.evaluation.metrics.retrieval import (
     feature_metrics,
@@ -142,7 +142,7 @@ def test_blocks_do_not_show(monkeypatch):
     case = rng.random((23, 11)), rng.integers(0, 4, 23), rng.integers(0, 4, 11)
     excluded = rng.random((23, 11)) < 0.2
     whole = retrieval_metrics(*case, excluded)
-    monkeypatch.setattr(ranks_module, "_CHUNK_ELEMENTS", 44)  # four queries a chunk
+    monkeypatch.setattr(match_counts, "_CHUNK_ELEMENTS", 44)  # four queries a chunk
     split = retrieval_metrics(*case, excluded)
     np.testing.assert_array_equal(whole.average_precision, split.average_precision)
     np.testing.assert_array_equal(whole.first_match_rank, split.first_match_rank)
@@ -247,7 +247,7 @@ def test_queries_of_one_identity_with_all_the_gallery_are_held_within_the_bound(
     query, gallery = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (query, gallery))
     bound = 400_000
     monkeypatch.setattr(metrics_module, "BLOCK_ELEMENTS", bound)
-    monkeypatch.setattr(ranks_module, "_CHUNK_ELEMENTS", 2000)
+    monkeypatch.setattr(match_counts, "_CHUNK_ELEMENTS", 2000)
     tracemalloc.start()
     feature_metrics(query, gallery, np.zeros(500), np.zeros(800), cmc=cmc)
     peak = tracemalloc.get_traced_memory()[1]

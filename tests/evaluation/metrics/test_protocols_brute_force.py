@@ -17,9 +17,10 @@ from scipy.io import savemat
 
 from lupi_jax import Modality
 from lupi_jax.data import Index, read_permutations
-from lupi_jax.evaluation.evaluator import evaluate_features
+from lupi_jax.evaluation import evaluate_features
 from lupi_jax.evaluation.features import Features
-from lupi_jax.evaluation.metrics.protocols import DIRECTIONS, SameModality, all_images, llcm, sysu
+from lupi_jax.evaluation.metrics import DIRECTIONS, all_images, llcm, sysu
+from lupi_jax.evaluation.metrics.tasks import SameModality
 
 V, I, G = Modality.VISIBLE, Modality.INFRARED, Modality.INTERMEDIATE  # noqa: E741
 SHOTS = {"single-shot": 1, "multi-shot": 10}

@@ -1,0 +1,243 @@
+"""Images to features: what is compared at test time and exported."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
+from functools import partial
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from lupi_jax.config import Config
+from lupi_jax.data import Index, make_reader, read_rows
+from lupi_jax.errors import InputError
+from lupi_jax.evaluation.features import Features, are_unit
+from lupi_jax.modality import Modality, stem_for
+from lupi_jax.models import Embedding, EmbedNet
+from lupi_jax.runtime import hosts
+from lupi_jax.runtime.phases import phase
+from lupi_jax.runtime.progress import Show, counted, silent
+from lupi_jax.views import ViewSettings, make_intermediate, normalise
+
+BATCH = 64
+"""Images embedded at once."""
+
+
+def embed_batch(
+    model: EmbedNet, variables: Any, images: Array, modality: Modality
+) -> tuple[Array, Array]:
+    """Pooled and neck features [n, d] float32, L2-normalised, in pure JAX.
+
+    Args:
+      model: the network.
+      variables: its parameters and running statistics.
+      images: [n, h, w, 3], uint8, or floating and normalised already.
+      modality: whose stem they go through.
+    """
+    if images.dtype == jnp.uint8:
+        images = normalise(images)
+    embedding = cast(Embedding, model.apply(variables, images, modality))
+
+    def unit(x: Array) -> Array:
+        x = x.astype(jnp.float32)
+        return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
+
+    return unit(embedding.pooled), unit(embedding.neck)
+
+
+_embed = jax.jit(embed_batch, static_argnums=(0, 3))
+
+
+def _padded(images: Iterable[np.ndarray], size: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Batches of exactly `size` images, the last filled up with zeros, and how many are real."""
+    batch: list[np.ndarray] = []
+    for image in images:
+        batch.append(image)
+        if len(batch) == size:
+            yield np.stack(batch), size
+            batch = []
+    if batch:
+        filler = [np.zeros_like(batch[0])] * (size - len(batch))
+        yield np.stack(batch + filler), len(batch)
+
+
+def embed_images(
+    model: EmbedNet,
+    variables: Any,
+    images: Iterable[np.ndarray],
+    modality: Modality,
+    batch_size: int = BATCH,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pooled and neck features [n, d] float32, L2-normalised, of n images in their order.
+
+    Each batch is divided among this process's devices.
+
+    Args:
+      model: the network.
+      variables: its parameters and running statistics.
+      images: each [h, w, 3], uint8, or floating and normalised already.
+      modality: whose stem they go through.
+      batch_size: images embedded at once, rounded up to what the devices divide; every batch is
+        filled up to it, so that one compiled program serves all and no image is dropped.
+
+    Raises:
+      ValueError: there is no image, or the network has no stem for `modality`.
+    """
+    pooled, neck = [], []
+    devices = jax.local_device_count()
+    whole, rows = hosts.over_local_devices()
+    variables = jax.device_put(_through(Modality(modality), variables), whole)
+    for batch, count in _padded(images, -(-batch_size // devices) * devices):
+        batch = jax.device_put(batch, rows)
+        with nullcontext() if pooled else phase("compiling, and embedding the first batch"):
+            features = _embed(model, variables, batch, Modality.VISIBLE)
+            pooled.append(np.asarray(features[0])[:count])
+        neck.append(np.asarray(features[1])[:count])
+    if not pooled:
+        raise ValueError("no images to embed")
+    return np.concatenate(pooled), np.concatenate(neck)
+
+
+def _through(modality: Modality, variables: Any) -> Any:
+    """The variables with the stem of `modality` in place of the visible one, and no other stem.
+
+    All stems have one shape, so that one compiled program embeds every modality.
+
+    Raises:
+      ValueError: the network has no stem for `modality`.
+    """
+    if modality not in stems_of(variables):
+        raise ValueError(f"the network has no {modality} stem")
+    return {
+        collection: {
+            **{name: part for name, part in parts.items() if not name.startswith("stem_")},
+            f"stem_{Modality.VISIBLE}": parts[f"stem_{modality}"],
+        }
+        for collection, parts in variables.items()
+    }
+
+
+def extract_features(
+    model: EmbedNet,
+    variables: Any,
+    images: np.ndarray,
+    modality: Modality,
+    feature: str = "neck",
+) -> np.ndarray:
+    """Features of images in memory.
+
+    Args:
+      model: the network.
+      variables: its parameters and running statistics, as `lupi_jax.load` gives them.
+      images: [n, h, w, 3], uint8, or floating and normalised already.
+      modality: whose stem they go through.
+      feature: "neck" (after the BN neck) or "pooled" (before it).
+
+    Returns:
+      [n, d] float32, L2-normalised.
+
+    Raises:
+      ValueError: `images` is not [n, h, w, 3] with n > 0, or `feature` is unknown.
+    """
+    if np.ndim(images) != 4 or np.shape(images)[-1] != 3 or not len(images):
+        raise ValueError(f"images must be [n, h, w, 3] with n > 0, not {np.shape(images)}")
+    if feature not in ("neck", "pooled"):
+        raise ValueError(f"feature must be neck or pooled, not {feature!r}")
+    pooled, neck = embed_images(model, variables, images, modality, min(BATCH, len(images)))
+    return neck if feature == "neck" else pooled
+
+
+def stems_of(variables: Any) -> list[Modality]:
+    """The modalities that a network has a stem for."""
+    return [m for m in Modality if f"stem_{m}" in variables["params"]]
+
+
+def with_intermediate(index: Index) -> Index:
+    """`index` and, after its rows, one of the intermediate modality for every visible image."""
+    visible = np.flatnonzero(index.modalities == Modality.VISIBLE)
+    both = index[np.concatenate([np.arange(len(index)), visible])]
+    modalities = np.concatenate(
+        [index.modalities, np.full(len(visible), str(Modality.INTERMEDIATE))]
+    )
+    return dataclasses.replace(both, modalities=modalities)
+
+
+@partial(jax.jit, static_argnums=2)
+def _intermediate_batch(key: Array, images: Array, views: ViewSettings, first: Array) -> Array:
+    return normalise(make_intermediate(key, images, views, first))
+
+
+def _intermediate(
+    config: Config, images: Iterable[np.ndarray], batch_size: int, first: int
+) -> Iterator[np.ndarray]:
+    """The intermediate images, normalised, of visible ones: the `first`, and those after it.
+
+    Each is fixed by the configuration's seed and its number.
+    """
+    key = jax.random.key(config.seed)
+    for number, (batch, count) in enumerate(_padded(images, batch_size)):
+        start = jnp.asarray(first + number * batch_size)
+        made = _intermediate_batch(key, batch, config.views, start)
+        yield from np.asarray(made)[:count]
+
+
+def embed_index(
+    config: Config,
+    model: EmbedNet,
+    variables: Any,
+    index: Index,
+    batch_size: int = BATCH,
+    show: Show = silent,
+) -> Features:
+    """Features of every image of `index`, each through its stem (`modality.stem_for`).
+
+    Of several processes each embeds its share, and has all features in the end.
+
+    Args:
+      config: its `data` says the images' size, how many files are decoded at once, and whether
+        they are read from a prepared set; its `views` and `seed` how intermediate images are made.
+      model: the network.
+      variables: its parameters and running statistics.
+      index: n images; rows of the intermediate modality name the visible image they are made of.
+      batch_size: images embedded at once.
+      show: shows how many images are embedded.
+
+    Raises:
+      InputError: an image cannot be read, the network was trained without its modality, or gives
+        it a feature that is zero or not finite.
+    """
+    read = make_reader(index, config.data.image_size, config.data.prepared)
+    stems, width = stems_of(variables), model.features
+    pooled, neck = (np.empty((len(index), width), np.float32) for _ in range(2))
+    of_modality = {m: np.flatnonzero(index.modalities == m) for m in Modality}
+    advance, done = show("images"), 0
+    own = sum(len(hosts.share(len(rows))) for rows in of_modality.values())
+    for modality, rows in of_modality.items():
+        if not len(rows):
+            continue
+        stem = stem_for(modality, stems)
+        if stem is None:
+            raise InputError(
+                f"this network was trained on {' and '.join(stems)} images and cannot embed "
+                f"{modality} ones"
+            )
+        share = hosts.share(len(rows))
+        parts = tuple(np.empty((0, width), np.float32) for _ in range(2))
+        if share:
+            batch = min(batch_size, len(share))
+            images = read_rows(read, rows[share], config.data.workers)
+            images = counted(images, advance, done, own)
+            done += len(share)
+            if modality == Modality.INTERMEDIATE:
+                images = _intermediate(config, images, batch, share.start)
+            parts = embed_images(model, variables, images, stem, batch)
+        pooled[rows], neck[rows] = (hosts.gather(part, len(rows)) for part in parts)
+    if not (are_unit(pooled) and are_unit(neck)):
+        raise InputError(
+            f"this network gives features that are zero or not finite for images of {index.root}: "
+            "its training went wrong"
+        )
+    return Features(pooled, neck, index)

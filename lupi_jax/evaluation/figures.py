@@ -1,0 +1,199 @@
+"""Features and tasks to rows of figures."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lupi_jax.evaluation.features import Features
+from lupi_jax.evaluation.metrics import (
+    RetrievalMetrics,
+    Task,
+    Trial,
+    feature_metrics,
+    k_reciprocal_distances,
+    mean_and_std,
+    pairwise_distances,
+    retrieval_metrics,
+)
+from lupi_jax.evaluation.metrics.retrieval import BLOCK_ELEMENTS
+from lupi_jax.runtime.progress import Show, silent
+
+RANKS = (1, 5, 10, 20)
+FEATURES = ("neck", "pooled")
+
+FIGURES = {
+    **{f"rank{k}": f"R{k}" for k in RANKS},
+    "mean_ap": "mAP",
+    "mean_inp": "mINP",
+}
+"""What a table calls each figure of `summarize`, in its order."""
+
+
+class Measured(NamedTuple):
+    """One task with one feature.
+
+    Attributes:
+      task: who queries whom.
+      feature: "neck" or "pooled".
+      trials: the metrics of each of the task's trials.
+    """
+
+    task: Task
+    feature: str
+    trials: list[RetrievalMetrics]
+
+    @property
+    def queries(self) -> np.ndarray:
+        """[q] rows of the queries, the same in all trials."""
+        return self.task.trials[0].query
+
+    @property
+    def average_precision(self) -> np.ndarray:
+        """[q] of each query, the mean over trials; NaN without a true match. For `compare`."""
+        return np.mean([metrics.average_precision for metrics in self.trials], axis=0)
+
+
+def summarize(metrics: RetrievalMetrics) -> dict[str, float]:
+    """{"rank1", "rank5", "rank10", "rank20", "mean_ap", "mean_inp"}, each in [0, 1]."""
+    ranks = {f"rank{k}": float(metrics.cmc[k - 1]) for k in RANKS}
+    return {**ranks, "mean_ap": metrics.mean_ap, "mean_inp": metrics.mean_inp}
+
+
+def figure_text(row: Mapping[str, Any], name: str) -> str:
+    """A figure of a row of `evaluate_features` in percent, with its spread where there is one."""
+    spread = f" ± {100 * row['std'][name]:.2f}" if "std" in row else ""
+    return f"{100 * row[name]:.2f}{spread}"
+
+
+def average(figures: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """{figure: its mean}; of several with "std" as well, {figure: standard deviation}."""
+    found = {name: mean_and_std([each[name] for each in figures]) for name in figures[0]}
+    averaged: dict[str, Any] = {name: mean for name, (mean, _) in found.items()}
+    if len(figures) > 1:
+        averaged["std"] = {name: std for name, (_, std) in found.items()}
+    return averaged
+
+
+def evaluate_features(
+    features: Features,
+    tasks: Sequence[Task],
+    reranking: str = "none",
+    names: Sequence[str] = FEATURES,
+    show: Show = silent,
+) -> list[dict[str, Any]]:
+    """Every task with both features: one row each.
+
+    Args:
+      features: of all images of the tasks.
+      tasks: who queries whom.
+      reranking: "none" or "k_reciprocal", which re-ranks each trial's queries and gallery.
+      names: the features compared, out of "neck" and "pooled".
+      show: shows how many of the rows are there.
+
+    Returns:
+      Rows with "query", "gallery" (modalities), "search" (the task's name), "feature", "trials",
+      "queries", "valid_queries", "gallery_images" and the means over trials of the figures of
+      `summarize`; with several trials "std" as well, {figure: standard deviation}.
+    """
+    return [row_of(m, reranking) for m in measure_tasks(features, tasks, reranking, names, show)]
+
+
+def measure_tasks(
+    features: Features,
+    tasks: Sequence[Task],
+    reranking: str = "none",
+    names: Sequence[str] = FEATURES,
+    show: Show = silent,
+) -> list[Measured]:
+    """What `evaluate_features` summarises, a row each: curves and the figures of every query."""
+    measured, total = [], len(tasks) * len(names)
+    advance = show("searches")
+    ids = features.index.identities
+    for task in tasks:
+        for name in names:
+            trials = _measure(getattr(features, name), ids, task, reranking)
+            measured.append(Measured(task, name, trials))
+            advance(len(measured), total)
+    return measured
+
+
+def row_of(measured: Measured, reranking: str) -> dict[str, Any]:
+    """A row of `evaluate_features`."""
+    task, name, trials = measured
+    return {
+        "query": str(task.query),
+        "gallery": str(task.gallery),
+        "search": task.name,
+        "feature": name,
+        "reranking": reranking,
+        "trials": len(trials),
+        "queries": len(task.trials[0].query),
+        "valid_queries": trials[0].valid_queries,
+        "gallery_images": len(task.trials[0].gallery),
+        **average([summarize(metrics) for metrics in trials]),
+    }
+
+
+def average_runs(runs: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Mean and standard deviation over networks of what `evaluate_features` gives of each.
+
+    Args:
+      runs: the rows of each network, the same tasks in the same order.
+
+    Returns:
+      Rows of the same form: "trials" the number of networks, counts and figures their means, and
+      with several networks "std".
+    """
+    averaged = []
+    for rows in zip(*runs, strict=True):
+        same = ("query", "gallery", "search", "feature", "reranking")
+        row: dict[str, Any] = {name: rows[0][name] for name in same}
+        if any(other[name] != row[name] for other in rows for name in same):
+            raise ValueError("only runs of the same tasks have a mean")
+        row["trials"] = len(rows)
+        for name in ("queries", "valid_queries", "gallery_images"):
+            row[name] = round(mean_and_std([other[name] for other in rows])[0])
+        averaged.append(row | average([{name: other[name] for name in FIGURES} for other in rows]))
+    return averaged
+
+
+def _measure(
+    values: np.ndarray, ids: np.ndarray, task: Task, reranking: str
+) -> list[RetrievalMetrics]:
+    """The metrics of each trial of a task.
+
+    Args:
+      values: [n, d] one feature of all images.
+      ids: [n] their identities.
+      task: who queries whom.
+      reranking: "none" or "k_reciprocal".
+    """
+
+    def metrics(trial: Trial, distances: np.ndarray) -> RetrievalMetrics:
+        identities = ids[trial.query], ids[trial.gallery]
+        return retrieval_metrics(distances, *identities, trial.excluded, trial.cmc)
+
+    trials = task.trials
+    if reranking != "none":
+        reranked = (k_reciprocal_distances(values[t.query], values[t.gallery]) for t in trials)
+        return [metrics(t, distances) for t, distances in zip(trials, reranked, strict=True)]
+    # The galleries of a task are draws from the same images: one product serves all of them.
+    query, shown = trials[0].query, np.unique(np.concatenate([t.gallery for t in trials]))
+    shared = all(np.array_equal(t.query, query) for t in trials)
+    if shared and len(query) * len(shown) <= BLOCK_ELEMENTS:
+        whole = pairwise_distances(values[query], values[shown])
+        return [metrics(t, whole.take(np.searchsorted(shown, t.gallery), axis=1)) for t in trials]
+    return [
+        feature_metrics(
+            values[t.query],
+            values,
+            ids[t.query],
+            ids[t.gallery],
+            None if t.groups is None else t.groups[t.query],
+            None if t.groups is None else t.groups[t.gallery],
+            t.cmc,
+            gallery_rows=t.gallery,
+        )
+        for t in trials
+    ]

@@ -1,0 +1,233 @@
+"""Who queries whom, as plain data: what every evaluation protocol is made of.
+
+A protocol turns the columns of an index into tasks, the lines of a table. Rows of the intermediate
+modality stand beside the visible ones they are made of, with the same identity, camera and path;
+they count as visible wherever a protocol speaks of cameras.
+
+A pair is within a modality where both sides are infrared, or neither is. A query would then find
+itself, or the next frame of its own camera, so every protocol leaves something out: `SameModality`
+names the two rules there are. The name of such a task says what was left out.
+"""
+
+import dataclasses
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, Protocol
+
+import numpy as np
+
+from lupi_jax.errors import InputError
+from lupi_jax.modality import Modality
+
+Cmc = Literal["identity", "image"]
+SameModality = Literal["camera", "identity_and_camera"]
+"""What a query ignores within a modality: every image of its own camera, whoever is on it (the
+paper's Table 3, SYSU-MM01's own script), or the images of its identity that its own camera took
+(Market-1501's rule, Zheng et al., ICCV 2015)."""
+Pair = tuple[Modality, Modality]
+"""(query, gallery)."""
+
+DIRECTIONS = (
+    (Modality.INFRARED, Modality.VISIBLE),
+    (Modality.VISIBLE, Modality.INFRARED),
+)
+
+WITHOUT: dict[SameModality, str] = {
+    "camera": "without own camera",
+    "identity_and_camera": "without own identity by own camera",
+}
+WITHOUT_IMAGE = "without own image"
+"""How the name of a task within a modality ends: by a rule, or where neither leaves a match."""
+
+
+class Images(Protocol):
+    """What a protocol has to know of n images: four columns of `lupi_jax.data.Index`."""
+
+    @property
+    def paths(self) -> np.ndarray:
+        """[n] str; within one identity and camera, their order is that of the files."""
+        ...
+
+    @property
+    def identities(self) -> np.ndarray:
+        """[n] int."""
+        ...
+
+    @property
+    def cameras(self) -> np.ndarray:
+        """[n] int."""
+        ...
+
+    @property
+    def modalities(self) -> np.ndarray:
+        """[n] values of `Modality`."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trial:
+    """One retrieval over the rows of a set of features.
+
+    Attributes:
+      query: [q] row numbers.
+      gallery: [g] row numbers; a row drawn twice is there twice.
+      cmc: what CMC counts, "image" or "identity".
+      groups: [n] int group of every row, or None. A gallery image of the query's own group is not
+        there for it.
+    """
+
+    query: np.ndarray
+    gallery: np.ndarray
+    cmc: Cmc
+    groups: np.ndarray | None = None
+
+    @property
+    def excluded(self) -> np.ndarray | None:
+        """[q, g] bool, True where the gallery image is not there for the query; None: nowhere.
+
+        Made anew each time: the masks of all trials of a protocol would fill a gigabyte.
+        """
+        if self.groups is None:
+            return None
+        return self.groups[self.query][:, None] == self.groups[self.gallery]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Task:
+    """One line of a table, averaged over its trials.
+
+    Attributes:
+      name: of the search, such as "all-search, single-shot".
+      query: modality of the queries.
+      gallery: modality of the gallery.
+      trials: at least one.
+    """
+
+    name: str
+    query: Modality
+    gallery: Modality
+    trials: tuple[Trial, ...]
+
+
+def make_task(name: str, pair: Pair, trials: Sequence[Trial], images: Images) -> Task:
+    """A task whose trials draw from the same identities and cameras, so that one stands for all.
+
+    Raises:
+      InputError: no query has a true match.
+    """
+    query, gallery = pair
+    if not has_match(trials[0], images.identities).any():
+        raise InputError(
+            f"{query} -> {gallery}, {name}: no query has an image of its identity in its gallery"
+        )
+    return Task(name, query, gallery, tuple(trials))
+
+
+def has_match(trial: Trial, identities: np.ndarray) -> np.ndarray:
+    """Whether each query has a true match among the gallery images that are there for it.
+
+    Args:
+      trial: q queries and g gallery images, q, g >= 1, of n rows.
+      identities: [n] of all rows.
+
+    Returns:
+      [q] bool.
+    """
+    wanted, shown = identities[trial.query], identities[trial.gallery]
+    if trial.groups is None:
+        return np.isin(wanted, shown)
+    # A match is an image of the identity in another group: of the identity's groups in the
+    # gallery, one more than the query's own.
+    pairs = np.unique(np.stack([shown, trial.groups[trial.gallery]]), axis=1)
+    distinct, counts = np.unique(pairs[0], return_counts=True)
+    place = np.minimum(np.searchsorted(distinct, wanted), len(distinct) - 1)
+    total = np.where(distinct[place] == wanted, counts[place], 0)
+    known = set(zip(*pairs.tolist(), strict=True))
+    own = zip(wanted.tolist(), trial.groups[trial.query].tolist(), strict=True)
+    return total > np.array([pair in known for pair in own])
+
+
+def is_within(a: Modality, b: Modality) -> bool:
+    """Whether a pair is within a modality; an intermediate image counts as the visible one."""
+    return (a == Modality.INFRARED) == (b == Modality.INFRARED)
+
+
+def within_modality(images: Images, rule: SameModality) -> tuple[str, np.ndarray]:
+    """What a rule is called in the name of a task, and [n] int groups of the rows by it.
+
+    Raises:
+      InputError: the rule is unknown.
+    """
+    if rule not in WITHOUT:
+        raise InputError(
+            f"evaluation.same_modality = {rule!r} is unknown: give {' or '.join(WITHOUT)}"
+        )
+    by_camera = rule == "camera"
+    groups = np.asarray(images.cameras) if by_camera else by_identity_and_camera(images)
+    return WITHOUT[rule], groups
+
+
+def by_identity_and_camera(images: Images) -> np.ndarray:
+    """[n] int, equal for rows of one identity and one camera."""
+    both = np.stack([images.identities, images.cameras])
+    return np.unique(both, axis=1, return_inverse=True)[1].reshape(-1)
+
+
+def rows_of(
+    images: Images, modality: Modality, pair: Pair, cameras: Sequence[int] | None = None
+) -> np.ndarray:
+    """Row numbers of a modality (of some cameras), at least one.
+
+    Raises:
+      InputError: there is none to evaluate `pair` with.
+    """
+    chosen = images.modalities == modality
+    if cameras is not None:
+        chosen &= np.isin(images.cameras, cameras)
+    rows = np.flatnonzero(chosen)
+    if not len(rows):
+        of = "" if cameras is None else f" of cameras {', '.join(map(str, cameras))}"
+        raise InputError(
+            f"the split has no {modality} image{of} to evaluate {pair[0]} -> {pair[1]}"
+        )
+    return rows
+
+
+Places = Mapping[tuple[int, int], np.ndarray]
+"""(identity, camera) -> its rows by path; in the order of identities, then of cameras."""
+
+Pick = Callable[[random.Random, range], Sequence[int]]
+"""(a generator, the numbers of a place's images) -> some of them."""
+
+
+def places_of(images: Images, rows: np.ndarray) -> Places:
+    """Some rows [n] by identity and camera."""
+    rows = rows[np.lexsort((images.paths[rows], images.cameras[rows], images.identities[rows]))]
+    places = np.stack([images.identities[rows], images.cameras[rows]], axis=1)
+    starts = np.flatnonzero((places[1:] != places[:-1]).any(axis=1)) + 1
+    parts = np.split(rows, starts)
+    return {(int(images.identities[p[0]]), int(images.cameras[p[0]])): p for p in parts}
+
+
+def draw(places: Places, trial: int, pick: Pick) -> np.ndarray:
+    """[g] rows picked of each place by Python's generator, seeded with the number of the trial.
+
+    It is the generator that the published galleries are made by, call by call.
+    """
+    generator = random.Random(trial)
+    return np.concatenate([rows[pick(generator, range(len(rows)))] for rows in places.values()])
+
+
+def draw_one(places: Places, trial: int) -> np.ndarray:
+    """[g] rows, one of each identity and camera."""
+    return draw(places, trial, lambda generator, files: [generator.choice(files)])
+
+
+def require_trials(trials: int) -> None:
+    """Check a protocol's number of trials.
+
+    Raises:
+      InputError: it is not positive.
+    """
+    if trials < 1:
+        raise InputError(f"{trials} trials of a protocol: give at least 1")

@@ -1,0 +1,130 @@
+"""What a configuration asks to be searched: the images, the tasks, and what results call them."""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lupi_jax.config import Config
+from lupi_jax.data import Index, read_permutations
+from lupi_jax.data.sources import published
+from lupi_jax.data.sources.manifest import is_generated
+from lupi_jax.errors import InputError, some
+from lupi_jax.evaluation.embedding import with_intermediate
+from lupi_jax.evaluation.metrics import Task, all_images, llcm, sysu
+from lupi_jax.evaluation.metrics.sysu_mm01 import is_test_set
+from lupi_jax.evaluation.metrics.tasks import Pair, SameModality
+from lupi_jax.modality import Modality
+
+SEARCHED_SPLITS = ("test", "val")
+"""Splits a data set's own protocol is for: of people who are not trained on."""
+
+
+def parse_pairs(names: Sequence[str]) -> tuple[Pair, ...]:
+    """(query, gallery) of each "<query>_to_<gallery>"."""
+    sides = (name.split("_to_") for name in names)
+    return tuple((Modality(query), Modality(gallery)) for query, gallery in sides)
+
+
+def images_asked_for(config: Config, index: Index) -> Index:
+    """The images that the configured pairs are about, those of the intermediate modality added."""
+    wanted = {m for pair in parse_pairs(config.evaluation.pairs) for m in pair}
+    if Modality.INTERMEDIATE in wanted:
+        index = with_intermediate(index)
+    return index[np.isin(index.modalities, [str(m) for m in wanted])]
+
+
+def same_modality_rule(config: Config) -> SameModality:
+    """What a query ignores within a modality: as asked, else as is usual for the data set."""
+    asked = config.evaluation.same_modality
+    if asked != "auto":
+        return asked
+    return "camera" if config.data.name == "sysu" else "identity_and_camera"
+
+
+def make_tasks(config: Config, index: Index, split: str = "test") -> tuple[Task, ...]:
+    """The tasks of a split: the data set's own protocol but for training images, else all images.
+
+    Args:
+      config: its `data` and `evaluation` are used.
+      index: images of all modalities asked for.
+      split: "test", "val" or "train".
+
+    Raises:
+      InputError: the images do not fit the protocol.
+    """
+    pairs, asked = parse_pairs(config.evaluation.pairs), config.evaluation
+    rule = same_modality_rule(config)
+    match config.data.name if split in SEARCHED_SPLITS else "":
+        case "sysu":
+            official = asked.protocol == "official"
+            permutations = read_permutations(config.data.root) if official else None
+            return sysu(index, pairs, asked.protocol, asked.trials, permutations, rule)
+        case "llcm":
+            return llcm(index, pairs, asked.trials, rule)
+    return all_images(index, pairs, rule)
+
+
+def gallery_seeds(config: Config, split: str) -> list[int]:
+    """Seeds of the galleries of `make_tasks`; none where nothing is drawn."""
+    drawn = split in SEARCHED_SPLITS and config.data.name in ("sysu", "llcm")
+    return list(range(config.evaluation.trials)) if drawn else []
+
+
+def protocol_name(config: Config, index: Index, split: str = "test") -> str:
+    """What the figures of a split are measured by, as results name it.
+
+    It also says where the images are not the published test set: other identities, fewer images,
+    or rendered people in their place.
+
+    Args:
+      config: its `data` and `evaluation` are used.
+      index: the whole split.
+      split: "test", "val" or "train".
+    """
+    data, trials = config.data, config.evaluation.trials
+    name, whole = "all images", True
+    match data.name if split in SEARCHED_SPLITS else "":
+        case "sysu":
+            name = f"SYSU-MM01 {config.evaluation.protocol}, {trials} trials"
+            whole = is_test_set(index)
+        case "llcm":
+            name = f"LLCM, {trials} trials"
+            whole = len(index.classes) == published.LLCM_IDENTITIES["test"]
+        case "regdb":
+            name = f"RegDB split {data.trial}, all images"
+            people = published.REGDB_IDENTITIES // 2
+            whole = len(index.classes) == people and all(
+                index.count(m) == people * published.REGDB_IMAGES
+                for m in (Modality.VISIBLE, Modality.INFRARED)
+            )
+    if split == "val":
+        name += ", validation identities"
+    elif not whole:
+        name += f", not its whole test set ({len(index.classes)} people, {len(index)} images)"
+    if data.name in ("sysu", "regdb", "llcm") and is_generated(Path(data.root)):
+        name += ", rendered people"
+    if config.evaluation.reranking != "none":
+        name += ", with k-reciprocal re-ranking"
+    return name
+
+
+def require_unseen(config: Config, index: Index, split: str, trained_on: Collection[int]) -> None:
+    """Check that nobody of a split was trained on.
+
+    Raises:
+      InputError: names those who were.
+    """
+    shared = np.intersect1d(index.classes, np.array(list(trained_on), int)).tolist()
+    if not shared:
+        return
+    which, mend = f"the split {split!r}", "evaluate it on other people"
+    if config.data.name == "regdb":
+        which = f"split {config.data.trial} of RegDB"
+        mend = "evaluate it on its own split (data.trial)"
+    elif split == "val":
+        mend = "train with data.validation_split to have them held out"
+    raise InputError(
+        f"this network was trained on {len(shared)} of the {len(index.classes)} people {which} is "
+        f"about ({some(shared)}): {mend}"
+    )
