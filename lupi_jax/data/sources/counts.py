@@ -10,8 +10,7 @@ from lupi_jax.data.index import Index
 from lupi_jax.data.sources import published, regdb, sysu_mm01
 from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
-from lupi_jax.synthetic import read_manifest
-from lupi_jax.synthetic.writing import MANIFEST, MARKER
+from lupi_jax.synthetic.writing import MANIFEST, MARKER, read_manifest
 
 
 class Group(NamedTuple):

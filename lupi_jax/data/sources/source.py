@@ -13,7 +13,7 @@ from lupi_jax.data.sources.llcm import read_llcm
 from lupi_jax.data.sources.regdb import TRIALS, read_regdb
 from lupi_jax.data.sources.sysu_mm01 import read_sysu
 from lupi_jax.data.sources.table import read_table
-from lupi_jax.synthetic import read_manifest
+from lupi_jax.synthetic.writing import read_manifest
 
 
 def read_index(source: SourceConfig, split: str, report: OnFault = refuse) -> Index:
