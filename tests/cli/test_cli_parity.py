@@ -49,6 +49,7 @@ def test_without_the_sources_it_says_where_they_are(capfd, monkeypatch, tmp_path
 
 def test_the_package_of_the_figures_is_the_same_command(capfd, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["parity", "--case", "nothing"])
+    monkeypatch.delitem(sys.modules, "experiments.parity.__main__", raising=False)
     monkeypatch.setattr("lupi_jax.cli.program._leave", lambda status, wait: None)
     with pytest.raises(SystemExit) as left:
         runpy.run_module("experiments.parity", run_name="__main__")
