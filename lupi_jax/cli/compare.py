@@ -12,7 +12,7 @@ from lupi_jax.cli.network import add_checkpoint, add_images, load_from, measure
 from lupi_jax.errors import InputError
 
 if TYPE_CHECKING:
-    from lupi_jax.evaluation.methods import Measured
+    from lupi_jax.evaluation.methods import MeasuredRun
 
 SUMMARY = "compare runs: paired differences, how sure they are, curves"
 EXAMPLE = "lupi compare runs/baseline-0 runs/baseline-1 runs/paper-0 runs/paper-1 --out curves.png"
@@ -71,9 +71,9 @@ def run(options: argparse.Namespace) -> None:
         say_wrote(options.out)
 
 
-def _measure(workdir: Path, options: argparse.Namespace) -> "Measured":
+def _measure(workdir: Path, options: argparse.Namespace) -> "MeasuredRun":
     from lupi_jax.config import to_fields
-    from lupi_jax.evaluation.methods import Measured
+    from lupi_jax.evaluation.methods import MeasuredRun
     from lupi_jax.training import MOVABLE
     from lupi_jax.training.run import RESUMABLE
 
@@ -87,7 +87,7 @@ def _measure(workdir: Path, options: argparse.Namespace) -> "Measured":
     # What runs of one method may differ in. Their length is part of the method.
     free = {"seed", *RESUMABLE, *MOVABLE} - {"steps", "epochs"}
     fields = to_fields(network.config)
-    return Measured(
+    return MeasuredRun(
         workdir=workdir,
         seed=network.config.seed,
         fields={name: value for name, value in fields.items() if name not in free},

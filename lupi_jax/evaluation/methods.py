@@ -17,7 +17,7 @@ _SEARCH = ("query", "gallery", "search")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Measured:
+class MeasuredRun:
     """A run and what was found of it.
 
     Attributes:
@@ -49,22 +49,22 @@ class Measured:
         """Who queries whom, in which search: of each of `rows`."""
         return [tuple(row[key] for key in _SEARCH) for row in self.rows]
 
-    def has_images_of(self, other: "Measured") -> bool:
+    def has_images_of(self, other: "MeasuredRun") -> bool:
         """Whether the two were trained on the same images, but for people a seed holds out."""
         return self.trained_on == other.trained_on or (
             self.draws_people and self.seed != other.seed
         )
 
-    def is_method_of(self, other: "Measured") -> bool:
+    def is_method_of(self, other: "MeasuredRun") -> bool:
         """Whether the two are one training but for the seed."""
         return self.fields == other.fields and self.has_images_of(other)
 
 
-Methods = Mapping[str, Sequence[Measured]]
+Methods = Mapping[str, Sequence[MeasuredRun]]
 """{name of a method: its runs, by seed}."""
 
 
-def compare_methods(measured: Sequence[Measured]) -> tuple[dict[str, list[Measured]], Any]:
+def compare_methods(measured: Sequence[MeasuredRun]) -> tuple[dict[str, list[MeasuredRun]], Any]:
     """Sort runs into methods, and compare each method with that of the first run.
 
     Returns:
@@ -96,9 +96,9 @@ def compare_methods(measured: Sequence[Measured]) -> tuple[dict[str, list[Measur
     }
 
 
-def _group(measured: Sequence[Measured]) -> dict[str, list[Measured]]:
+def _group(measured: Sequence[MeasuredRun]) -> dict[str, list[MeasuredRun]]:
     """The runs of each method."""
-    groups: list[list[Measured]] = []
+    groups: list[list[MeasuredRun]] = []
     for run in measured:
         for group in groups:
             if run.is_method_of(group[0]):
@@ -108,7 +108,7 @@ def _group(measured: Sequence[Measured]) -> dict[str, list[Measured]]:
             groups.append([run])
     methods = {}
     for group in groups:
-        seeds: dict[int, Measured] = {}
+        seeds: dict[int, MeasuredRun] = {}
         for run in group:
             if run.seed in seeds:
                 raise InputError(
@@ -123,7 +123,7 @@ def _group(measured: Sequence[Measured]) -> dict[str, list[Measured]]:
     return methods
 
 
-def _summarize(name: str, runs: Sequence[Measured], first: Measured) -> dict[str, Any]:
+def _summarize(name: str, runs: Sequence[MeasuredRun], first: MeasuredRun) -> dict[str, Any]:
     """The figures of a method, mean and standard deviation over its runs."""
     fields = runs[0].fields
     differs_in = {key: value for key, value in fields.items() if value != first.fields[key]}
@@ -160,7 +160,9 @@ def _differences(methods: Methods) -> list[dict[str, Any]]:
     ]
 
 
-def _difference(runs: Sequence[Measured], base: Sequence[Measured], place: int) -> dict[str, Any]:
+def _difference(
+    runs: Sequence[MeasuredRun], base: Sequence[MeasuredRun], place: int
+) -> dict[str, Any]:
     """mAP of `runs` minus that of `base` in one search."""
     seeds = sorted({run.seed for run in base} & {run.seed for run in runs})
     ours, theirs = (
