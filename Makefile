@@ -1,13 +1,17 @@
 # `make demo` and `make test` need nothing but Python 3.11+ and make.
 PYTHON ?= python3
+# A file of versions to install, as tests/lowest.txt; for a clone without .venv.
+CONSTRAINTS ?=
 VENV := .venv
 BIN := $(VENV)/bin
+INSTALL := $(BIN)/pip install --quiet $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS)) --editable
 
 .PHONY: help demo test test-slow test-docs docs notebooks bench dist-check lint clean
 
 help:
-	@echo "make demo       install, then render people, train, evaluate, search (minutes)"
-	@echo "make test       install, then run the tests"
+	@echo "make demo       install (0.9 GB), render people, train, evaluate, search (minutes)"
+	@echo "make test       install all (3.5 GB, with TensorFlow), then run the tests;"
+	@echo "                CONSTRAINTS=tests/lowest.txt: with the lowest versions allowed"
 	@echo "make test-slow  the tests that take longer"
 	@echo "make test-docs  every command, code block, link and notebook of README and docs"
 	@echo "make docs       the site, into docs/_build/html"
@@ -17,13 +21,17 @@ help:
 	@echo "make lint       ruff and pyright"
 	@echo "make clean      remove the environment, data and runs that the above made"
 
-$(VENV)/installed: pyproject.toml
+$(VENV)/demo: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable '.[data,dev,docs]'
+	$(INSTALL) .
 	touch $@
 
-demo: $(VENV)/installed
+$(VENV)/installed: $(VENV)/demo
+	$(INSTALL) '.[data,dev,docs]'
+	touch $@
+
+demo: $(VENV)/demo
 	$(BIN)/lupi make-synthetic --out data/synthetic --layout folder --identities 256 --seed 0
 	$(BIN)/lupi train --config configs/synthetic.py --workdir runs/demo
 	$(BIN)/lupi evaluate --workdir runs/demo --untrained

@@ -21,10 +21,8 @@ SDIST = ("PKG-INFO", "LICENSE", "README.md", "CHANGELOG.md", "MANIFEST.in", "pyp
 PROGRAM = """
 import importlib.util
 import lupi_jax
-from experiments import parity
 print("lupi_jax from", lupi_jax.__file__)
 assert all(hasattr(lupi_jax, name) for name in lupi_jax.__all__)
-assert (parity.FIGURES / "losses.npz").is_file()
 for name in ("tensorflow", "torch", "pyarrow"):
     assert importlib.util.find_spec(name) is None, name
     print(name, "is absent")
@@ -40,6 +38,7 @@ TRAIN = (
 
 COMMANDS = (
     ("--help",),
+    ("--version",),
     ("make-synthetic", "--out", "data/synthetic", "--identities", "6"),
     ("check-data", "--data", "synthetic", "--root", "data/synthetic"),
     ("train", "--config", "configs/synthetic.py", "--workdir", "runs/demo", *TRAIN),
@@ -96,6 +95,12 @@ def check_use(distribution: Path, folder: Path) -> None:
         shown = "-c ..." if PROGRAM in command else " ".join(map(str, command[1:]))
         print("$", command[0].name, shown, flush=True)
         subprocess.run(command, cwd=place, env=kept, check=True)
+    # What only developers run is with the sources alone, and the command says so.
+    refused = subprocess.run(
+        [binaries / "lupi", "parity"], cwd=place, env=kept, capture_output=True, text=True
+    )
+    assert refused.returncode == 2, refused
+    assert "experiments.parity" in refused.stderr, refused
 
 
 def main() -> int:

@@ -5,26 +5,27 @@
     model, variables = lupi.load("runs/demo")
     features = lupi.extract_features(model, variables, images, lupi.Modality.INFRARED)
 
-Importing this package imports neither TensorFlow nor Orbax.
+Importing this package imports neither JAX nor TensorFlow nor Orbax: a name is looked up in its
+module when it is first used.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from lupi_jax import losses, models
-from lupi_jax.config import Config, parse_config
-from lupi_jax.errors import DivergedError, InputError
-from lupi_jax.evaluation import (
-    RetrievalMetrics,
-    extract_features,
-    maximum_mean_discrepancy,
-    retrieval_metrics,
-)
-from lupi_jax.modality import Modality
-from lupi_jax.models import Embedding, EmbedNet
-from lupi_jax.views import ViewSettings, make_views, normalise, random_channel
-
 if TYPE_CHECKING:
+    from lupi_jax import losses, models
+    from lupi_jax.config import Config, parse_config
+    from lupi_jax.errors import DivergedError, InputError
+    from lupi_jax.evaluation import (
+        RetrievalMetrics,
+        extract_features,
+        maximum_mean_discrepancy,
+        retrieval_metrics,
+    )
+    from lupi_jax.modality import Modality
+    from lupi_jax.models import Embedding, EmbedNet
     from lupi_jax.training import load, train
+    from lupi_jax.views import ViewSettings, make_views, normalise, random_channel
 
 __all__ = [
     "Config",
@@ -48,11 +49,36 @@ __all__ = [
     "train",
 ]
 
+_MODULES = {
+    "config": ("Config", "parse_config"),
+    "data": (),
+    "errors": ("DivergedError", "InputError"),
+    "evaluation": (
+        "RetrievalMetrics",
+        "extract_features",
+        "maximum_mean_discrepancy",
+        "retrieval_metrics",
+    ),
+    "losses": (),
+    "modality": ("Modality",),
+    "models": ("EmbedNet", "Embedding"),
+    "training": ("load", "train"),
+    "views": ("ViewSettings", "make_views", "normalise", "random_channel"),
+}
+"""The modules that `lupi_jax.MODULE` imports, and the names that are taken from each."""
+
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
 
 def __getattr__(name: str) -> Any:
-    # Both need Orbax, which takes as long to import as everything else together.
-    if name in ("load", "train"):
-        from lupi_jax import training
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value  # found at once from now on
+    return value
 
-        return getattr(training, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES, *__all__})

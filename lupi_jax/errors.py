@@ -29,12 +29,6 @@ class StoppedError(RuntimeError):
     status: ClassVar[int] = 75
 
 
-class MismatchError(Exception):
-    """A number is further from the released PyTorch code's than it may be."""
-
-    status: ClassVar[int] = 1
-
-
 LOST_STATUS = 76
 """The exit status where another process of the run is gone, or hangs."""
 

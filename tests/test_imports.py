@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 HEAVY = ("tensorflow", "orbax", "matplotlib.pyplot", "torch", "pyarrow")
+SLOW = (*HEAVY, "jax", "flax", "numpy", "scipy", "matplotlib", "rich")
 
 FEED_WITHOUT_TENSORFLOW = """
 import sys
@@ -37,19 +38,44 @@ def run(code: str, *arguments: object) -> str:
     return done.stdout.strip()
 
 
-@pytest.mark.parametrize("module", ["lupi_jax", "lupi_jax.data", "lupi_jax.cli"])
-def test_importing_loads_nothing_heavy(module):
-    code = f"import sys, {module}\nprint([name for name in {HEAVY} if name in sys.modules])"
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("lupi_jax", SLOW),
+        ("lupi_jax.cli.program", SLOW),
+        ("lupi_jax.data", HEAVY),
+        ("lupi_jax.synthetic", HEAVY),
+        ("lupi_jax.evaluation", HEAVY),
+    ],
+)
+def test_importing_loads_nothing_heavy(module, absent):
+    code = f"import sys, {module}\nprint([name for name in {absent} if name in sys.modules])"
+    assert run(code) == "[]"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["train", "--help"], ["x"]])
+def test_help_waits_for_nothing_heavy(arguments):
+    code = f"""
+import contextlib, io, sys
+from lupi_jax.cli import main
+with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()) as said:
+    with contextlib.redirect_stderr(said):
+        main({arguments})
+assert said.getvalue()
+print([name for name in {SLOW} if name in sys.modules])"""
     assert run(code) == "[]"
 
 
 def test_everything_of_the_public_face_is_there():
     code = (
         "import lupi_jax as lupi\n"
+        "print([name for name in lupi.__all__ if name not in dir(lupi)])\n"
         "print([name for name in lupi.__all__ if not hasattr(lupi, name)])\n"
-        "print(lupi.load.__module__)"
+        "print(lupi.load.__module__, lupi.losses.__name__, lupi.evaluation.__name__)\n"
+        "print(hasattr(lupi, 'nothing'))"
     )
-    assert run(code).splitlines() == ["[]", "lupi_jax.training.loading"]
+    modules = "lupi_jax.training.loading lupi_jax.losses lupi_jax.evaluation"
+    assert run(code).splitlines() == ["[]", "[]", modules, "False"]
 
 
 def test_training_modules_and_the_memory_mapped_feed_need_no_tensorflow(tmp_path, write_layout):

@@ -75,7 +75,9 @@ def main() -> int:
     starts = {
         "Python": start_up([*python, ""]),
         "`import jax`": start_up([*python, "import jax; jax.devices()"]),
-        "`lupi --help`": start_up([*python, "import lupi_jax.cli as c; c.make_parser()"]),
+        "`lupi --help`": start_up(
+            [*python, "from lupi_jax.cli.program import make_parser; make_parser()"]
+        ),
         "`import lupi_jax.training`": start_up([*python, "import lupi_jax.training"]),
     }
     table = "\n".join(rows)

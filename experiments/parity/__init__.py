@@ -1,15 +1,17 @@
 """How far this implementation is from the released PyTorch code, quantity by quantity.
 
-`lupi parity` prints it. The figures compared with are kept in this package; PyTorch is not needed.
+`lupi parity`, or `python -m experiments.parity`, prints it. The figures compared with are kept
+here; PyTorch is not needed.
 """
 
 from experiments.parity.cases import FIGURES, NetworkCase, load_network, networks
 from experiments.parity.heads import check_losses, check_metrics
 from experiments.parity.network import Precision, check_network, make_network
-from experiments.parity.rows import Row, markdown, relative_error
+from experiments.parity.rows import MismatchError, Row, markdown, relative_error
 
 __all__ = [
     "FIGURES",
+    "MismatchError",
     "NetworkCase",
     "Precision",
     "Row",

@@ -2,11 +2,18 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from lupi_jax.errors import InputError
+
+
+class MismatchError(Exception):
+    """A number is further from the released PyTorch code's than it may be."""
+
+    status: ClassVar[int] = 1
+    """Exit status of the command."""
 
 
 @dataclasses.dataclass(frozen=True)

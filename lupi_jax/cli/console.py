@@ -1,40 +1,55 @@
 """Results on stdout, as tables or JSON; talk on stderr."""
 
-import contextlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-from rich.box import SIMPLE_HEAD
-from rich.cells import cell_len
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from lupi_jax.errors import InputError
-from lupi_jax.runtime.hosts import is_first
 
 _WORDS = (12, 8, 6, 1)
 """Characters of a word that is not folded in a table: the most that a terminal has room for."""
 
+PICTURES = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
+"""Endings of the pictures that can be drawn."""
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
 
+def check_out(out: Path | None, endings: Sequence[str]) -> None:
+    """Find out before the long part whether the file `--out` can be written, where it is given.
 
-def require_picture(out: Path | None) -> None:
-    """Check that a picture can be drawn into `--out`, where there is one.
+    Makes the directory that it is to be in.
 
     Raises:
-      InputError: its name is of no format that is drawn.
+      InputError: it cannot, or its name has another ending.
     """
-    if out and out.suffix.lower() not in PICTURE_SUFFIXES:
-        raise InputError(f"--out {out}: end it on one of {', '.join(PICTURE_SUFFIXES)}")
+    if out is None:
+        return
+    if out.is_dir():
+        example = out / f"result{endings[0]}"
+        raise InputError(f"--out {out}: a directory; name a file in it, as {example}")
+    if out.suffix.lower() not in endings:
+        raise InputError(f"--out {out}: end it on one of {', '.join(endings)}")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out.parent):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"--out {out}: cannot be written there ({error.strerror}); name another place"
+        ) from error
 
 
 def say(message: str) -> None:
     """One line of talk, of several processes by the first."""
+    from lupi_jax.runtime.hosts import is_first
+
     if is_first():
         print(message, file=sys.stderr)
+
+
+def say_wrote(place: Path, what: str = "") -> None:
+    """Say that something was written, and perhaps what."""
+    say(f"wrote {place}{what and f': {what}'}")
 
 
 def print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -43,6 +58,11 @@ def print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[obj
     A heading that begins with ">" is of a column aligned to the right. On a terminal that is too
     narrow, what every row says is said once above, and there are no lines between the columns.
     """
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     # Said, not left to rich, which takes a pipe for a terminal under FORCE_COLOR.
     terminal = sys.stdout.isatty()
     console = Console(force_terminal=terminal, width=None if terminal else 10_000)
@@ -71,6 +91,8 @@ def _is_repeated(heading: str, *cells: str) -> bool:
 
 
 def _width(column: Sequence[str]) -> int:
+    from rich.cells import cell_len
+
     heading, *cells = column
     return max(map(cell_len, (heading.removeprefix(">"), *cells)))
 
@@ -86,12 +108,3 @@ def _folded(columns: Sequence[Sequence[str]], room: int) -> list[int]:
                 break
             widths[max(loose, key=widths.__getitem__)] -= 1
     return widths
-
-
-@contextlib.contextmanager
-def interrupted(saved: Callable[[], str]) -> Iterator[None]:
-    """Answer Ctrl-C with what was saved until then, as `saved` says it."""
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        raise KeyboardInterrupt(f"interrupted; {saved()}") from error

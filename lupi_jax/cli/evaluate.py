@@ -1,140 +1,193 @@
 """`lupi evaluate`: figures as a table, JSON and pictures."""
 
 import argparse
-import copy
 import dataclasses
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lupi_jax.cli.console import interrupted, print_table, say
-from lupi_jax.cli.network import load, parse_trials
-from lupi_jax.config import EvaluationConfig, parse_record
+from lupi_jax.cli.console import print_table, say, say_wrote
+from lupi_jax.cli.interrupts import interrupted
+from lupi_jax.cli.network import (
+    add_images,
+    add_network,
+    add_processes,
+    add_trials,
+    add_untrained,
+    load,
+    measure,
+    parse_trials,
+    selection,
+)
 from lupi_jax.errors import InputError
-from lupi_jax.evaluation import Evaluation, average_runs
-from lupi_jax.evaluation import evaluate as measure
-from lupi_jax.evaluation.figures import FIGURES, figure_text
-from lupi_jax.evaluation.search import ranking_rows
-from lupi_jax.report.pictures import ranking_picture, training_curves
-from lupi_jax.runtime.files import write_whole
-from lupi_jax.runtime.hosts import is_first
-from lupi_jax.runtime.phases import phase
-from lupi_jax.runtime.terminal import showing
-from lupi_jax.training import Run
-from lupi_jax.training.logging import read_metrics
-from lupi_jax.training.run import versions
+
+if TYPE_CHECKING:
+    from lupi_jax.evaluation import Evaluation
+    from lupi_jax.training import Run
+
+SUMMARY = "measure a run on people never seen in training"
+EXAMPLE = """lupi evaluate --workdir runs/demo
+  lupi evaluate --workdir runs/demo \\
+      --config.evaluation.pairs="('visible_to_visible',)"
+  lupi evaluate --config configs/sysu.py:released --checkpoint original.t"""
+NEEDS = ("evaluation", "report.pictures", "training")
 
 
-def evaluate(options: argparse.Namespace) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which network and images, and where the results go."""
+    add_network(parser)
+    add_images(parser)
+    add_trials(parser, "the mean over RUN/trial-N, each on its own split")
+    add_untrained(parser)
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="directory for JSON and pictures (RUN/evaluation)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument(
+        "--profile", action="store_true", default=None, help="print how long each phase takes"
+    )
+    add_processes(parser)
+
+
+def run(options: argparse.Namespace) -> None:
     """Evaluate one network, or one on each of several of RegDB's splits.
 
     Raises:
       InputError: the network or the data cannot be used, or the one was trained on the other.
     """
-    with interrupted(lambda: "nothing was saved"):
+    from lupi_jax.runtime.hosts import is_first
+
+    with interrupted("nothing was saved"):
         if options.trials is not None:
             _evaluate_trials(options)
             return
-        run = load(options, options.untrained)
-        found = _measure(run, options)
-        result = _result(run, found, options)
-    if not is_first():
-        return
-    data = run.config.data
-    _print(result, f"{data.name} {data.root}, {options.split}, {run.name}", options)
-    if run.unfinished and not options.untrained:
-        say(f"note: training has {run.unfinished} steps to go")
+        network = load(options)
+        found = measure(network, options.split)
+        result = _result(network, found, options, options.workdir)
+    if is_first():
+        _publish(network, found, result, options)
+
+
+def _publish(
+    network: "Run", found: "Evaluation", result: dict[str, Any], options: argparse.Namespace
+) -> None:
+    """Print a result, and write it with its pictures."""
+    from lupi_jax.runtime.phases import phase
+
+    data = network.config.data
+    _print(result, f"{data.name} {data.root}, {options.split}, {network.name}", options.json)
+    if network.unfinished and not options.untrained:
+        say(f"note: training has {network.unfinished} steps to go")
     folder = options.out or (options.workdir and options.workdir / "evaluation")
     if folder is None:
         return
-    name = "-".join([options.split, *_result_name(run, found.features.index.fingerprint)])
+    name = "-".join([options.split, *_result_name(network, found.features.index.fingerprint)])
     figures = _write(folder / f"{name}.json", result)
-    drawing = interrupted(lambda: f"the figures are saved in {figures}, not all pictures")
+    drawing = interrupted(f"the figures are saved in {figures}, not all pictures")
     with drawing, phase("drawing the pictures"):
-        written = [figures, *_draw(run, found, options, folder / name)]
-    for path in written:
-        say(f"wrote {path}")
+        pictures = _draw(network, found, options.workdir, folder / name)
+    for path in (figures, *pictures):
+        say_wrote(path)
 
 
-def _measure(run: Run, options: argparse.Namespace) -> Evaluation:
-    with showing() as show:
-        seen = run.seen or ()
-        return measure(run.config, run.model, run.variables, options.split, seen, show)
-
-
-def _draw(run: Run, found: Evaluation, options: argparse.Namespace, stem: Path) -> list[Path]:
+def _draw(run: "Run", found: "Evaluation", workdir: Path | None, stem: Path) -> list[Path]:
     """The pictures of a result, named after it; which were drawn."""
-    written = []
+    from lupi_jax.evaluation.search import ranking_rows
+    from lupi_jax.report.pictures import ranking_picture, training_curves
+    from lupi_jax.training.logging import read_metrics
+
     # A picture ranks by distance alone: beside re-ranked figures it would show something else.
-    if run.name != "untrained" and run.config.evaluation.reranking == "none":
-        first = {(task.query, task.gallery): task for task in reversed(found.tasks)}
-        for task in sorted(first.values(), key=found.tasks.index):
-            picture = stem.with_name(f"{stem.name}-{task.query}-to-{task.gallery}.png")
-            rows = ranking_rows(found.features, task.trials[0], run.config.data.image_size)
-            ranking_picture(picture, rows)
-            written.append(picture)
-        curves = read_metrics(options.workdir) if options.workdir else []
-        if curves:
-            written.append(stem.with_name("training.png"))
-            training_curves(written[-1], curves)
+    if run.name == "untrained" or run.config.evaluation.reranking != "none":
+        return []
+    written = []
+    first = {(task.query, task.gallery): task for task in reversed(found.tasks)}
+    for task in sorted(first.values(), key=found.tasks.index):
+        written.append(stem.with_name(f"{stem.name}-{task.query}-to-{task.gallery}.png"))
+        rows = ranking_rows(found.features, task.trials[0], run.config.data.image_size)
+        ranking_picture(written[-1], rows)
+    curves = read_metrics(workdir) if workdir else []
+    if curves:
+        written.append(stem.with_name("training.png"))
+        training_curves(written[-1], curves)
     return written
 
 
 def _evaluate_trials(options: argparse.Namespace) -> None:
     """One network for each split, each on its own, and their mean."""
+    from lupi_jax.runtime.hosts import is_first
+
     if options.workdir is None:
         raise InputError("--trials are of the runs below --workdir: give it")
     trials = parse_trials(options.trials)
-    lacking = [t for t in trials if not (options.workdir / f"trial-{t}/checkpoints").is_dir()]
-    if lacking:
-        raise InputError(
-            f"no run of split {', '.join(map(str, lacking))} below {options.workdir}: train it "
-            f"with `lupi train --config configs/regdb.py --workdir {options.workdir} --trials "
-            f"{','.join(map(str, lacking))}`"
-        )
+    _require_runs(options.workdir, trials)
     results = []
     for trial in trials:
-        own = copy.copy(options)
-        own.workdir = options.workdir / f"trial-{trial}"
-        run = load(own, options.untrained)
-        if run.config.data.name != "regdb" or run.config.data.trial != trial:
-            raise InputError(
-                f"{own.workdir} holds a network of {run.config.data.name}, split "
-                f"{run.config.data.trial}, not of RegDB's split {trial}: train that one there"
-            )
-        if run.unfinished and not options.untrained:
-            raise InputError(
-                f"{own.workdir} has {run.unfinished} steps to go: finish its training first"
-            )
-        say(f"split {trial} of RegDB, {run.name} ...")
-        found = _measure(run, options)
-        results.append(_result(run, found, own))
-    shown = f"{len(trials)} splits, one network each" if len(trials) > 1 else f"split {trials[0]}"
-    rest = results[0]["protocol"].partition(", all images")[2]
-    common = ("split", "feature", "reranking", "precision", "checkpoint", "selection", "versions")
-    result = {
-        **{name: results[0][name] for name in common},
-        "workdir": str(options.workdir),
-        "protocol": f"RegDB, {shown}, all images{rest}",
-        "splits": trials,
-        "trials": len(trials),
-        "results": average_runs([r["results"] for r in results]),
-        "runs": results,
-    }
+        workdir = options.workdir / f"trial-{trial}"
+        network = _load_trial(workdir, trial, options)
+        say(f"split {trial} of RegDB, {network.name} ...")
+        found = measure(network, options.split)
+        results.append(_result(network, found, options, workdir))
     if not is_first():
         return
+    result = _mean_result(results, trials, options.workdir)
     step = "untrained" if options.untrained else "trained"
-    _print(result, f"regdb {options.workdir}, {options.split}, {step}", options)
+    _print(result, f"regdb {options.workdir}, {options.split}, {step}", options.json)
     folder = options.out or options.workdir / "evaluation"
     parts = [options.split, f"trials{'+'.join(map(str, trials))}"]
     parts += ["untrained"] * options.untrained + [options.checkpoint] * bool(options.checkpoint)
-    parts += _changed(run)
-    say(f"wrote {_write(folder / ('-'.join(parts) + '.json'), result)}")
+    parts += _changed(network)
+    say_wrote(_write(folder / ("-".join(parts) + ".json"), result))
 
 
-def _result(run: Run, found: Evaluation, options: argparse.Namespace) -> dict[str, Any]:
+def _require_runs(workdir: Path, trials: list[int]) -> None:
+    lacking = [str(t) for t in trials if not (workdir / f"trial-{t}/checkpoints").is_dir()]
+    if lacking:
+        raise InputError(
+            f"no run of split {', '.join(lacking)} below {workdir}: train it with `lupi train "
+            f"--config configs/regdb.py --workdir {workdir} --trials {','.join(lacking)}`"
+        )
+
+
+def _load_trial(workdir: Path, trial: int, options: argparse.Namespace) -> "Run":
+    """The network of one of RegDB's splits, trained to its end on that split."""
+    network = load(argparse.Namespace(**{**vars(options), "workdir": workdir}))
+    data = network.config.data
+    if (data.name, data.trial) != ("regdb", trial):
+        raise InputError(
+            f"{workdir} holds a network of {data.name}, split {data.trial}, not of RegDB's split "
+            f"{trial}: train that one there"
+        )
+    if network.unfinished and not options.untrained:
+        raise InputError(
+            f"{workdir} has {network.unfinished} steps to go: finish its training first"
+        )
+    return network
+
+
+def _mean_result(results: list[dict[str, Any]], trials: list[int], workdir: Path) -> dict[str, Any]:
+    """What is written of several networks, each on its own split."""
+    from lupi_jax.evaluation import average_runs
+
+    shown = f"{len(trials)} splits, one network each" if len(trials) > 1 else f"split {trials[0]}"
+    rest = results[0]["protocol"].partition(", all images")[2]
+    common = ("split", "feature", "reranking", "precision", "checkpoint", "selection", "versions")
+    return {
+        **{name: results[0][name] for name in common},
+        "workdir": str(workdir),
+        "protocol": f"RegDB, {shown}, all images{rest}",
+        "splits": trials,
+        "trials": len(trials),
+        "results": average_runs([result["results"] for result in results]),
+        "runs": results,
+    }
+
+
+def _result(
+    run: "Run", found: "Evaluation", options: argparse.Namespace, workdir: Path | None
+) -> dict[str, Any]:
     """What is written of one evaluation: its figures, and all that they depend on."""
+    from lupi_jax.training.run import versions
+
     config = run.config
     trained = dict(run.record)
     trained.pop("identities", None)  # in the checkpoint, for whoever asks; here only in the way
@@ -148,9 +201,9 @@ def _result(run: Run, found: Evaluation, options: argparse.Namespace) -> dict[st
         "feature": sorted({row["feature"] for row in found.rows}),
         "reranking": config.evaluation.reranking,
         "precision": run.precision,
-        "workdir": options.workdir and str(options.workdir),
-        "checkpoint": options.checkpoint or ("newest" if options.workdir else run.name),
-        "selection": selection(run, options),
+        "workdir": workdir and str(workdir),
+        "checkpoint": options.checkpoint or ("newest" if workdir else run.name),
+        "selection": selection(run, options.checkpoint),
         "people_unseen_in_training": None if run.seen is None else options.split != "train",
         "images": {
             "root": config.data.root,
@@ -162,22 +215,7 @@ def _result(run: Run, found: Evaluation, options: argparse.Namespace) -> dict[st
     }
 
 
-def selection(run: Run, options: argparse.Namespace) -> str:
-    """How the checkpoint was chosen."""
-    if run.step is None:
-        return "trained elsewhere: not known"
-    if run.step == 0:
-        return "untrained"
-    if options.checkpoint != "best":
-        return "the newest" if options.checkpoint in (None, "newest") else "by its step"
-    data = run.config.data
-    who = f"{data.validation_identities} training identities held out"
-    if data.validation_split:
-        who = "the data set's own validation identities"
-    return f"best mAP, mean over the protocol's searches, on {who}"
-
-
-def _result_name(run: Run, fingerprint: str) -> list[str]:
+def _result_name(run: "Run", fingerprint: str) -> list[str]:
     """What tells this result from others of the network: its step, and what is not as trained."""
     trained, now = run.record["config"]["data"], run.config.data
     parts = [run.name if run.step is None else f"step{run.step}"]
@@ -188,42 +226,47 @@ def _result_name(run: Run, fingerprint: str) -> list[str]:
     return parts + _changed(run)
 
 
-def _changed(run: Run) -> list[str]:
+def _changed(run: "Run") -> list[str]:
     """The evaluation's settings that are not the run's, or of a network without one the usual."""
-    before = dataclasses.asdict(EvaluationConfig())
+    from lupi_jax.config import EvaluationConfig, parse_record
+
+    before = EvaluationConfig()
     if "steps" in run.record:
-        before = dataclasses.asdict(parse_record(run.record["config"]).evaluation)
+        before = parse_record(run.record["config"]).evaluation
     parts = []
     for field, value in dataclasses.asdict(run.config.evaluation).items():
-        if value != type(value)(before[field]):
+        if value != type(value)(getattr(before, field)):
             text = "+".join(value) if isinstance(value, tuple) else str(value)
             parts.append(f"{text}{field}" if field in ("trials", "precision") else text)
     return parts
 
 
 def _write(path: Path, result: dict[str, Any]) -> Path:
+    from lupi_jax.runtime.files import write_whole
+
     write_whole(path, json.dumps(result, indent=1) + "\n")
     return path
 
 
-def _print(result: dict[str, Any], of: str, options: argparse.Namespace) -> None:
-    if options.json:
+def _print(result: dict[str, Any], of: str, as_json: bool) -> None:
+    from lupi_jax.evaluation.figures import FIGURES, figure_text
+
+    if as_json:
         print(json.dumps(result))
         return
     headings = ("query -> gallery", "search", "feature", "queries", "with match", "gallery")
+    counts = ("queries", "valid_queries", "gallery_images")
     print_table(
         f"{of}: {result['protocol']} (percent)",
         (*headings, *(f">{heading}" for heading in FIGURES.values())),
-        [_cells(row) for row in result["results"]],
-    )
-
-
-def _cells(row: dict[str, Any]) -> Sequence[str]:
-    counts = ("queries", "valid_queries", "gallery_images")
-    return (
-        f"{row['query']} -> {row['gallery']}",
-        row["search"],
-        row["feature"],
-        *(str(row[name]) for name in counts),
-        *(figure_text(row, name) for name in FIGURES),
+        [
+            (
+                f"{row['query']} -> {row['gallery']}",
+                row["search"],
+                row["feature"],
+                *(row[name] for name in counts),
+                *(figure_text(row, name) for name in FIGURES),
+            )
+            for row in result["results"]
+        ],
     )

@@ -1,52 +1,58 @@
-"""`lupi parity`."""
+"""`lupi parity`: for developers, whose sources have `experiments/parity` beside this package."""
 
 import argparse
-import dataclasses
-import json
+import sys
+from pathlib import Path
 
-from experiments import parity
-from lupi_jax.cli.console import print_table, say
-from lupi_jax.errors import MismatchError
-from lupi_jax.runtime.backend import start_backend
+from lupi_jax.errors import InputError
+
+SUMMARY = "compare with the released PyTorch code's numbers"
+EXAMPLE = "lupi parity --case resnet18_base"
+NEEDS = ("training",)
+
+ROOT = Path(__file__).parents[2]
 
 
-def compare(options: argparse.Namespace) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What is compared, and how the errors are printed."""
+    parser.add_argument(
+        "--precision",
+        choices=("float64", "float32", "bfloat16"),
+        default="float64",
+        help="precision of the networks (float64); losses are compared in float32",
+    )
+    parser.add_argument(
+        "--case",
+        action="append",
+        metavar="NAME",
+        help="network to compare; may be repeated (all networks, losses and metrics)",
+    )
+    parser.add_argument(
+        "--figures",
+        type=Path,
+        metavar="DIR",
+        help="directory of other golden .npz files (experiments/parity/figures)",
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    form.add_argument(
+        "--markdown", action="store_true", help="print a Markdown table instead of one in boxes"
+    )
+
+
+def run(options: argparse.Namespace) -> None:
     """Compare this implementation with the released code's numbers.
 
     Raises:
+      InputError: the sources are not there, or a figure.
       MismatchError: a number is further from theirs than it may be.
     """
-    start_backend()
-    folder = options.figures or parity.FIGURES
-    cases = [parity.load_network(name, folder) for name in options.case or parity.networks(folder)]
-    rows: list[parity.Row] = []
-    if not options.case:
-        rows += parity.check_metrics(folder) + parity.check_losses(folder)
-    for case in cases:
-        say(f"{case.name}, {options.precision} ...")
-        rows += parity.check_network(case, options.precision)
-    if options.json:
-        print(json.dumps([{**dataclasses.asdict(row), "passed": row.passed} for row in rows]))
-    elif options.markdown:
-        print(parity.markdown(rows))
-    else:
-        print_table(
-            "against the released PyTorch code: maximum error over maximum value",
-            ("case", "quantity", ">error", ">tolerance", ""),
-            [
-                (
-                    row.case,
-                    row.quantity,
-                    f"{row.error:.1e}",
-                    f"{row.tolerance:.1e}",
-                    "" if row.passed else "above",
-                )
-                for row in rows
-            ],
+    if not (ROOT / "experiments/parity").is_dir():
+        raise InputError(
+            "lupi parity needs figures that are with the sources alone: clone them, and run "
+            "`python -m experiments.parity` there"
         )
-    failed = [row for row in rows if not row.passed]
-    if failed:
-        raise MismatchError(
-            f"{len(failed)} of {len(rows)} quantities are above their tolerance, first "
-            f"{failed[0].case} {failed[0].quantity}: {failed[0].error:.1e}"
-        )
+    sys.path.insert(0, str(ROOT))
+    from experiments.parity.__main__ import compare
+
+    compare(options)

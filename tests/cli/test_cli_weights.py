@@ -1,4 +1,4 @@
-"""Networks trained elsewhere, other test pairs, and parity, on the command line."""
+"""Networks trained elsewhere and other test pairs, on the command line."""
 
 import dataclasses
 import json
@@ -11,7 +11,6 @@ import pytest
 from safetensors.numpy import save_file
 
 import lupi_jax as lupi
-from experiments import parity
 from lupi_jax.cli import main
 from lupi_jax.config.file import load_config
 from lupi_jax.data import read_image, read_sysu
@@ -214,30 +213,3 @@ def test_what_is_left_out_of_a_released_resnet18_is_said_in_a_line(tmp_path, cap
     start = dataclasses.replace(config, pretrained=str(file), pretrained_fresh=("classifier",))
     initial_variables(start, run.model)
     assert capfd.readouterr().err == said.err
-
-
-def test_parity_prints_a_row_a_quantity(capfd):
-    capfd.readouterr()
-    small = ["parity", "--case", "resnet18_base", "--precision", "bfloat16"]
-    assert main([*small, "--json"]) == 0
-    out, err = capfd.readouterr()
-    (row,) = json.loads(out)
-    assert err == "resnet18_base, bfloat16 ...\n"
-    assert (row["quantity"], row["tolerance"], row["passed"]) == ("train_feat", 3e-2, True)
-    assert 1e-3 < row["error"] < 3e-2
-    assert main(small) == 0
-    assert "train_feat" in capfd.readouterr().out
-
-
-def test_parity_that_fails_says_so(capfd, tmp_path):
-    file = parity.FIGURES / "resnet18_base.npz"
-    with np.load(file) as figures:
-        wrong = {**figures, "train_feat": figures["train_feat"] * 1.1}
-    np.savez(tmp_path / "wrong.npz", **wrong)
-    arguments = ["parity", "--figures", str(tmp_path), "--case", "wrong", "--precision", "bfloat16"]
-    assert main([*arguments, "--markdown"]) == 1
-    out, err = capfd.readouterr()
-    assert out.splitlines()[-1].endswith("| above |")
-    assert err.splitlines()[-1].startswith(
-        "lupi: 1 of 1 quantities are above their tolerance, first wrong train_feat: "
-    )

@@ -5,14 +5,16 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from lupi_jax.cli import compare, main
+from lupi_jax import training
+from lupi_jax.cli import main
 from lupi_jax.config.file import load_config
-from lupi_jax.evaluation import evaluate
+from lupi_jax.evaluation import evaluate, methods
 from lupi_jax.training import Run, load_run
 
 CONFIG = Path(__file__).parents[2] / "configs/synthetic.py"
@@ -123,11 +125,11 @@ def long_1_as(monkeypatch) -> Callable[[Callable[[Run], Run]], None]:
     """Makes another run of what is loaded as long-1."""
 
     def changed(change: Callable[[Run], Run]) -> None:
-        def load(workdir: Path, checkpoint: str) -> Run:
-            run = load_run(workdir, checkpoint)
+        def load(workdir: Path, *how: Any) -> Run:
+            run = load_run(workdir, *how)
             return change(run) if workdir.name == "long-1" else run
 
-        monkeypatch.setattr(compare, "load_run", load)
+        monkeypatch.setattr(training, "load_run", load)
 
     return changed
 
@@ -160,8 +162,8 @@ def test_a_training_that_is_not_done_is_named(runs, long_1_as, capfd):
 
 
 def test_one_person_is_no_comparison(runs, monkeypatch, capfd):
-    plain = compare.compare_queries
-    monkeypatch.setattr(compare, "compare_queries", lambda a, b, i: plain(a, b, np.zeros_like(i)))
+    plain = methods.compare
+    monkeypatch.setattr(methods, "compare", lambda a, b, i: plain(a, b, np.zeros_like(i)))
     assert main(["compare", str(runs / "short-0"), str(runs / "long-1")]) == 2
     message = "infrared -> visible cannot be compared: 1 identities with a figure"
     assert message in capfd.readouterr().err

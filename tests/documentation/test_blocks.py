@@ -17,7 +17,7 @@ from pages import COMMANDS, OTHER, PAGES, PYTHON, ROOT, Block, lupi_arguments, n
 from experiments import tables
 from experiments.tables.sweep import make_sweep
 from lupi_jax.cli import main
-from lupi_jax.cli.arguments import make_parser
+from lupi_jax.cli.program import make_parser
 from lupi_jax.config import field_types
 from lupi_jax.config.file import load_config, parse_overrides
 

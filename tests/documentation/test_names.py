@@ -9,7 +9,7 @@ import pytest
 from pages import PAGES, ROOT, inline_code, name_of
 
 from experiments import tables
-from lupi_jax.cli.arguments import make_parser
+from lupi_jax.cli.program import make_parser
 from lupi_jax.config import field_types
 
 TEXTS = {page: page.read_text() for page in PAGES}

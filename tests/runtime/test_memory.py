@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lupi_jax import cli
+from lupi_jax.runtime import hosts, memory
 
 # A product with a matrix of 64 MiB, 2^14 pages.
 PROGRAM = """
@@ -99,7 +100,7 @@ def test_a_plug_in_for_another_device_leaves_the_heap_alone(tmp_path: Path) -> N
 
 def test_commands_set_the_heap_before_they_start_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
-    monkeypatch.setattr(cli, "keep_pages", lambda: order.append("heap"))
-    monkeypatch.setattr(cli.hosts, "join", lambda *_, **__: order.append("join"))
+    monkeypatch.setattr(memory, "keep_pages", lambda: order.append("heap"))
+    monkeypatch.setattr(hosts, "join", lambda *_, **__: order.append("join"))
     assert cli.main(["evaluate", "--workdir", "nowhere"]) == 2
     assert order == ["heap", "join"]

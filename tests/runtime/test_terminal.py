@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from lupi_jax.cli import main
-from lupi_jax.cli.arguments import make_parser
 from lupi_jax.cli.console import print_table
+from lupi_jax.cli.program import make_parser
 from lupi_jax.runtime import progress, terminal
 from lupi_jax.training.hooks import Moment
 from lupi_jax.training.logging import RunLog

@@ -1,0 +1,68 @@
+"""`python -m experiments.parity` is `lupi parity`: this implementation against the released code's.
+
+The command line, with its options and exit statuses, is in `lupi_jax.cli`.
+"""
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+
+from experiments import parity
+from lupi_jax.cli import main
+from lupi_jax.cli.console import print_table, say
+from lupi_jax.runtime.backend import start_backend
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Compare what `options` of `lupi parity` ask for, and print every error.
+
+    Raises:
+      InputError: a figure is missing or cannot be read.
+      MismatchError: a number is further from the released code's than it may be.
+    """
+    start_backend()
+    folder = options.figures or parity.FIGURES
+    cases = [parity.load_network(name, folder) for name in options.case or parity.networks(folder)]
+    rows: list[parity.Row] = []
+    if not options.case:
+        rows += parity.check_metrics(folder) + parity.check_losses(folder)
+    for case in cases:
+        say(f"{case.name}, {options.precision} ...")
+        rows += parity.check_network(case, options.precision)
+    if options.json:
+        print(json.dumps([{**dataclasses.asdict(row), "passed": row.passed} for row in rows]))
+    elif options.markdown:
+        print(parity.markdown(rows))
+    else:
+        print_rows(rows)
+    failed = [row for row in rows if not row.passed]
+    if failed:
+        raise parity.MismatchError(
+            f"{len(failed)} of {len(rows)} quantities are above their tolerance, first "
+            f"{failed[0].case} {failed[0].quantity}: {failed[0].error:.1e}"
+        )
+
+
+def print_rows(rows: Sequence[parity.Row]) -> None:
+    """The rows as a table for a terminal."""
+    print_table(
+        "against the released PyTorch code: maximum error over maximum value",
+        ("case", "quantity", ">error", ">tolerance", ""),
+        [
+            (
+                row.case,
+                row.quantity,
+                f"{row.error:.1e}",
+                f"{row.tolerance:.1e}",
+                "" if row.passed else "above",
+            )
+            for row in rows
+        ],
+    )
+
+
+if __name__ == "__main__":
+    sys.argv.insert(1, "parity")
+    sys.exit(main())

@@ -1,0 +1,226 @@
+"""One run of `lupi`: parse the arguments, call the command, and say how it ended."""
+
+import argparse
+import contextlib
+import errno
+import importlib
+import importlib.metadata
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from types import CoroutineType, ModuleType
+from typing import NoReturn
+
+from lupi_jax.cli import interrupts
+from lupi_jax.errors import LOST_STATUS, InputError, StoppedError, shorten
+from lupi_jax.runtime.phases import hide_phases, phase, process_age, record_phase, show_phases
+
+COMMANDS = (
+    "make-synthetic",
+    "check-data",
+    "prepare",
+    "train",
+    "evaluate",
+    "compare",
+    "report",
+    "export",
+    "search",
+    "parity",
+)
+
+DESCRIPTION = """\
+Find the same person across visible and infrared cameras.
+
+to start with:
+  lupi make-synthetic --out data/synthetic
+  lupi train --config configs/synthetic.py --workdir runs/demo
+  lupi evaluate --workdir runs/demo
+
+commands (more of each: lupi COMMAND --help):
+"""
+
+SMALLER = (
+    "training takes less with a lower batch.identities or data.image_size, or without "
+    "data.feed=device"
+)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of `lupi`.
+
+    The options that it gives have `command`, the name of the command, `needs` and `run` of its
+    module, and `takes_fields`, whether arguments that the parser does not know may set fields of
+    the configuration.
+    """
+    parser = argparse.ArgumentParser(
+        prog="lupi",
+        usage="lupi COMMAND ...\n       lupi --version",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
+    )
+    # The help of `lupi` is short, since all of it is to fit a screen.
+    parser.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
+    parser.add_argument("--version", action=_Version, nargs=0, help=argparse.SUPPRESS)
+    commands = parser.add_subparsers(
+        required=True, metavar="COMMAND", help=argparse.SUPPRESS, prog="lupi"
+    )
+    width = max(map(len, COMMANDS))
+    lines = []
+    for name in COMMANDS:
+        module = importlib.import_module(f"lupi_jax.cli.{name.replace('-', '_')}")
+        lines.append(f"  {name:{width}}  {module.SUMMARY}")
+        _add_command(commands, name, module)
+    parser.description = DESCRIPTION + "\n".join(lines)
+    return parser
+
+
+def _add_command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, module: ModuleType
+) -> None:
+    parser = commands.add_parser(
+        name,
+        description=f"{module.SUMMARY[0].upper()}{module.SUMMARY[1:]}.",
+        epilog=f"example:\n  {module.EXAMPLE}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(command=name, needs=module.NEEDS, run=module.run, takes_fields=False)
+    module.add_arguments(parser)
+
+
+class _Version(argparse.Action):
+    """Prints the version, which takes a moment to look up."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(f"lupi-jax {importlib.metadata.version('lupi-jax')}")
+        parser.exit()
+
+
+def run(arguments: Sequence[str], alone: bool) -> int:
+    """Run the command of `arguments`, and return the exit status as `lupi_jax.cli.main` does.
+
+    Args:
+      arguments: the words after `lupi`.
+      alone: whether the process belongs to the command.
+    """
+    parser = make_parser()
+    if not arguments:
+        parser.print_help(sys.stderr)  # argparse would say that COMMAND is required, and no more
+        return 2
+    options, rest = parser.parse_known_args(arguments)
+    if rest and not options.takes_fields:
+        parser.error(f"unknown argument {rest[0]}")
+    options.rest = rest
+    try:
+        _start(options)
+        interrupts.raise_again()
+        options.run(options)
+        record_phase("the whole command", process_age())
+    except BaseException as error:
+        from lupi_jax.runtime import hosts
+
+        several = hosts.joined()
+        status, message = verdict(error)
+        if status is None:
+            if not several:
+                raise
+            traceback.print_exc()
+            status, message = 1, "stopped by a fault of its own"
+        # One line, whatever a library or a user's config file wrote into its exception.
+        print(f"lupi: {shorten(message, 1000)}", file=sys.stderr)
+        if status != StoppedError.status if several else alone:
+            # The first goes last: else JAX aborts the others before they have said why they end.
+            _leave(status, wait=3 if several and hosts.is_first() else 0)
+        return status
+    return 0
+
+
+def _start(options: argparse.Namespace) -> None:
+    """Import what the command needs, set it up, and join other processes."""
+    if getattr(options, "profile", None) is not None:
+        show_phases()
+    from lupi_jax.runtime import hosts
+    from lupi_jax.runtime.compilation import keep_programs
+    from lupi_jax.runtime.memory import keep_pages
+
+    # JAX has set 1 by now. 3, since TensorFlow calls it an error that there is no GPU.
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    _quieten()
+    keep_programs()
+    if hasattr(options, "distributed"):
+        keep_pages()  # before the threads that joining starts
+        joined = (options.coordinator, options.processes, options.process)
+        with phase("looking for other processes"):
+            hosts.join(options.distributed, *joined, stops=options.command == "train")
+        if hosts.joined():
+            interrupts.raise_again()  # the others are to hear why this process ends
+        if not hosts.is_first():
+            hide_phases()
+    for name in options.needs:
+        importlib.import_module(f"lupi_jax.{name}")
+    record_phase("imports", process_age())
+
+
+def verdict(error: BaseException) -> tuple[int | None, str]:
+    """Exit status and message for what ended a command; None for a fault of this package.
+
+    An exception of this package brings its status along, as those of `lupi_jax.errors` do.
+    """
+    from lupi_jax.runtime import hosts
+    from lupi_jax.runtime.backend import SHARE_GPU, is_out_of_memory
+
+    own = getattr(type(error), "status", None)
+    match error:
+        case StoppedError():
+            return own, f"{error}; the same command goes on"
+        case _ if isinstance(own, int):
+            return own, str(error)
+        case _ if hosts.is_lost(error):
+            return LOST_STATUS, f"another process of this run is lost ({error})"
+        case OSError() if error.filename is not None:
+            return InputError.status, f"{error.filename}: {error.strerror}"
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            return InputError.status, f"{error.strerror}: make room; what was saved is intact"
+        case BrokenPipeError():
+            return InputError.status, "standard output was closed before all was written"
+        case MemoryError():
+            return InputError.status, f"out of memory ({error}): {SMALLER}"
+        case RuntimeError() if is_out_of_memory(error):
+            what = f"out of the device's memory ({shorten(error)})"
+            return InputError.status, f"{what}: {SMALLER}; {SHARE_GPU}"
+        case KeyboardInterrupt():
+            return interrupts.STATUS, str(error) or interrupts.SAVED
+    return None, ""
+
+
+def _quieten() -> None:
+    """Keep libraries from logging what they raise as well, with tracebacks, and from narrating."""
+    from absl import logging as absl_logging
+
+    absl_logging.set_verbosity(absl_logging.FATAL)  # Orbax and TFDS
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # Orbax's tasks
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # every try of a dead network
+    sys.unraisablehook = _unraisable
+
+
+def _unraisable(caught: "sys.UnraisableHookArgs") -> None:
+    # After one of Orbax's tasks has failed, which is raised, the others fail unseen.
+    if isinstance(caught.object, CoroutineType) or "loop is closed" in str(caught.exc_value):
+        return
+    sys.__unraisablehook__(caught)
+
+
+def _leave(status: int, wait: float) -> NoReturn:
+    """End the process, in `wait` seconds.
+
+    To leave properly is to wait: for other processes, which may be waiting for this one, and for
+    threads that may be waiting for what has failed (Orbax's, for minutes), or that go on to fail.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # as a full disk behind one
+            stream.flush()
+    time.sleep(wait)
+    os._exit(status)

@@ -1,0 +1,143 @@
+"""What all commands have in common: arguments, help, errors and exit statuses."""
+
+import runpy
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import jax
+import jax.export
+import pytest
+from command_line import contents
+
+import lupi_jax as lupi
+from experiments.parity import MismatchError
+from lupi_jax.cli import main
+from lupi_jax.cli.program import verdict
+from lupi_jax.errors import InputError, StoppedError
+
+
+@pytest.mark.parametrize("command", ["evaluate", "export", "search"])
+def test_a_workdir_without_checkpoint(own, refused, command):
+    more = {
+        "evaluate": [],
+        "export": ["--out", own / "features.npz"],
+        "search": ["--query", own / "test/infrared/1", "--gallery", own / "test/visible"],
+    }
+    before = contents(own)
+    for workdir in (own, own / "nowhere"):
+        message = refused(command, "--workdir", workdir, *more[command])
+        assert message.startswith(f"no checkpoint under {workdir}: give the --workdir of")
+    (own / "checkpoints").mkdir()
+    message = refused(command, "--workdir", own, *more[command])
+    assert message == f"no complete checkpoint under {own}: train there first"
+    assert contents(own) == before
+
+
+def test_too_few_synthetic_people(tmp_path, refused):
+    message = refused("make-synthetic", "--out", tmp_path / "people", "--identities", "1")
+    assert "identities=1" in message
+    assert not (tmp_path / "people").exists()
+
+
+def test_unknown_commands_and_arguments_are_the_parsers(capfd):
+    for arguments, word in (
+        (["serch"], "serch"),
+        (["make-synthetic", "--out=x", "--jsn"], "--jsn"),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        assert caught.value.code == 2
+        err = capfd.readouterr().err
+        assert err.startswith("usage: lupi")
+        assert word in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (BrokenPipeError(32, "Broken pipe"), "standard output was closed"),
+        (
+            MemoryError("Unable to allocate 9 GiB"),
+            "out of memory (Unable to allocate 9 GiB): training takes less with a lower batch.",
+        ),
+        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 9 GiB"), "out of the device's memory ("),
+    ],
+)
+def test_what_a_machine_lacks_is_said_in_one_line(error: Exception, message: str) -> None:
+    status, said = verdict(error)
+    assert status == 2
+    assert said.startswith(message)
+
+
+def test_a_full_disk_behind_standard_output_hides_no_status(tmp_path: Path) -> None:
+    program = """
+import sys
+from lupi_jax.cli import main
+sys.stdout = open("/dev/full", "w")
+print("waits to be written")
+sys.exit(main())
+"""
+    command = [sys.executable, "-c", program, "train", "--config", "none.py", "--workdir", "none"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("lupi: ")
+
+
+def test_the_version_is_that_of_the_installation(capfd):
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert capfd.readouterr().out == f"lupi-jax {version('lupi-jax')}\n"
+
+
+def test_the_package_is_the_command(capfd, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["lupi_jax", "--version"])
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_module("lupi_jax", run_name="__main__")
+    assert caught.value.code == 0
+    assert capfd.readouterr().out.startswith("lupi-jax ")
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (InputError("x"), 2),
+        (lupi.DivergedError("x"), 1),
+        (MismatchError("x"), 1),
+        (StoppedError("x"), 75),
+        (KeyboardInterrupt(), 130),
+        (FileNotFoundError(2, "gone", "x"), 2),
+        (ZeroDivisionError("x"), None),
+    ],
+)
+def test_every_error_has_its_status(error: BaseException, status: int | None) -> None:
+    assert verdict(error)[0] == status
+
+
+# Sends the signal in the midst of an import, where `KeyboardInterrupt` would be printed or lost.
+INTERRUPTED = """
+import os, signal, sys
+module = sys.argv.pop(1)
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == module:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+signal.signal(signal.SIGINT, signal.default_int_handler)
+import runpy
+runpy.run_module("lupi_jax", run_name="__main__", alter_sys=False)
+"""
+
+
+@pytest.mark.parametrize(
+    "module", ["argparse", "lupi_jax.cli.train", "jax", "numpy", "optax", "lupi_jax.training.loop"]
+)
+def test_ctrl_c_during_start_up_is_one_line(module: str) -> None:
+    """From the first line of `main` on; before that Python answers, and nothing can be done."""
+    train = ["train", "--config", "x.py", "--workdir", "x"]
+    command = [sys.executable, "-c", INTERRUPTED, module, *train]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "lupi: interrupted; what was saved is intact\n"

@@ -1,0 +1,103 @@
+"""`lupi train`: what a run has, and what is refused."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import contents, train_own
+
+
+def test_training_leaves_what_a_run_needs(demo):
+    rows = [json.loads(line) for line in (demo.workdir / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, 2, 3]
+    for row in rows:
+        terms = row["loss/identity"] + row["loss/triplet"] + row["loss/color_free"]
+        assert row["loss/total"] == pytest.approx(terms, rel=1e-5)
+    assert rows[0]["loss/identity"] == pytest.approx(np.log(8), abs=0.1)  # eight people, no idea
+    steps = {folder.name for folder in (demo.workdir / "checkpoints").iterdir()}
+    assert steps == {"2", "3"}
+    # Without TensorFlow, "auto" chose the memory-mapped feed: 8 people x 2 x 8 images.
+    (cache,) = (demo.workdir / "cache").glob("*/*.npy")
+    assert np.load(cache, mmap_mode="r").shape == (128, 32, 32, 3)
+
+
+def test_a_missing_root(own, refused):
+    message = refused(*train_own(own / "nowhere"))
+    assert message.startswith(f"no data at {own / 'nowhere'}: correct data.root")
+    assert not (own.parent / "run").exists()
+
+
+def test_no_root_at_all(own, refused):
+    message = refused(*train_own(own, "--config.data.root="))
+    assert message == "config: data.root = '' is empty: name the data set's directory"
+
+
+def test_an_empty_split(own, refused):
+    shutil.rmtree(own / "train")
+    message = refused(*train_own(own))
+    assert message.startswith(f"no images under {own / 'train'}: expected train/")
+    assert not (own.parent / "run").exists()
+
+
+def test_an_identity_in_one_modality_only(own, refused):
+    shutil.rmtree(own / "train/infrared/2")
+    message = refused(*train_own(own))
+    assert "no infrared image of 1 of its identities (2)" in message
+    assert str(own) in message
+    assert not (own.parent / "run").exists()
+
+
+def test_an_unreadable_image(own, refused):
+    image = own / "train/visible/2/c2_0001.jpg"
+    image.write_bytes(image.read_bytes()[:100])
+    message = refused(*train_own(own))
+    assert message == f"{image}: unreadable image; replace or remove it"
+    begun = [Path(name).name for name in contents(own.parent / "run")]
+    assert begun == ["prepared.partial.json"]
+
+
+def test_config_fields_misspelt_and_out_of_range(own, refused):
+    wrong = ("--config.bach.images=1", "--config.views.flip", "-1", "--config.seed=x")
+    message = refused(*train_own(own, *wrong, "--config.log.keep=0"))
+    assert message == (
+        "config: bach.images is no field (did you mean batch.images?); "
+        "seed = 'x' is not a whole number; log.keep = 0 must be positive; "
+        "views.flip = -1.0 must lie in [0, 1]"
+    )
+
+
+def test_more_identities_a_batch_than_there_are(own, refused):
+    message = refused(*train_own(own, "--config.batch.identities=4"))
+    assert message.startswith("batch.identities = 4 is more than the 3 training identities")
+    assert contents(own.parent / "run") == {}
+
+
+def test_an_unknown_argument_of_train(own, refused):
+    assert refused(*train_own(own, "--steps=5")).startswith("unknown argument --steps: fields")
+
+
+def test_a_config_file_that_is_none(own, refused):
+    arguments = train_own(own)
+    arguments[2] = "configs/gone.py"
+    assert refused(*arguments).startswith("no config file at configs/gone.py: give --config")
+
+
+def test_an_exception_of_several_lines_becomes_one(own, refused):
+    file = own / "config.py"
+    file.write_text("raise RuntimeError('first\\nsecond')\n")
+    arguments = train_own(own)
+    arguments[2] = str(file)
+    assert refused(*arguments) == f"{file} gives no configuration: RuntimeError: first second"
+
+
+def test_another_configuration_in_an_existing_workdir(demo, refused, capfd):
+    before = contents(demo.workdir)
+    capfd.readouterr()
+    message = refused(*demo.train("--config.optimizer.rate=0.5", "--config.seed=1"))
+    assert message == (
+        f"{demo.workdir} holds a run with another configuration; differing: seed, "
+        "optimizer.rate. Give the same values, or another --workdir"
+    )
+    assert contents(demo.workdir) == before
