@@ -91,7 +91,7 @@ def test_an_export_is_of_features_or_of_the_network(demo, own, refused):
 
 def test_an_export_that_was_cut_off_is_repeated(demo, own, refused):
     folder = own / "features"
-    (folder / ".lupi-export-killed").mkdir(parents=True)
+    (folder / ".lupi-partial-features.npy-12345678").mkdir(parents=True)
     assert main(["export", *demo.run, "--out", str(folder)]) == 0
     (folder / "features.npy").unlink()
     search = ("search", *demo.run, "--query", own / "test/infrared/1", "--gallery", folder)
