@@ -12,7 +12,7 @@ from typing import Any
 import jax
 
 from lupi_jax.config import Config
-from lupi_jax.data import Batch, HostRows, make_feed, read_all
+from lupi_jax.data import Batch, HostRows, make_feed, read_all, source_modalities
 from lupi_jax.errors import StoppedError
 from lupi_jax.modality import Modality
 from lupi_jax.runtime.hosts import is_first
@@ -45,7 +45,6 @@ def train(
     arguments, and share the workdir.
 
     Args:
-      config: of the run.
       workdir: gets `checkpoints/`, `metrics.jsonl`, `tensorboard/`, and the memory-mapped feed's
         `cache/`.
       make_validation: how held-out images are judged, `lupi_jax.evaluation.make_validation`;
@@ -75,11 +74,12 @@ def train(
         _announce(parts, state, start)
         if config.data.feed == "device":
             watchdog.beat("the images were read")
-        every, per_epoch = config.log.every, parts.data.steps_per_epoch
-        log = RunLog(workdir, start, steps, every, parts.images, is_first())
-        wait = DataWait(log, start, per_epoch, every, _advice(config))
+        every, data = config.log.every, parts.data
+        images = len(source_modalities(config.modalities)) * data.sampler.batch_size
+        log = RunLog(workdir, start, steps, every, images, is_first())
+        wait = DataWait(log, start, data.steps_per_epoch, every, _advice(config))
         hooks = [
-            Profile(workdir / "profile", start, profile, parts.images, parts.parallel.cost),
+            Profile(workdir / "profile", start, profile),
             log,
             _Alive(watchdog),
             wait,
@@ -161,10 +161,7 @@ class _Save(Hook):
 
 
 def _start_feed(parts: Parts, workdir: Path, start: int) -> Iterator[Batch]:
-    """This process's rows of the batches from step `start` on.
-
-    Where `data.feed` asks for it, the devices get to hold all images first.
-    """
+    """This process's rows of the batches from step `start` on."""
     config, data = parts.config, parts.data
     host = HostRows(jax.process_index(), jax.process_count())
     with showing() as show, phase("starting the feed"):
@@ -176,7 +173,6 @@ def _start_feed(parts: Parts, workdir: Path, start: int) -> Iterator[Batch]:
 
 
 def _announce(parts: Parts, state: TrainState, start: int) -> None:
-    """Say what is about to be trained on what."""
     config, data, steps = parts.config, parts.data, parts.steps
     count = sum(x.size for x in jax.tree.leaves(state.params))
     held = f" ({len(data.validation.classes)} more held out)" if data.validation else ""
@@ -211,6 +207,5 @@ def _compile(
 
 
 def _advice(config: Config) -> str:
-    """What to do about a feed that is waited for."""
     decodes = config.data.feed in ("auto", "tfdata") and not config.data.prepared
     return "more data.workers, or `lupi prepare`, would help" if decodes else ""
