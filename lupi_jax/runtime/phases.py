@@ -36,7 +36,8 @@ def show_phases() -> None:
     The last one is the wait for the process's threads once the command is over.
     """
     handler = logging.StreamHandler()
-    handler.setFormatter(_SinceStart("[%(age)8.2f s] %(message)s"))
+    handler.addFilter(_with_age)
+    handler.setFormatter(logging.Formatter("[%(age)8.2f s] %(message)s"))
     _LOGGER.handlers = [handler]
     _LOGGER.setLevel(logging.DEBUG)
     _LOGGER.propagate = False
@@ -48,13 +49,9 @@ def hide_phases() -> None:
     _LOGGER.handlers = [logging.NullHandler()]
 
 
-class _SinceStart(logging.Formatter):
-    """Adds the age of the process to a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Format a record; `%(age)f` is the age of the process in seconds."""
-        record.age = process_age()
-        return super().format(record)
+def _with_age(record: logging.LogRecord) -> bool:
+    record.age = process_age()
+    return True
 
 
 def process_age() -> float:
