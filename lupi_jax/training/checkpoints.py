@@ -93,9 +93,8 @@ class Checkpoints:
           InputError: there is none; names those there are.
         """
         steps = self._manager.all_steps()
-        step = {"newest": self.newest, "best": self.best}.get(str(which))
-        if str(which).isdecimal() and int(which) in steps:
-            step = int(which)
+        known = {"newest": self.newest, "best": self.best, **{str(step): step for step in steps}}
+        step = known.get(str(which))
         if step is None:
             reason = "no step has validation figures" if which == "best" else "no such step"
             raise InputError(
@@ -199,20 +198,17 @@ class Checkpoints:
                 fault = error.fault
             if hosts.all_agree(state is not None):
                 return state
-            self._set_aside(step, fault)
+            if hosts.is_first():
+                kept = self.directory.with_name("damaged")
+                kept.mkdir(exist_ok=True)
+                number = sum(1 for _ in kept.glob(f"{step}-*"))
+                place = kept / f"{step}-{number}"
+                os.replace(self.directory / str(step), place)
+                print(f"{fault}; moved to {place}, going on without it", file=sys.stderr)
+            hosts.wait_for_all(f"checkpoint {step} set aside")
+            self._figures.pop(step, None)
+            self._manager.reload()
         return None
-
-    def _set_aside(self, step: int, fault: str) -> None:
-        kept = self.directory.with_name("damaged")
-        if hosts.is_first():
-            kept.mkdir(exist_ok=True)
-            number = sum(1 for _ in kept.glob(f"{step}-*"))
-            place = kept / f"{step}-{number}"
-            os.replace(self.directory / str(step), place)
-            print(f"{fault}; moved to {place}, going on without it", file=sys.stderr)
-        hosts.wait_for_all(f"checkpoint {step} set aside")
-        self._figures.pop(step, None)
-        self._manager.reload()
 
     def _record(self, step: int) -> dict[str, Any]:
         saved = self._manager.restore(step, args=ocp.args.Composite(run=_RecordRestore()))

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import itertools
-import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,7 +23,7 @@ from lupi_jax.training.checkpoints import Checkpoints
 from lupi_jax.training.data_wait import DataWait
 from lupi_jax.training.hooks import Hook, Moment
 from lupi_jax.training.logging import RunLog
-from lupi_jax.training.parallel import ParallelStep, local_copy, require_room
+from lupi_jax.training.parallel import ParallelStep, local_copy
 from lupi_jax.training.profiling import Profile
 from lupi_jax.training.step import TrainState
 
@@ -167,7 +166,6 @@ def _start_feed(parts: Parts, workdir: Path, start: int) -> Iterator[Batch]:
     with showing() as show, phase("starting the feed"):
         feed = make_feed(data.train, data.sampler, config, workdir / "cache", host, show)
         if config.data.feed == "device" and start < parts.steps:
-            require_room(len(data.train) * math.prod(config.data.image_size) * 3)
             parts.parallel.hold(read_all(data.train, config.data, show))
         return feed(start, parts.steps)
 

@@ -40,20 +40,6 @@ def local_copy(tree: Any) -> Any:
     return jax.tree.map(lambda x: jnp.copy(x.addressable_data(0)), tree)
 
 
-def require_room(size: int) -> None:
-    """Check that `size` bytes of images fit beside the step on a device.
-
-    Raises:
-      InputError: they would take more than 80 % of its memory.
-    """
-    memory = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
-    if memory is not None and size > 0.8 * memory:
-        raise InputError(
-            f"data.feed = device: the images are {size / 2**30:.1f} GiB, and a device has "
-            f"{memory / 2**30:.1f}: use tfdata or memmap, or lower data.image_size"
-        )
-
-
 class ParallelStep:
     """A per-device step as a function of the whole state and this process's rows of a batch.
 
