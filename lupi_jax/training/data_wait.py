@@ -56,8 +56,9 @@ class DataWait(Hook):
             batch = next(batches, None)
             if batch is None:
                 return
+            there = time.perf_counter()
             if self._last is not None:
-                self._batches.append((asked, time.perf_counter(), self._last))
+                self._batches.append((asked, there, self._last))
             yield batch
 
     def after(self, now: Moment) -> None:
