@@ -1,8 +1,4 @@
-"""Weights of PyTorch networks to our variables, and back.
-
-Weights are taken whole, or refused with every mismatch in one message; what is not to be taken has
-to be named. `torch_names` says which tensor is which.
-"""
+"""Weights of PyTorch networks to our variables, and back; `torch_names` pairs the names."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -36,9 +32,7 @@ Variables = dict[str, Any]
 def classes_of(state_dict: Mapping[str, np.ndarray]) -> int | None:
     """How many identities the network of these weights classifies; None without a classifier.
 
-    Args:
-      state_dict: {name: array} as `from_torch` takes it. A torchvision ResNet's `fc` does not
-        classify identities and does not count.
+    A torchvision ResNet's `fc` does not count.
     """
     weight = unwrapped(state_dict).get("classifier.weight")
     return len(weight) if weight is not None and np.ndim(weight) == 2 else None
@@ -46,9 +40,6 @@ def classes_of(state_dict: Mapping[str, np.ndarray]) -> int | None:
 
 def modalities_of(state_dict: Mapping[str, np.ndarray]) -> tuple[Modality, ...]:
     """The modalities that these weights have a stem for; all where one stem serves each.
-
-    Args:
-      state_dict: {name: array} as `from_torch` takes it.
 
     Raises:
       InputError: the weights are of no network known here.
@@ -64,7 +55,7 @@ def from_torch(
     initial: Variables | None = None,
     fresh: tuple[str, ...] = (),
 ) -> Variables:
-    """Variables of `model` from PyTorch tensors.
+    """Variables of `model` from PyTorch tensors: all of them, unless `fresh` leaves some out.
 
     Args:
       state_dict: {name: array} in PyTorch's layouts, with or without nn.DataParallel's `module.`.
@@ -89,7 +80,12 @@ def from_torch(
         named); `fresh` names nothing.
     """
     weights = Weights.of(state_dict)
-    _check_stem_relu(weights.family, model)
+    relu = weights.family.stem_relu
+    if relu not in (None, model.stem_relu):
+        raise InputError(
+            f"these weights are of {weights.family.title}, which has {'a' if relu else 'no'} ReLU "
+            f"after each stem's first normalisation: set --config.model.stem_relu={relu}"
+        )
     every = _shapes(model)
     others = {f"stem_{m}" for m in Modality if m not in modalities}
     shapes = {path: shape for path, shape in every.items() if path[1] not in others}
@@ -103,16 +99,6 @@ def from_torch(
     fallback: dict[Path, Any] = flatten_dict(initial or {})
     return unflatten_dict(
         {path: fallback[path] if path in kept else weights.value_of(path) for path in shapes}
-    )
-
-
-def _check_stem_relu(family: Family, model: EmbedNet) -> None:
-    if family.stem_relu in (None, model.stem_relu):
-        return
-    raise InputError(
-        f"these weights are of {family.title}, which has {'a' if family.stem_relu else 'no'} "
-        "ReLU after each stem's first normalisation: set "
-        f"--config.model.stem_relu={family.stem_relu}"
     )
 
 
@@ -174,13 +160,8 @@ def _never_run(weights: Weights, model: EmbedNet) -> set[str]:
 def remarks_on(state_dict: Mapping[str, np.ndarray], model: EmbedNet) -> list[str]:
     """What a user should know of weights that `from_torch` takes, one line each.
 
-    Args:
-      state_dict: {name: array} as `from_torch` takes it.
-      model: the network to fill.
-
-    Returns:
-      Lines; an empty list where there is nothing to say. Of a ResNet-18 with `non_local`: that the
-      weights' non-local blocks are left out, or that the weights have none.
+    Of a ResNet-18 with `non_local`: that the weights' non-local blocks are left out, or that the
+    weights have none.
 
     Raises:
       InputError: the weights are of no network known here.
@@ -222,16 +203,19 @@ def to_torch(
       computes something else.
 
     Raises:
-      InputError: AGW's names are asked for, or taken, and the network has other stems than AGW's,
-        or a layer1 in each.
+      InputError: AGW's names cannot say this network.
     """
     flat: dict[Path, Any] = flatten_dict(variables)
     shared = any(path[1:3] == ("trunk", "layer1") for path in flat)
     stems = {path[1] for path in flat if path[1].startswith("stem_")}
     family = AGW if names == "agw" or (names is None and shared) else LUPI
-    if family is AGW:
-        _check_is_agw_s(stems, shared)
-    elif shared:
+    if family is AGW and not (shared and stems == AGW_STEMS.keys()):
+        raise InputError(
+            "AGW's network has stem_infrared and stem_visible, which share layer1; this one has "
+            f"{', '.join(sorted(stems))}{'' if shared else ', each with a layer1 of its own'}: "
+            'write it with to_torch(variables, names="lupi")'
+        )
+    if family is LUPI and shared:
         flat = _with_own_layer1(flat, stems)
     result = {}
     for path, value in flat.items():
@@ -241,21 +225,6 @@ def to_torch(
         if path[-1] == "mean":
             result[name.replace("running_mean", "num_batches_tracked")] = np.zeros((), np.int64)
     return result | _unused_by_agw(result) if family is AGW else result
-
-
-def _check_is_agw_s(stems: set[str], shared: bool) -> None:
-    """Refuse a network with other stems than AGW's, or a layer1 in each of them."""
-    if not shared:
-        raise InputError(
-            "AGW's modalities share layer1, and each of this network's has its own: write it with "
-            'to_torch(variables, names="lupi")'
-        )
-    if stems != AGW_STEMS.keys():
-        raise InputError(
-            f"AGW's network has stem_infrared and stem_visible, and this one has "
-            f"{', '.join(sorted(stems))}: to write it with a copy of layer1 in every stem, call "
-            'to_torch(variables, names="lupi")'
-        )
 
 
 def _with_own_layer1(flat: dict[Path, Any], stems: set[str]) -> dict[Path, Any]:

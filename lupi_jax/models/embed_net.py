@@ -53,11 +53,7 @@ class EmbedNet(nn.Module):
       axis_name: mapped axis of the devices, see `Numerics`.
       precision: of matrix products and convolutions, as `jax.default_matmul_precision` takes it;
         None takes JAX's own.
-      shared_from: the first layer that all modalities share, one of `SHARED_FROM`;
-        `lupi_jax.config.fields.ModelConfig` says whose network has which.
-
-    Raises:
-      ValueError: `shared_from` is not one of `SHARED_FROM`.
+      shared_from: the first layer that all modalities share, one of `SHARED_FROM`.
     """
 
     num_classes: int
@@ -69,11 +65,6 @@ class EmbedNet(nn.Module):
     axis_name: str | None = None
     precision: str | None = None
     shared_from: str = "layer2"
-
-    def __post_init__(self) -> None:
-        if self.shared_from not in SHARED_FROM:
-            raise ValueError(f"shared_from: want one of {SHARED_FROM}, got {self.shared_from!r}")
-        super().__post_init__()
 
     @property
     def features(self) -> int:
@@ -172,16 +163,14 @@ def _draw_on_cpu(draw: Callable[[Array], Any], key: Array) -> Any:
     The program runs once and is mostly random numbers: a CPU compiles it in seconds, and draws the
     same numbers whatever the device.
     """
-    # Optimised, it takes four times as long to compile.
-    quick: Any = {"xla_backend_optimization_level": "0"}
-    if jax.default_backend() == "cpu":
-        return jax.jit(draw).lower(key).compile(quick)(key)
     try:
         cpu = jax.local_devices(backend="cpu")[0]
     except RuntimeError:  # JAX was started without its CPU backend
         return jax.jit(draw)(key)
     with jax.default_device(cpu):
         own_key = jax.device_put(key, cpu)
+        # Optimised, it takes four times as long to compile.
+        quick: Any = {"xla_backend_optimization_level": "0"}
         variables = jax.jit(draw).lower(own_key).compile(quick)(own_key)
     # By way of NumPy, so that no array is bound to a device.
     return jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), variables)

@@ -1,22 +1,7 @@
 """Convolution, ReLU and batch normalisation, in forms that XLA compiles to fast programs.
 
-Each computes what its plain form computes, up to rounding (tests/models/test_operations.py). They
-are written out because XLA's CPU backend decides badly which intermediate results to keep in memory
-and which to compute again. The measurements are in experiments/benchmarks/README.md, of a training
-step of a ResNet-50 unless another network is named:
-
-- `conv2d`, kernels of one pixel as products of matrices: on an H100 a step takes 21.7 ms, and 23.3
-  with convolutions.
-- `conv2d`, on a CPU: weight gradients as products of matrices in memory, 7.5 to 4.7 s. With a
-  stride, one product for each row of the kernel and not one for each tap: 65 to 49 ms for the
-  7 x 7 stem. Without one, a single product for all taps: it moves 26 to 30 times the activations,
-  where nine shifts of the input moved 46 to 50 times.
-- `relu`, on a CPU: a layer of four bottleneck blocks moves 8 % less memory, one of four basic
-  blocks 10 %.
-- `batch_normalize`: its written gradient alone is no faster (7.5 and 7.6 s), but saves one exchange
-  between devices. On a CPU, with a copy of the mean for each pass, a normalisation and its
-  ReLU move 13 times their activations and not 15. The gradient ends in a subtraction of two
-  arrays, which saves 1 to 4 % of a layer's bytes.
+Each computes what its plain form computes, up to rounding. XLA's CPU backend decides badly which
+intermediate results to keep in memory; experiments/benchmarks/README.md measures every form.
 """
 
 from functools import partial
@@ -28,15 +13,9 @@ from jax import Array, lax
 
 
 def conv2d(x: Array, kernel: Array, stride: int = 1) -> Array:
-    """Convolve with PyTorch's symmetric "same" padding, (k - 1) // 2 on every side.
+    """Convolve [n, h, w, c_in] with [k, k, c_in, c_out], k odd.
 
-    Args:
-      x: images or activations [n, h, w, c_in].
-      kernel: weights [k, k, c_in, c_out], k odd.
-      stride: step in both directions.
-
-    Returns:
-      [n, ceil(h / stride), ceil(w / stride), c_out].
+    PyTorch's symmetric "same" padding gives [n, ceil(h / stride), ceil(w / stride), c_out].
     """
     if jax.default_backend() == "cpu":
         return _conv2d_cpu(x, kernel, stride)
@@ -170,9 +149,7 @@ def batch_normalize(
     devices exchange at once.
 
     Args:
-      x: activations [..., c].
-      scale: [c].
-      bias: [c].
+      x: activations [..., c]; `scale` and `bias` are [c].
       epsilon: added to the variance.
       axis_name: mapped axis whose devices share the statistics, or None.
 

@@ -2,9 +2,6 @@
 
 He et al., Deep Residual Learning for Image Recognition, 2016, with the last stride set to 1 as
 person re-identification does (Luo et al., Bag of Tricks, 2019).
-
-`Stem` and `Trunk` are made of a `Layer` or several, these of a `Block` or several. `Backbone` says
-how many, and how wide.
 """
 
 import dataclasses

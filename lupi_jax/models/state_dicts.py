@@ -1,7 +1,4 @@
-"""Read files of weights to {name: array}: NumPy's, safetensors' and PyTorch's, here or on a hub.
-
-Reading a file never runs what is in it: objects other than tensors are refused.
-"""
+"""Read files of weights to {name: array}, and never run what is in them."""
 
 import pickle
 import re
@@ -49,13 +46,9 @@ def read_state_dict(source: str | Path, fetch: bool = True) -> dict[str, np.ndar
       InputError: the file is missing, of another kind, damaged, or holds anything but tensors.
     """
     path = _cached(str(source), fetch) if str(source).startswith(_HUB) else Path(source)
-    if path.is_dir():
-        raise InputError(f"{path} is a directory: name the file of weights in it")
     if not path.is_file():
-        raise InputError(f"no weights at {path}: put the file there or correct the path")
+        raise InputError(f"no weights at {path}: put a file there or correct the path")
     read = _reader(path, path)
-    if not path.stat().st_size:
-        raise InputError(f"{path} is empty: fetch or copy it again")
     try:
         tensors = read(path)
     except InputError:
@@ -114,15 +107,10 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
     if not isinstance(content, Mapping):
         raise InputError(f"{path} holds a {type(content).__name__}, not a dictionary of tensors")
     others = sorted(str(k) for k, v in content.items() if not isinstance(v, torch.Tensor))
-    if others and len(others) == len(content):
-        raise InputError(
-            f"{path} holds no weights: a dictionary of tensors is looked for, on its own or under "
-            f"{' or '.join(map(repr, _WITHIN))}, and its entries are {some(others)}"
-        )
     if others:
         raise InputError(
-            f"{path}: {len(others)} of {len(content)} entries of the weights are not tensors: "
-            f"{some(others)}"
+            f"{path}: {len(others)} of {len(content)} entries are not tensors: {some(others)}; "
+            f"weights are looked for on their own or under {' or '.join(map(repr, _WITHIN))}"
         )
     return {
         # PyTorch does not convert bfloat16 to NumPy.
@@ -172,30 +160,16 @@ def _cached(address: str, fetch: bool) -> Path:
         raise InputError(f"{address}: write {_HUB}owner/name[/file][@revision]")
     repository, file, revision = match[1], match[2] or _HUB_FILE, match[3]
     _reader(Path(file), address)
-    at = f" at revision {revision}" if revision else ""
-    what = f"fetch {file} of the Hugging Face repository {repository}{at}"
+    what = f"fetch {file} of the Hugging Face repository {repository}"
+    if revision:
+        what += f" at revision {revision}"
     try:
         import huggingface_hub
-        from huggingface_hub import constants, errors
     except ImportError as error:
         raise InputError(
             f"{address} needs huggingface_hub to be read: pip install 'lupi-jax[hub]', or {what} "
             "yourself and give its path as `pretrained`"
         ) from error
-    unreachable = "the hub cannot be reached"
-    if not fetch:
-        unreachable = "no configuration fetches by itself: add --fetch"
-    elif constants.HF_HUB_OFFLINE:
-        unreachable = "HF_HUB_OFFLINE forbids to fetch it"
-    # The first that fits counts: some of these errors are kinds of others.
-    reasons = (
-        (errors.HFValidationError, "no repository can be called that"),
-        (errors.GatedRepoError, "the repository is gated: accept its terms, then log in"),
-        (errors.RepositoryNotFoundError, "there is no such repository, or not for you"),
-        (errors.RevisionNotFoundError, "the repository has no such revision"),
-        (errors.LocalEntryNotFoundError, f"it is not in the cache, and {unreachable}"),
-        (errors.EntryNotFoundError, "the repository has no such file"),
-    )
     try:
         return Path(
             huggingface_hub.hf_hub_download(
@@ -203,11 +177,10 @@ def _cached(address: str, fetch: bool) -> Path:
             )
         )
     except Exception as error:
-        reason = next((text for kind, text in reasons if isinstance(error, kind)), _brief(error))
         raise InputError(
-            f"{address}: {reason}; {what} on a machine with a network, and give its path here as "
-            f"`pretrained`, or copy the folder models--{repository.replace('/', '--')} of that "
-            f"machine's cache into {constants.HF_HUB_CACHE}"
+            f"{address} cannot be had ({_brief(error)}): "
+            f"{'' if fetch else 'allow to download it with --fetch, or '}{what} on a machine with "
+            "a network, and give its path here as `pretrained`"
         ) from error
 
 

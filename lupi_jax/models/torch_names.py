@@ -1,8 +1,4 @@
-"""How PyTorch networks name and lay out their tensors: released LUPI, AGW, torchvision's ResNets.
-
-A table for each family of networks pairs our modules with theirs. `conversion` reads it in both
-directions.
-"""
+"""How released LUPI, AGW and torchvision name and lay out their tensors: a table for each."""
 
 import dataclasses
 import itertools

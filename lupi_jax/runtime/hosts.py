@@ -1,8 +1,4 @@
-"""Several processes as one run: how they join, agree, and share work.
-
-JAX's own engine does the work (`jax.distributed`): nothing here starts a process or knows a
-cluster.
-"""
+"""Several processes as one run: how they join, agree, and share work, by `jax.distributed`."""
 
 import contextlib
 import os
@@ -40,24 +36,23 @@ def join(
       coordinator: host:port of process 0.
       processes: how many there are.
       process: which this one is, from 0.
-      timeout: seconds to wait for the others.
+      timeout: seconds to wait for the others. Where they do not come, the process ends itself
+        with `LOST_STATUS`.
       stops: whether SIGTERM asks for a stop, as `stopping.StopRequest` sees it; else it ends the
         process.
 
     Raises:
-      InputError: there is nothing to join. Where the others do not come, the process ends itself
-        with `LOST_STATUS`.
+      InputError: there is nothing to join.
     """
     given = (coordinator, processes, process)
-    if any(x is not None for x in given) and (None in given or mode == "off"):
+    whole = None not in given and mode != "off" and re.fullmatch(r".+:[0-9]+", str(coordinator))
+    if any(x is not None for x in given) and not whole:
         raise InputError(
-            "--coordinator, --processes and --process go together, and not with --distributed off: "
-            "give all three or none"
+            "--coordinator HOST:PORT, --processes and --process go together, and not with "
+            "--distributed off: give all three or none"
         )
     if mode == "off" or jax.distributed.is_initialized():
         return
-    if coordinator is not None and not re.fullmatch(r".+:[0-9]+", coordinator):
-        raise InputError(f"--coordinator {coordinator}: give HOST:PORT of process 0")
     jax.config.update("jax_enable_preemption_service", stops)
     if _initialize(mode, *given, timeout):
         with _stdout_to_stderr():  # the first message between CPUs prints a line
@@ -81,21 +76,15 @@ def _initialize(
         jax.distributed.initialize(
             coordinator, processes, process, initialization_timeout=timeout + 60
         )
-    except ValueError as error:
-        # So JAX says that it found no cluster, or that a number is out of range.
-        if coordinator is None and mode == "auto":
+    except (ValueError, RuntimeError) as error:
+        # JAX has found no cluster, or is in use already (a notebook, a test).
+        nothing = isinstance(error, ValueError) or "before any JAX calls" in str(error)
+        if nothing and coordinator is None and mode == "auto":
             return False
         raise InputError(
-            f"cannot join other processes ({error}): give --coordinator HOST:PORT, --processes "
-            "and --process, or start under Slurm, Kubernetes, MPI or on a TPU pod"
-        ) from error
-    except RuntimeError as error:
-        # Too late where JAX is in use already (a notebook, a test): not asked to join, stay alone.
-        if coordinator is None and mode == "auto" and "before any JAX calls" in str(error):
-            return False
-        raise InputError(
-            f"cannot join the other processes ({shorten(error)}): are all "
-            "started, and is the coordinator's port free and reachable?"
+            f"cannot join other processes ({shorten(error)}): give --coordinator HOST:PORT, "
+            "--processes and --process, or start under Slurm, Kubernetes, MPI or on a TPU pod; all "
+            "have to be started, and the coordinator's port free and reachable"
         ) from error
     finally:
         timer.cancel()
@@ -172,15 +161,7 @@ def share(count: int) -> range:
 
 
 def gather(part: np.ndarray, count: int) -> np.ndarray:
-    """All `count` rows, from each process's `share` of them.
-
-    Args:
-      part: [m, ...], the rows `share(count)`.
-      count: rows in all.
-
-    Returns:
-      [count, ...], the same in every process.
-    """
+    """[count, ...], the same in every process, from each one's rows `share(count)`, [m, ...]."""
     processes = jax.process_count()
     if processes == 1:
         return part
@@ -193,8 +174,7 @@ def gather(part: np.ndarray, count: int) -> np.ndarray:
 def over_local_devices() -> tuple[Sharding, Sharding]:
     """Placements for work that each process does by itself, on its own devices.
 
-    Returns:
-      One where each device holds the whole array, and one where each holds a share of its rows.
+    Under the first each device holds the whole array, under the second a share of its rows.
     """
     devices = jax.local_devices()
     if len(devices) == 1:

@@ -52,11 +52,7 @@ def make_bar(console: Console, disable: bool = False) -> Progress:
 
 @contextlib.contextmanager
 def showing() -> Iterator[Show]:
-    """Show long work while this lasts; of several processes the first does.
-
-    Yields:
-      To be called when a piece of work begins.
-    """
+    """Show long work while this lasts; of several processes the first does."""
     if not is_first():
         yield silent
         return

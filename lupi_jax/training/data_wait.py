@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from queue import SimpleQueue
-from typing import NamedTuple, Self
+from typing import Self
 
 import jax
 
@@ -13,12 +13,6 @@ from lupi_jax.data import Batch
 from lupi_jax.training.hooks import Hook, Moment
 from lupi_jax.training.logging import RunLog
 from lupi_jax.training.step import Metrics
-
-
-class _Batch(NamedTuple):
-    asked: float
-    there: float
-    step_before: Future[float] | None
 
 
 class DataWait(Hook):
@@ -31,15 +25,13 @@ class DataWait(Hook):
     def __init__(
         self, log: RunLog, start: int, steps_per_epoch: int, every: int, advice: str
     ) -> None:
-        """Say to `log` what is lost from step `start` on, at least `every` steps apart.
-
-        Where that is much, `advice` follows.
-        """
+        """Say to `log` what is lost from step `start` on, at least `every` steps apart."""
         self._log, self._said, self._advice = log, start, advice
         self._per_epoch, self._every = steps_per_epoch, every
         self._steps: SimpleQueue[tuple[Metrics, Future[float]] | None] = SimpleQueue()
         self._last: Future[float] | None = None
-        self._batches: list[_Batch] = []
+        # When a batch was asked for, when it came, and the end of the step before it.
+        self._batches: list[tuple[float, float, Future[float]]] = []
 
     def __enter__(self) -> Self:
         # A daemon: where a step never ends the process has to end all the same.
@@ -64,7 +56,9 @@ class DataWait(Hook):
             batch = next(batches, None)
             if batch is None:
                 return
-            self._batches.append(_Batch(asked, time.perf_counter(), self._last))
+            there = time.perf_counter()
+            if self._last is not None:
+                self._batches.append((asked, there, self._last))
             yield batch
 
     def after(self, now: Moment) -> None:
@@ -83,9 +77,8 @@ class DataWait(Hook):
         """
         taken, self._batches = self._batches, []
         return sum(
-            max(0.0, batch.there - max(batch.asked, batch.step_before.result()))
-            for batch in taken
-            if batch.step_before is not None
+            max(0.0, there - max(asked, step_before.result()))
+            for asked, there, step_before in taken
         )
 
 

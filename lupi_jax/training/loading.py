@@ -28,9 +28,6 @@ class Run:
     """A network and where it came from.
 
     Attributes:
-      model: the network.
-      variables: its parameters and running statistics.
-      config: of the run.
       name: what to call it: "step 600", "untrained", "released.t".
       step: of the checkpoint; 0 for an untrained network, None for one trained elsewhere.
       record: what results say of it, a `run_record` or part of one.
@@ -101,11 +98,12 @@ def load_run(workdir: str | Path, checkpoint: str | int = "newest", untrained: b
 def load_weights(config: Config, checkpoint: str) -> Run:
     """The network of a configuration with the weights of a PyTorch training checkpoint.
 
+    The number of classes comes from the file, and only those of the configured modalities count
+    for which the file has a stem.
+
     Args:
-      config: describes the network. The number of classes comes from the file, and only those of
-        the configured modalities count for which the file has a stem.
-      checkpoint: file or `hf://owner/name` of LUPI's or AGW's PyTorch code, as
-        `models.read_state_dict` reads it.
+      config: describes the network.
+      checkpoint: of LUPI's or AGW's PyTorch code, as `models.read_state_dict` reads it.
 
     Raises:
       InputError: the file cannot be read, holds no trained network, or does not fit `config`.

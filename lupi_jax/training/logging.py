@@ -40,14 +40,8 @@ class RunLog(Hook):
     ) -> None:
         """Continue the log of `workdir` at step `start`, forgetting what came after it.
 
-        Args:
-          workdir: of the run.
-          start: steps already taken.
-          steps: steps in all.
-          every: steps in a window.
-          batch_size: images a step reads, for the rate.
-          writes: whether this process writes and shows anything; all look for figures that are
-            not finite.
+        A window is `every` steps, each of which reads `batch_size` images. Every process looks for
+        figures that are not finite; one that `writes` also writes and shows them.
         """
         self._workdir, self._start, self._steps = workdir, start, steps
         self._every, self._batch_size, self._writes = every, batch_size, writes
@@ -63,8 +57,10 @@ class RunLog(Hook):
 
     def __enter__(self) -> Self:
         if self._writes:
-            _forget_after(self._workdir, self._start)
-            self._file = (self._workdir / METRICS_FILE).open("a")
+            path = self._workdir / METRICS_FILE
+            kept = [row for row in read_metrics(self._workdir) if row["step"] <= self._start]
+            write_whole(path, "".join(json.dumps(row) + "\n" for row in kept))
+            self._file = path.open("a")
             folder = str(self._workdir / "tensorboard")
             self._events = SummaryWriter(folder, purge_step=self._start + 1)
         self._progress.start()
@@ -110,13 +106,9 @@ class RunLog(Hook):
         self._console.print(f"compiled in {seconds:.1f} s", highlight=False)
 
     def waited(self, step: int, epoch: float, seconds: float, advice: str = "") -> None:
-        """Say which share of the time since the last call went by without data.
+        """Say which share of the time since the last call the `seconds` without data were.
 
-        Args:
-          step: the steps taken.
-          epoch: the same in epochs.
-          seconds: without data.
-          advice: follows where the share is above a tenth.
+        Where it is above a tenth, `advice` follows.
         """
         now = time.perf_counter()
         share = seconds / max(now - self._wait_clock, 1e-9)
@@ -154,10 +146,8 @@ class RunLog(Hook):
         speed = count / (now - self._clock)
         self._clock = now
         self._window.clear()
-        row = {"step": step, "split": "train", **means}
-        self._write(
-            {**row, "steps_per_second": speed, "images_per_second": speed * self._batch_size}
-        )
+        rates = {"steps_per_second": speed, "images_per_second": speed * self._batch_size}
+        self._write({"step": step, "split": "train", **means, **rates})
         terms = "  ".join(f"{k[5:]} {v:.3f}" for k, v in means.items() if k.startswith("loss/"))
         description = f"loss {means['loss/total']:.3f}, {speed:.2f} steps/s"
         self._progress.update(self._task, description=description)
@@ -189,12 +179,6 @@ def read_metrics(workdir: str | Path) -> list[dict[str, Any]]:
         with contextlib.suppress(json.JSONDecodeError):
             rows.append(json.loads(line))
     return rows
-
-
-def _forget_after(workdir: Path, step: int) -> None:
-    """Drop the rows of steps that will be taken again."""
-    kept = [row for row in read_metrics(workdir) if row["step"] <= step]
-    write_whole(workdir / METRICS_FILE, "".join(json.dumps(row) + "\n" for row in kept))
 
 
 def _blame(figure: tuple[str, Any]) -> tuple[bool, bool, str]:

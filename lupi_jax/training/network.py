@@ -65,11 +65,8 @@ def fresh_variables(config: Config, model: EmbedNet) -> dict[str, Any]:
 def initial_variables(config: Config, model: EmbedNet, fetch: bool = False) -> dict[str, Any]:
     """The network's variables before the first step: fresh, or with pre-trained weights.
 
-    Args:
-      config: of the run.
-      model: the network.
-      fetch: whether pre-trained weights may come over the network. The caller says so, never a
-        configuration: a checkpoint from elsewhere holds one.
+    `fetch` allows to fetch the weights over the network. No configuration can: a checkpoint from
+    elsewhere holds one.
 
     Raises:
       InputError: the pre-trained weights are missing or do not fit.

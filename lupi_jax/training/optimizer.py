@@ -10,18 +10,12 @@ from jax import Array
 
 from lupi_jax.config import OptimizerConfig
 
-_HEAD = ("neck", "classifier")
-
 
 def learning_rate(config: OptimizerConfig, steps_per_epoch: int) -> optax.Schedule:
     """The rate of the head at a step: linear warm-up, then stages.
 
     In epochs the rate is constant within an epoch, as in the original: with a warm-up of 10 it is
     (epoch + 1) / 10 of `config.rate` in the first ten epochs.
-
-    Args:
-      config: rate, warm-up, milestones, factors and their unit.
-      steps_per_epoch: steps in an epoch; of no meaning where the unit is steps.
 
     Returns:
       step -> rate.
@@ -45,7 +39,7 @@ def parameter_groups(params: Any) -> Any:
         names = tuple(part.key for part in path)
         if names == ("neck", "bias"):
             return "frozen"
-        return "head" if names[0] in _HEAD else "trunk"
+        return "head" if names[0] in ("neck", "classifier") else "trunk"
 
     return jax.tree_util.tree_map_with_path(group, params)
 

@@ -33,7 +33,7 @@ def test_every_mismatch_is_in_one_report(weights: Weights) -> None:
     assert "1 misshaped: classifier.weight is (7, 256), not (5, 256);" in message
     assert "1 not of floats: NL_2.0.g.0.weight is int32;" in message
     assert "1 not finite: NL_2.0.g.0.bias;" in message
-    assert message.endswith("pretrained_fresh=\"('classifier', 'neck/scale', 'stray')\"")
+    assert message.endswith("in --config.pretrained_fresh")
 
 
 def test_a_report_stays_short(weights: Weights) -> None:
@@ -43,7 +43,6 @@ def test_a_report_stays_short(weights: Weights) -> None:
     assert "30 unexpected: stray00.weight, " in message
     assert "stray19.weight, ..." in message
     assert "stray20" not in message
-    assert "pretrained_fresh" not in message
 
 
 def test_only_what_agw_leaves_unused_is_ignored(agw: Weights) -> None:
@@ -80,7 +79,7 @@ def test_a_classifier_of_other_people_is_refused_unless_named(
     others = weights | {"classifier.weight": np.zeros((7, 256), np.float32)}
     message = refusal(others, MODEL)
     assert "missing" not in message
-    assert message.endswith("name them: --config.pretrained_fresh=\"('classifier',)\"")
+    assert message.endswith("in --config.pretrained_fresh")
     result = from_torch(others, MODEL, initial=initial, fresh=("classifier",))
     assert same(result["params"]["classifier"], initial["params"]["classifier"])
     expected = from_torch(weights, MODEL)
@@ -133,7 +132,7 @@ def test_what_the_network_must_be_is_said(weights: Weights) -> None:
 
 def test_a_name_of_nothing_is_refused(weights: Weights) -> None:
     message = refusal(weights, MODEL, fresh=("classifier", "clasifier", "trunk/layer"))
-    assert "names nothing by 'clasifier', 'trunk/layer' (did you mean classifier?)" in message
+    assert "names nothing by 'clasifier', 'trunk/layer': the network has" in message
     assert "the network has classifier, neck, stem_infrared, stem_intermediate," in message
     assert "the weights have NL_2, NL_3, base_resnet, bottleneck, classifier, gray_mod" in message
 

@@ -57,7 +57,7 @@ def test_a_file_is_read_whole_or_not_at_all(
     content = path.read_bytes()
     for size in (0, 5, len(content) // 2, len(content) - 1):
         path.write_bytes(content[:size])
-        assert ("is empty" if size == 0 else "damaged, cut short or not a") in refusal(path)
+        assert "damaged, cut short or not a" in refusal(path)
 
 
 def test_what_is_no_file_of_weights_is_refused(npz: Path, tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_what_is_no_file_of_weights_is_refused(npz: Path, tmp_path: Path) -> Non
     for name, reason in (
         ("w.onnx", "weights are read from .npz, .safetensors"),
         ("lost.npz", "no weights at"),
-        ("folder.npz", "is a directory"),
+        ("folder.npz", "no weights at"),
         ("none.npz", "holds no tensors"),
         ("one.npz", "not a .npz file"),
         ("objects.npz", "pickled objects other than tensors"),
@@ -181,8 +181,8 @@ def test_a_checkpoint_without_weights_says_what_it_has(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     tensors = {"conv1.weight": torch.zeros(2)}
     for content, reason in (
-        ({"model": tensors, "epoch": 3}, "'net' or 'state_dict', and its entries are epoch, model"),
-        ({"net": {**tensors, "epoch": 3, "cmc": np.ones(2)}}, "2 of 3 entries of the weights are"),
+        ({"model": tensors, "epoch": 3}, "2 of 2 entries are not tensors: epoch, model; weights "),
+        ({"net": {**tensors, "epoch": 3, "cmc": np.ones(2)}}, "2 of 3 entries are not tensors: c"),
         ({"net": None}, "holds a NoneType"),
         ([torch.zeros(2)], "holds a list"),
         ({"net": {}}, "holds no tensors"),
@@ -223,15 +223,11 @@ def test_a_cached_file_of_the_hub_needs_no_network(cache: Path) -> None:
     assert read_state_dict(f"{address}/model.safetensors@{'b' * 40}").keys() == {"c"}
 
 
-def test_what_is_not_cached_says_what_to_fetch_and_where_to_put_it(cache: Path) -> None:
+def test_what_is_not_cached_says_what_to_fetch(cache: Path) -> None:
     message = refusal("hf://timm/resnet50.tv_in1k")
-    assert "it is not in the cache, and HF_HUB_OFFLINE forbids to fetch it;" in message
+    assert "cannot be had (LocalEntryNotFoundError: " in message
     assert "fetch model.safetensors of the Hugging Face repository timm/resnet50.tv_in1k" in message
     assert "give its path here as `pretrained`" in message
-    assert (
-        f"copy the folder models--timm--resnet50.tv_in1k of that machine's cache into {cache}"
-        in (message)
-    )
     put(cache, "model.safetensors", WEIGHTS)
     message = refusal("hf://timm/resnet50.tv_in1k/other.npz@v2")
     assert (
@@ -240,19 +236,9 @@ def test_what_is_not_cached_says_what_to_fetch_and_where_to_put_it(cache: Path) 
     )
 
 
-@pytest.mark.parametrize(
-    ("error", "reason"),
-    [
-        (errors.GatedRepoError, "the repository is gated"),
-        (errors.RepositoryNotFoundError, "there is no such repository"),
-        (errors.RevisionNotFoundError, "no such revision"),
-        (errors.EntryNotFoundError, "no such file"),
-        (errors.LocalEntryNotFoundError, "the hub cannot be reached"),
-        (OSError, "OSError: two lines"),
-    ],
-)
-def test_the_hub_s_refusals_are_told_apart(
-    error: type[Exception], reason: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("error", [errors.GatedRepoError, errors.RevisionNotFoundError, OSError])
+def test_the_hub_s_refusals_are_passed_on(
+    error: type[Exception], cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any, **__: Any) -> str:
         # Their constructors ask for an answer of the network.
@@ -263,10 +249,7 @@ def test_the_hub_s_refusals_are_told_apart(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
     message = refusal("hf://timm/resnet50.tv_in1k@v2")
-    assert reason in message
-    assert "fetch model.safetensors of the Hugging Face repository timm/resnet50.tv_in1k at" in (
-        message
-    )
+    assert f"cannot be had ({error.__name__}: two lines): fetch model.safetensors of" in message
 
 
 def test_what_is_not_to_be_fetched_comes_from_the_cache_or_not_at_all(
@@ -276,7 +259,7 @@ def test_what_is_not_to_be_fetched_comes_from_the_cache_or_not_at_all(
     monkeypatch.setattr(
         "huggingface_hub.file_download.get_hf_file_metadata", lambda *_, **__: pytest.fail("asked")
     )
-    with pytest.raises(InputError, match="no configuration fetches by itself: add --fetch"):
+    with pytest.raises(InputError, match="allow to download it with --fetch, or fetch model"):
         read_state_dict("hf://timm/resnet50.tv_in1k", fetch=False)
     put(cache, "model.safetensors", WEIGHTS)
     assert equal(read_state_dict("hf://timm/resnet50.tv_in1k", fetch=False), WEIGHTS)
@@ -287,7 +270,7 @@ def test_a_bad_address_is_refused_before_anything_is_fetched(
 ) -> None:
     for address in ("hf://resnet50", "hf://", "hf://timm/", "hf://timm/resnet50@"):
         assert "write hf://owner/name[/file][@revision]" in refusal(address)
-    assert "no repository can be called that" in refusal("hf://timm/res net")
+    assert "HFValidationError" in refusal("hf://timm/res net")
     message = refusal("hf://timm/resnet50.tv_in1k/pytorch_model.bin")
     assert "weights are read from .npz, .safetensors, .pth, .pt, .t, not '.bin'" in message
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
