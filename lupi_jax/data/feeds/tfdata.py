@@ -26,13 +26,7 @@ def tfdata_batches(
 ) -> Iterator[Batch]:
     """The feed "tfdata": the batches of `steps`, read by TensorFlow's threads.
 
-    Args:
-      read: the image of a row: decodes a file, or maps a prepared image.
-      size: (height, width) of what it reads.
-      choose: the rows of a step.
-      steps: from the first to the last.
-      workers: images read at once.
-      prefetch: batches kept ready.
+    `read` gives the image of a row at `size` = (height, width), `choose` the rows of a step.
 
     Raises:
       InputError: an image cannot be read, or TensorFlow is not installed.

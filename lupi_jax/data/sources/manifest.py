@@ -28,21 +28,16 @@ def read_manifest(root: Path) -> dict[str, Any]:
         InputError: there is no set at `root`, it is half-written, or its manifest is damaged.
     """
     root = Path(root)
-    missing = f"no synthetic data at {root}: it has no {MANIFEST}; generate the set first"
+    missing = f"no synthetic data at {root}: generate the set first"
     if (root / MARKER).is_file():
-        missing = (
-            f"half-written synthetic data at {root}: run the same generation again to finish it"
-        )
+        missing = f"half-written synthetic data at {root}: run the same generation again"
     content = read_bytes(root / MANIFEST, missing)
     try:
         manifest = json.loads(content)
     except ValueError:
         manifest = None
     if not isinstance(manifest, dict) or manifest.get("generator") != GENERATOR:
-        raise InputError(
-            f"{root / MANIFEST} is not the manifest of a synthetic set: "
-            "choose another folder, or generate the set again"
-        )
+        raise InputError(f"{root / MANIFEST} is of no synthetic set: generate the set again")
     return manifest
 
 
