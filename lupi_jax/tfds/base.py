@@ -50,10 +50,8 @@ class ReidBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "First release."}
 
-    FOLDER: str
-    """Name of the data set's directory below `manual_dir`."""
-    PARTS: tuple[str, ...]
-    """Directories of which the data set has at least one, by which it is known."""
+    FOLDER: str  # the data set's directory below `manual_dir`
+    PARTS: tuple[str, ...]  # directories of which the data set has at least one
     DESCRIPTION: str
     HOMEPAGE: str | None = None
     CITATION: str | None = None
@@ -71,18 +69,12 @@ class ReidBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
         """Random access to a split, `source[i]` and `len(source)`, as in TFDS, without TensorFlow.
 
         Raises:
-          InputError: the data set is not built, a split is empty, or `decoders` leaves features
-            out, which TFDS does in `as_dataset` only.
+          InputError: the data set is not built, or a split is empty.
         """
         if not self.info.splits:
             raise InputError(
                 f"{self.info.full_name} is not built in {self.data_dir_root}: build it by "
                 f"`python -m lupi_jax.tfds {self.name}`"
-            )
-        if isinstance(decoders, tfds.decode.PartialDecoding):
-            raise InputError(
-                "PartialDecoding is for as_dataset; here give decoders = "
-                "{'image': tfds.decode.SkipDecoding()} to leave images encoded"
             )
         for part in tree.flatten(split):
             if part is not None and not self.info.splits[part].num_examples:
@@ -121,14 +113,16 @@ class ReidBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
     def _generate_examples(self, index: Index) -> Iterator[tuple[int, dict[str, Any]]]:
         # At any size: this only refuses, by name, a file that cannot be decoded.
         for row, _ in enumerate(read_images(index, (1, 1))):
-            example = {
-                "image": os.fspath(index.root / index.paths[row]),
-                "identity": index.identities[row],
-                "camera": index.cameras[row],
-                "modality": str(index.modalities[row]),
-                "path": str(index.paths[row]),
-            }
-            yield row, example
+            yield (
+                row,
+                {
+                    "image": os.fspath(index.root / index.paths[row]),
+                    "identity": index.identities[row],
+                    "camera": index.cameras[row],
+                    "modality": str(index.modalities[row]),
+                    "path": str(index.paths[row]),
+                },
+            )
 
     def _find(self, dl_manager: tfds.download.DownloadManager) -> Path:
         """The data set's directory: `manual_dir` or the one below it."""
@@ -140,10 +134,8 @@ class ReidBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
             if any((root / part).is_dir() for part in self.PARTS):
                 return root
         parts = " or ".join(f"{part}/" for part in self.PARTS)
-        raise InputError(
-            f"no {parts} in {manual_dir} or {manual_dir / self.FOLDER}: "
-            f"{self.MANUAL_DOWNLOAD_INSTRUCTIONS}"
-        )
+        what = f"no {parts} in {manual_dir} or {manual_dir / self.FOLDER}"
+        raise InputError(f"{what}: {self.MANUAL_DOWNLOAD_INSTRUCTIONS}")
 
     def _as_dataset(
         self,
@@ -152,7 +144,10 @@ class ReidBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
         read_config: Any = None,
         shuffle_files: bool = False,
     ) -> "tf.data.Dataset":
-        """One split as a `tf.data.Dataset`, which TFDS itself does not make of array_record."""
+        """One split as a `tf.data.Dataset`, which TFDS itself does not make of array_record.
+
+        Fields of `read_config` that are about files mean nothing here: single records are read.
+        """
         read_config = read_config or tfds.ReadConfig()
         if (read_config.file_format or self.info.file_format) != _FORMAT:
             return super()._as_dataset(split, decoders, read_config, shuffle_files)

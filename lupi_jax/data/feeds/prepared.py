@@ -84,13 +84,8 @@ def prepare(
     Shards appear under their names only when they are complete, and the manifest, which holds
     their checksums, when all are: whatever interrupts this, calling it again goes on. Called on a
     whole set it reads every shard; those whose checksum is another, or whose images have changed,
-    are made anew.
-
-    Args:
-      index: n images.
-      size: (height, width) in pixels they are resized to.
-      folder: absent, empty, or a set of images of the same names and size, whole or begun.
-      workers: files decoded, and shards checked, at once.
+    are made anew. `size` is (height, width) in pixels; `folder` is absent, empty, or a set of
+    images of the same names and size, whole or begun.
 
     Raises:
       InputError: an image cannot be read, `folder` holds something else, or it cannot be written
@@ -98,7 +93,14 @@ def prepare(
     """
     folder = Path(folder)
     rows = max(1, SHARD_BYTES // (size[0] * size[1] * 3))
-    plan = _Plan(size, rows, _read_files(index, workers, show))
+    images = [index.root / path for path in index.paths]
+    stats = [_stat(image) for image in images]
+    contents = _digests(images, workers, show, "files read")
+    files = [
+        _File(path, stat.st_size, stat.st_mtime_ns, digest)
+        for path, stat, digest in zip(index.paths.tolist(), stats, contents, strict=True)
+    ]
+    plan = _Plan(size, rows, files)
     try:
         expected = _claim(folder, plan)
         there = [name for name in plan.shards if (folder / name).is_file()]
@@ -138,9 +140,10 @@ def prepared_reader(folder: str | Path, index: Index, size: tuple[int, int]) -> 
     try:
         plan = _load(folder / MANIFEST)[0]
     except OSError as error:
-        begun = (folder / MARKER).is_file()
-        what = "a half-prepared set" if begun else f"no prepared images ({error.strerror})"
-        raise InputError(f"{what} at {folder}: run `lupi prepare --out {folder}` first") from None
+        what = "a half-prepared set" if (folder / MARKER).is_file() else "no prepared images"
+        raise InputError(
+            f"{what} at {folder} ({error.strerror}): run `lupi prepare --out {folder}` first"
+        ) from None
     if plan.size != tuple(size):
         raise InputError(
             f"{folder} holds images of {plan.size} pixels, not {tuple(size)}: set data.image_size, "
@@ -196,16 +199,15 @@ def _load(file: Path) -> tuple[_Plan, dict[str, str]]:
     content = file.read_bytes()
     try:
         record = json.loads(content)
-        if record["format"] > FORMAT:
-            raise InputError(f"{file.parent} was prepared by a newer lupi_jax: upgrade")
+        if record["format"] != FORMAT:
+            raise ValueError
         height, width = map(int, record["size"])
         files = [_File(str(p), int(b), int(t), str(d)) for p, b, t, d in record["files"]]
         plan = _Plan((height, width), int(record["rows_per_shard"]), files)
         return plan, dict(record.get("checksums", {}))
-    except InputError:
-        raise
     except (ValueError, KeyError, TypeError):
-        raise InputError(f"{file} is damaged: delete {file.parent} and prepare it anew") from None
+        what = f"{file} is damaged or of another version"
+        raise InputError(f"{what}: delete {file.parent} and prepare it anew") from None
 
 
 def _claim(folder: Path, plan: _Plan) -> dict[str, str]:
@@ -253,16 +255,6 @@ def _digests(files: list[Path], workers: int, show: Show, what: str) -> list[str
         return []
     digests = parallel_map(_digest, iter(files), workers, 8 * workers)
     return list(counted(digests, show(what), 0, len(files)))
-
-
-def _read_files(index: Index, workers: int, show: Show) -> list[_File]:
-    files = [index.root / path for path in index.paths]
-    found = [_stat(file) for file in files]
-    digests = _digests(files, workers, show, "files read")
-    return [
-        _File(path, stat.st_size, stat.st_mtime_ns, digest)
-        for path, stat, digest in zip(index.paths.tolist(), found, digests, strict=True)
-    ]
 
 
 def _has_changed(root: Path, file: _File) -> bool:

@@ -37,17 +37,9 @@ class Size(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Count:
-    """How many identities and images one part of a data set has.
+    """How many identities and images a `Group`, or SYSU-MM01's "in no list", has.
 
-    Attributes:
-      split: "train" (SYSU-MM01's with its "val"), "val", "test"; RegDB's with their numbers, as
-        "train 3"; "all" of them, each image once; or SYSU-MM01's "in no list".
-      modality: "visible", "infrared" or "all".
-      camera: its number, or None for all of them.
-      identities: found.
-      images: found.
-      expected_identities: as published, or as a synthetic set's manifest says; None: not known.
-      expected_images: likewise.
+    What is expected is as published, or as a synthetic set's manifest says; None: not known.
     """
 
     split: str
@@ -108,10 +100,6 @@ def count_group(group: Group, index: Index, expected: Mapping[Group, Size]) -> C
 
 def expected_sizes(name: str, root: Path) -> dict[Group, Size]:
     """What a data set should have: as its authors, or a synthetic set's manifest, say.
-
-    Args:
-      name: of the layout that it is read in: "folder", "synthetic", "sysu", "regdb" or "llcm".
-      root: directory of the set.
 
     Raises:
       InputError: the synthetic set is half-written, or its manifest damaged.

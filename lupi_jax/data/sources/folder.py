@@ -33,11 +33,6 @@ def read_folder(root: str | Path, split: str, report: OnFault = refuse) -> Index
     Identities are whole numbers (the directories' names, leading zeros allowed). A split may
     lack images of one modality. Hidden files and what file browsers leave are passed over.
 
-    Args:
-      root: directory of `train` and `test`.
-      split: "train" or "test".
-      report: told of every fault that leaves something to read; by default the first is raised.
-
     Raises:
       InputError: the root or split is missing or empty, a directory cannot be read, an identity
         has no image in its directory or has two of them, or something does not fit the layout.

@@ -53,7 +53,6 @@ def read_llcm(root: str | Path, split: str, report: OnFault = refuse) -> Index:
     Args:
       root: directory of `vis`, `nir`, `test_vis`, `test_nir` and `idx`.
       split: "train" or "test".
-      report: told of every fault that leaves something to read; by default the first is raised.
 
     Raises:
       InputError: something is missing, unreadable, damaged or misnamed; labels and people
@@ -86,11 +85,7 @@ def read_llcm(root: str | Path, split: str, report: OnFault = refuse) -> Index:
 def read_lists(
     idx: Path, report: OnFault = refuse
 ) -> tuple[dict[Modality, list[Listed]], list[int]]:
-    """The training images in each modality, and the test identities, by the lists in `idx`.
-
-    A fault is that a list cannot be used, that labels and people disagree, or that somebody is in
-    both splits.
-    """
+    """The training images in each modality, and the test identities, by the lists in `idx`."""
     identities = read_identities(idx / "test_id.txt", report)
     example = "<directory>/<person>/<image>"
     images = {

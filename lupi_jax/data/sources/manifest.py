@@ -28,7 +28,7 @@ def read_manifest(root: Path) -> dict[str, Any]:
         InputError: there is no set at `root`, it is half-written, or its manifest is damaged.
     """
     root = Path(root)
-    missing = f"no synthetic data at {root}: generate the set first"
+    missing = f"no synthetic data at {root}: it has no {MANIFEST}; generate the set first"
     if (root / MARKER).is_file():
         missing = f"half-written synthetic data at {root}: run the same generation again"
     content = read_bytes(root / MANIFEST, missing)
@@ -37,7 +37,8 @@ def read_manifest(root: Path) -> dict[str, Any]:
     except ValueError:
         manifest = None
     if not isinstance(manifest, dict) or manifest.get("generator") != GENERATOR:
-        raise InputError(f"{root / MANIFEST} is of no synthetic set: generate the set again")
+        what = f"{root / MANIFEST} is not the manifest of a synthetic set"
+        raise InputError(f"{what}: generate the set again")
     return manifest
 
 

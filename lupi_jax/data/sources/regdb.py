@@ -36,7 +36,6 @@ def read_regdb(root: str | Path, split: str, trial: int, report: OnFault = refus
       root: directory of `Visible`, `Thermal` and `idx`.
       split: "train" or "test".
       trial: which of the ten splits, 1 to 10.
-      report: told of every fault that leaves something to read; by default the first is raised.
 
     Raises:
       InputError: the trial is out of range; something is missing, unreadable or damaged; labels
@@ -56,11 +55,7 @@ def read_regdb(root: str | Path, split: str, trial: int, report: OnFault = refus
 def read_lists(
     idx: Path, trial: int, report: OnFault = refuse
 ) -> dict[str, dict[Modality, list[Listed]]]:
-    """The images of "train" and "test" in each modality, by the lists in the folder `idx`.
-
-    A fault is that a list cannot be used, that labels and people disagree, or that somebody is in
-    both splits.
-    """
+    """The images of "train" and "test" in each modality, by the lists in the folder `idx`."""
     lists = {}
     people = {}
     for split in SPLITS:

@@ -44,11 +44,6 @@ def read_sysu(root: str | Path, split: str, report: OnFault = refuse) -> Index:
     "train" is what the field trains on, the training and the validation identities together
     (296 + 99 in the original); "val" the latter alone; "test" the test identities (96).
 
-    Args:
-      root: directory of `cam1` to `cam6` and `exp`.
-      split: "train", "val" or "test".
-      report: told of every fault that leaves something to read; by default the first is raised.
-
     Raises:
       InputError: something is missing, unreadable, damaged or misnamed; two lists share an
         identity; or one of the split has no image.
@@ -69,10 +64,7 @@ def read_sysu(root: str | Path, split: str, report: OnFault = refuse) -> Index:
 
 
 def read_lists(exp: Path, report: OnFault = refuse) -> dict[str, list[int]]:
-    """The identities of "train", "val" and "test", by the lists in the folder `exp`.
-
-    A fault is that a list cannot be used, or shares an identity with another.
-    """
+    """The identities of "train", "val" and "test", by the lists in the folder `exp`."""
     people = {name: read_identities(exp / f"{name}_id.txt", report) for name in _LISTS}
     require_disjoint(exp, {f"{name}_id.txt": those for name, those in people.items()}, report)
     return people

@@ -54,11 +54,9 @@ def read_table(
     are passed over. Every row is checked; of the images, those of the split have to be there.
 
     Args:
-      file: `.csv`, or `.parquet` (needs the extra `parquet`); lines of a CSV file and rows of a
-        Parquet file are counted from 1 in messages.
+      file: `.csv`, or `.parquet` (needs the extra `parquet`).
       root: directory the paths are relative to.
       split: "train", "val" or "test", or None for all three.
-      report: told of every fault of a row, which is then left out; by default the first is raised.
 
     Raises:
       InputError: the root or the file is missing, unreadable or of another kind; a column is
@@ -90,10 +88,9 @@ def read_table(
         if os.path.isfile(root / row.path):
             there.append(row)
         else:
-            what = (
-                f"no readable image file at {str(root / row.path)!r}: correct the path, or {ROOT}"
-            )
-            report(file, f"{file}, {places[row.path]}: {what}")
+            what = f"no image file at {str(root / row.path)!r}"
+            advice = f"correct the path, its permissions, or {ROOT}"
+            report(file, f"{file}, {places[row.path]}: {what}: {advice}")
     if not there:
         which = f" of split {split}" if split else ""
         raise InputError(f"{file} lists no image{which} that is there: add some, or correct {ROOT}")

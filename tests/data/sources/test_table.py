@@ -345,7 +345,7 @@ def test_the_images_of_the_split_have_to_be_there(root):
     (root / "loop.jpg").symlink_to("loop.jpg")
     gone = ["day/gone.jpg", "file/a.jpg", "folder.jpg", "loop.jpg", "x" * 300, "."]
     file = write_csv(root, GOOD, *(f"{path},1,1,visible,train" for path in gone), *LINES[2:3])
-    message = r"table\.csv, line 3: no readable image file at '.*/images/day/gone\.jpg': corr"
+    message = r"table\.csv, line 3: no image file at '.*/images/day/gone\.jpg': corr"
     with pytest.raises(InputError, match=message):
         read_table(file, root, "train")
     assert read_table(file, root, "test").paths.tolist() == ["day/c, d.jpg"]
@@ -360,7 +360,7 @@ def test_a_directory_that_may_not_be_entered_is_named(root, monkeypatch):
         return stat(path, *args, **kwargs)
 
     monkeypatch.setattr(os, "stat", guarded)
-    with pytest.raises(InputError, match=r"line 2: no readable image file at .*night/b\.png"):
+    with pytest.raises(InputError, match=r"line 2: no image file at .*night/b\.png"):
         read_table(write_csv(root, *LINES), root, "train")
 
 
