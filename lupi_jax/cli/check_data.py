@@ -76,7 +76,7 @@ def _print_counts(rows: "Sequence[Count]", options: argparse.Namespace) -> None:
 def _few(problems: Sequence[str]) -> list[str]:
     """The first of every kind of problem, and how many more there are."""
     # A kind is what is left without names and numbers.
-    kinds = [re.sub(r"( \(first of \d+\))?:|\S*[\d/\\'\"]\S*", "", problem) for problem in problems]
+    kinds = [re.sub(r":|\S*[\d/\\'\"]\S*", "", problem) for problem in problems]
     lines, met = [], Counter[str]()
     counts = Counter(kinds)
     for problem, kind in zip(problems, kinds, strict=True):

@@ -24,10 +24,7 @@ S = TypeVar("S")
 def read_image(path: str | Path, size: tuple[int, int]) -> np.ndarray:
     """Decode an image and resize it to `size` = (height, width) with Lanczos, as the original.
 
-    Grey images become three equal channels. The header is checked before decoding.
-
-    Returns:
-      uint8 [h, w, 3].
+    Grey images become three equal channels: uint8 [h, w, 3]. The header is checked first.
 
     Raises:
       InputError: the file is missing, no image, damaged, larger than 64 megapixels, or grey

@@ -30,18 +30,16 @@ class Index:
     cameras: np.ndarray
     modalities: np.ndarray
 
+    @property
+    def _columns(self) -> tuple[np.ndarray, ...]:
+        return self.paths, self.identities, self.cameras, self.modalities
+
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, rows: np.ndarray) -> "Index":
         """The images of `rows`, a boolean mask or row numbers."""
-        return Index(
-            self.root,
-            self.paths[rows],
-            self.identities[rows],
-            self.cameras[rows],
-            self.modalities[rows],
-        )
+        return Index(self.root, *(column[rows] for column in self._columns))
 
     def count(self, modality: Modality) -> int:
         """How many images one modality has."""
@@ -51,7 +49,7 @@ class Index:
     def fingerprint(self) -> str:
         """16 hexadecimal digits that change with any path, identity, camera or modality."""
         digest = hashlib.sha256()
-        for array in (self.paths, self.identities, self.cameras, self.modalities):
+        for array in self._columns:
             digest.update("\0".join(map(str, array)).encode() + b"\n")
         return digest.hexdigest()[:16]
 
@@ -89,10 +87,8 @@ def make_index(root: Path, rows: list[Row]) -> Index:
 
 def concatenate(parts: Sequence[Index]) -> Index:
     """The images of `parts`, all below one root, one after the other; at least one part."""
-    columns = ("paths", "identities", "cameras", "modalities")
-    return Index(
-        parts[0].root, *(np.concatenate([getattr(part, c) for part in parts]) for c in columns)
-    )
+    columns = zip(*(part._columns for part in parts), strict=True)
+    return Index(parts[0].root, *map(np.concatenate, columns))
 
 
 def require_modalities(index: Index, modalities: tuple[Modality, ...]) -> None:

@@ -6,7 +6,6 @@ set check them, before anything is rendered, and copied byte for byte.
 """
 
 import itertools
-import re
 from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 
@@ -26,7 +25,6 @@ from lupi_jax.synthetic.plans import (
 from lupi_jax.synthetic.writing import FORMATS, Content, Picture, tally
 
 _SYSU_LISTS = tuple(f"{name}_id" for name in ("train", "val", "test", "available"))
-_LLCM_CAMERA = re.compile(r"_c([0-9]{1,9})(?![0-9])")
 
 
 def sysu_like(exp: Path) -> Content:
@@ -109,8 +107,8 @@ def llcm_like(idx: Path, images_per_modality: int) -> Content:
     pictures = []
     for name, listed in zip(LLCM_CAMERAS, images.values(), strict=True):
         for person, path, n in _numbered({(i.person, i.path) for i in _writable(listed)}):
-            camera = _LLCM_CAMERA.search(PurePosixPath(path).name)
-            number = int(camera[1]) if camera else 1
+            number = llcm.training_camera(path)
+            number = 1 if number < 0 else number
             pictures.append(Picture(path, person, llcm_camera(name, number), n))
     pictures += llcm_test_pictures(identities, images_per_modality)
     trained = {image.person for image in itertools.chain(*images.values())}

@@ -3,28 +3,18 @@
 Importing this module registers `sysu_mm01`, `regdb`, `llcm` and `reid_folder`. Nobody may pass the
 published data sets on, so nothing is downloaded: each is built once from the files of `manual_dir`.
 
-    python -m lupi_jax.tfds sysu_mm01 --manual_dir=DIR --data_dir=BUILT
     python -m lupi_jax.tfds regdb/trial_3 --manual_dir=DIR --data_dir=BUILT
-    python -m lupi_jax.tfds llcm --manual_dir=DIR --data_dir=BUILT
-    python -m lupi_jax.tfds reid_folder --manual_dir=DIR --data_dir=BUILT
 
-DIR holds `SYSU-MM01`, `RegDB`, `LLCM` or `reid_folder`, or is that very directory; without the
-option it is BUILT/downloads/manual. `regdb` alone builds all ten splits. TFDS's own `tfds build
-sysu_mm01 --imports=lupi_jax.tfds ...` does the same where `apache-beam` and `mlcroissant` are
-installed, though nothing here uses them. Then, in a program that imports this module,
+DIR holds `SYSU-MM01`, `RegDB`, `LLCM` or `reid_folder`, or is that very directory. Then, in a
+program that imports this module,
 
-    source = tfds.data_source("sysu_mm01", split="test", data_dir="BUILT")  # source[i], len(source)
+    source = tfds.data_source("regdb/trial_3", split="test", data_dir="BUILT")  # source[i]
     images = tfds.load("regdb/trial_3", split="train", data_dir="BUILT")  # a tf.data.Dataset
 
-As all of TFDS these reuse what BUILT holds under the same name without another look at
-`manual_dir`. A name with a version, `sysu_mm01:1.0.0`, is read by `data_source` only.
-
 Example i of a split is row i of the index that `lupi_jax.data` reads (but for SYSU-MM01's "train",
-see `SYSUMM01`), so `train[:10%]` is the first tenth in that order; `shuffle_files=True` draws
-single images from the whole split. A file's bytes are stored unchanged, and decoded by Pillow, so
-that both ways give the pixels that training sees before it resizes them; grey and palette images
-have three channels. Other decoders of JPEG, as TensorFlow's after `tfds.decode.SkipDecoding()`,
-are a few grey levels off unless `dct_method="INTEGER_ACCURATE"` is asked for.
+see `SYSUMM01`); `shuffle_files=True` draws single images from the whole split. A file's bytes are
+stored unchanged, and decoded by Pillow, so that both ways give the pixels that training sees before
+it resizes them; grey and palette images have three channels.
 """
 
 import dataclasses
@@ -79,15 +69,7 @@ class SYSUMM01(ReidBuilder):
     are trained on "train+val".
     """
     HOMEPAGE = "https://github.com/wuancong/SYSU-MM01"
-    CITATION = """
-    @inproceedings{wu2017rgb,
-      title = {{RGB}-Infrared Cross-Modality Person Re-Identification},
-      author = {Wu, Ancong and Zheng, Wei-Shi and Yu, Hong-Xing and Gong, Shaogang and
-                Lai, Jianhuang},
-      booktitle = {IEEE International Conference on Computer Vision (ICCV)},
-      year = {2017},
-    }
-    """
+    CITATION = "Wu et al., RGB-Infrared Cross-Modality Person Re-Identification, ICCV 2017"
 
     def _read(self, root: Path) -> dict[str, Index]:
         both, val = read_sysu(root, "train"), read_sysu(root, "val")
@@ -123,18 +105,10 @@ class RegDB(ReidBuilder):
     test on; a model is trained and tested on one and the same split.
     """
     HOMEPAGE = "http://dm.dongguk.edu/link.html"
-    CITATION = """
-    @article{nguyen2017person,
-      title = {Person Recognition System Based on a Combination of Body Images from Visible Light
-               and Thermal Cameras},
-      author = {Nguyen, Dat Tien and Hong, Hyung Gil and Kim, Ki Wan and Park, Kang Ryoung},
-      journal = {Sensors},
-      volume = {17},
-      number = {3},
-      pages = {605},
-      year = {2017},
-    }
-    """
+    CITATION = (
+        "Nguyen et al., Person Recognition System Based on a Combination of Body Images from "
+        "Visible Light and Thermal Cameras, Sensors 2017"
+    )
 
     def _read(self, root: Path) -> dict[str, Index]:
         trial = cast(RegDBConfig, self.builder_config).trial
@@ -157,15 +131,10 @@ class LLCM(ReidBuilder):
     number in both modalities.
     """
     HOMEPAGE = "https://github.com/ZYK100/LLCM"
-    CITATION = """
-    @inproceedings{zhang2023diverse,
-      title = {Diverse Embedding Expansion Network and Low-Light Cross-Modality Benchmark for
-               Visible-Infrared Person Re-identification},
-      author = {Zhang, Yukang and Wang, Hanzi},
-      booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)},
-      year = {2023},
-    }
-    """
+    CITATION = (
+        "Zhang and Wang, Diverse Embedding Expansion Network and Low-Light Cross-Modality "
+        "Benchmark for Visible-Infrared Person Re-identification, CVPR 2023"
+    )
 
     def _read(self, root: Path) -> dict[str, Index]:
         return {split: read_llcm(root, split) for split in SPLITS}

@@ -1,7 +1,6 @@
 """`tfds build` for the builders of this package: `python -m lupi_jax.tfds NAME [options]`.
 
-The options are those of `tfds build`. That command itself also imports Apache Beam and mlcroissant
-for others of its commands, and does not start without them; building needs neither.
+The options are those of `tfds build`, which does not start without Apache Beam and mlcroissant.
 """
 
 import sys

@@ -21,22 +21,10 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 _FORMAT = tfds.core.FileFormat.ARRAY_RECORD
-_OF_FILES = (
-    "add_tfds_id",
-    "experimental_interleave_sort_fn",
-    "interleave_block_length",
-    "interleave_cycle_length",
-    "num_parallel_calls_for_interleave_files",
-    "override_buffer_size",
-)
-"""Fields of `tfds.ReadConfig` that mean nothing where single records are read, not files."""
 
 
 def decode_image(content: bytes) -> np.ndarray:
-    """The pixels of an image file's bytes at its own size, uint8 [h, w, 3].
-
-    `read_image` without its checks: a builder applies them before it stores an image.
-    """
+    """The pixels of an image file's bytes at its own size, uint8 [h, w, 3], without checks."""
     with Image.open(io.BytesIO(content)) as image:
         return np.asarray(image.convert("RGB"))
 
@@ -62,10 +50,8 @@ class ReidBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "First release."}
 
-    FOLDER: str
-    """Name of the data set's directory below `manual_dir`."""
-    PARTS: tuple[str, ...]
-    """Directories of which the data set has at least one, by which it is known."""
+    FOLDER: str  # the data set's directory below `manual_dir`
+    PARTS: tuple[str, ...]  # directories of which the data set has at least one
     DESCRIPTION: str
     HOMEPAGE: str | None = None
     CITATION: str | None = None
@@ -80,27 +66,15 @@ class ReidBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
         """The index of every split of the data set at `root`."""
 
     def as_data_source(self, split: Any = None, *, decoders: Any = None, **options: Any) -> Any:
-        """Random access to a split, `source[i]` and `len(source)`; TensorFlow is not imported.
-
-        Args:
-          split: its name, a slice as "train[:10%]" or a sum; a list or dict of these for as many
-            sources; all splits if None.
-          decoders: {feature: decoder}.
-          options: as in TFDS.
+        """Random access to a split, `source[i]` and `len(source)`, as in TFDS, without TensorFlow.
 
         Raises:
-          InputError: the data set is not built, a split is empty, or `decoders` leaves features
-            out, which TFDS does in `as_dataset` only.
+          InputError: the data set is not built, or a split is empty.
         """
         if not self.info.splits:
             raise InputError(
                 f"{self.info.full_name} is not built in {self.data_dir_root}: build it by "
                 f"`python -m lupi_jax.tfds {self.name}`"
-            )
-        if isinstance(decoders, tfds.decode.PartialDecoding):
-            raise InputError(
-                "PartialDecoding is for as_dataset; here give decoders = "
-                "{'image': tfds.decode.SkipDecoding()} to leave images encoded"
             )
         for part in tree.flatten(split):
             if part is not None and not self.info.splits[part].num_examples:
@@ -139,38 +113,29 @@ class ReidBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
     def _generate_examples(self, index: Index) -> Iterator[tuple[int, dict[str, Any]]]:
         # At any size: this only refuses, by name, a file that cannot be decoded.
         for row, _ in enumerate(read_images(index, (1, 1))):
-            example = {
-                "image": os.fspath(index.root / index.paths[row]),
-                "identity": index.identities[row],
-                "camera": index.cameras[row],
-                "modality": str(index.modalities[row]),
-                "path": str(index.paths[row]),
-            }
-            yield row, example
+            yield (
+                row,
+                {
+                    "image": os.fspath(index.root / index.paths[row]),
+                    "identity": index.identities[row],
+                    "camera": index.cameras[row],
+                    "modality": str(index.modalities[row]),
+                    "path": str(index.paths[row]),
+                },
+            )
 
     def _find(self, dl_manager: tfds.download.DownloadManager) -> Path:
-        """The data set's directory: `manual_dir` or the one below it.
-
-        Raises:
-          InputError: neither has any of the data set's parts, or cannot be read.
-        """
+        """The data set's directory: `manual_dir` or the one below it."""
         try:
             manual_dir = Path(os.fspath(dl_manager.manual_dir))
         except AssertionError as error:  # TFDS's, of several lines
             raise InputError(" ".join(str(error).split())) from None
-        except OSError as error:
-            raise InputError(
-                f"cannot read the manual directory {error.filename} ({error.strerror}): "
-                f"{self.MANUAL_DOWNLOAD_INSTRUCTIONS}"
-            ) from error
         for root in (manual_dir, manual_dir / self.FOLDER):
             if any((root / part).is_dir() for part in self.PARTS):
                 return root
         parts = " or ".join(f"{part}/" for part in self.PARTS)
-        raise InputError(
-            f"no {parts} in {manual_dir} or {manual_dir / self.FOLDER}: "
-            f"{self.MANUAL_DOWNLOAD_INSTRUCTIONS}"
-        )
+        what = f"no {parts} in {manual_dir} or {manual_dir / self.FOLDER}"
+        raise InputError(f"{what}: {self.MANUAL_DOWNLOAD_INSTRUCTIONS}")
 
     def _as_dataset(
         self,
@@ -181,20 +146,11 @@ class ReidBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
     ) -> "tf.data.Dataset":
         """One split as a `tf.data.Dataset`, which TFDS itself does not make of array_record.
 
-        Raises:
-          InputError: the split is empty, or a field of `read_config` is set that means nothing
-            here.
+        Fields of `read_config` that are about files mean nothing here: single records are read.
         """
         read_config = read_config or tfds.ReadConfig()
         if (read_config.file_format or self.info.file_format) != _FORMAT:
             return super()._as_dataset(split, decoders, read_config, shuffle_files)
-        usual = tfds.ReadConfig()
-        for field in _OF_FILES:
-            if getattr(read_config, field) != getattr(usual, field):
-                raise InputError(
-                    f"read_config.{field} is for formats read file by file, not for "
-                    f"{_FORMAT.value}: leave it, or build with --file_format=tfrecord"
-                )
         import tensorflow as tf
 
         features: Any = self.info.features
@@ -212,11 +168,8 @@ class ReidBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
             context = read_config.input_context
             rows = rows.shard(context.num_input_pipelines, context.input_pipeline_id)
         if shuffle_files:
-            rows = rows.shuffle(
-                len(source),
-                read_config.shuffle_seed,
-                read_config.shuffle_reshuffle_each_iteration,
-            )
+            anew = read_config.shuffle_reshuffle_each_iteration
+            rows = rows.shuffle(len(source), read_config.shuffle_seed, anew)
         if read_config.repeat_filenames:
             rows = rows.repeat()
         images = rows.map(read, read_config.num_parallel_calls_for_decode)

@@ -58,15 +58,8 @@ def make_feed(
 ) -> Callable[[int, int], Iterator[Batch]]:
     """A feed (start, stop) -> batches of steps start..stop - 1, as `config.data.feed` says.
 
-    All feeds give the same images, bit for bit; "device" their rows of what `read_all` reads.
-
-    Args:
-      index: training images.
-      sampler: which of them make up a batch.
-      config: the run's configuration.
-      cache: directory for the memory-mapped feed's decoded images.
-      host: which rows of a batch this process feeds.
-      show: shows how many images are decoded for it.
+    All feeds give the same images, bit for bit; "device" their rows of what `read_all` reads. The
+    memory-mapped feed keeps its decoded images in the directory `cache`.
     """
     data = config.data
 
@@ -81,8 +74,9 @@ def make_feed(
         return lambda start, stop: tfdata_batches(
             read, data.image_size, choose, range(start, stop), data.workers, data.prefetch
         )
-    prepared = Path(data.prepared) if data.prepared else cache_folder(cache, index, data.image_size)
-    if not data.prepared:
+    prepared = data.prepared
+    if not prepared:
+        prepared = cache_folder(cache, index, data.image_size)
         # Of several processes the first does it; the others only where they share no folder.
         if is_first() and not is_prepared(prepared):
             prepare(index, data.image_size, prepared, data.workers, show)
@@ -96,14 +90,7 @@ def make_feed(
 def read_batches(
     read: ReadRow, choose: Callable[[int], Batch], steps: range, prefetch: int = 4
 ) -> Iterator[Batch]:
-    """The feed "memmap": the batches of `steps`, read ahead of time by a thread.
-
-    Args:
-      read: of a prepared set (`prepared_reader`).
-      choose: the rows of a step. Since they are a function of it, resuming needs nothing else.
-      steps: from the first to the last.
-      prefetch: batches kept ready.
-    """
+    """The feed "memmap": the batches of `steps`, whose rows `choose` gives, read ahead of time."""
 
     def gather(step: int) -> Batch:
         chosen = choose(step)

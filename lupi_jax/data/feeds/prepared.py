@@ -10,7 +10,6 @@ import hashlib
 import json
 import math
 import os
-import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 from io import BufferedRandom
@@ -72,11 +71,6 @@ class _Plan:
         """How many images these shards hold."""
         return sum(len(self.shards[name]) for name in shards)
 
-    @property
-    def kind(self) -> tuple[object, ...]:
-        """Equal for sets of which one may become the other."""
-        return self.size, self.rows_per_shard, [file.path for file in self.files]
-
 
 def prepare(
     index: Index,
@@ -90,15 +84,8 @@ def prepare(
     Shards appear under their names only when they are complete, and the manifest, which holds
     their checksums, when all are: whatever interrupts this, calling it again goes on. Called on a
     whole set it reads every shard; those whose checksum is another, or whose images have changed,
-    are made anew.
-
-    Args:
-      index: n images.
-      size: (height, width) in pixels they are resized to.
-      folder: absent, empty, or a set of images of the same names and size, whole or begun.
-      workers: files decoded, and shards checked, at once.
-      show: shows how many files are read and shards found, for their checksums, and how many
-        images are decoded.
+    are made anew. `size` is (height, width) in pixels; `folder` is absent, empty, or a set of
+    images of the same names and size, whole or begun.
 
     Raises:
       InputError: an image cannot be read, `folder` holds something else, or it cannot be written
@@ -106,7 +93,14 @@ def prepare(
     """
     folder = Path(folder)
     rows = max(1, SHARD_BYTES // (size[0] * size[1] * 3))
-    plan = _Plan(size, rows, _read_files(index, workers, show))
+    images = [index.root / path for path in index.paths]
+    stats = [_stat(image) for image in images]
+    contents = _digests(images, workers, show, "files read")
+    files = [
+        _File(path, stat.st_size, stat.st_mtime_ns, digest)
+        for path, stat, digest in zip(index.paths.tolist(), stats, contents, strict=True)
+    ]
+    plan = _Plan(size, rows, files)
     try:
         expected = _claim(folder, plan)
         there = [name for name in plan.shards if (folder / name).is_file()]
@@ -118,7 +112,6 @@ def prepare(
         if missing:
             _write_json(folder / MARKER, plan.record)
             (folder / MANIFEST).unlink(missing_ok=True)
-            _require_space(folder, plan, missing)
             advance = show("images decoded")
             for name in missing:
                 done = plan.count(kept)
@@ -138,18 +131,19 @@ def prepare(
 
 
 def prepared_reader(folder: str | Path, index: Index, size: tuple[int, int]) -> ReadRow:
-    """Reads images of `index` from a prepared set; holds no image in memory.
-
-    Args:
-      folder: as `prepare` wrote it.
-      index: images that are in it, and have not changed since.
-      size: (height, width) it was prepared at.
+    """Reads images of `index` from what `prepare` wrote at `size`; holds no image in memory.
 
     Raises:
-      InputError: there is no whole set, or not of these images at this size.
+      InputError: there is no whole set, or not of these images, as they are now, at this size.
     """
     folder = Path(folder)
-    plan = _read_plan(folder)
+    try:
+        plan = _load(folder / MANIFEST)[0]
+    except OSError as error:
+        what = "a half-prepared set" if (folder / MARKER).is_file() else "no prepared images"
+        raise InputError(
+            f"{what} at {folder} ({error.strerror}): run `lupi prepare --out {folder}` first"
+        ) from None
     if plan.size != tuple(size):
         raise InputError(
             f"{folder} holds images of {plan.size} pixels, not {tuple(size)}: set data.image_size, "
@@ -201,47 +195,23 @@ def is_prepared(folder: Path) -> bool:
 
 
 def _load(file: Path) -> tuple[_Plan, dict[str, str]]:
-    """What a manifest or marker says, and the checksums of the shards in a manifest.
-
-    Raises:
-      InputError: it is damaged, or of a later format.
-      OSError: it cannot be read.
-    """
+    """What a manifest or marker says, and the checksums of the shards in a manifest."""
     content = file.read_bytes()
     try:
         record = json.loads(content)
-        newer = record["format"] > FORMAT
+        if record["format"] != FORMAT:
+            raise ValueError
         height, width = map(int, record["size"])
         files = [_File(str(p), int(b), int(t), str(d)) for p, b, t, d in record["files"]]
         plan = _Plan((height, width), int(record["rows_per_shard"]), files)
-        checksums = dict(record.get("checksums", {}))
+        return plan, dict(record.get("checksums", {}))
     except (ValueError, KeyError, TypeError):
-        raise InputError(f"{file} is damaged: delete {file.parent} and prepare it anew") from None
-    if newer:
-        raise InputError(f"{file.parent} was prepared by a newer lupi_jax: upgrade")
-    return plan, checksums
-
-
-def _read_plan(folder: Path) -> _Plan:
-    """What a whole set is made of."""
-    try:
-        return _load(folder / MANIFEST)[0]
-    except (FileNotFoundError, NotADirectoryError):
-        begun = (folder / MARKER).is_file()
-        what = "a half-prepared set" if begun else "no prepared images"
-        raise InputError(f"{what} at {folder}: run `lupi prepare --out {folder}` first") from None
-    except OSError as error:
-        raise InputError(f"cannot read {folder / MANIFEST}: {error.strerror}") from error
+        what = f"{file} is damaged or of another version"
+        raise InputError(f"{what}: delete {file.parent} and prepare it anew") from None
 
 
 def _claim(folder: Path, plan: _Plan) -> dict[str, str]:
-    """The checksums that a whole set in `folder` says its shards have.
-
-    Makes the folder, and removes the shards whose images have changed since.
-
-    Raises:
-      InputError: it holds anything else.
-    """
+    """Make the folder or remove its outdated shards; the checksums of a whole set's others."""
     folder.mkdir(parents=True, exist_ok=True)
     record = next((f for f in (folder / MANIFEST, folder / MARKER) if f.exists()), None)
     if record is None:
@@ -249,7 +219,9 @@ def _claim(folder: Path, plan: _Plan) -> dict[str, str]:
             raise InputError(f"{folder} is not empty and holds no prepared images: choose another")
         return {}
     before, checksums = _load(record)
-    if before.kind != plan.kind:
+    paths = [file.path for file in plan.files]
+    same_shards = (before.size, before.rows_per_shard) == (plan.size, plan.rows_per_shard)
+    if not same_shards or [file.path for file in before.files] != paths:
         raise InputError(
             f"{folder} holds other images, or at another size: choose another folder, or delete it"
         )
@@ -285,32 +257,12 @@ def _digests(files: list[Path], workers: int, show: Show, what: str) -> list[str
     return list(counted(digests, show(what), 0, len(files)))
 
 
-def _read_files(index: Index, workers: int, show: Show) -> list[_File]:
-    files = [index.root / path for path in index.paths]
-    found = [_stat(file) for file in files]
-    digests = _digests(files, workers, show, "files read")
-    return [
-        _File(path, stat.st_size, stat.st_mtime_ns, digest)
-        for path, stat, digest in zip(index.paths.tolist(), found, digests, strict=True)
-    ]
-
-
 def _has_changed(root: Path, file: _File) -> bool:
     found = _stat(root / file.path)
     if (found.st_size, found.st_mtime_ns) == (file.bytes, file.mtime_ns):
         return False
     # A copy of the data set has other times, and the same images.
     return found.st_size != file.bytes or _digest(root / file.path) != file.digest
-
-
-def _require_space(folder: Path, plan: _Plan, missing: list[str]) -> None:
-    needed = plan.count(missing) * plan.size[0] * plan.size[1] * 3
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise InputError(
-            f"{folder} has room for {free / 2**30:.1f} GiB and needs {needed / 2**30:.1f} more: "
-            "free some, choose another folder, or lower data.image_size"
-        )
 
 
 def _write_shard(
@@ -346,8 +298,7 @@ def _write_json(file: Path, record: dict[str, Any]) -> None:
 def _appearing(file: Path) -> Iterator[BufferedRandom]:
     """A file to write, which in the end appears as `file`.
 
-    Unlike `runtime.files.replacing`, this leaves alone what others have begun: processes of
-    several machines, of equal numbers even, may share the folder.
+    Unlike `runtime.files.replacing`, this leaves alone what processes elsewhere have begun.
     """
     partial = file.with_name(f".{file.name}.{uuid.uuid4().hex}.partial")
     try:

@@ -63,14 +63,8 @@ class IdentitySampler:
 
     Row i of the visible and of the infrared images of a batch show the same identity. This is
     the baseline's and the released code's sampling (Ye et al., AGW); an identity with fewer than
-    K images, or one, simply repeats.
-
-    Attributes:
-      seed: with the step, fixes a batch.
-      tables: {source modality: its rows of the index by label}; their order fixes what is drawn.
-      classes: number of identities.
-      identities: P.
-      images: K.
+    K images, or one, simply repeats. `identities` is P, `images` K; the order of `tables`,
+    {source modality: its rows of the index by label}, fixes what is drawn.
     """
 
     seed: int

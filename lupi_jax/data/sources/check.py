@@ -3,7 +3,7 @@
 import dataclasses
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -11,7 +11,6 @@ import numpy as np
 
 from lupi_jax.config import SourceConfig
 from lupi_jax.data.index import Index, concatenate
-from lupi_jax.data.sources import published
 from lupi_jax.data.sources.check_images import Use, look_at_images
 from lupi_jax.data.sources.counts import (
     Count,
@@ -31,9 +30,6 @@ from lupi_jax.data.sources.sysu_mm01 import PERMUTATIONS, read_permutations
 from lupi_jax.data.sources.table import TABLE_SPLITS, read_table
 from lupi_jax.errors import InputError, some
 from lupi_jax.modality import Modality
-
-_MODALITIES = (Modality.VISIBLE, Modality.INFRARED)
-_UNLISTED = "in no list"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,23 +86,36 @@ def check_data(source: SourceConfig, progress: Callable[[int, int], None] | None
     - one image, byte for byte, in training and test, of two identities, in both modalities, or one
       file under two names.
 
-    Args:
-      source: `name`, `root` and `index` say what is checked, `workers` how many threads decode.
-      progress: called with the images decoded so far and those in all.
+    `progress` is called with the images decoded so far and those in all.
     """
     root = Path(source.root)
     problems = _Problems()
     parts = _read_parts(source, problems)
-    rows = _count(parts, {} if source.index else _expect(source, problems))
-    for line in _alike(root, ((row.split, row.fault) for row in rows if row.fault)):
-        problems(root, line)
+    expected: dict[Group, Size] = {}
+    if not source.index:
+        try:
+            expected = expected_sizes(source.name, root)
+        except InputError as error:
+            problems(root, str(error))
+    rows = [row for part in parts for row in count_split(part.name, part.index, expected)]
+    if parts:
+        unread = {group.split for group in expected} - {part.name for part in parts} - {"all"}
+        rows.append(count_group(Group("all"), _together(parts), {} if unread else expected))
+    faults = [(row.split, row.fault) for row in rows if row.fault]
     # SYSU-MM01's "val" is in its "train".
     parts = [part for part in parts if source.name != "sysu" or part.split != "val"]
-    if parts:
-        for check in _CHECKS["table" if source.index else source.name]:
-            for line in check(root, parts):
-                problems(root, line)
+    faults += _lacking(parts)
+    alike = defaultdict(list)  # one line for what is wrong with several splits, as RegDB's ten
+    for split, fault in faults:
+        alike[fault].append(split)
+    for fault, splits in alike.items():
+        problems(root, f"{root}, split {', '.join(splits)}: {fault}")
     if parts and not source.index:
+        if source.name in ("folder", "synthetic"):  # the other readers have looked already
+            people = {part.name: part.index.classes.tolist() for part in parts}
+            require_disjoint(root, people, problems)
+        if source.name == "sysu":
+            _check_orders(root, parts, problems)
         unused = _unused(root, [part.index for part in parts], problems)
         if source.name == "sysu":
             rows += _take_unlisted(root, unused)
@@ -118,55 +127,28 @@ def check_data(source: SourceConfig, progress: Callable[[int, int], None] | None
 
 
 def _read_parts(source: SourceConfig, problems: _Problems) -> list[_Part]:
-    """The splits that can be read."""
-    splits = SPLITS
+    """The splits that can be read, as far as they can."""
+    splits, told = SPLITS, problems
     if source.index:
-        splits = TABLE_SPLITS
-        _read(source, None, None, problems)  # of all splits, so that "val" may be absent
+        splits, told = TABLE_SPLITS, _Problems()  # the rows are all checked by then
+        try:
+            read_table(source.index, source.root, None, problems)
+        except InputError as error:
+            problems(source.root, str(error))
     elif source.name == "sysu":
         splits = ("train", "val", "test")
-    trials = TRIALS if source.name == "regdb" else (None,)
-    parts = []
-    for trial in trials:
-        for split in splits:
-            optional = source.index and split == "val"
-            index = _read(source, split, trial, _Problems() if optional else problems)
-            if index is not None:
-                parts.append(_Part(split, trial, index))
-    return parts
-
-
-def _read(
-    source: SourceConfig, split: str | None, trial: int | None, problems: _Problems
-) -> Index | None:
-    """One split of a source (None: all of a table), as far as it can be read."""
-    # A synthetic set is held against its manifest below, whatever its state.
+    # A synthetic set is held against its manifest later, whatever its state.
     name = "folder" if source.name == "synthetic" else source.name
-    source = dataclasses.replace(source, name=name, trial=trial or source.trial)
-    try:
-        if split is None:
-            return read_table(source.index, source.root, None, problems)
-        # The rows of a table are all checked by then.
-        return read_index(source, split, _Problems() if source.index else problems)
-    except InputError as error:
-        problems(source.root, str(error))
-    return None
-
-
-def _expect(source: SourceConfig, problems: _Problems) -> dict[Group, Size]:
-    try:
-        return expected_sizes(source.name, Path(source.root))
-    except InputError as error:
-        problems(source.root, str(error))
-    return {}
-
-
-def _count(parts: list[_Part], expected: dict[Group, Size]) -> list[Count]:
-    rows = [row for part in parts for row in count_split(part.name, part.index, expected)]
-    if parts:
-        unread = {group.split for group in expected} - {part.name for part in parts} - {"all"}
-        rows.append(count_group(Group("all"), _together(parts), {} if unread else expected))
-    return rows
+    parts = []
+    for trial in TRIALS if name == "regdb" else (None,):
+        one = dataclasses.replace(source, name=name, trial=trial or source.trial)
+        for split in splits:
+            try:
+                parts.append(_Part(split, trial, read_index(one, split, told)))
+            except InputError as error:
+                if not (source.index and split == "val"):  # which may be absent
+                    problems(source.root, str(error))
+    return parts
 
 
 def _together(parts: list[_Part]) -> Index:
@@ -175,62 +157,28 @@ def _together(parts: list[_Part]) -> Index:
     return every[np.unique(every.paths, return_index=True)[1]]
 
 
-def _alike(root: Path, found: Iterable[tuple[str, str]]) -> list[str]:
-    """One line for what is wrong with several splits alike, such as RegDB's ten."""
-    splits = defaultdict(list)
-    for split, fault in found:
-        splits[fault].append(split)
-    return [f"{root}, split {', '.join(names)}: {fault}" for fault, names in splits.items()]
-
-
-def _lacking(root: Path, parts: list[_Part]) -> list[str]:
-    """Whoever a split shows in one modality only."""
-    found = []
+def _lacking(parts: list[_Part]) -> Iterator[tuple[str, str]]:
+    """(split, fault) for whoever a split shows in one modality only."""
     for part in parts:
         index = part.index
-        for modality in _MODALITIES:
+        for modality in (Modality.VISIBLE, Modality.INFRARED):
             present = index.identities[index.modalities == modality]
             lacking = np.setdiff1d(index.classes, present).tolist()
             if not len(present):
-                found.append((part.name, f"no {modality} image at all: add some"))
+                yield part.name, f"no {modality} image at all: add some"
             elif lacking:
                 who = f"{len(lacking)} identities ({', '.join(map(str, lacking))})"
-                fault = f"no {modality} image of {who}: add images or remove them"
-                found.append((part.name, fault))
-    return _alike(root, found)
+                yield part.name, f"no {modality} image of {who}: add images or remove them"
 
 
-def _shared(root: Path, parts: list[_Part]) -> list[str]:
-    """Whoever is trained and tested on; the readers of the other data sets check this."""
-    lines = []
-    people = {part.name: part.index.classes.tolist() for part in parts}
-    require_disjoint(root, people, lambda _, line: lines.append(line))
-    return lines
-
-
-def _miscounted_people(root: Path, parts: list[_Part]) -> Iterator[str]:
-    """RegDB has ten images of every person in each modality."""
-    if is_generated(root):
-        return
-    every = _together(parts)
-    for modality in _MODALITIES:
-        counts = Counter(every.identities[every.modalities == modality].tolist())
-        wrong = [f"{i}: {n}" for i, n in sorted(counts.items()) if n != published.REGDB_IMAGES]
-        if wrong:
-            yield (
-                f"{root}: {len(wrong)} people have other than {published.REGDB_IMAGES} {modality} "
-                f"images ({', '.join(wrong)}): extract the data set again, or restore its lists"
-            )
-
-
-def _other_than_ordered(root: Path, parts: list[_Part]) -> Iterator[str]:
+def _check_orders(root: Path, parts: list[_Part], problems: _Problems) -> None:
     """SYSU-MM01's permutations order as many images as an identity has of a camera."""
     if is_generated(root) and not os.path.exists(root / PERMUTATIONS):
         return
     try:
         orders = read_permutations(root)
     except InputError as error:
-        yield str(error)
+        problems(root, str(error))
         return
     index = _together(parts)
     listed = set(index.classes.tolist())
@@ -242,21 +190,11 @@ def _other_than_ordered(root: Path, parts: list[_Part]) -> Iterator[str]:
         if n != m:
             wrong[camera].append(f"{identity:04d}: {n}, not {m}")
     for camera, identities in sorted(wrong.items()):
-        yield (
+        problems(
+            root,
             f"{root / f'cam{camera}'} has other numbers of images than {PERMUTATIONS} orders, of "
-            f"{len(identities)} identities ({some(identities)}): extract the data set again, whole"
+            f"{len(identities)} identities ({some(identities)}): extract the data set again, whole",
         )
-
-
-_CHECKS: dict[str, tuple[Callable[[Path, list[_Part]], Iterable[str]], ...]] = {
-    "table": (_lacking,),
-    "folder": (_lacking, _shared),
-    "synthetic": (_lacking, _shared),
-    "sysu": (_lacking, _other_than_ordered),
-    "regdb": (_lacking, _miscounted_people),
-    "llcm": (_lacking,),
-}
-"""By the name of the source: what is wrong with its splits, a line for each fault."""
 
 
 def _unused(root: Path, indexes: list[Index], problems: _Problems) -> list[str]:
@@ -292,11 +230,9 @@ def _take_unlisted(root: Path, unused: list[str]) -> list[Count]:
     unlisted = [path for path in unused if path.count("/") == 1 and os.path.isdir(root / path)]
     for path in unlisted:
         unused.remove(path)
-    if not unlisted:
-        return []
     identities = {path.rpartition("/")[2] for path in unlisted}
     images = sum(len(list(walk(root / path))) for path in unlisted)
-    return [Count(_UNLISTED, "all", None, len(identities), images)]
+    return [Count("in no list", "all", None, len(identities), images)] if unlisted else []
 
 
 def _uses(parts: list[_Part]) -> dict[str, list[Use]]:

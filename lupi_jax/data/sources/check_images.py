@@ -32,13 +32,7 @@ def look_at_images(
     """(file, what is wrong with it) of images that cannot be decoded, or are there twice.
 
     One image, byte for byte, may have two paths, but not two names for one file, nor uses that
-    exclude each other.
-
-    Args:
-      root: directory the paths are relative to.
-      uses: those of each image, by its path.
-      workers: threads that decode.
-      progress: called with the images decoded so far and those in all.
+    exclude each other. `uses` are those of each image, by its path below `root`.
     """
     same = defaultdict(list)
     with warnings.catch_warnings():
@@ -51,29 +45,24 @@ def look_at_images(
                 same[digest].append(path)
             if progress is not None:
                 progress(done, len(uses))
-    for paths in same.values():
-        files = {os.path.realpath(root / path) for path in paths} if len(paths) > 1 else paths
-        reasons = _exclusive([use for path in paths for use in uses[path]])
-        if len(files) < len(paths):
+    for first, *others in same.values():
+        if not others:
+            continue
+        reasons = _exclusive([use for path in (first, *others) for use in uses[path]])
+        if len({os.path.realpath(root / path) for path in (first, *others)}) <= len(others):
             reasons.append("one file under several names")
-        if len(paths) > 1 and reasons:
-            yield (
-                root / paths[0],
-                f"{root / paths[0]} and {some(paths[1:])} are the same image, "
-                f"{', '.join(reasons)}: keep one",
-            )
+        if reasons:
+            what = f"{root / first} and {some(others)} are the same image, {', '.join(reasons)}"
+            yield root / first, f"{what}: keep one"
 
 
 def _look(file: Path) -> tuple[str, str]:
     """(digest of its bytes, what is wrong with it) of an image."""
     try:
         read_image(file, _DECODED)
-        with file.open("rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest(), ""
-    except InputError as error:
+        return hashlib.sha256(file.read_bytes()).hexdigest(), ""
+    except (InputError, OSError) as error:
         return "", str(error)
-    except OSError as error:
-        return "", f"cannot read {file} ({error.strerror}): check its permissions"
 
 
 def _exclusive(uses: list[Use]) -> list[str]:

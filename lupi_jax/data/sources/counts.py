@@ -14,6 +14,8 @@ from lupi_jax.data.sources.manifest import MANIFEST, is_generated, read_manifest
 from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
 
+_MODALITIES = (Modality.VISIBLE, Modality.INFRARED)
+
 
 class Group(NamedTuple):
     """Images that are counted together: of a split, of one modality or "all", of a camera or all.
@@ -35,17 +37,9 @@ class Size(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Count:
-    """How many identities and images one part of a data set has.
+    """How many identities and images a `Group`, or SYSU-MM01's "in no list", has.
 
-    Attributes:
-      split: "train" (SYSU-MM01's with its "val"), "val", "test"; RegDB's with their numbers, as
-        "train 3"; "all" of them, each image once; or SYSU-MM01's "in no list".
-      modality: "visible", "infrared" or "all".
-      camera: its number, or None for all of them.
-      identities: found.
-      images: found.
-      expected_identities: as published, or as a synthetic set's manifest says; None: not known.
-      expected_images: likewise.
+    What is expected is as published, or as a synthetic set's manifest says; None: not known.
     """
 
     split: str
@@ -72,27 +66,24 @@ class Count:
         return f"{' and '.join(wrong)}{which}: {advice}"
 
 
-_MODALITIES = (Modality.VISIBLE, Modality.INFRARED)
-
-
 def count_split(split: str, index: Index, expected: Mapping[Group, Size]) -> list[Count]:
     """Count the identities and images of each camera, of each modality and of all of a split.
 
-    A modality of one camera is counted once, by its camera.
-
-    Args:
-      split: its name in a `Group`.
-      index: its images.
-      expected: their groups are counted even where there is nothing, or the same as in another.
+    A modality of one camera is counted once, by its camera. What is `expected` is counted even
+    where there is nothing, or the same as in another.
     """
-    asked = {group for group in expected if group.split == split}
-    groups = {Group(split)} | asked
+    groups = {Group(split)} | {group for group in expected if group.split == split}
     for modality in _MODALITIES:
         cameras = np.unique(index.cameras[index.modalities == modality]).tolist()
         groups |= {Group(split, modality, camera) for camera in cameras}
         if len(cameras) != 1:
             groups.add(Group(split, modality))
-    return [count_group(group, index, expected) for group in sorted(groups, key=_place)]
+
+    def place(group: Group) -> tuple[int, bool, int]:
+        modality = [*_MODALITIES, "all"].index(group.modality)
+        return modality, group.camera is None, group.camera or 0
+
+    return [count_group(group, index, expected) for group in sorted(groups, key=place)]
 
 
 def count_group(group: Group, index: Index, expected: Mapping[Group, Size]) -> Count:
@@ -110,37 +101,29 @@ def count_group(group: Group, index: Index, expected: Mapping[Group, Size]) -> C
 def expected_sizes(name: str, root: Path) -> dict[Group, Size]:
     """What a data set should have: as its authors, or a synthetic set's manifest, say.
 
-    Args:
-      name: of the layout that it is read in: "folder", "synthetic", "sysu", "regdb" or "llcm".
-      root: of the set.
-
     Raises:
       InputError: the synthetic set is half-written, or its manifest damaged.
     """
     if not os.path.isdir(root):  # which the readers say
         return {}
     generated = name == "synthetic" or is_generated(root)
-    return generated_sizes(name, root) if generated else published_sizes(name)
+    return _generated_sizes(name, root) if generated else published_sizes(name)
 
 
-def generated_sizes(name: str, root: Path) -> dict[Group, Size]:
-    """What the manifest of a synthetic set says; as `expected_sizes`."""
+def _generated_sizes(name: str, root: Path) -> dict[Group, Size]:
+    manifest = read_manifest(root)
     try:
         splits = {
-            split: (count["identities"], count["visible"], count["infrared"])
-            for split, count in read_manifest(root)["counts"].items()
+            split: (int(count["identities"]), int(count["visible"]), int(count["infrared"]))
+            for split, count in manifest["counts"].items()
         }
-        if not all(isinstance(n, int) for numbers in splits.values() for n in numbers):
-            raise TypeError
-    except InputError:
-        raise
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(
             f"{root / MANIFEST} does not say how many images the set has: generate it again"
         ) from error
     if name == "sysu" and {"train", "val"} <= splits.keys():  # which are trained on together
-        both = zip(splits["train"], splits["val"], strict=True)
-        splits["train"] = tuple(a + b for a, b in both)
+        (p, v, i), (q, w, j) = splits["train"], splits["val"]
+        splits["train"] = p + q, v + w, i + j
     sizes = {}
     for split, (identities, visible, infrared) in splits.items():
         for trial in regdb.TRIALS if name == "regdb" else (None,):
@@ -154,49 +137,31 @@ def generated_sizes(name: str, root: Path) -> dict[Group, Size]:
 
 def published_sizes(name: str) -> dict[Group, Size]:
     """What the authors of "sysu", "regdb" or "llcm" say; nothing of another data set."""
-    match name:
-        case "sysu":
-            return _sysu()
-        case "regdb":
-            return _regdb()
-        case "llcm":
-            sizes = {Group(split): Size(n, None) for split, n in published.LLCM_IDENTITIES.items()}
-            total = sum(published.LLCM_IDENTITIES.values())
-            return sizes | {Group("all"): Size(total, published.LLCM_IMAGES)}
-    return {}
+    sizes = {}
+    if name == "sysu":
+        people = published.SYSU_IDENTITIES
+        sizes[Group("train")] = Size(people["train"] + people["val"], None)
+        sizes[Group("val")] = Size(people["val"], None)
+        sizes[Group("test")] = Size(people["test"], None)
+        for modality, images in published.SYSU_TRAINING_IMAGES.items():
+            sizes[Group("train", modality)] = Size(None, images)
+        for camera, images in published.SYSU_TEST_IMAGES.items():
+            sizes[Group("test", sysu_mm01.CAMERAS[camera], camera)] = Size(None, images)
+    elif name == "regdb":
+        people, each = published.REGDB_IDENTITIES, published.REGDB_IMAGES
+        for trial in regdb.TRIALS:
+            for split in ("train", "test"):
+                for modality, camera in regdb.CAMERAS.items():
+                    group = Group(part_name(split, trial), modality, camera)
+                    sizes[group] = Size(people // 2, people // 2 * each)
+        sizes[Group("all")] = Size(people, 2 * people * each)
+    elif name == "llcm":
+        for split, people in published.LLCM_IDENTITIES.items():
+            sizes[Group(split)] = Size(people, None)
+        sizes[Group("all")] = Size(sum(published.LLCM_IDENTITIES.values()), published.LLCM_IMAGES)
+    return sizes
 
 
 def part_name(split: str, trial: int | None) -> str:
     """What a `Group` calls a split; `trial` is RegDB's."""
     return split if trial is None else f"{split} {trial}"
-
-
-def _place(group: Group) -> tuple[int, bool, int]:
-    """Visible first, and what others are parts of after them."""
-    modality = [*_MODALITIES, "all"].index(group.modality)
-    return modality, group.camera is None, group.camera or 0
-
-
-def _sysu() -> dict[Group, Size]:
-    identities = published.SYSU_IDENTITIES
-    sizes = {
-        Group("train", modality): Size(None, images)
-        for modality, images in published.SYSU_TRAINING_IMAGES.items()
-    }
-    sizes[Group("train")] = Size(identities["train"] + identities["val"], None)
-    sizes[Group("val")] = Size(identities["val"], None)
-    sizes[Group("test")] = Size(identities["test"], None)
-    for camera, images in published.SYSU_TEST_IMAGES.items():
-        sizes[Group("test", sysu_mm01.CAMERAS[camera], camera)] = Size(None, images)
-    return sizes
-
-
-def _regdb() -> dict[Group, Size]:
-    people, each = published.REGDB_IDENTITIES, published.REGDB_IMAGES
-    sizes = {
-        Group(part_name(split, trial), modality, camera): Size(people // 2, people // 2 * each)
-        for trial in regdb.TRIALS
-        for split in ("train", "test")
-        for modality, camera in regdb.CAMERAS.items()
-    }
-    return sizes | {Group("all"): Size(people, 2 * people * each)}

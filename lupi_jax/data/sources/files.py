@@ -7,7 +7,6 @@ default, `refuse`, raises the first as an InputError.
 import itertools
 import os
 import re
-import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -29,6 +28,7 @@ OnFault = Callable[[Path | str, str], None]
 
 _PERSON = re.compile(r"[0-9]{4}|[1-9][0-9]{4,8}")
 _ABSOLUTE = re.compile(r"/|[A-Za-z]:")
+_NOT_UTF8 = re.compile("[\ud800-\udfff]")  # what Python makes of such bytes
 _LEFT_BEHIND = ("thumbs.db", "desktop.ini")  # by file browsers, besides hidden files
 
 
@@ -40,10 +40,11 @@ def refuse(where: Path | str, message: str) -> NoReturn:
 def check_root(
     root: str | Path, split: str | None, splits: Sequence[str] = SPLITS, advice: str = ""
 ) -> Path:
-    """The root of a data set, once it is a directory, and `split` one of its splits or None.
+    """The root of a data set.
 
     Raises:
-      InputError: neither; `advice` says where to get the data set.
+      InputError: it is no directory, where `advice` says how to get the data set; or the split is
+        neither one of `splits` nor None.
     """
     root = Path(root)
     if not os.path.isdir(root):  # unlike Path's, never raises
@@ -78,30 +79,18 @@ def walk(folder: str | Path, without: Collection[str] = (), stop: bool = False) 
 
 
 def read_directory(folder: Path, report: OnFault = refuse) -> list[os.DirEntry[str]]:
-    """What a directory holds, sorted by name, without hidden files and the like.
-
-    A fault is that it cannot be read, or that a name is not UTF-8.
-    """
-    found: list[os.DirEntry[str]] = []
-    fault = ""
+    """What a directory holds, sorted by name, without hidden files and the like."""
     try:
         with os.scandir(folder) as entries:
             found = [entry for entry in entries if not left_behind(entry.name)]
-    except FileNotFoundError:
-        fault = f"{folder} is missing: extract the data set again, whole, below data.root"
-    except NotADirectoryError:
-        fault = f"{folder} is a file where a directory should be: extract the data set again"
     except OSError as error:
-        fault = f"cannot read the directory {folder} ({error.strerror}): check its permissions"
-    if fault:
-        report(folder, fault)
-    kept = []
-    for entry in sorted(found, key=lambda entry: entry.name):
-        if any("\ud800" <= letter <= "\udfff" for letter in entry.name):
-            report(entry.path, f"{entry.path} has a name that is not UTF-8: rename it")
-        else:
-            kept.append(entry)
-    return kept
+        report(
+            folder,
+            f"cannot read the directory {folder} ({error.strerror}): extract the data set again, "
+            "whole, or check the permissions",
+        )
+        return []
+    return sorted(found, key=lambda entry: entry.name)
 
 
 def read_named(
@@ -109,14 +98,12 @@ def read_named(
 ) -> Iterator[tuple[os.DirEntry[str], re.Match[str]]]:
     """What a directory holds, where every name must match `name`; `content` says so in messages."""
     for entry in read_directory(folder, report):
-        match = name.fullmatch(entry.name)
+        match = None if _NOT_UTF8.search(entry.name) else name.fullmatch(entry.name)
         if match:
             yield entry, match
         else:
-            report(
-                entry.path,
-                f"{entry.path} does not belong here: {content}; rename it or move it away",
-            )
+            message = f"{entry.path} does not belong here: {content}; rename it or move it away"
+            report(entry.path, message)
 
 
 def read_images(
@@ -128,18 +115,10 @@ def read_images(
     """
     content = f"{folder.parent.name}/{folder.name} holds images named as {example}"
     for image, match in read_named(folder, name, content, report):
-        try:
-            whole = image.is_file()
-        except OSError:  # a link to where nobody may look
-            whole = False
-        if whole:
+        if os.path.isfile(image.path):
             yield image.name, match
         else:
-            report(
-                image.path,
-                f"{image.path} is no image but a directory, a pipe or a link to nothing: "
-                "replace it or move it away",
-            )
+            report(image.path, f"{image.path} is no image file: replace it or move it away")
 
 
 def read_camera(
@@ -161,25 +140,9 @@ def read_camera(
                 yield int(person.name), f"{person.name}/{image}"
 
 
-def is_file(path: str | Path) -> bool:
-    """Whether a file is there.
-
-    Raises:
-      InputError: nobody may look.
-    """
-    try:
-        return stat.S_ISREG(os.stat(path).st_mode)
-    except PermissionError as error:
-        raise InputError(f"cannot read {path} ({error.strerror}): check its permissions") from error
-    except OSError:  # missing, below a file, a name too long, a link to itself
-        return False
-
-
-def leads_out(path: str) -> str:
-    """What is wrong with a path that leads out of the data set; "" where it does not."""
-    if _ABSOLUTE.match(path) or ".." in path.split("/"):
-        return "leads out of the data set: paths are relative to data.root, without .."
-    return ""
+def leads_out(path: str) -> bool:
+    """Whether a path leads, or may lead, out of the directory that it should be relative to."""
+    return bool(_ABSOLUTE.match(path)) or ".." in path.split("/")
 
 
 def read_bytes(file: Path, missing: str) -> bytes:
@@ -190,8 +153,7 @@ def read_bytes(file: Path, missing: str) -> bytes:
     """
     try:
         if not file.is_fifo():  # opening one would wait for a writer
-            with file.open("rb") as content:
-                return content.read()
+            return file.read_bytes()
         what = "it is a pipe"
     except FileNotFoundError:
         raise InputError(missing) from None

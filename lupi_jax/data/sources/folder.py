@@ -31,13 +31,7 @@ def read_folder(root: str | Path, split: str, report: OnFault = refuse) -> Index
     """Index one split of a data set in the folder layout, sorted by path.
 
     Identities are whole numbers (the directories' names, leading zeros allowed). A split may
-    lack images of one modality. Nothing is passed over but hidden files and what file browsers
-    leave: an image of another kind, or under another name, would be lost without a word.
-
-    Args:
-      root: directory of `train` and `test`.
-      split: "train" or "test".
-      report: told of every fault that leaves something to read; by default the first is raised.
+    lack images of one modality. Hidden files and what file browsers leave are passed over.
 
     Raises:
       InputError: the root or split is missing or empty, a directory cannot be read, an identity
@@ -48,13 +42,11 @@ def read_folder(root: str | Path, split: str, report: OnFault = refuse) -> Index
     folder = root / split
     content = f"{split} holds visible and infrared"
     found = read_named(folder, _MODALITY, content, report) if os.path.isdir(folder) else ()
-    names = [entry.name for entry, _ in found]
-    rows = [
-        row
-        for modality in _MODALITIES
-        if modality in names
-        for row in _read_modality(root, split, modality, report)
-    ]
+    names = {entry.name for entry, _ in found}
+    rows = []
+    for modality in _MODALITIES:
+        if modality in names:
+            rows += _read_modality(root, split, modality, report)
     if not rows:
         raise InputError(
             f"no images under {folder}: expected "
@@ -70,13 +62,9 @@ def _read_modality(root: Path, split: str, modality: Modality, report: OnFault) 
     example = "c1_0001.jpg (c<camera>_<n>; also .jpeg, .png, .bmp)"
     for person, _ in read_named(root / split / modality, NUMBER, content, report):
         identity = int(person.name)
-        first = directories.setdefault(identity, person.name)
-        if first != person.name:
-            report(
-                person.path,
-                f"{person.path} is identity {identity}, and so is {first}: "
-                "rename one, or put them together",
-            )
+        if (first := directories.setdefault(identity, person.name)) != person.name:
+            what = f"{person.path} is identity {identity}, and so is {first}"
+            report(person.path, f"{what}: rename one, or put them together")
         image = None
         for image, match in read_images(Path(person.path), _IMAGE, example, report):
             path = f"{split}/{modality}/{person.name}/{image}"
@@ -91,12 +79,7 @@ def read_any_images(
     """Index one image file, or all below a directory, whatever their names.
 
     Identities and cameras are -1: unknown. Hidden files and what file browsers leave are no images;
-    links to directories are not followed.
-
-    Args:
-      path: of the file or the directory.
-      modality: of all of them.
-      pass_over: told of every other file.
+    links to directories are not followed. `pass_over` is told of every other file.
 
     Raises:
       InputError: there is no such file or no image below the directory.

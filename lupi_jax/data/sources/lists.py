@@ -1,6 +1,5 @@
 """The lists that published data sets come with: of identities, and of images with their labels."""
 
-import itertools
 import os
 import re
 from collections.abc import Collection, Iterable
@@ -8,10 +7,9 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from lupi_jax.data.index import Index, Row, make_index
-from lupi_jax.data.sources.files import NUMBER, OnFault, is_file, leads_out, read_text, refuse
+from lupi_jax.data.sources.files import NUMBER, OnFault, leads_out, read_text, refuse
 from lupi_jax.errors import InputError, some
 
-BY_AGREEMENT = "; {} comes from its authors, by agreement"
 _RESTORE = "restore the list the data set came with"
 
 
@@ -26,24 +24,20 @@ class Listed(NamedTuple):
 
 
 def read_identities(file: Path, report: OnFault = refuse) -> list[int]:
-    """The identities of a comma-separated list, ascending, each once.
+    """The identities of a comma-separated list, ascending.
 
     A fault is that the list cannot be read, is empty, repeats an identity or holds anything else.
     """
     lines = _read_lines(file, report)
     items = ",".join(line for _, line in lines).split(",") if lines else []
-    identities = []
-    for place, item in enumerate(items, 1):
-        if NUMBER.fullmatch(item.strip()):
-            identities.append(int(item))
+    identities: set[int] = set()
+    for place, item in enumerate(map(str.strip, items), 1):
+        if NUMBER.fullmatch(item) and int(item) not in identities:
+            identities.add(int(item))
         else:
-            what = f"item {place} is {item.strip()[:80]!r}, not a number of up to 9 digits"
-            report(file, f"{file}: {what}: {_RESTORE}")
-    repeated = sorted({a for a, b in itertools.pairwise(sorted(identities)) if a == b})
-    if repeated:
-        what = f"lists {len(repeated)} identities more than once ({some(repeated)})"
-        report(file, f"{file} {what}: {_RESTORE}")
-    return sorted(set(identities))
+            want = "want numbers of up to 9 digits, each once"
+            report(file, f"{file}, item {place}: {want}, got {item[:80]!r}: {_RESTORE}")
+    return sorted(identities)
 
 
 def read_list(
@@ -53,26 +47,20 @@ def read_list(
 
     A path must match `form`, whose first group is the person's number; `example` says in messages
     what that looks like. A fault is that the list cannot be read or is empty, or that a line does
-    not fit, leads out of the data set or repeats an earlier one.
+    not fit, leads out of the data set or repeats an earlier path.
     """
-    listed = []
-    seen: dict[PurePosixPath, int] = {}
+    listed: dict[PurePosixPath, Listed] = {}
     for line, text in _read_lines(file, report):
         path, *rest = text.rsplit(maxsplit=1)
         match = form.fullmatch(path)
-        if len(rest) != 1 or not NUMBER.fullmatch(rest[0]):
-            fault = f"{text[:80]!r} is not a path and a label: {_RESTORE}"
-        elif outside := leads_out(path):
-            fault = f"{path} {outside}"
-        elif (first := seen.setdefault(PurePosixPath(path), line)) != line:
-            fault = f"{path} is listed on line {first} already: {_RESTORE}"
-        elif not match:
-            fault = f"{path} is not {example}: {_RESTORE}"
-        else:
-            listed.append(Listed(file, line, path, int(rest[0]), int(match[1])))
-            continue
-        report(file, f"{file}, line {line}: {fault}")
-    return listed
+        label = rest[0] if rest else ""
+        if match and NUMBER.fullmatch(label) and not leads_out(path):
+            image = Listed(file, line, path, int(label), int(match[1]))
+            if listed.setdefault(PurePosixPath(path), image) is image:
+                continue
+        want = f"want `{example} label`, each image once"
+        report(file, f"{file}, line {line}: {want}, got {text[:80]!r}: {_RESTORE}")
+    return list(listed.values())
 
 
 def require_one_label_each(images: Iterable[Listed], report: OnFault = refuse) -> None:
@@ -81,15 +69,12 @@ def require_one_label_each(images: Iterable[Listed], report: OnFault = refuse) -
     label_of: dict[int, int] = {}
     told = set()
     for file, line, _, label, person in images:
-        known = person_of.setdefault(label, person), label_of.setdefault(person, label)
-        if known != (person, label) and (person, label) not in told:
-            told.add((person, label))  # their other lines are wrong, too
-            report(
-                file,
-                f"{file}, line {line}: label {label} and person {person} disagree with "
-                f"earlier lines (label {label}: person {known[0]}; person {person}: label "
-                f"{known[1]}): {_RESTORE}",
-            )
+        pair = label, person
+        if (label_of.setdefault(person, label), person_of.setdefault(label, person)) != pair:
+            if pair not in told:
+                what = f"label {label} and person {person} disagree with earlier lines"
+                report(file, f"{file}, line {line}: {what}: {_RESTORE}")
+            told.add(pair)
 
 
 def require_files(root: Path, images: Iterable[Listed], report: OnFault = refuse) -> list[Listed]:
@@ -97,21 +82,16 @@ def require_files(root: Path, images: Iterable[Listed], report: OnFault = refuse
     there = []
     for image in images:
         path = root / image.path
-        try:
-            if is_file(path):
-                there.append(image)
-                continue
-        except InputError as error:
-            report(path, str(error))
+        if os.path.isfile(path):
+            there.append(image)
             continue
         # Ten lists of RegDB may name it, so that no list is named here.
         folders = [place for place in reversed(path.parents) if place.is_relative_to(root)]
         place = next((folder for folder in folders if not os.path.isdir(folder)), path)
-        kind = "file" if place == path else "directory"
         report(
             place,
-            f"{place} is listed in {image.file.parent}, but missing or no {kind}: extract the data "
-            "set again, whole, or restore its lists",
+            f"{place} is listed in {image.file.parent}, but missing or unreadable: extract the "
+            "data set again, whole, or restore its lists",
         )
     return there
 
@@ -122,11 +102,8 @@ def require_images(
     """Check that everybody in a list of identities is among those `found`, who have an image."""
     lacking = sorted(set(identities) - set(found))
     if lacking:
-        report(
-            file,
-            f"{file} lists {len(lacking)} identities that have no image ({some(lacking)}): "
-            "extract the data set again, whole, or restore the list it came with",
-        )
+        what = f"lists {len(lacking)} identities that have no image ({some(lacking)})"
+        report(file, f"{file} {what}: extract the data set again, whole, or {_RESTORE}")
 
 
 def make_split(root: Path, split: str, rows: Collection[Row]) -> Index:

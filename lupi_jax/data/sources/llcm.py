@@ -21,7 +21,6 @@ from lupi_jax.data.sources.files import (
     require_disjoint,
 )
 from lupi_jax.data.sources.lists import (
-    BY_AGREEMENT,
     Listed,
     make_split,
     read_identities,
@@ -34,8 +33,8 @@ from lupi_jax.modality import Modality
 
 _NAMES = {Modality.VISIBLE: "vis", Modality.INFRARED: "nir"}
 _CAMERAS = {
-    Modality.VISIBLE: (1, 2, 3, 4, 5, 6, 7, 8, 9),
-    Modality.INFRARED: (1, 2, 4, 5, 6, 7, 8, 9),
+    Modality.VISIBLE: {1, 2, 3, 4, 5, 6, 7, 8, 9},
+    Modality.INFRARED: {1, 2, 4, 5, 6, 7, 8, 9},
 }
 _TRAINING_PATH = re.compile(r"(?:[^/]+/)*([0-9]{1,9})/[^/]+")
 _TRAINING_CAMERA = re.compile(r"_c([0-9]{1,9})(?![0-9])")
@@ -54,33 +53,31 @@ def read_llcm(root: str | Path, split: str, report: OnFault = refuse) -> Index:
     Args:
       root: directory of `vis`, `nir`, `test_vis`, `test_nir` and `idx`.
       split: "train" or "test".
-      report: told of every fault that leaves something to read; by default the first is raised.
 
     Raises:
-      InputError: the root, a list or a camera's directory is missing or unreadable; a list is
-        damaged, or its labels and people disagree; a person is in both splits; a listed image or
-        every image of a test identity is not there; or a name does not fit the layout.
+      InputError: something is missing, unreadable, damaged or misnamed; labels and people
+        disagree; a person is in both splits; or a test identity has no image.
     """
-    root = check_root(root, split, advice=BY_AGREEMENT.format("LLCM"))
+    root = check_root(root, split, advice="; LLCM comes from its authors, by agreement")
     images, identities = read_lists(root / "idx", report)
-    if split == "train":
-        rows = [
-            Row(image.path, image.person, _training_camera(image.path), str(modality))
-            for modality, listed in images.items()
-            for image in require_files(root, listed, report)
-        ]
-        return make_split(root, split, rows)
     rows = []
+    if split == "train":
+        for modality, listed in images.items():
+            for image in require_files(root, listed, report):
+                camera = training_camera(image.path)
+                rows.append(Row(image.path, image.person, camera, str(modality)))
+        return make_split(root, split, rows)
+    people = set(identities)
     for modality, name in _NAMES.items():
         folder = root / f"test_{name}"
-        example = f"0003_c01_*_{name}.jpg"
-        rows += [
-            Row(f"test_{name}/cam{camera}/{path}", identity, camera, str(modality))
-            for camera in _test_cameras(folder, modality, report)
-            for identity, path in read_camera(
-                folder / f"cam{camera}", set(identities), _TEST_IMAGE, example, report
-            )
-        ]
+        content = f"{folder.name} holds cam1 to cam9"
+        found = {int(match[1]) for _, match in read_named(folder, _CAMERA_FOLDER, content, report)}
+        # A camera that is missing is told of by reading it, unless the whole folder is.
+        for camera in sorted(found | _CAMERAS[modality]) if os.path.isdir(folder) else ():
+            place, example = folder / f"cam{camera}", f"0003_c01_*_{name}.jpg"
+            for identity, path in read_camera(place, people, _TEST_IMAGE, example, report):
+                path = f"{folder.name}/{place.name}/{path}"
+                rows.append(Row(path, identity, camera, str(modality)))
     require_images(root / "idx/test_id.txt", identities, (row.identity for row in rows), report)
     return make_split(root, split, rows)
 
@@ -88,13 +85,9 @@ def read_llcm(root: str | Path, split: str, report: OnFault = refuse) -> Index:
 def read_lists(
     idx: Path, report: OnFault = refuse
 ) -> tuple[dict[Modality, list[Listed]], list[int]]:
-    """The training images in each modality, and the test identities, by the lists in `idx`.
-
-    A fault is that a list cannot be used, that labels and people disagree, or that somebody is in
-    both splits.
-    """
+    """The training images in each modality, and the test identities, by the lists in `idx`."""
     identities = read_identities(idx / "test_id.txt", report)
-    example = "<directory>/<person>/<image>, the person a number"
+    example = "<directory>/<person>/<image>"
     images = {
         modality: read_list(idx / f"train_{name}.txt", _TRAINING_PATH, example, report)
         for modality, name in _NAMES.items()
@@ -106,21 +99,7 @@ def read_lists(
     return images, identities
 
 
-def _training_camera(path: str) -> int:
+def training_camera(path: str) -> int:
+    """The camera that a training image's name tells (`_c01`), or -1."""
     match = _TRAINING_CAMERA.search(path.rpartition("/")[2])
     return int(match[1]) if match else -1
-
-
-def _test_cameras(folder: Path, modality: Modality, report: OnFault) -> list[int]:
-    """The cameras of a modality, ascending, once all the data set has are known to be there."""
-    content = f"{folder.name} holds cam1 to cam9"
-    named = read_named(folder, _CAMERA_FOLDER, content, report)
-    cameras = [int(match[1]) for _, match in named]
-    lacking = sorted(set(_CAMERAS[modality]) - set(cameras))
-    if lacking and os.path.isdir(folder):
-        report(
-            folder,
-            f"{folder} lacks cam{', cam'.join(map(str, lacking))}: extract the data set again, "
-            "whole, below data.root",
-        )
-    return cameras

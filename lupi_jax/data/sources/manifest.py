@@ -30,19 +30,15 @@ def read_manifest(root: Path) -> dict[str, Any]:
     root = Path(root)
     missing = f"no synthetic data at {root}: it has no {MANIFEST}; generate the set first"
     if (root / MARKER).is_file():
-        missing = (
-            f"half-written synthetic data at {root}: run the same generation again to finish it"
-        )
+        missing = f"half-written synthetic data at {root}: run the same generation again"
     content = read_bytes(root / MANIFEST, missing)
     try:
         manifest = json.loads(content)
     except ValueError:
         manifest = None
     if not isinstance(manifest, dict) or manifest.get("generator") != GENERATOR:
-        raise InputError(
-            f"{root / MANIFEST} is not the manifest of a synthetic set: "
-            "choose another folder, or generate the set again"
-        )
+        what = f"{root / MANIFEST} is not the manifest of a synthetic set"
+        raise InputError(f"{what}: generate the set again")
     return manifest
 
 

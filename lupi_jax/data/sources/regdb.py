@@ -12,7 +12,6 @@ from pathlib import Path
 from lupi_jax.data.index import Index, Row
 from lupi_jax.data.sources.files import SPLITS, OnFault, check_root, refuse, require_disjoint
 from lupi_jax.data.sources.lists import (
-    BY_AGREEMENT,
     Listed,
     make_split,
     read_list,
@@ -37,14 +36,12 @@ def read_regdb(root: str | Path, split: str, trial: int, report: OnFault = refus
       root: directory of `Visible`, `Thermal` and `idx`.
       split: "train" or "test".
       trial: which of the ten splits, 1 to 10.
-      report: told of every fault that leaves something to read; by default the first is raised.
 
     Raises:
-      InputError: the trial is out of range; the root or a list is missing, unreadable or damaged;
-        labels and people disagree; training and test lists share a person; or a listed image is
-        not there.
+      InputError: the trial is out of range; something is missing, unreadable or damaged; labels
+        and people disagree; or training and test lists share a person.
     """
-    root = check_root(root, split, advice=BY_AGREEMENT.format("RegDB"))
+    root = check_root(root, split, advice="; RegDB comes from its authors, by agreement")
     if trial not in TRIALS:
         raise InputError(f"data.trial = {trial!r} is out of range: RegDB has the splits 1 to 10")
     rows = [
@@ -58,25 +55,16 @@ def read_regdb(root: str | Path, split: str, trial: int, report: OnFault = refus
 def read_lists(
     idx: Path, trial: int, report: OnFault = refuse
 ) -> dict[str, dict[Modality, list[Listed]]]:
-    """The images of "train" and "test" in each modality, by the lists in the folder `idx`.
-
-    A fault is that a list cannot be used, that labels and people disagree, or that somebody is in
-    both splits.
-    """
-    lists = {
-        split: {
-            modality: read_list(
-                list_file(idx, split, modality, trial),
-                re.compile(rf"{folder}/([0-9]{{1,9}})/[^/]+"),
-                f"{folder}/<person>/<image>",
-                report,
-            )
-            for modality, folder in FOLDERS.items()
-        }
-        for split in SPLITS
-    }
+    """The images of "train" and "test" in each modality, by the lists in the folder `idx`."""
+    lists = {}
     people = {}
-    for split, images in lists.items():
+    for split in SPLITS:
+        images = {}
+        for modality, folder in FOLDERS.items():
+            file = list_file(idx, split, modality, trial)
+            form = re.compile(rf"{folder}/([0-9]{{1,9}})/[^/]+")
+            images[modality] = read_list(file, form, f"{folder}/<person>/<image>", report)
+        lists[split] = images
         both = list(itertools.chain(*images.values()))
         require_one_label_each(both, report)
         people[f"the {split} lists of split {trial}"] = {image.person for image in both}

@@ -20,12 +20,7 @@ from lupi_jax.data.sources.files import (
     refuse,
     require_disjoint,
 )
-from lupi_jax.data.sources.lists import (
-    BY_AGREEMENT,
-    make_split,
-    read_identities,
-    require_images,
-)
+from lupi_jax.data.sources.lists import make_split, read_identities, require_images
 from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
 
@@ -49,17 +44,12 @@ def read_sysu(root: str | Path, split: str, report: OnFault = refuse) -> Index:
     "train" is what the field trains on, the training and the validation identities together
     (296 + 99 in the original); "val" the latter alone; "test" the test identities (96).
 
-    Args:
-      root: directory of `cam1` to `cam6` and `exp`.
-      split: "train", "val" or "test".
-      report: told of every fault that leaves something to read; by default the first is raised.
-
     Raises:
-      InputError: the root, a list or a camera's directory is missing or unreadable, a list is
-        damaged, two lists share an identity, one of the split has no image, or a name does not
-        fit the layout.
+      InputError: something is missing, unreadable, damaged or misnamed; two lists share an
+        identity; or one of the split has no image.
     """
-    root = check_root(root, split, tuple(_LISTS), BY_AGREEMENT.format("SYSU-MM01"))
+    advice = "; SYSU-MM01 comes from its authors, by agreement"
+    root = check_root(root, split, tuple(_LISTS), advice)
     people = read_lists(root / "exp", report)
     wanted = {identity for name in _LISTS[split] for identity in people[name]}
     rows = [
@@ -74,10 +64,7 @@ def read_sysu(root: str | Path, split: str, report: OnFault = refuse) -> Index:
 
 
 def read_lists(exp: Path, report: OnFault = refuse) -> dict[str, list[int]]:
-    """The identities of "train", "val" and "test", by the lists in the folder `exp`.
-
-    A fault is that a list cannot be used, or shares an identity with another.
-    """
+    """The identities of "train", "val" and "test", by the lists in the folder `exp`."""
     people = {name: read_identities(exp / f"{name}_id.txt", report) for name in _LISTS}
     require_disjoint(exp, {f"{name}_id.txt": those for name, those in people.items()}, report)
     return people
@@ -89,10 +76,7 @@ def read_permutations(root: str | Path) -> dict[tuple[int, int], np.ndarray]:
 
 
 def read_permutation_file(file: Path) -> dict[tuple[int, int], np.ndarray]:
-    """The orders in which the official protocol draws its galleries.
-
-    Args:
-      file: the data set's `rand_perm_cam.mat`.
+    """The orders in which the official protocol draws its galleries, from `rand_perm_cam.mat`.
 
     Returns:
       (identity, camera) -> [trials, n] int32; each row orders that identity's n images of that
@@ -106,35 +90,32 @@ def read_permutation_file(file: Path) -> dict[tuple[int, int], np.ndarray]:
 
     advice = 'restore it from the data set, or draw the galleries by seed (protocol "agw")'
     content = read_bytes(file, f"{file} is missing: {advice}")
+    damaged = InputError(
+        f"{file} is not a MATLAB file with rand_perm_cam, a cell for each of {len(CAMERAS)} "
+        "cameras, in it one for each identity with permutations of its images: restore it from "
+        "the data set"
+    )
     try:
         cameras = loadmat(io.BytesIO(content))["rand_perm_cam"]
     except Exception as error:
         # On damaged bytes SciPy raises whatever its parser meets, a dozen types.
-        raise InputError(
-            f"{file} is not a MATLAB file with rand_perm_cam: restore it from the data set"
-        ) from error
+        raise damaged from error
     if cameras.dtype != object or cameras.size != len(CAMERAS):
-        raise _damaged(file, f"rand_perm_cam is not a cell for each of {len(CAMERAS)} cameras")
+        raise damaged
     permutations = {}
     for camera, cells in zip(CAMERAS, cameras.ravel(), strict=True):
         if not isinstance(cells, np.ndarray) or (cells.dtype != object and cells.size):
-            raise _damaged(file, f"camera {camera} has no cell for each identity")
+            raise damaged
         for identity, orders in enumerate(cells.ravel(), 1):
             if isinstance(orders, np.ndarray) and not orders.size:
                 continue
             if not _are_permutations(orders):
-                where = f"identity {identity} of camera {camera}"
-                raise _damaged(file, f"{where} has no permutations of its images")
+                raise damaged
             permutations[identity, camera] = orders.astype(np.int32) - 1
     return permutations
 
 
-def _damaged(file: Path, what: str) -> InputError:
-    return InputError(f"{file}: {what}: restore it from the data set")
-
-
 def _are_permutations(orders: Any) -> bool:
-    """Whether each row of what was in a cell is a permutation of 1..n."""
     # SciPy gives text, structures and sparse matrices as well, and complex numbers.
     if not isinstance(orders, np.ndarray) or orders.dtype.kind not in "uif" or orders.ndim != 2:
         return False

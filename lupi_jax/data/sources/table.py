@@ -5,11 +5,10 @@ Columns `path`, `identity`, `camera`, `modality` and `split`, in any order, one 
 
 import csv
 import io
+import os
 import re
 from collections.abc import Iterator, Sequence
-from operator import itemgetter
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
 
 from lupi_jax.data.index import Index, Row, make_index
 from lupi_jax.data.sources.files import (
@@ -17,7 +16,6 @@ from lupi_jax.data.sources.files import (
     ROOT,
     OnFault,
     check_root,
-    is_file,
     leads_out,
     read_bytes,
     read_text,
@@ -29,30 +27,13 @@ from lupi_jax.modality import Modality
 
 TABLE_SPLITS = ("train", "val", "test")
 _COLUMNS = ("path", "identity", "camera", "modality", "split")
-_NUMBERS = ("identity", "camera")
 _MODALITIES = (str(Modality.VISIBLE), str(Modality.INFRARED))
 _LARGEST = 2**31 - 1  # of an int32
 _NUMBER = re.compile(r"[0-9]{1,10}")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_NO_PATH = re.compile(r"[\x00-\x1f\x7f\\]")
 
-
-class _Entry(NamedTuple):
-    """One row of a table as text, and its place: the line of a CSV file, the row of a Parquet."""
-
-    place: int
-    path: str
-    identity: str
-    camera: str
-    modality: str
-    split: str
-
-
-class _Table(NamedTuple):
-    """What a file lists; `unit` names a place in it, "line" or "row"."""
-
-    file: Path
-    unit: str
-    entries: list[_Entry]
+_Line = tuple[str, Sequence[str], str]
+"""Where in a file ("line 3", "row 2"), the cells of `_COLUMNS`, and why there are none, or ""."""
 
 
 def read_table(
@@ -64,7 +45,7 @@ def read_table(
       path: of the image file, relative to `root`, with forward slashes, without "..". Symbolic
         links below the root are followed, wherever they lead: they are its owner's, not the
         table's.
-      identity, camera: whole numbers from 0 to 2^31 - 1; in Parquet, of an integer type.
+      identity, camera: whole numbers from 0 to 2^31 - 1.
       modality: "visible" or "infrared".
       split: "train", "val" or "test". Nobody may be in two of them.
 
@@ -73,11 +54,9 @@ def read_table(
     are passed over. Every row is checked; of the images, those of the split have to be there.
 
     Args:
-      file: `.csv`, or `.parquet` (needs the extra `parquet`); lines of a CSV file and rows of a
-        Parquet file are counted from 1 in messages.
+      file: `.csv`, or `.parquet` (needs the extra `parquet`).
       root: directory the paths are relative to.
       split: "train", "val" or "test", or None for all three.
-      report: told of every fault of a row, which is then left out; by default the first is raised.
 
     Raises:
       InputError: the root or the file is missing, unreadable or of another kind; a column is
@@ -88,65 +67,64 @@ def read_table(
     readers = {".csv": _read_csv, ".parquet": _read_parquet}
     if file.suffix.lower() not in readers:
         raise InputError(f"{file}: a table of images is a .csv or a .parquet file")
-    table = readers[file.suffix.lower()](file, report)
-    for column in _COLUMNS:
-        table = _check_cells(table, column, report)
-    table = table._replace(
-        entries=[e._replace(path=PurePosixPath(e.path).as_posix()) for e in table.entries]
-    )
-    table = _check_repeated(table, report)
-    entries = table.entries
-    people = {name: {int(e.identity) for e in entries if e.split == name} for name in TABLE_SPLITS}
+    places: dict[str, str] = {}
+    people: dict[str, set[int]] = {name: set() for name in TABLE_SPLITS}
+    rows = []
+    for place, cells, fault in readers[file.suffix.lower()](file):
+        if fault := fault or _fault(*cells):
+            report(file, f"{file}, {place}: {fault}")
+            continue
+        path, identity, camera, modality, part = cells
+        path = PurePosixPath(path).as_posix()
+        if (first := places.setdefault(path, place)) != place:
+            report(file, f"{file}, {place}: {path!r} is listed on {first} already: remove one")
+            continue
+        people[part].add(int(identity))
+        if split in (part, None):
+            rows.append(Row(path, int(identity), int(camera), modality))
     require_disjoint(file, people, report)
-    chosen = [entry for entry in table.entries if split in (entry.split, None)]
-    if not chosen:
-        others = [name for name in TABLE_SPLITS if name in {e.split for e in table.entries}]
-        which = f" of split {split}, only of {' and '.join(others)}" if others else ""
-        raise InputError(f"{file} lists no image{which}: add some")
-    chosen = _check_files(root, table._replace(entries=chosen), report).entries
-    if not chosen:
-        raise InputError(f"{file} lists no image that is there: correct its paths, or {ROOT}")
-    return make_index(
-        root, [Row(e.path, int(e.identity), int(e.camera), e.modality) for e in chosen]
-    )
-
-
-def _missing(file: Path) -> str:
-    return f"no table of images at {file}: correct {INDEX}"
-
-
-def _read_csv(file: Path, report: OnFault) -> _Table:
-    text = read_text(file, _missing(file), "save the table as CSV in UTF-8")
-    records = _records(file, text)
-    _, header = next(records, (0, []))
-    if not header:
-        raise InputError(f"{file} is empty: its first line names the columns {_columns()}")
-    names = [name.strip() for name in header]
-    _check_names(file, names)
-    pick = itemgetter(*map(names.index, _COLUMNS))
-    entries, ragged = [], []
-    for line, cells in records:
-        if len(cells) == len(names):
-            entries.append(_entry(line, pick(cells)))
+    there = []
+    for row in rows:
+        if os.path.isfile(root / row.path):
+            there.append(row)
         else:
-            ragged.append((line, f"{len(cells)} cells instead of {len(names)}: check its commas"))
-    return _drop(_Table(file, "line", entries), ragged, report)
+            what = f"no image file at {str(root / row.path)!r}"
+            advice = f"correct the path, its permissions, or {ROOT}"
+            report(file, f"{file}, {places[row.path]}: {what}: {advice}")
+    if not there:
+        which = f" of split {split}" if split else ""
+        raise InputError(f"{file} lists no image{which} that is there: add some, or correct {ROOT}")
+    return make_index(root, there)
 
 
-def _records(file: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    """(first line, cells) of each record that is not blank."""
+def _read_csv(file: Path) -> Iterator[_Line]:
+    text = read_text(file, _missing(file), "save the table as CSV in UTF-8")
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    line = 1
+    names: list[str] = []
+    order: list[int] = []
+    end = 0
     try:
         for cells in reader:
-            if any(map(str.strip, cells)):
-                yield line, cells
-            line = reader.line_num + 1
+            place, end = f"line {end + 1}", reader.line_num
+            if not any(map(str.strip, cells)):
+                continue
+            if not names:
+                names = [cell.strip() for cell in cells]
+                _check_names(file, names)
+                order = [names.index(name) for name in _COLUMNS]
+            elif len(cells) == len(names):
+                path, *others = (cells[column] for column in order)
+                yield place, [path, *map(str.strip, others)], ""
+            else:
+                yield place, (), f"{len(cells)} cells instead of {len(names)}: check its commas"
     except csv.Error as error:
-        raise InputError(f"{file}, line {line} is not CSV ({error}): check its quotes") from error
+        what = f"is not CSV ({error}): check its quotes"
+        raise InputError(f"{file}, line {end + 1} {what}") from error
+    if not names:
+        _check_names(file, names)
 
 
-def _read_parquet(file: Path, report: OnFault) -> _Table:
+def _read_parquet(file: Path) -> Iterator[_Line]:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -158,111 +136,43 @@ def _read_parquet(file: Path, report: OnFault) -> _Table:
     content = read_bytes(file, _missing(file))
     try:
         parquet = pq.ParquetFile(io.BytesIO(content))
-        schema = parquet.schema_arrow
-        _check_names(file, schema.names)
-        for name in _COLUMNS:
-            _check_type(file, name, schema.field(name).type)
+        _check_names(file, parquet.schema_arrow.names)
         table = parquet.read(list(_COLUMNS))
         columns = [table.column(name).to_pylist() for name in _COLUMNS]
     except InputError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:
         raise InputError(f"{file} is no Parquet file, or damaged: write it anew") from error
-    rows = list(enumerate(zip(*columns, strict=True), 1))
-    nulls = [
-        (row, f"{_COLUMNS[cells.index(None)]} is null: fill it in, or drop the row")
-        for row, cells in rows
-        if None in cells
-    ]
-    return _drop(_Table(file, "row", [_entry(row, cells) for row, cells in rows]), nulls, report)
+    for row, cells in enumerate(zip(*columns, strict=True), 1):
+        path, *others = map(str, cells)
+        fault = "a cell is null: fill it in, or drop the row" if None in cells else ""
+        yield f"row {row}", [path, *map(str.strip, others)], fault
 
 
-def _check_type(file: Path, name: str, given: Any) -> None:
-    """Check that a column is of an integer or a text type, as it has to be."""
-    from pyarrow import types
-
-    kind = given.value_type if types.is_dictionary(given) else given
-    texts = (types.is_string, types.is_large_string, types.is_string_view)
-    fits = (types.is_integer,) if name in _NUMBERS else texts
-    if not any(fit(kind) for fit in fits):
-        wanted = "whole numbers (an integer type)" if name in _NUMBERS else "text (string)"
-        raise InputError(f"{file}: column {name} is of type {given}: it must hold {wanted}")
-
-
-def _entry(place: int, cells: Sequence[object]) -> _Entry:
-    path, *others = map(str, cells)
-    return _Entry(place, path, *(cell.strip() for cell in others))
-
-
-def _columns() -> str:
-    return ", ".join(_COLUMNS)
+def _missing(file: Path) -> str:
+    return f"no table of images at {file}: correct {INDEX}"
 
 
 def _check_names(file: Path, names: Sequence[str]) -> None:
-    missing = [name for name in _COLUMNS if name not in names]
-    if missing:
-        found = some([repr(name[:80]) for name in names])
+    if any(names.count(name) != 1 for name in _COLUMNS):
+        found = some([repr(name[:80]) for name in names]) or "none"
         raise InputError(
-            f"{file} lacks the column {', '.join(missing)}: it has {found}, and {_columns()} are "
-            "needed (in CSV, separated by commas)"
+            f"{file} needs the columns {', '.join(_COLUMNS)} once each (in CSV on its first line, "
+            f"separated by commas): it has {found}"
         )
-    repeated = [name for name in _COLUMNS if names.count(name) > 1]
-    if repeated:
-        raise InputError(f"{file} has the column {', '.join(repeated)} twice: remove one")
 
 
-def _drop(table: _Table, found: Sequence[tuple[int, str]], report: OnFault) -> _Table:
-    """Report what is wrong with some of the rows, (place, what) of each; the table without them."""
-    count = f" (first of {len(found)})" if len(found) > 1 else ""
-    for place, what in found:
-        report(table.file, f"{table.file}, {table.unit} {place}{count}: {what}")
-        count = ""
-    wrong = {place for place, _ in found}
-    return table._replace(entries=[e for e in table.entries if e.place not in wrong])
-
-
-def _check_cells(table: _Table, column: str, report: OnFault) -> _Table:
-    cells = [(entry.place, getattr(entry, column)) for entry in table.entries]
-    wrong = [(place, cell, _wrong(column, cell)) for place, cell in cells]
-    found = [(place, f"{column} {cell[:80]!r} {what}") for place, cell, what in wrong if what]
-    return _drop(table, found, report)
-
-
-def _wrong(column: str, cell: str) -> str:
-    """What is wrong with a cell of a column; "" where it fits."""
-    if column == "path":
-        return _wrong_path(cell)
-    if column in _NUMBERS:
-        fits = _NUMBER.fullmatch(cell) and int(cell) <= _LARGEST
-        return "" if fits else f"is no whole number from 0 to {_LARGEST}: number them"
-    names = _MODALITIES if column == "modality" else TABLE_SPLITS
-    return "" if cell in names else f"is none of {', '.join(names)}"
-
-
-def _wrong_path(path: str) -> str:
-    if not path:
-        return "is empty"
-    if _CONTROL.search(path):
-        return "has a control character: rename the file"
-    if "\\" in path:
-        return "has a backslash: write paths with forward slashes"
-    return leads_out(path)
-
-
-def _check_repeated(table: _Table, report: OnFault) -> _Table:
-    first: dict[str, int] = {}
-    found = [
-        (e.place, f"{e.path!r} is listed on {table.unit} {first[e.path]} already: remove one")
-        for e in table.entries
-        if first.setdefault(e.path, e.place) != e.place
-    ]
-    return _drop(table, found, report)
-
-
-def _check_files(root: Path, table: _Table, report: OnFault) -> _Table:
-    missing = [
-        (e.place, f"no image file at {str(root / e.path)!r}: correct the path, or {ROOT}")
-        for e in table.entries
-        if not is_file(f"{root}/{e.path}")
-    ]
-    return _drop(table, missing, report)
+def _fault(path: str, identity: str, camera: str, modality: str, split: str) -> str:
+    """What is wrong with the cells of a row; "" where they fit."""
+    if not path or _NO_PATH.search(path) or leads_out(path):
+        return (
+            f"path {path[:80]!r} must be relative to the root, with forward slashes, without .. "
+            "and control characters"
+        )
+    for name, cell in (("identity", identity), ("camera", camera)):
+        if not _NUMBER.fullmatch(cell) or int(cell) > _LARGEST:
+            return f"{name} {cell[:80]!r} is no whole number from 0 to {_LARGEST}"
+    for name, cell, names in (("modality", modality, _MODALITIES), ("split", split, TABLE_SPLITS)):
+        if cell not in names:
+            return f"{name} {cell[:80]!r} is none of {', '.join(names)}"
+    return ""

@@ -167,7 +167,7 @@ def test_what_the_set_is_not_of_is_refused(index, folder, tmp_path):
     for damage in ("{", "[]", '{"format": 1}', '{"format": 1, "size": 3, "files": []}'):
         (folder / "prepared.json").write_text(damage)
         for use in (prepare, lambda index, size, folder: prepared_reader(folder, index, size)):
-            with pytest.raises(InputError, match=r"prepared\.json is damaged: delete"):
+            with pytest.raises(InputError, match=r"prepared\.json is damaged or .*: delete"):
                 use(index[np.arange(18)], SIZE, folder)
 
 
@@ -209,13 +209,7 @@ def test_an_unreadable_image_is_named_and_the_rest_kept(index, folder):
     assert_holds(folder, index)
 
 
-def test_a_full_disk_is_said_before_and_while_writing(index, folder, monkeypatch):
-    usage = shutil.disk_usage(index.root)._replace(free=20 * BYTES - 1)
-    with monkeypatch.context() as patch:
-        patch.setattr(module.shutil, "disk_usage", lambda _: usage)
-        with pytest.raises(InputError, match=r"has room for 0.0 GiB and needs 0.0 more"):
-            prepare(index, SIZE, folder)
-
+def test_a_full_disk_is_said_while_writing(index, folder, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 

@@ -77,7 +77,7 @@ def test_a_missing_root_and_an_empty_split_are_named(tmp_path, split):
         ("0001/frame_1.jpg", r"0001/frame_1\.jpg does not belong here: .*\(c<camera>_<n>; "),
         ("0001/c_1.jpg", r"c_1\.jpg does not belong here: infrared/0001 holds images named as c1_"),
         ("0001/c12345678901_1.jpg", r"c12345678901_1\.jpg does not belong here"),
-        ("0001/c1_1.jpg/c1_1.jpg", r"0001/c1_1\.jpg is no image but a directory"),
+        ("0001/c1_1.jpg/c1_1.jpg", r"0001/c1_1\.jpg is no image file"),
         ("0001/day/c1_1.jpg", r"0001/day does not belong here"),
         ("anna/c1_1.jpg", r"anna does not belong here: an identity's directory is named by a num"),
         ("-1/c1_1.jpg", r"-1 does not belong here: an identity's directory is named by a number"),

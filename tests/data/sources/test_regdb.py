@@ -86,24 +86,30 @@ VISIBLE = lines("Visible", PEOPLE["train"])
     ("listed", "message"),
     [
         ([], r"idx/train_visible_3\.txt is empty"),
-        ([*VISIBLE, "Visible/9/x.bmp"], r"line 5: 'Visible/9/x\.bmp' is not a path and a label"),
-        ([*VISIBLE, "Visible/9/x.bmp one"], r"line 5: .* is not a path and a label"),
-        ([*VISIBLE, "Visible/9/x.bmp -1"], r"line 5: .* is not a path and a label"),
-        (["Visible/../secret.bmp 0"], r"line 1: Visible/\.\./secret\.bmp leads out of the data"),
-        (["../RegDB/Visible/9/x.bmp 0"], r"line 1: \.\./RegDB.* leads out of the data set"),
-        (["/Visible/9/x.bmp 0"], r"line 1: /Visible/9/x\.bmp leads out of the data set"),
-        (["Thermal/9/x.bmp 0"], r"Thermal/9/x\.bmp is not Visible/<person>/<image>"),
-        (["Visible/anna/x.bmp 0"], r"Visible/anna/x\.bmp is not Visible/<person>/<image>"),
-        (["Visible/9/a/x.bmp 0"], r"line 1: Visible/9/a/x\.bmp is not Visible/"),
-        ([*VISIBLE, "Visible//9/x.bmp 1"], r"line 5: Visible//9/x\.bmp is not Visible/"),
-        ([*VISIBLE, VISIBLE[1]], r"line 5: .*00001_285\.bmp is listed on line 2 already"),
+        (
+            [*VISIBLE, "Visible/9/x.bmp"],
+            r"line 5: want `Visible/<person>/<image> label`.* got 'Visible/9/x\.bmp'",
+        ),
+        ([*VISIBLE, "Visible/9/x.bmp one"], r"line 5: want .* got 'Visible/9/x\.bmp one'"),
+        ([*VISIBLE, "Visible/9/x.bmp -1"], r"line 5: want .* got 'Visible/9/x\.bmp -1'"),
+        (["Visible/../secret.bmp 0"], r"line 1: want .* got 'Visible/\.\./secret\.bmp 0'"),
+        (["../RegDB/Visible/9/x.bmp 0"], r"line 1: want .* got '\.\./RegDB"),
+        (["/Visible/9/x.bmp 0"], r"line 1: want .* got '/Visible/9/x\.bmp 0'"),
+        (["Thermal/9/x.bmp 0"], r"line 1: want `Visible/.* got 'Thermal/9/x\.bmp 0'"),
+        (["Visible/anna/x.bmp 0"], r"line 1: want .* got 'Visible/anna/x\.bmp 0'"),
+        (["Visible/9/a/x.bmp 0"], r"line 1: want .* got 'Visible/9/a/x\.bmp 0'"),
+        ([*VISIBLE, "Visible//9/x.bmp 1"], r"line 5: want .* got 'Visible//9/x\.bmp 1'"),
+        (
+            [*VISIBLE, VISIBLE[1]],
+            r"line 5: want .* each image once, got '.*00001_285\.bmp 0': rest",
+        ),
         (
             [*VISIBLE[:2], "Visible/285/male_back_v_00007_285.bmp 1"],
-            r"train_visible_3\.txt, line 3: label 1 and person 285 disagree .*285: label 0\)",
+            r"train_visible_3\.txt, line 3: label 1 and person 285 disagree with",
         ),
         (
             [*VISIBLE[:2], "Visible/9/male_back_v_00002_9.bmp 0"],
-            r"train_visible_3\.txt, line 3: label 0 and person 9 disagree .*label 0: person 285",
+            r"train_visible_3\.txt, line 3: label 0 and person 9 disagree with",
         ),
         (
             ["Visible/9/male_back_v_00001_9.bmp 0"],
@@ -111,9 +117,9 @@ VISIBLE = lines("Visible", PEOPLE["train"])
         ),
         (
             [*VISIBLE, "Visible/9/a.bmp 1", "Visible/9/b.bmp 1"],
-            r"Visible/9/a\.bmp is listed in .*RegDB/idx, but missing or no file: extract",
+            r"Visible/9/a\.bmp is listed in .*RegDB/idx, but missing or unreadable: extract",
         ),
-        ([*VISIBLE, "Visible/77/a.bmp 7"], r"RegDB/Visible/77 is listed in .* no directory: extr"),
+        ([*VISIBLE, "Visible/77/a.bmp 7"], r"RegDB/Visible/77 is listed in .*: extract"),
     ],
 )
 def test_a_damaged_list_is_refused(root, listed, message):
@@ -130,8 +136,8 @@ def test_reading_past_faults_tells_them_all_and_keeps_the_rest(root):
     told = []
     index = read_regdb(root, "train", 3, lambda where, message: told.append(message))
     expected = [
-        "train_visible_3.txt, line 1: 'Visible/9' is not a path and a label",
-        "train_visible_3.txt, line 6: Visible/anna/x.bmp is not Visible/<person>/<image>",
+        "train_visible_3.txt, line 1: want `Visible/<person>/<image> label`",
+        "train_visible_3.txt, line 6: want `Visible/<person>/<image> label`",
         "train_visible_3.txt, line 4: label 0 and person 9 disagree",  # nor is line 5 right
         "train_thermal_3.txt, line 3: label 1 and person 9 disagree",
         "RegDB/Visible/77 is listed in",
@@ -159,11 +165,11 @@ def test_a_directory_is_no_image(root):
     image = root / "Visible/9/male_back_v_00001_9.bmp"
     image.unlink()
     image.mkdir()
-    with pytest.raises(InputError, match=r"00001_9\.bmp is listed in .* missing or no file"):
+    with pytest.raises(InputError, match=r"00001_9\.bmp is listed in .* missing or unreadable"):
         read_regdb(root, "train", 3)
     (root / "Visible/285").rename(root / "Visible/286")
     (root / "Visible/285").touch()
-    with pytest.raises(InputError, match=r"Visible/285 is listed in .* missing or no directory"):
+    with pytest.raises(InputError, match=r"Visible/285 is listed in .* missing or unreadable"):
         read_regdb(root, "train", 3)
 
 
@@ -176,5 +182,5 @@ def test_a_directory_that_may_not_be_entered_is_named(root, monkeypatch):
         return stat(path, *args, **kwargs)
 
     monkeypatch.setattr(os, "stat", guarded)
-    with pytest.raises(InputError, match=r"cannot read .*Visible/9/.*\(Permission denied\)"):
+    with pytest.raises(InputError, match=r"Visible/9/.* is listed in .* unreadable"):
         read_regdb(root, "train", 3)

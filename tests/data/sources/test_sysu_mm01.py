@@ -120,12 +120,12 @@ def test_a_missing_root_and_an_unknown_split_are_refused(root, tmp_path):
         ("train", None, r"exp/train_id\.txt is missing: data\.root is the folder that holds exp/"),
         ("val", "", r"exp/val_id\.txt is empty"),
         ("val", " \n\n", r"exp/val_id\.txt is empty"),
-        ("test", "11,", r"test_id\.txt: item 2 is '', not a number"),
-        ("test", "11,12a", r"test_id\.txt: item 2 is '12a', not a number"),
-        ("test", "-11", r"item 1 is '-11', not a number"),
-        ("test", "12345678901", r"item 1 is '12345678901', not a number of up to 9 digits"),
+        ("test", "11,", r"test_id\.txt, item 2: want numbers .*, got ''"),
+        ("test", "11,12a", r"test_id\.txt, item 2: want numbers .*, got '12a'"),
+        ("test", "-11", r"item 1: want .*, got '-11'"),
+        ("test", "12345678901", r"item 1: want numbers of up to 9 digits, .* got '12345678901'"),
         ("test", b"\xff\xfe1\x001", r"test_id\.txt, line 1 is not UTF-8 text"),
-        ("train", "2,30,2,30,2", r"train_id\.txt lists 2 identities more than once \(2, 30\)"),
+        ("train", "2,30,2,30,2", r"train_id\.txt, item 3: want numbers .*, each once, got '2'"),
         ("train", "2,30,11", r"both train_id\.txt and test_id\.txt \(11\)"),
         ("val", "5,2", r"both train_id\.txt and val_id\.txt \(2\)"),
         ("val", "5,11", r"both val_id\.txt and test_id\.txt \(11\)"),
@@ -163,8 +163,8 @@ def test_an_identity_with_empty_directories_only_has_no_image(root):
         ("cam6/notes.txt", r"cam6/notes\.txt does not belong here"),
         ("cam3/0005/0003.png", r"cam3/0005/0003\.png does not belong here.*named as 0001\.jpg"),
         ("cam3/0005/3.jpg", r"cam3/0005/3\.jpg does not belong here"),
-        ("cam3/0005/0003.jpg/x", r"cam3/0005/0003\.jpg is no image but a directory"),
-        ("cam4/0002", r"cam4/0002 is a file where a directory should be"),
+        ("cam3/0005/0003.jpg/x", r"cam3/0005/0003\.jpg is no image file"),
+        ("cam4/0002", r"cannot read the directory .*cam4/0002 \(Not a directory\): extract"),
     ],
 )
 def test_what_does_not_fit_the_layout_is_named(root, path, message):
@@ -176,10 +176,14 @@ def test_what_does_not_fit_the_layout_is_named(root, path, message):
 
 def test_a_camera_that_is_missing_or_a_file_is_named(root):
     (root / "cam2").rename(root / "cam7")
-    with pytest.raises(InputError, match=r"cam2 is missing: extract the data set again"):
+    with pytest.raises(
+        InputError, match=r"cannot read the directory .*cam2 \(No such file or dir.*\): extract"
+    ):
         read_sysu(root, "test")
     (root / "cam2").touch()
-    with pytest.raises(InputError, match=r"cam2 is a file where a directory should be"):
+    with pytest.raises(
+        InputError, match=r"cannot read the directory .*cam2 \(Not a directory\): extract"
+    ):
         read_sysu(root, "test")
 
 
@@ -217,7 +221,9 @@ def test_permutations_are_by_identity_and_camera_and_count_from_0(root):
 @pytest.mark.parametrize("orders", [[[1, 3], [2, 1]], [[0, 1], [1, 0]], [[1, 1], [1, 2]]])
 def test_what_is_no_permutation_is_named(root, orders):
     write_permutations(root, {3: {2: orders}})
-    with pytest.raises(InputError, match=r"rand_perm_cam\.mat: identity 2 of camera 3 has no perm"):
+    with pytest.raises(
+        InputError, match=r"rand_perm_cam\.mat is not a MATLAB file .* permutations"
+    ):
         read_permutations(root)
 
 
@@ -245,12 +251,12 @@ def test_a_file_of_permutations_that_cannot_be_used_is_refused(root):
     five[:, 0] = [cell({}, 3)] * 5
     for other in (np.ones((6, 1)), five):
         savemat(file, {"rand_perm_cam": other})
-        with pytest.raises(InputError, match="is not a cell for each of 6 cameras"):
+        with pytest.raises(InputError, match="a cell for each of 6 cameras"):
             read_permutations(root)
     numbers = np.empty((6, 1), object)
     numbers[:, 0] = [np.arange(4)] * 6
     savemat(file, {"rand_perm_cam": numbers})
-    with pytest.raises(InputError, match="camera 1 has no cell for each identity"):
+    with pytest.raises(InputError, match="in it one for each identity"):
         read_permutations(root)
 
 
@@ -356,10 +362,10 @@ def test_matlab_files_of_other_formats_are_refused(root):
     # Version 7.3 is HDF5 behind a header of 512 bytes.
     header = b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM"
     file.write_bytes(header.ljust(512, b"\0") + b"\x89HDF\r\n\x1a\n" + bytes(1000))
-    with pytest.raises(InputError, match=r"is not a MATLAB file with rand_perm_cam: restore"):
+    with pytest.raises(InputError, match=r"is not a MATLAB file with rand_perm_cam.*: restore"):
         read_permutations(root)
     savemat(file, {"rand_perm_cam": np.ones((6, 1))}, format="4")  # which has no cells
-    with pytest.raises(InputError, match="is not a cell for each of 6 cameras"):
+    with pytest.raises(InputError, match="a cell for each of 6 cameras"):
         read_permutations(root)
 
 
@@ -386,7 +392,7 @@ def test_a_cell_of_other_content_is_refused(root, orders):
     cameras = np.empty((6, 1), object)
     cameras[:, 0] = [cells] * 6
     savemat(root / "exp/rand_perm_cam.mat", {"rand_perm_cam": cameras})
-    with pytest.raises(InputError, match="identity 3 of camera 1 has no permutations of its image"):
+    with pytest.raises(InputError, match="one for each identity with permutations of its images"):
         read_permutations(root)
 
 
@@ -396,5 +402,5 @@ def test_a_camera_without_cells_is_refused(root, cells):
     for camera in range(6):
         cameras[camera, 0] = cells
     savemat(root / "exp/rand_perm_cam.mat", {"rand_perm_cam": cameras})
-    with pytest.raises(InputError, match="camera 1 has no cell for each identity: restore it"):
+    with pytest.raises(InputError, match=r"in it one for each identity .*: restore it"):
         read_permutations(root)

@@ -219,7 +219,7 @@ def test_a_file_that_cannot_be_opened_is_refused(root, name, monkeypatch):
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
-    for look in ("open", "is_fifo"):  # of a file, and of what lies in a directory
+    for look in ("read_bytes", "is_fifo"):  # of a file, and of what lies in a directory
         with monkeypatch.context() as patch:
             patch.setattr(Path, look, refuse)
             with pytest.raises(InputError, match=rf"cannot read .*{name} \(Permission denied\): "):
@@ -229,18 +229,18 @@ def test_a_file_that_cannot_be_opened_is_refused(root, name, monkeypatch):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", r"table\.csv is empty: its first line names the columns path, identity, camera, mod"),
-        (b"\n , ,\n", r"table\.csv is empty"),
-        (HEADER.encode(), r"table\.csv lists no image: add some"),
+        (b"", r"table\.csv needs the columns path, identity, camera, modality, split .* has none"),
+        (b"\n , ,\n", r"table\.csv needs the columns"),
+        (HEADER.encode(), r"table\.csv lists no image of split train that is there: add some"),
         (
             b"path,identity,Camera,split\n",
-            r"lacks the column camera, modality: it has 'path', 'identity', 'Camera', 'split', and",
+            r"needs the columns .*: it has 'path', 'identity', 'Camera', 'split'$",
         ),
         (
             HEADER.replace(",", ";").encode() + b"\na.jpg;1;1;visible;train",
-            r"lacks the column path, .*: it has 'path;identity;camera;modality;split', .*commas",
+            r"needs the columns .*commas\): it has 'path;identity;camera;modality;split'",
         ),
-        (f"{HEADER},path,split\n".encode(), r"has the column path, split twice: remove one"),
+        (f"{HEADER},path,split\n".encode(), r"needs the columns .* once each"),
         (
             f"{HEADER}\nday/a.jpg,1,1,visible,train\nd\xeda/b.jpg".encode("latin-1"),
             r"table\.csv, line 3 is not UTF-8 text: save the table as CSV in UTF-8",
@@ -280,19 +280,22 @@ GOOD = "day/a.jpg,1,1,visible,train"
     ("lines", "message"),
     [
         ([GOOD, "a.jpg,1,1,visible"], r"table\.csv, line 3: 4 cells instead of 5: check its comma"),
-        (["a, b.jpg,1,1,visible,train"] * 2, r"line 2 \(first of 2\): 6 cells instead of 5"),
-        ([GOOD, ",1,1,visible,train"], r"table\.csv, line 3: path '' is empty"),
+        (["a, b.jpg,1,1,visible,train"] * 2, r"line 2: 6 cells instead of 5"),
+        ([GOOD, ",1,1,visible,train"], r"table\.csv, line 3: path '' must be relative to"),
         (
             ['"a\n\n",1,1,visible,train', GOOD, '"\t",1,1,visible,train'],
-            r"table\.csv, line 2 \(first of 2\): path 'a\\n\\n' has a control character: rename",
+            r"table\.csv, line 2: path 'a\\n\\n' must be relative .* and control characters",
         ),
-        ([r"day\a.jpg,1,1,visible,train"], r"path 'day\\\\a\.jpg' has a backslash: write paths wi"),
+        ([r"day\a.jpg,1,1,visible,train"], r"path 'day\\\\a\.jpg' must be .* forward slashes"),
         *(
-            ([f"{path},1,1,visible,train", GOOD], rf"line 2: path '{path}' leads out of the data")
+            (
+                [f"{path},1,1,visible,train", GOOD],
+                rf"line 2: path '{path}' must be .* without \.\. ",
+            )
             for path in ("/day/a.jpg", "../images/day/a.jpg", "day/../../x", "..", "C:/day/a.jpg")
         ),
         ([GOOD, "b,anna,1,visible,train"], r"line 3: identity 'anna' is no whole number from 0 to"),
-        (["a,-1,1,visible,train", "b,1.0,1,visible,train"], r"line 2 \(first of 2\): identity '-1"),
+        (["a,-1,1,visible,train", "b,1.0,1,visible,train"], r"line 2: identity '-1"),
         (["a,2147483648,1,visible,train"], r"identity '2147483648' is no .* from 0 to 2147483647"),
         (["a,٣,1,visible,train"], r"identity '٣' is no whole number"),
         ([f"a,{'9' * 5000},1,visible,train"], r"identity '9{80}' is no whole number"),
@@ -303,13 +306,13 @@ GOOD = "day/a.jpg,1,1,visible,train"
         ([GOOD, "a,1,1,visible,dev", GOOD], r"line 3: split 'dev' is none of train, val, test"),
         (
             [GOOD, "b,1,1,visible,train", "./day//a.jpg,1,1,visible,val", GOOD],
-            r"table\.csv, line 4 \(first of 2\): 'day/a\.jpg' is listed on line 2 already: remove",
+            r"table\.csv, line 4: 'day/a\.jpg' is listed on line 2 already: remove",
         ),
         (
             ['"\nx",1,1,visible,train', "b,anna,1,visible,train"],
-            r"line 2: path '\\nx' has a control character",
+            r"line 2: path '\\nx' must be",
         ),
-        ([GOOD.replace("train", "val")], r"lists no image of split train, only of val: add some"),
+        ([GOOD.replace("train", "val")], r"lists no image of split train that is there: add some"),
     ],
 )
 def test_a_row_that_does_not_fit_is_named(root, lines, message):
@@ -342,7 +345,7 @@ def test_the_images_of_the_split_have_to_be_there(root):
     (root / "loop.jpg").symlink_to("loop.jpg")
     gone = ["day/gone.jpg", "file/a.jpg", "folder.jpg", "loop.jpg", "x" * 300, "."]
     file = write_csv(root, GOOD, *(f"{path},1,1,visible,train" for path in gone), *LINES[2:3])
-    message = r"table\.csv, line 3 \(first of 6\): no image file at '.*/images/day/gone\.jpg': corr"
+    message = r"table\.csv, line 3: no image file at '.*/images/day/gone\.jpg': corr"
     with pytest.raises(InputError, match=message):
         read_table(file, root, "train")
     assert read_table(file, root, "test").paths.tolist() == ["day/c, d.jpg"]
@@ -357,7 +360,7 @@ def test_a_directory_that_may_not_be_entered_is_named(root, monkeypatch):
         return stat(path, *args, **kwargs)
 
     monkeypatch.setattr(os, "stat", guarded)
-    with pytest.raises(InputError, match=r"cannot read .*night/b\.png \(Permission denied\): che"):
+    with pytest.raises(InputError, match=r"line 2: no image file at .*night/b\.png"):
         read_table(write_csv(root, *LINES), root, "train")
 
 
@@ -371,29 +374,28 @@ def test_a_link_that_the_owner_of_the_root_made_is_followed(root):
 @pytest.mark.parametrize(
     ("types", "change", "message"),
     [
-        ({"identity": pa.string()}, {"identity": "7"}, r"identity is of type string: .* whole num"),
-        ({"identity": pa.float64()}, {"identity": 7.0}, r"column identity is of type double"),
-        ({"camera": pa.bool_()}, {"camera": True}, r"column camera is of type bool: it must hold"),
-        ({"camera": pa.null()}, {"camera": None}, r"column camera is of type null"),
-        ({"path": pa.binary()}, {"path": b"a"}, r"column path is of type binary: .* text \(string"),
-        ({"split": pa.list_(pa.string())}, {"split": ["train"]}, r"column split is of type list"),
+        (
+            {"identity": pa.float64()},
+            {"identity": 7.0},
+            r"row 1: identity '7\.0' is no whole number",
+        ),
+        ({"camera": pa.bool_()}, {"camera": True}, r"row 1: camera 'True' is no whole number"),
+        ({"camera": pa.null()}, {"camera": None}, r"row 1: a cell is null"),
+        ({"path": pa.binary()}, {"path": b"a"}, r"row 2: \"b'a'\" is listed on row 1 already"),
+        ({"split": pa.list_(pa.string())}, {"split": ["train"]}, r"row 1: split .* is none of"),
         (
             {"modality": pa.dictionary(pa.int8(), pa.int64())},
             {"modality": 0},
-            r"column modality is of type int64: it must hold text",
+            r"row 1: modality '0' is none of visible, infrared",
         ),
-        ({}, {"path": None}, r"table\.parquet, row 2 \(first of 2\): path is null: fill it in"),
-        ({}, {"camera": None}, r"table\.parquet, row 2 \(first of 2\): camera is null: fill it in"),
-        (
-            {},
-            {"identity": -1},
-            r"table\.parquet, row 2 \(first of 2\): identity '-1' is no whole n",
-        ),
-        ({}, {"identity": 2**31}, r"row 2 .*: identity '2147483648' is no whole number"),
-        ({}, {"path": "../x\n"}, r"row 2 .*: path '\.\./x\\n' has a control character"),
-        ({}, {"path": "../x"}, r"row 2 .*: path '\.\./x' leads out of the data set"),
-        ({}, {"path": "day/\0"}, r"row 2 .*: path 'day/\\x00' has a control character"),
-        ({}, {"modality": "rgb"}, r"row 2 .*: modality 'rgb' is none of visible, infrared"),
+        ({}, {"path": None}, r"table\.parquet, row 2: a cell is null: fill it in"),
+        ({}, {"camera": None}, r"table\.parquet, row 2: a cell is null: fill it in"),
+        ({}, {"identity": -1}, r"table\.parquet, row 2: identity '-1' is no whole n"),
+        ({}, {"identity": 2**31}, r"row 2: identity '2147483648' is no whole number"),
+        ({}, {"path": "../x\n"}, r"row 2: path '\.\./x\\n' must be relative"),
+        ({}, {"path": "../x"}, r"row 2: path '\.\./x' must be relative"),
+        ({}, {"path": "day/\0"}, r"row 2: path 'day/\\x00' must be relative"),
+        ({}, {"modality": "rgb"}, r"row 2: modality 'rgb' is none of visible, infrared"),
         ({}, {"path": "x"}, r"table\.parquet, row 3: 'x' is listed on row 2 already: remove one"),
     ],
 )
@@ -411,13 +413,15 @@ def test_parquet_without_a_column_or_row_is_refused(root):
     file = write_parquet(root, ROWS)
     table = pq.read_table(file)
     pq.write_table(table.drop_columns(["camera"]), file)
-    with pytest.raises(InputError, match=r"lacks the column camera: it has 'path', 'identity', '"):
+    with pytest.raises(InputError, match=r"needs the columns .*: it has 'path', 'identity', '"):
         read_table(file, root, "train")
     pq.write_table(table.append_column("path", table["path"]), file)
-    with pytest.raises(InputError, match=r"has the column path twice"):
+    with pytest.raises(InputError, match=r"needs the columns .* once each"):
         read_table(file, root, "train")
     pq.write_table(table[:0], file)
-    with pytest.raises(InputError, match=r"table\.parquet lists no image: add some"):
+    with pytest.raises(
+        InputError, match=r"table\.parquet lists no image of split train that is there: add"
+    ):
         read_table(file, root, "train")
 
 
