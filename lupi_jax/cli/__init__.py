@@ -1,9 +1,9 @@
 """The command line: `lupi COMMAND`, with one module here for each command.
 
-The module of a command has `SUMMARY` and `EXAMPLE` for its help, `add_arguments(parser)`,
-`run(options)`, and `NEEDS`: modules to import before `run` is called. Help is to come at once. So a
-module imports at its top only what is quick to import, and JAX with all that needs it inside its
-functions.
+The module of a command has `SUMMARY` and `EXAMPLE` for its help, `add_arguments(parser)`, `NEEDS`,
+modules to import before it runs, `SAVED`, what Ctrl-C leaves, and `run(options)`, which raises
+InputError where something given cannot be used. Help must come at once: what needs JAX is imported
+inside functions, or looked up in `lupi_jax`, which imports a module when it is first used.
 """
 
 import sys
