@@ -45,7 +45,7 @@ def field(default: T, help: str, *rules: Rule, may_change: tuple[Occasion, ...] 
 
 @dataclass(frozen=True)
 class Field:
-    """A declared field: its dotted name, its type, and what `field` was given."""
+    """A declared field, by its dotted name."""
 
     name: str
     kind: Any

@@ -25,13 +25,11 @@ FEW = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which data set, and how to say what was found."""
     add_source(parser)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Check a data set's directory; print its counts and everything that is wrong."""
     from lupi_jax.data.sources.check import check_data
     from lupi_jax.runtime.terminal import showing
 

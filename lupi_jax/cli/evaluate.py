@@ -31,7 +31,6 @@ SAVED = "nothing was saved but what is named above"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which network and images, and where the results go."""
     add_network(parser)
     add_images(parser)
     add_trials(parser, "the mean over RUN/trial-N, each on its own split")
@@ -44,7 +43,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Evaluate one network, or one on each of several of RegDB's splits."""
     from lupi_jax.runtime.hosts import is_first
     from lupi_jax.runtime.phases import phase
 

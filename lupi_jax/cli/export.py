@@ -23,7 +23,6 @@ SAVED = "nothing was written, and what was there before is as it was"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which network and images, and where which of the two goes."""
     add_network(parser)
     add_images(parser, default=None)
     add_untrained(parser)
@@ -47,7 +46,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write the features of a split, or the network as programs for JAX alone."""
     if options.stablehlo:
         _export_network(options)
     else:

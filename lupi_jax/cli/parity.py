@@ -15,7 +15,6 @@ ROOT = Path(__file__).parents[2]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What is compared, and how the errors are printed."""
     add, precisions = parser.add_argument, ("float64", "float32", "bfloat16")
     precision = "precision of the networks (float64); losses are compared in float32"
     add("--precision", choices=precisions, default="float64", help=precision)
@@ -29,7 +28,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Compare this implementation with the released code's numbers."""
     if not (ROOT / "experiments/parity").is_dir():
         raise InputError(
             "lupi parity needs figures that are with the sources alone: clone them, and run "

@@ -16,7 +16,6 @@ SAVED = "the whole shards written so far are kept: the same command goes on"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which data set, how large its images become, and where they go."""
     add_source(parser)
     add = parser.add_argument
     size = "height and width of the images in pixels, as 288x144 (required)"
@@ -26,7 +25,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Decode and resize every image of a data set once."""
     from lupi_jax.runtime.terminal import showing
 
     source, size = source_of(options), _parse_size(options.size)
@@ -46,7 +44,5 @@ def run(options: argparse.Namespace) -> None:
 def _parse_size(text: str) -> tuple[int, int]:
     height, _, width = text.partition("x")
     if not (height.isdecimal() and width.isdecimal()) or min(int(height), int(width)) < 32:
-        raise InputError(
-            f"--size {text}: give height x width in pixels, at least 32x32, as 288x144"
-        )
+        raise InputError(f"--size {text}: give height x width in pixels, at least 32x32")
     return int(height), int(width)

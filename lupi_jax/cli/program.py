@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from types import CoroutineType
 from typing import NoReturn
 
-from lupi_jax.cli import interrupts
+from lupi_jax.cli import INTERRUPTED, raise_again
 from lupi_jax.errors import LOST_STATUS, InputError, StoppedError, shorten
 from lupi_jax.runtime.phases import hide_phases, phase, process_age, record_phase, show_phases
 
@@ -82,10 +82,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def run(arguments: Sequence[str], alone: bool) -> int:
-    """Run the command of `arguments`, and return the exit status as `lupi_jax.cli.main` does.
-
-    `alone` says whether the process belongs to the command.
-    """
+    """`lupi_jax.cli.main` for a process that belongs to the command `alone`, or does not."""
     if arguments and arguments[0] == "--version":
         print(f"lupi-jax {importlib.metadata.version('lupi-jax')}")
         return 0
@@ -99,7 +96,7 @@ def run(arguments: Sequence[str], alone: bool) -> int:
     options.rest = rest
     try:
         _start(options)
-        interrupts.raise_again()
+        raise_again()
         options.run(options)
         record_phase("the whole command", process_age())
     except BaseException as error:
@@ -139,7 +136,7 @@ def _start(options: argparse.Namespace) -> None:
         with phase("looking for other processes"):
             hosts.join(options.distributed, *joined, stops=options.command == "train")
         if hosts.joined():
-            interrupts.raise_again()  # the others are to hear why this process ends
+            raise_again()  # the others are to hear why this process ends
         if not hosts.is_first():
             hide_phases()
     for name in options.needs:
@@ -148,10 +145,7 @@ def _start(options: argparse.Namespace) -> None:
 
 
 def verdict(error: BaseException, saved: str = "") -> tuple[int | None, str]:
-    """Exit status and message for what ended a command; None for a fault of this package.
-
-    `saved` is the module's `SAVED`.
-    """
+    """Exit status and message for what ended a command; None for a fault of this package."""
     from lupi_jax.runtime import hosts
     from lupi_jax.runtime.backend import SHARE_GPU, is_out_of_memory
 
@@ -175,7 +169,7 @@ def verdict(error: BaseException, saved: str = "") -> tuple[int | None, str]:
             what = f"out of the device's memory ({shorten(error)})"
             return InputError.status, f"{what}: {SMALLER}; {SHARE_GPU}"
         case KeyboardInterrupt():
-            return interrupts.STATUS, str(error) or f"interrupted; {saved}"
+            return INTERRUPTED, str(error) or f"interrupted; {saved}"
     return None, ""
 
 

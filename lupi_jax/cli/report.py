@@ -14,7 +14,6 @@ SAVED = "nothing was written, and a page that was there before is as it was"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which run and images, and where the page goes."""
     add, run = parser.add_argument, "directory of the run, from `lupi train` (required)"
     add("--workdir", type=Path, required=True, metavar="RUN", help=run)
     add_checkpoint(parser)
@@ -23,7 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Evaluate a run and write what came of it as one HTML page."""
     from lupi_jax.report import make_page, require_libraries
     from lupi_jax.runtime.files import write_whole
     from lupi_jax.training.logging import read_metrics

@@ -5,15 +5,11 @@ import dataclasses
 import json
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import lupi_jax as lupi
 from lupi_jax.cli.console import PICTURES, check_out, print_table, say
 from lupi_jax.cli.network import add_network, load
 from lupi_jax.errors import InputError, some
-
-if TYPE_CHECKING:
-    import numpy as np
 
 SUMMARY = "rank a gallery for your own query images"
 EXAMPLE = "lupi search --workdir runs/demo --query some.jpg --gallery folder/ --out ranking.png"
@@ -25,7 +21,6 @@ DRAWN = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which network, query and gallery, and how the ranking is shown."""
     add_network(parser)
     add = parser.add_argument
     query = "query image, or directory of query images (required)"
@@ -41,17 +36,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Rank a gallery for query images that need not belong to a data set."""
     import numpy as np
 
-    from lupi_jax.evaluation.search import ranking_row
+    from lupi_jax.evaluation.search import nearest, ranking_row
     from lupi_jax.report.pictures import ranking_picture
 
     if options.top < 1:
         raise InputError(f"--top {options.top}: must be positive")
     check_out(options.out, PICTURES)
     query, gallery, size = _features(options)
-    rows, distances = _nearest(query, gallery, options)
+    there = gallery.index.modalities == options.gallery_modality
+    # Features that lie on disk are not copied to leave some out.
+    excluded = np.broadcast_to(~there, (len(query.index), len(there)))
+    top = min(options.top, int(there.sum()))
+    try:
+        rows, distances = nearest(query.neck, gallery.neck, top, excluded)
+    except ValueError as error:  # `load_features` leaves the lengths to whatever reads them
+        raise InputError(
+            f"{options.gallery}: features must be finite and of length 1; export it anew"
+        ) from error
     ranked = [r[np.isfinite(d)] for r, d in zip(rows, distances, strict=True)]
     found = [
         {
@@ -123,24 +126,3 @@ def _read(path: Path, modality: str) -> "lupi.data.Index":
             f"{', '.join(IMAGE_SUFFIXES)}"
         )
     return index
-
-
-def _nearest(
-    query: "lupi.evaluation.Features",
-    gallery: "lupi.evaluation.Features",
-    options: argparse.Namespace,
-) -> "tuple[np.ndarray, np.ndarray]":
-    """`nearest` among the gallery's images of the modality asked for."""
-    import numpy as np
-
-    from lupi_jax.evaluation.search import nearest
-
-    there = gallery.index.modalities == options.gallery_modality
-    # Features that lie on disk are not copied to leave some out.
-    excluded = np.broadcast_to(~there, (len(query.index), len(there)))
-    try:
-        return nearest(query.neck, gallery.neck, min(options.top, int(there.sum())), excluded)
-    except ValueError as error:  # `load_features` leaves the lengths to whatever reads them
-        raise InputError(
-            f"{options.gallery}: features must be finite and of length 1; export it anew"
-        ) from error

@@ -15,7 +15,6 @@ SAVED = "what was saved is intact"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What is trained, where to, and in which processes."""
     parser.usage = "lupi train --config FILE[:VARIANT] --workdir DIR [--config.FIELD=VALUE ...]"
     add = parser.add_argument
     config = "configuration, a Python file, and one of its variants (required)"
@@ -26,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_trials(parser, "one network for each split, in DIR/trial-N")
     add(
         "--profile",
-        type=_not_negative,
+        type=int,
         nargs="?",
         const=10,
         metavar="STEPS",
@@ -36,12 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_processes(parser)
     parser.set_defaults(takes_fields=True)
     without_fields = parser.format_help
-
     parser.format_help = lambda: f"{without_fields()}\n{lupi.config.help_text()}\n"
 
 
 def run(options: argparse.Namespace) -> None:
-    """Train one network, or one for each of several of RegDB's splits."""
     from lupi_jax.config.file import load_config
     from lupi_jax.runtime.backend import start_backend
 
@@ -66,11 +63,5 @@ def run(options: argparse.Namespace) -> None:
         if options.trials is not None:
             say(f"split {config.data.trial} of RegDB:")
         validation = lupi.evaluation.make_validation
-        lupi.train(config, workdir, validation, options.fetch, options.profile or 0)
+        lupi.train(config, workdir, validation, options.fetch, max(options.profile or 0, 0))
     say(f"trained; next: {evaluate}")
-
-
-def _not_negative(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text}: give a whole number, 0 or more")
-    return int(text)

@@ -46,15 +46,10 @@ class SourceConfig(Settings):
     root: str = field("", "Directory of the data set.", may_change=ANY_TIME)
     index: str = field(
         "",
-        "For a folder: a CSV or Parquet file that gives each image's path below `root`, its "
-        "identity, camera, modality and split, instead of the names of directories and files.",
+        "For a folder: a table of its images, as `lupi check-data --help` describes it.",
         may_change=ANY_TIME,
     )
-    prepared: str = field(
-        "",
-        "A directory of resized images, from `lupi prepare`, to read instead of the files.",
-        may_change=ANY_TIME,
-    )
+    prepared: str = field("", "Directory written by `lupi prepare`.", may_change=ANY_TIME)
     trial: int = field(
         1,
         "Split of RegDB. Each split trains its own network.",
@@ -145,7 +140,7 @@ class OptimizerConfig(Settings):
         Rule(lambda momentum: 0 <= momentum < 1, "must lie in [0, 1)"),
     )
     weight_decay: float = field(
-        5e-4, "Times the parameter, it joins SGD's gradient or Adam's update.", NOT_NEGATIVE
+        5e-4, "Added to SGD's gradient, or Adam's update, times the parameter.", NOT_NEGATIVE
     )
     clip: float = field(
         0.0, "Global norm above which the gradient is scaled down. 0 never does.", NOT_NEGATIVE
@@ -198,8 +193,7 @@ class EvaluationConfig(Settings):
     )
     precision: Literal["default", "high", "highest"] = field(
         "highest",
-        'What `precision` is at test time and in exports. "highest" gives the same features on '
-        "every device, to rounding.",
+        '`precision` at test time and in exports. "highest" is the same on every device.',
         may_change=ANY_TIME,
     )
 
@@ -213,10 +207,7 @@ class LogConfig(Settings):
         0, "Steps between validations; the last is validated too. 0 never validates.", NOT_NEGATIVE
     )
     checkpoint_every: int = field(
-        500,
-        "Steps between checkpoints. 0 writes one at the end only.",
-        NOT_NEGATIVE,
-        may_change=("resumed",),
+        500, "Steps between checkpoints. 0: one at the end.", NOT_NEGATIVE, may_change=("resumed",)
     )
     keep: int = field(2, "Newest checkpoints that stay.", POSITIVE, may_change=("resumed",))
 
@@ -237,8 +228,7 @@ class Config(Settings):
     steps: int = field(0, "Training steps.", NOT_NEGATIVE, may_change=("resumed",))
     epochs: float = field(
         0.0,
-        "Instead of `steps`: passes of floor(max(visible, infrared) / (P K)) + 1 steps, as in the "
-        "released code, whichever modalities are trained on.",
+        "Instead of `steps`: passes of floor(max(visible, infrared) / (P K)) + 1 steps each.",
         NOT_NEGATIVE,
         may_change=("resumed",),
     )
@@ -269,8 +259,7 @@ class Config(Settings):
     )
     step_timeout: float = field(
         1800.0,
-        "Seconds after which a process in which no step has ended ends itself, because another "
-        "process or its input hangs. 0 never ends it.",
+        "Seconds without a step after which a process, or its input, counts as hung. 0: never.",
         NOT_NEGATIVE,
         may_change=("resumed",),
     )

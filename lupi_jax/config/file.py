@@ -54,7 +54,7 @@ def change_config(config: Config, overrides: Mapping[str, str], allowed: Sequenc
     """A finished run's configuration with a few of the `allowed` fields changed.
 
     Raises:
-      InputError: fields are wrong or may not change; all of them are named.
+      InputError: names all fields that are wrong or may not change.
     """
     changed = parse_config(to_fields(config), overrides)
     fixed = [name for name in differences(config, changed) if name not in allowed]

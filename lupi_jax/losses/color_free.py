@@ -47,7 +47,6 @@ def color_free(
     _check_pairs("color_free, logits", visible_logits, intermediate_logits)
     if len(visible) != len(visible_logits):
         raise ValueError(f"color_free: {len(visible)} features, {len(visible_logits)} logits")
-
     difference = at_least_float32(visible) - at_least_float32(intermediate)
     if norm == "l2":
         square = jnp.sum(difference * difference, axis=1)

@@ -8,7 +8,7 @@ from lupi_jax.losses.distances import euclidean
 
 
 def _mean_where(values: Array, valid: Array) -> Array:
-    """Mean of `values` [n] where `valid` [n]; 0, with gradient 0, where nothing is valid."""
+    """The mean; 0, with gradient 0, where nothing is valid."""
     return jnp.sum(jnp.where(valid, values, 0)) / jnp.maximum(jnp.sum(valid), 1)
 
 
