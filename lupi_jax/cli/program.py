@@ -42,10 +42,7 @@ to start with:
 commands (more of each: lupi COMMAND --help):
 """
 
-SMALLER = (
-    "training takes less with a lower batch.identities or data.image_size, or without "
-    "data.feed=device"
-)
+SMALLER = "training takes less with a lower batch.identities or data.image_size, or another feed"
 
 
 def make_parser() -> argparse.ArgumentParser:
