@@ -13,7 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lupi_jax import losses, models
+    from lupi_jax import config, data, evaluation, losses, models, training  # noqa: F401
     from lupi_jax.config import Config, parse_config
     from lupi_jax.errors import DivergedError, InputError
     from lupi_jax.evaluation import (

@@ -1,8 +1,7 @@
 """How a field is declared, and the settings of the views and the losses.
 
-A field says everything about itself in one place: type, default, help text, rules, and when it may
-change. The parser, `lupi train --help` and the documentation read it there. Nothing here imports
-JAX, so help is quick.
+The parser, `lupi train --help` and the documentation read a field where it is declared. Nothing
+here imports JAX, so help is quick.
 """
 
 import ast
@@ -35,14 +34,10 @@ FRACTION = Rule(lambda value: 0 <= value <= 1, "must lie in [0, 1]")
 
 
 def field(default: T, help: str, *rules: Rule, may_change: tuple[Occasion, ...] = ()) -> T:
-    """Declare a field of a `Settings` class.
+    """Declare a field of a `Settings` class: `help` in sentences, `rules` beyond its type.
 
-    Args:
-      default: its value where none is given.
-      help: full sentences for the command line and the documentation.
-      rules: what its value must fulfil beyond its type.
-      may_change: when a run that exists may take another value: "resumed", because its numbers stay
-        the same, or "evaluated", because its network does.
+    `may_change` says when a run that exists may take another value: "resumed", because its numbers
+    stay the same, or "evaluated", because its network does.
     """
     metadata = {"help": help, "rules": rules, "may_change": may_change}
     return typing.cast(T, dataclasses.field(default=default, metadata=metadata))
@@ -50,7 +45,7 @@ def field(default: T, help: str, *rules: Rule, may_change: tuple[Occasion, ...] 
 
 @dataclass(frozen=True)
 class Field:
-    """A declared field: its dotted name, its type, and what `field` was given."""
+    """A declared field, by its dotted name."""
 
     name: str
     kind: Any
@@ -89,8 +84,8 @@ class Field:
 class Settings:
     """Base of frozen dataclasses whose fields are declared by `field`, or are such dataclasses.
 
-    Their objects are checked when they are made, and hashable, to be static under `jax.jit`. Lists
-    become tuples. A ValueError names every field that has another type or breaks a rule.
+    Their objects are hashable, to be static under `jax.jit`. A ValueError names every field that
+    has another type or breaks a rule.
     """
 
     def __init_subclass__(cls) -> None:
@@ -106,10 +101,9 @@ class Settings:
     def __post_init__(self) -> None:
         problems = []
         for name, declared in fields_of(type(self)).items():
-            if "." in name:  # the group has checked its own
-                continue
             try:
-                object.__setattr__(self, name, declared.read(getattr(self, name)))
+                if "." not in name:  # a group has checked its own
+                    object.__setattr__(self, name, declared.read(getattr(self, name)))
             except ValueError as error:
                 problems.append(f"{name} {error}")
         if problems:
@@ -124,37 +118,37 @@ def fields_of(cls: type, prefix: str = "") -> Mapping[str, Field]:
     for each in dataclasses.fields(cls):
         name, kind = prefix + each.name, kinds[each.name]
         if dataclasses.is_dataclass(kind):
-            result.update(fields_of(typing.cast(type, kind), f"{name}."))
+            result |= fields_of(typing.cast(type, kind), f"{name}.")
         else:
             result[name] = Field(name, kind, each.default, **each.metadata)
     return MappingProxyType(result)
-
-
-def describe(kind: Any) -> str:
-    """The values of a type, in words."""
-    if typing.get_origin(kind) is Literal:
-        return f"one of {', '.join(typing.get_args(kind))}"
-    if typing.get_origin(kind) is tuple:
-        items = typing.get_args(kind)
-        count = "" if items[-1] is Ellipsis else f"{len(items)} "
-        return f"a tuple of {count}{_PLURALS[items[0]]}"
-    return _NOUNS[kind]
 
 
 _NOUNS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 _PLURALS = {int: "whole numbers", float: "numbers", str: "texts"}
 
 
+def describe(kind: Any) -> str:
+    """The values of a type, in words."""
+    items = typing.get_args(kind)
+    if typing.get_origin(kind) is Literal:
+        return f"one of {', '.join(items)}"
+    if typing.get_origin(kind) is tuple:
+        count = "" if items[-1] is Ellipsis else f"{len(items)} "
+        return f"a tuple of {count}{_PLURALS[items[0]]}"
+    return _NOUNS[kind]
+
+
 def _convert(value: Any, kind: Any) -> Any:
     """`value` as `kind`; numbers are not made of strings, nor truncated."""
+    items = typing.get_args(kind)
     if typing.get_origin(kind) is Literal:
-        if value not in typing.get_args(kind):
+        if value not in items:
             raise ValueError
         return value
     if typing.get_origin(kind) is tuple:
         if not isinstance(value, list | tuple):
             raise TypeError
-        items = typing.get_args(kind)
         items = items[:1] * len(value) if items[-1] is Ellipsis else items
         return tuple(_convert(v, k) for v, k in zip(value, items, strict=True))
     accepted = {int: numbers.Integral, float: numbers.Real}.get(kind, kind)
@@ -169,14 +163,10 @@ def _convert(value: Any, kind: Any) -> Any:
 class ViewSettings(Settings):
     """How training views are made."""
 
-    pad: int = field(
-        10, "Pixels of black added on every side before the random crop back to size.", NOT_NEGATIVE
-    )
+    pad: int = field(10, "Pixels of black on every side before the random crop.", NOT_NEGATIVE)
     flip: float = field(0.5, "Probability of a horizontal flip.", FRACTION)
     erase: float = field(
-        0.5,
-        "Probability of erasing a rectangle (Zhong et al., Random Erasing, AAAI 2020).",
-        FRACTION,
+        0.5, "Probability of erasing a rectangle (Zhong et al., AAAI 2020).", FRACTION
     )
     erase_area: tuple[float, float] = field(
         (0.02, 0.4),
@@ -196,8 +186,7 @@ class ViewSettings(Settings):
     )
     intermediate: Literal["random_channel", "luma"] = field(
         "random_channel",
-        '"random_channel" makes intermediate images by Eq. 4, "luma" by the fixed grey of the '
-        "paper's ablation.",
+        'Intermediate images: "random_channel" is Eq. 4, "luma" the fixed grey of the ablation.',
     )
     quantize_intermediate: bool = field(
         False, "Truncates the intermediate image to whole grey levels, as the released code does."
@@ -205,9 +194,7 @@ class ViewSettings(Settings):
     share_crop_and_flip: bool = field(
         False,
         "Crops and flips an intermediate image as its visible twin, so that the two match pixel "
-        "by pixel. Otherwise it draws its own crop and flip. Either way it draws its own erased "
-        'rectangle: the paper speaks of "different distortions", and `erase` = 0 turns erasing '
-        "off.",
+        "by pixel, instead of on its own. It draws its own erased rectangle either way.",
     )
 
 
@@ -227,9 +214,7 @@ class LossSettings(Settings):
         'The colour-free loss: "paper" (Eq. 6), "released" (mean squared error) or "none". '
         "Left out, it goes by itself where `modalities` lack visible or intermediate.",
     )
-    color_free_weight: float = field(
-        10.0, "Weight of the colour-free loss, lambda of Eq. 7.", NOT_NEGATIVE
-    )
+    color_free_weight: float = field(10.0, "Weight of that loss, lambda of Eq. 7.", NOT_NEGATIVE)
     color_free_threshold: float = field(
         0.5, "Distance above which Eq. 6 minimises the distance itself.", NOT_NEGATIVE
     )

@@ -1,9 +1,8 @@
 """Views: from a uint8 batch to the network's inputs, on the device and inside `jit`.
 
 Visible and infrared images are augmented. The intermediate view is made from the visible images
-(Eq. 4). It draws its own crop, flip and erased rectangle, the "different distortions for RGB and
-intermediate images" of the paper, unless `ViewSettings.share_crop_and_flip` says otherwise. At test
-time a view is `normalise` alone.
+(Eq. 4), with a crop, flip and erased rectangle of its own: the paper's "different distortions for
+RGB and intermediate images". At test time a view is `normalise` alone.
 
 Paper: Alehdaghi, Josi, Cruz, Granger, "Visible-Infrared Person Re-Identification Using Privileged
 Intermediate Information", ECCV Workshops 2022.
@@ -81,15 +80,7 @@ def random_channel(key: Array, images: Images) -> Array:
 def luma(images: Images) -> Array:
     """Fixed grey of the paper's ablation: 0.299 R + 0.587 G + 0.114 B.
 
-    Args:
-        images: [..., 3] RGB, uint8 or floating point.
-
-    Returns:
-        [..., 3], one grey channel repeated to three, on the scale of `images`; float32 for uint8
-        images, else of their type.
-
-    Raises:
-        ValueError: if the last dimension is not 3.
+    Takes [..., 3], else as `random_channel`.
     """
     _check_channels(images)
     return _mix(images, jnp.asarray(LUMA))
@@ -100,14 +91,8 @@ def make_intermediate(
 ) -> Array:
     """Intermediate images as `settings` makes them for training, before any augmentation.
 
-    Args:
-        key: a JAX random key; row i draws its weights with `fold_in(key, first_row + i)`.
-        images: [n, h, w, 3] RGB uint8.
-        settings: its `intermediate` and `quantize_intermediate` are used.
-        first_row: number of row 0 among all images.
-
-    Returns:
-        [n, h, w, 3] float32, 0 to 255.
+    [n, h, w, 3] RGB uint8 become float32, 0 to 255. Row i draws its weights with
+    `fold_in(key, first_row + i)`.
 
     Raises:
         ValueError: if the last dimension is not 3.
@@ -136,9 +121,8 @@ def make_views(
         key: a JAX random key, a new one each step.
         visible: [n, h, w, 3] RGB uint8; None if neither visible nor intermediate is asked for.
         infrared: [n, h, w, 3] uint8, its channel repeated to three; None if not asked for.
-        settings: how views are made.
         modalities: names of the views to make.
-        first_row: number of row 0 in the whole batch.
+        first_row: the number of row 0 in the whole batch.
 
     Returns:
         [n, h, w, 3] float32 by modality, normalised.

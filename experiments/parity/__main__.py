@@ -7,7 +7,6 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
 
 from experiments import parity
 from lupi_jax.cli import main
@@ -18,9 +17,7 @@ from lupi_jax.runtime.backend import start_backend
 def compare(options: argparse.Namespace) -> None:
     """Compare what `options` of `lupi parity` ask for, and print every error.
 
-    Raises:
-      InputError: a figure is missing or cannot be read.
-      MismatchError: a number is further from the released code's than it may be.
+    Raises MismatchError where a number is further from the released code's than it may be.
     """
     start_backend()
     folder = options.figures or parity.FIGURES
@@ -36,31 +33,26 @@ def compare(options: argparse.Namespace) -> None:
     elif options.markdown:
         print(parity.markdown(rows))
     else:
-        print_rows(rows)
+        print_table(
+            "against the released PyTorch code: maximum error over maximum value",
+            ("case", "quantity", ">error", ">tolerance", ""),
+            [
+                (
+                    r.case,
+                    r.quantity,
+                    f"{r.error:.1e}",
+                    f"{r.tolerance:.1e}",
+                    "" if r.passed else "above",
+                )
+                for r in rows
+            ],
+        )
     failed = [row for row in rows if not row.passed]
     if failed:
         raise parity.MismatchError(
             f"{len(failed)} of {len(rows)} quantities are above their tolerance, first "
             f"{failed[0].case} {failed[0].quantity}: {failed[0].error:.1e}"
         )
-
-
-def print_rows(rows: Sequence[parity.Row]) -> None:
-    """The rows as a table for a terminal."""
-    print_table(
-        "against the released PyTorch code: maximum error over maximum value",
-        ("case", "quantity", ">error", ">tolerance", ""),
-        [
-            (
-                row.case,
-                row.quantity,
-                f"{row.error:.1e}",
-                f"{row.tolerance:.1e}",
-                "" if row.passed else "above",
-            )
-            for row in rows
-        ],
-    )
 
 
 if __name__ == "__main__":

@@ -99,11 +99,7 @@ def _draw(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> np.nda
 
 
 def networks(folder: Path = FIGURES) -> list[str]:
-    """The names of all network cases of a folder.
-
-    Raises:
-      InputError: there is none.
-    """
+    """The names of all network cases of a folder; InputError where there are none."""
     names = sorted(file.stem for file in folder.glob("*.npz"))
     names = [name for name in names if name not in (LOSSES, METRICS)]
     if not names:
@@ -112,11 +108,7 @@ def networks(folder: Path = FIGURES) -> list[str]:
 
 
 def load_network(name: str, folder: Path = FIGURES) -> NetworkCase:
-    """A network case by its name.
-
-    Raises:
-      InputError: there is no such file, or it is no network case.
-    """
+    """A network case by its name; InputError where there is no such file, or no case in it."""
     figures = load_figures(name, folder)
     try:
         meta = json.loads(str(figures.pop("meta")))
@@ -132,8 +124,7 @@ def load_network(name: str, folder: Path = FIGURES) -> NetworkCase:
 def load_numbered(name: str, folder: Path = FIGURES) -> dict[str, dict[str, np.ndarray]]:
     """Cases of losses or metrics: {"0": {name: array}} of a file's {"0_name": array}.
 
-    Raises:
-      InputError: there is no such file, it cannot be read, or it holds no case.
+    Raises InputError where there are none.
     """
     cases: dict[str, dict[str, np.ndarray]] = {}
     for key, value in load_figures(name, folder).items():
@@ -146,11 +137,7 @@ def load_numbered(name: str, folder: Path = FIGURES) -> dict[str, dict[str, np.n
 
 
 def load_figures(name: str, folder: Path = FIGURES) -> dict[str, np.ndarray]:
-    """All arrays of `<folder>/<name>.npz`.
-
-    Raises:
-      InputError: there is no such file, or it cannot be read.
-    """
+    """All arrays of `<folder>/<name>.npz`; InputError where it cannot be read."""
     path = folder / f"{name}.npz"
     if not path.is_file():
         raise InputError(f"no figures at {path}: give the directory of the golden .npz files")

@@ -30,11 +30,7 @@ _PROTOCOLS: tuple[tuple[str, bool, Literal["identity", "image"]], ...] = (
 
 
 def check_losses(folder: Path = FIGURES) -> list[Row]:
-    """Values and gradients of the losses, in float32: a row a quantity and case.
-
-    Raises:
-      InputError: the figures are missing or cannot be read.
-    """
+    """Values and gradients of the losses, in float32: one row for each quantity of a case."""
     rows = []
     for number, case in load_numbered(LOSSES, folder).items():
         v, t, z = (jnp.asarray(case[n]) for n in ("visible", "infrared", "intermediate"))
@@ -63,11 +59,7 @@ def check_losses(folder: Path = FIGURES) -> list[Row]:
 
 
 def check_metrics(folder: Path = FIGURES) -> list[Row]:
-    """mAP, mINP and, in float32, CMC of the released evaluators: a row a quantity and case.
-
-    Raises:
-      InputError: the figures are missing or cannot be read.
-    """
+    """mAP, mINP and, in float32, CMC of the released evaluators, by quantity and case."""
     rows = []
     for number, case in load_numbered(METRICS, folder).items():
         for name, camera_rule, cmc in _PROTOCOLS:

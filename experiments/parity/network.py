@@ -47,16 +47,8 @@ def check_network(
 
     In float64 and float32 that is every quantity of the case: features of each stem at test time,
     training features and logits, gradients and running statistics of the first step, the losses of
-    all steps, features after them. In bfloat16 it is the training features alone.
-
-    Args:
-      case: weights, images and figures.
-      precision: of the computation; parameters are float32 for bfloat16.
-      steps: of training, at least 1; None runs all of the case. Fewer compare the losses of these
-        steps, and no features after the last.
-
-    Returns:
-      Rows, each with its tolerance.
+    all steps, features after them. In bfloat16 it is the training features alone. `steps`, 1 or
+    more, trains less than the whole case: no features are compared after these steps.
     """
     with jax.enable_x64(precision == "float64"), jax.default_matmul_precision("highest"):
         dtype = jnp.float64 if precision == "float64" else jnp.float32
@@ -64,10 +56,14 @@ def check_network(
         weights = from_torch(case.state_dict(), model, case.modalities)
         variables = jax.tree.map(lambda x: jnp.asarray(x, dtype), weights)
         if precision == "bfloat16":
-            pooled = _training_features(case, model, variables)
+            apply = jax.jit(lambda variables, views: _apply_in_training(model, variables, views))
+            pooled = apply(variables, _views(case, 0, jnp.float32))[0].pooled
             error = relative_error(_kept(case, model, pooled), case.figures["train_feat"])
             return [Row(case.name, "train_feat", error, _BFLOAT16)]
-        found = {**_evaluation(case, model, variables), **_training(case, model, variables, steps)}
+        found: dict[str, Any] = {}
+        for modality in case.modalities:
+            found |= _features(f"eval_{modality}", case, model, variables, modality)
+        found |= _training(case, model, variables, steps)
     rows = []
     for quantity, value in found.items():
         if precision == "float32":
@@ -90,10 +86,6 @@ def _kept(case: NetworkCase, model: EmbedNet, value: Any) -> np.ndarray:
     return value[:, :: case.meta.get("every", 1)] if of_features else value
 
 
-def _unit(x: Array) -> Array:
-    return x / jnp.linalg.norm(x, axis=1, keepdims=True)
-
-
 def _features(
     prefix: str, case: NetworkCase, model: EmbedNet, variables: Any, modality: Modality
 ) -> dict[str, Array]:
@@ -101,14 +93,8 @@ def _features(
     images = jnp.asarray(case.evaluation_images(), variables["params"]["neck"]["scale"].dtype)
     output = jax.jit(model.apply, static_argnums=2)(variables, images, modality)
     embedding = cast(Embedding, output)
-    return {f"{prefix}_pool": _unit(embedding.pooled), f"{prefix}_feat": _unit(embedding.neck)}
-
-
-def _evaluation(case: NetworkCase, model: EmbedNet, variables: Any) -> dict[str, Array]:
-    found = {}
-    for modality in case.modalities:
-        found.update(_features(f"eval_{modality}", case, model, variables, modality))
-    return found
+    named = {f"{prefix}_pool": embedding.pooled, f"{prefix}_feat": embedding.neck}
+    return {n: x / jnp.linalg.norm(x, axis=1, keepdims=True) for n, x in named.items()}
 
 
 def _views(case: NetworkCase, step: int, dtype: Any) -> dict[Modality, Array]:
@@ -121,11 +107,6 @@ def _apply_in_training(
     output = model.apply(variables, views, train=True, mutable=["batch_stats"])
     embedding, updates = cast(tuple[Embedding, dict[str, Any]], output)
     return embedding, updates["batch_stats"]
-
-
-def _training_features(case: NetworkCase, model: EmbedNet, variables: Any) -> Array:
-    apply = jax.jit(lambda variables, views: _apply_in_training(model, variables, views))
-    return apply(variables, _views(case, 0, jnp.float32))[0].pooled
 
 
 def _training(

@@ -18,14 +18,7 @@ class MismatchError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """How far one quantity of a case is from the released code's.
-
-    Attributes:
-      case: its name.
-      quantity: its name in the case's figures.
-      error: see `relative_error`; 0 or more, NaN where a figure is.
-      tolerance: the largest error that passes.
-    """
+    """How far one quantity of a case is from the released code's, by `relative_error`."""
 
     case: str
     quantity: str

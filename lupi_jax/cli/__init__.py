@@ -1,15 +1,19 @@
 """The command line: `lupi COMMAND`, with one module here for each command.
 
-The module of a command has `SUMMARY` and `EXAMPLE` for its help, `add_arguments(parser)`,
-`run(options)`, and `NEEDS`: modules to import before `run` is called. Help is to come at once. So a
-module imports at its top only what is quick to import, and JAX with all that needs it inside its
-functions.
+The module of a command has `SUMMARY` and `EXAMPLE` for its help, `add_arguments(parser)`, `NEEDS`,
+modules to import before it runs, `SAVED`, what Ctrl-C leaves, and `run(options)`, which raises
+InputError where something given cannot be used. Help must come at once: what needs JAX is imported
+inside functions, or looked up in `lupi_jax`, which imports a module when it is first used.
 """
 
+import os
+import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 
-from lupi_jax.cli.interrupts import catch_at_start
+INTERRUPTED = 130
+"""The exit status after Ctrl-C, which is answered by one line."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,7 +30,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     alone = arguments is None
     if alone:
-        catch_at_start()
+        _catch_at_start()
     from lupi_jax.cli import program
 
     return program.run(sys.argv[1:] if arguments is None else arguments, alone)
+
+
+def _catch_at_start() -> None:
+    """Let Ctrl-C end this process at once while it imports, when there is nothing to lose.
+
+    A `KeyboardInterrupt` would not do: in the midst of an import Python or a library may print it
+    and go on. A process that ignores Ctrl-C, as one in the background, goes on ignoring it.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end)
+
+
+def raise_again() -> None:
+    """Let Ctrl-C raise `KeyboardInterrupt` again, since from now on there is something to lose."""
+    if signal.getsignal(signal.SIGINT) is _end:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    # Not by sys.stderr, in the midst of whose work this may come.
+    os.write(2, b"lupi: interrupted; what was saved is intact\n")
+    os._exit(INTERRUPTED)

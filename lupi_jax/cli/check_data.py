@@ -5,12 +5,10 @@ import dataclasses
 import json
 import re
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lupi_jax.cli.console import print_table, say
-from lupi_jax.cli.interrupts import interrupted
 from lupi_jax.cli.source import add_source, source_of
 from lupi_jax.errors import InputError
 
@@ -20,27 +18,22 @@ if TYPE_CHECKING:
 SUMMARY = "find everything wrong with a data set before training on it"
 EXAMPLE = "lupi check-data --data sysu --root SYSU-MM01"
 NEEDS = ("data",)
+SAVED = "a check writes nothing"
 
 FEW = 5
 """Problems of one kind that a terminal shows."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which data set, and how to say what was found."""
     add_source(parser)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Check a data set's directory; print its counts and everything that is wrong.
-
-    Raises:
-      InputError: something is.
-    """
     from lupi_jax.data.sources.check import check_data
     from lupi_jax.runtime.terminal import showing
 
-    with interrupted("a check writes nothing"), showing() as show:
+    with showing() as show:
         report = check_data(source_of(options), show("images"))
     if options.json:
         print(json.dumps(dataclasses.asdict(report)))
@@ -75,14 +68,14 @@ def _print_counts(rows: "Sequence[Count]", options: argparse.Namespace) -> None:
 
 def _few(problems: Sequence[str]) -> list[str]:
     """The first of every kind of problem, and how many more there are."""
-    # A kind is what is left without names and numbers.
-    kinds = [re.sub(r":|\S*[\d/\\'\"]\S*", "", problem) for problem in problems]
-    lines, met = [], Counter[str]()
-    counts = Counter(kinds)
-    for problem, kind in zip(problems, kinds, strict=True):
-        met[kind] += 1
-        if met[kind] <= FEW:
-            lines.append(problem)
-        elif met[kind] == counts[kind]:
-            lines.append(f"... and {counts[kind] - FEW} more such (all of them: add | cat)")
+    kinds: dict[str, list[str]] = {}
+    for problem in problems:
+        # A kind is what is left without names and numbers.
+        kind = re.sub(r":|\S*[\d/\\'\"]\S*", "", problem)
+        kinds.setdefault(kind, []).append(problem)
+    lines = []
+    for same in kinds.values():
+        lines += same[:FEW]
+        if len(same) > FEW:
+            lines.append(f"... and {len(same) - FEW} more such (all of them: add | cat)")
     return lines

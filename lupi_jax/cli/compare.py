@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lupi_jax.cli.console import PICTURES, check_out, print_table, say, say_wrote
-from lupi_jax.cli.interrupts import interrupted
+import lupi_jax as lupi
+from lupi_jax.cli.console import PICTURES, check_out, print_table, say
 from lupi_jax.cli.network import add_checkpoint, add_images, load_from, measure
 from lupi_jax.errors import InputError
 
@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 SUMMARY = "compare runs: paired differences, how sure they are, curves"
 EXAMPLE = "lupi compare runs/baseline-0 runs/baseline-1 runs/paper-0 runs/paper-1 --out curves.png"
 NEEDS = ("evaluation", "report.pictures", "training")
+SAVED = "nothing was saved"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which runs and images, and how the comparison is shown."""
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         "runs",
         nargs="+",
         type=Path,
@@ -29,21 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="directories of the runs, from `lupi train`; those that differ in their seed alone "
         "are one method, and each method is compared with that of the first",
     )
-    add_checkpoint(parser, "each run")
+    add_checkpoint(parser)
     add_images(parser)
-    parser.add_argument(
-        "--out", type=Path, metavar="PICTURE", help="picture to draw: the training curves"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    parser.set_defaults(takes_fields=True)
+    add("--out", type=Path, metavar="PICTURE", help="picture to draw: the training curves")
+    add("--json", action="store_true", help="print JSON instead of tables")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Measure runs on the same images, and compare each method with the first.
-
-    Raises:
-      InputError: a run cannot be used, or they are not of the same images and searches.
-    """
     from lupi_jax.evaluation.methods import compare_methods
     from lupi_jax.report.pictures import compared_curves
     from lupi_jax.runtime.backend import start_backend
@@ -53,28 +46,23 @@ def run(options: argparse.Namespace) -> None:
         raise InputError("a run is named twice: name each once")
     check_out(options.out, PICTURES)
     start_backend()
-    with interrupted("nothing was saved"):
-        methods, compared = compare_methods([_measure(path, options) for path in options.runs])
-        result = {"split": options.split, **compared}
-        if options.json:
-            print(json.dumps(result, allow_nan=False))
-        else:
-            _print_figures(result)
-            _print_differences(result)
-        if options.out:
-            curves = {
-                name: [read_metrics(each.workdir) for each in runs]
-                for name, runs in methods.items()
-            }
-            compared_curves(options.out, curves)
+    methods, compared = compare_methods([_measure(path, options) for path in options.runs])
+    result = {"split": options.split, **compared}
+    if options.json:
+        print(json.dumps(result, allow_nan=False))
+    else:
+        _print_figures(result)
+        _print_differences(result)
     if options.out:
-        say_wrote(options.out)
+        curves = {
+            name: [read_metrics(each.workdir) for each in runs] for name, runs in methods.items()
+        }
+        compared_curves(options.out, curves)
+        say(f"wrote {options.out}")
 
 
 def _measure(workdir: Path, options: argparse.Namespace) -> "MeasuredRun":
-    from lupi_jax.config import to_fields
     from lupi_jax.evaluation.methods import MeasuredRun
-    from lupi_jax.training import MOVABLE
     from lupi_jax.training.run import RESUMABLE
 
     say(f"measuring {workdir}")
@@ -85,8 +73,8 @@ def _measure(workdir: Path, options: argparse.Namespace) -> "MeasuredRun":
     neck = [each for each in found.measured if each.feature == "neck"]
     index = found.features.index
     # What runs of one method may differ in. Their length is part of the method.
-    free = {"seed", *RESUMABLE, *MOVABLE} - {"steps", "epochs"}
-    fields = to_fields(network.config)
+    free = {"seed", *RESUMABLE, *lupi.training.MOVABLE} - {"steps", "epochs"}
+    fields = lupi.config.to_fields(network.config)
     return MeasuredRun(
         workdir=workdir,
         seed=network.config.seed,
@@ -102,11 +90,9 @@ def _measure(workdir: Path, options: argparse.Namespace) -> "MeasuredRun":
 
 
 def _print_figures(result: dict[str, Any]) -> None:
-    """What each method reaches, and what it differs in from the first."""
     from lupi_jax.evaluation.figures import FIGURES, figure_text
     from lupi_jax.evaluation.methods import SHOWN
 
-    first, *others = result["methods"]
     print_table(
         f"{result['split']}: {result['protocol']} (percent, the neck's feature)",
         ("method", ">runs", "query -> gallery", "search", *(f">{FIGURES[f]}" for f in SHOWN)),
@@ -125,13 +111,13 @@ def _print_figures(result: dict[str, Any]) -> None:
         if len(method["runs"]) > 1:
             seeds = ", ".join(map(str, method["seeds"]))
             print(f"{method['name']}: mean of {', '.join(method['runs'])}, of the seeds {seeds}")
+    first, *others = result["methods"]
     for method in others:
         fields = ", ".join(f"{k} = {v}" for k, v in method["differs_in"].items())
         print(f"{method['name']} differs from {first['name']} in: {fields}")
 
 
 def _print_differences(result: dict[str, Any]) -> None:
-    """How far each method is from the first, and how sure that is."""
     if not result["differences"]:
         alone = len(result["methods"][0]["runs"]) == 1
         why = "one run" if alone else "one method, since the runs differ in their seed alone"

@@ -4,10 +4,10 @@ import argparse
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lupi_jax.cli.console import print_table, say, say_wrote
-from lupi_jax.cli.interrupts import interrupted
+import lupi_jax as lupi
+from lupi_jax.cli.console import print_table, say
 from lupi_jax.cli.network import (
     add_images,
     add_network,
@@ -21,95 +21,108 @@ from lupi_jax.cli.network import (
 )
 from lupi_jax.errors import InputError
 
-if TYPE_CHECKING:
-    from lupi_jax.evaluation import Evaluation
-    from lupi_jax.training import Run
-
 SUMMARY = "measure a run on people never seen in training"
 EXAMPLE = """lupi evaluate --workdir runs/demo
   lupi evaluate --workdir runs/demo \\
       --config.evaluation.pairs="('visible_to_visible',)"
   lupi evaluate --config configs/sysu.py:released --checkpoint original.t"""
 NEEDS = ("evaluation", "report.pictures", "training")
+SAVED = "nothing was saved but what is named above"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which network and images, and where the results go."""
     add_network(parser)
     add_images(parser)
     add_trials(parser, "the mean over RUN/trial-N, each on its own split")
     add_untrained(parser)
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="directory for JSON and pictures (RUN/evaluation)"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument(
-        "--profile", action="store_true", default=None, help="print how long each phase takes"
-    )
+    add, out = parser.add_argument, "directory for JSON and pictures (RUN/evaluation)"
+    add("--out", type=Path, metavar="DIR", help=out)
+    add("--json", action="store_true", help="print JSON instead of a table")
+    add("--profile", action="store_true", default=None, help="print how long each phase takes")
     add_processes(parser)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Evaluate one network, or one on each of several of RegDB's splits.
-
-    Raises:
-      InputError: the network or the data cannot be used, or the one was trained on the other.
-    """
     from lupi_jax.runtime.hosts import is_first
+    from lupi_jax.runtime.phases import phase
 
-    with interrupted("nothing was saved"):
-        if options.trials is not None:
-            _evaluate_trials(options)
-            return
-        network = load(options)
-        found = measure(network, options.split)
-        result = _result(network, found, options, options.workdir)
-    if is_first():
-        _publish(network, found, result, options)
+    if options.trials is not None:
+        _evaluate_trials(options)
+        return
+    network = load(options)
+    found = measure(network, options.split)
+    result = _result(network, found, options, options.workdir)
+    if not is_first():
+        return
+    data = network.config.data
+    title = f"{data.name} {data.root}, {options.split}, {network.name}"
+    stem = _publish(result, title, _result_name(network, found), options)
+    if network.unfinished and not options.untrained:
+        say(f"note: training has {network.unfinished} steps to go")
+    if stem:
+        with phase("drawing the pictures"):
+            _draw(network, found, options.workdir, stem)
 
 
 def _publish(
-    network: "Run", found: "Evaluation", result: dict[str, Any], options: argparse.Namespace
-) -> None:
-    """Print a result, and write it with its pictures."""
-    from lupi_jax.runtime.phases import phase
+    result: dict[str, Any], title: str, name: list[str], options: argparse.Namespace
+) -> Path | None:
+    """Print a result, and write it where there is a place; the file without its ending."""
+    from lupi_jax.evaluation.figures import FIGURES, figure_text
+    from lupi_jax.runtime.files import write_whole
 
-    data = network.config.data
-    _print(result, f"{data.name} {data.root}, {options.split}, {network.name}", options.json)
-    if network.unfinished and not options.untrained:
-        say(f"note: training has {network.unfinished} steps to go")
+    if options.json:
+        print(json.dumps(result))
+    else:
+        headings = ("query -> gallery", "search", "feature", "queries", "with match", "gallery")
+        counts = ("queries", "valid_queries", "gallery_images")
+        print_table(
+            f"{title}: {result['protocol']} (percent)",
+            (*headings, *(f">{heading}" for heading in FIGURES.values())),
+            [
+                (
+                    f"{row['query']} -> {row['gallery']}",
+                    row["search"],
+                    row["feature"],
+                    *(row[name] for name in counts),
+                    *(figure_text(row, name) for name in FIGURES),
+                )
+                for row in result["results"]
+            ],
+        )
     folder = options.out or (options.workdir and options.workdir / "evaluation")
     if folder is None:
-        return
-    name = "-".join([options.split, *_result_name(network, found.features.index.fingerprint)])
-    figures = _write(folder / f"{name}.json", result)
-    drawing = interrupted(f"the figures are saved in {figures}, not all pictures")
-    with drawing, phase("drawing the pictures"):
-        pictures = _draw(network, found, options.workdir, folder / name)
-    for path in (figures, *pictures):
-        say_wrote(path)
+        return None
+    stem = folder / "-".join([options.split, *name])
+    file = stem.with_name(f"{stem.name}.json")
+    write_whole(file, json.dumps(result, indent=1) + "\n")
+    say(f"wrote {file}")
+    return stem
 
 
-def _draw(run: "Run", found: "Evaluation", workdir: Path | None, stem: Path) -> list[Path]:
-    """The pictures of a result, named after it; which were drawn."""
+def _draw(
+    run: "lupi.training.Run", found: "lupi.evaluation.Evaluation", workdir: Path | None, stem: Path
+) -> None:
     from lupi_jax.evaluation.search import ranking_rows
     from lupi_jax.report.pictures import ranking_picture, training_curves
     from lupi_jax.training.logging import read_metrics
 
     # A picture ranks by distance alone: beside re-ranked figures it would show something else.
     if run.name == "untrained" or run.config.evaluation.reranking != "none":
-        return []
-    written = []
-    first = {(task.query, task.gallery): task for task in reversed(found.tasks)}
-    for task in sorted(first.values(), key=found.tasks.index):
-        written.append(stem.with_name(f"{stem.name}-{task.query}-to-{task.gallery}.png"))
-        rows = ranking_rows(found.features, task.trials[0], run.config.data.image_size)
-        ranking_picture(written[-1], rows)
+        return
+    drawn = set()
+    for task in found.tasks:
+        picture = stem.with_name(f"{stem.name}-{task.query}-to-{task.gallery}.png")
+        if picture not in drawn:  # the first search of a pair
+            rows = ranking_rows(found.features, task.trials[0], run.config.data.image_size)
+            ranking_picture(picture, rows)
+            say(f"wrote {picture}")
+            drawn.add(picture)
     curves = read_metrics(workdir) if workdir else []
     if curves:
-        written.append(stem.with_name("training.png"))
-        training_curves(written[-1], curves)
-    return written
+        picture = stem.with_name("training.png")
+        training_curves(picture, curves)
+        say(f"wrote {picture}")
 
 
 def _evaluate_trials(options: argparse.Namespace) -> None:
@@ -119,37 +132,31 @@ def _evaluate_trials(options: argparse.Namespace) -> None:
     if options.workdir is None:
         raise InputError("--trials are of the runs below --workdir: give it")
     trials = parse_trials(options.trials)
-    _require_runs(options.workdir, trials)
-    results = []
-    for trial in trials:
-        workdir = options.workdir / f"trial-{trial}"
+    below = {trial: options.workdir / f"trial-{trial}" for trial in trials}
+    lacking = [str(t) for t, workdir in below.items() if not (workdir / "checkpoints").is_dir()]
+    if lacking:
+        raise InputError(
+            f"no run of split {', '.join(lacking)} below {options.workdir}: train it with `lupi "
+            f"train --config configs/regdb.py --workdir {options.workdir} --trials "
+            f"{','.join(lacking)}`"
+        )
+    results, name = [], []
+    for trial, workdir in below.items():
         network = _load_trial(workdir, trial, options)
         say(f"split {trial} of RegDB, {network.name} ...")
         found = measure(network, options.split)
         results.append(_result(network, found, options, workdir))
+        name = _changed(network)
     if not is_first():
         return
-    result = _mean_result(results, trials, options.workdir)
     step = "untrained" if options.untrained else "trained"
-    _print(result, f"regdb {options.workdir}, {options.split}, {step}", options.json)
-    folder = options.out or options.workdir / "evaluation"
-    parts = [options.split, f"trials{'+'.join(map(str, trials))}"]
-    parts += ["untrained"] * options.untrained + [options.checkpoint] * bool(options.checkpoint)
-    parts += _changed(network)
-    say_wrote(_write(folder / ("-".join(parts) + ".json"), result))
+    result = _mean_result(results, trials, options.workdir)
+    which = ["untrained"] * options.untrained + [options.checkpoint] * bool(options.checkpoint)
+    name = [f"trials{'+'.join(map(str, trials))}", *which, *name]
+    _publish(result, f"regdb {options.workdir}, {options.split}, {step}", name, options)
 
 
-def _require_runs(workdir: Path, trials: list[int]) -> None:
-    lacking = [str(t) for t in trials if not (workdir / f"trial-{t}/checkpoints").is_dir()]
-    if lacking:
-        raise InputError(
-            f"no run of split {', '.join(lacking)} below {workdir}: train it with `lupi train "
-            f"--config configs/regdb.py --workdir {workdir} --trials {','.join(lacking)}`"
-        )
-
-
-def _load_trial(workdir: Path, trial: int, options: argparse.Namespace) -> "Run":
-    """The network of one of RegDB's splits, trained to its end on that split."""
+def _load_trial(workdir: Path, trial: int, options: argparse.Namespace) -> "lupi.training.Run":
     network = load(argparse.Namespace(**{**vars(options), "workdir": workdir}))
     data = network.config.data
     if (data.name, data.trial) != ("regdb", trial):
@@ -165,9 +172,6 @@ def _load_trial(workdir: Path, trial: int, options: argparse.Namespace) -> "Run"
 
 
 def _mean_result(results: list[dict[str, Any]], trials: list[int], workdir: Path) -> dict[str, Any]:
-    """What is written of several networks, each on its own split."""
-    from lupi_jax.evaluation import average_runs
-
     shown = f"{len(trials)} splits, one network each" if len(trials) > 1 else f"split {trials[0]}"
     rest = results[0]["protocol"].partition(", all images")[2]
     common = ("split", "feature", "reranking", "precision", "checkpoint", "selection", "versions")
@@ -177,13 +181,16 @@ def _mean_result(results: list[dict[str, Any]], trials: list[int], workdir: Path
         "protocol": f"RegDB, {shown}, all images{rest}",
         "splits": trials,
         "trials": len(trials),
-        "results": average_runs([result["results"] for result in results]),
+        "results": lupi.evaluation.average_runs([result["results"] for result in results]),
         "runs": results,
     }
 
 
 def _result(
-    run: "Run", found: "Evaluation", options: argparse.Namespace, workdir: Path | None
+    run: "lupi.training.Run",
+    found: "lupi.evaluation.Evaluation",
+    options: argparse.Namespace,
+    workdir: Path | None,
 ) -> dict[str, Any]:
     """What is written of one evaluation: its figures, and all that they depend on."""
     from lupi_jax.training.run import versions
@@ -205,68 +212,32 @@ def _result(
         "checkpoint": options.checkpoint or ("newest" if workdir else run.name),
         "selection": selection(run, options.checkpoint),
         "people_unseen_in_training": None if run.seen is None else options.split != "train",
-        "images": {
-            "root": config.data.root,
-            "fingerprint": found.features.index.fingerprint,
-        },
+        "images": {"root": config.data.root, "fingerprint": found.features.index.fingerprint},
         "step": run.step,
         "versions": {"training": trained.get("versions"), "evaluation": versions()},
         "results": found.rows,
     }
 
 
-def _result_name(run: "Run", fingerprint: str) -> list[str]:
+def _result_name(run: "lupi.training.Run", found: "lupi.evaluation.Evaluation") -> list[str]:
     """What tells this result from others of the network: its step, and what is not as trained."""
     trained, now = run.record["config"]["data"], run.config.data
     parts = [run.name if run.step is None else f"step{run.step}"]
     # A network without a run has no place of its own for its results.
     elsewhere = run.step is None or "steps" not in run.record
     if elsewhere or any(getattr(now, name) != trained[name] for name in ("root", "index", "trial")):
-        parts.append(fingerprint)
+        parts.append(found.features.index.fingerprint)
     return parts + _changed(run)
 
 
-def _changed(run: "Run") -> list[str]:
+def _changed(run: "lupi.training.Run") -> list[str]:
     """The evaluation's settings that are not the run's, or of a network without one the usual."""
-    from lupi_jax.config import EvaluationConfig, parse_record
-
-    before = EvaluationConfig()
+    before = lupi.config.EvaluationConfig()
     if "steps" in run.record:
-        before = parse_record(run.record["config"]).evaluation
+        before = lupi.config.parse_record(run.record["config"]).evaluation
     parts = []
     for field, value in dataclasses.asdict(run.config.evaluation).items():
-        if value != type(value)(getattr(before, field)):
+        if value != getattr(before, field):
             text = "+".join(value) if isinstance(value, tuple) else str(value)
             parts.append(f"{text}{field}" if field in ("trials", "precision") else text)
     return parts
-
-
-def _write(path: Path, result: dict[str, Any]) -> Path:
-    from lupi_jax.runtime.files import write_whole
-
-    write_whole(path, json.dumps(result, indent=1) + "\n")
-    return path
-
-
-def _print(result: dict[str, Any], of: str, as_json: bool) -> None:
-    from lupi_jax.evaluation.figures import FIGURES, figure_text
-
-    if as_json:
-        print(json.dumps(result))
-        return
-    headings = ("query -> gallery", "search", "feature", "queries", "with match", "gallery")
-    counts = ("queries", "valid_queries", "gallery_images")
-    print_table(
-        f"{of}: {result['protocol']} (percent)",
-        (*headings, *(f">{heading}" for heading in FIGURES.values())),
-        [
-            (
-                f"{row['query']} -> {row['gallery']}",
-                row["search"],
-                row["feature"],
-                *(row[name] for name in counts),
-                *(figure_text(row, name) for name in FIGURES),
-            )
-            for row in result["results"]
-        ],
-    )

@@ -3,16 +3,12 @@
 import argparse
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lupi_jax.cli.console import say_wrote
-from lupi_jax.cli.interrupts import interrupted
+import lupi_jax as lupi
+from lupi_jax.cli.console import say
 from lupi_jax.cli.network import add_images, add_network, add_processes, add_untrained, load
 from lupi_jax.errors import InputError
-
-if TYPE_CHECKING:
-    from lupi_jax.data import Index
-    from lupi_jax.training import Run
 
 SUMMARY = "write features, or the network for use without this package"
 EXAMPLE = """lupi export --workdir runs/demo --split test --out features.npz
@@ -23,42 +19,33 @@ says what goes in and comes out. It needs JAX and flatbuffers, nothing else:
   data = bytearray(Path('network/infrared.bin').read_bytes())
   features = jax.export.deserialize(data).call(images)  # uint8 [n, h, w, 3], RGB"""
 NEEDS = ("evaluation", "training")
+SAVED = "nothing was written, and what was there before is as it was"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which network and images, and where which of the two goes."""
     add_network(parser)
     add_images(parser, default=None)
     add_untrained(parser)
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument(
+    add = parser.add_mutually_exclusive_group(required=True).add_argument
+    add(
         "--out",
         type=Path,
         metavar="PLACE",
         help="write features: to a file .npz or .safetensors, or (a name without a suffix) to a "
         "directory of arrays, which `lupi search` reads through memory maps",
     )
-    what.add_argument(
+    add(
         "--stablehlo",
         type=Path,
         metavar="NETWORK",
         help="write the network: to a directory of programs for CPUs, GPUs and TPUs (jax.export)",
     )
-    parser.add_argument(
-        "--feature",
-        choices=("neck", "pooled"),
-        help="with --stablehlo: feature after the BN neck, or before it (neck)",
-    )
+    text = "with --stablehlo: feature after the BN neck, or before it (neck)"
+    parser.add_argument("--feature", choices=("neck", "pooled"), help=text)
     add_processes(parser)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write the features of a split, or the network as programs for JAX alone.
-
-    Raises:
-      InputError: the network or the data cannot be used, nothing can be written there, or an
-        option is of the other form.
-    """
     if options.stablehlo:
         _export_network(options)
     else:
@@ -66,23 +53,30 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _export_features(options: argparse.Namespace) -> None:
-    from lupi_jax.data import read_index
-    from lupi_jax.evaluation import embed_index
     from lupi_jax.runtime.hosts import is_first
     from lupi_jax.runtime.terminal import showing
 
     if options.feature is not None:
         raise InputError("--feature is of --stablehlo: an export of features has both")
     _check_place(options.out)
-    with interrupted(f"nothing was written, {options.out} is as it was"):
-        run = load(options)
-        split = options.split or "test"
-        index = read_index(run.config.data, split)
-        with showing() as show:
-            features = embed_index(run.config, run.model, run.variables, index, show=show)
-        if is_first():
-            features.save(options.out, {**_network(run, options), **_images(run, index, split)})
-    say_wrote(options.out, f"{len(index)} x {features.neck.shape[1]} features")
+    run = load(options)
+    data, split = run.config.data, options.split or "test"
+    index = lupi.data.read_index(data, split)
+    with showing() as show:
+        features = lupi.evaluation.embed_index(
+            run.config, run.model, run.variables, index, show=show
+        )
+    facts = {
+        **_facts(run, options),
+        "data": data.name,
+        "root": str(index.root),
+        "split": split,
+        "fingerprint": index.fingerprint,
+        "image_size": list(data.image_size),
+    }
+    if is_first():
+        features.save(options.out, facts)
+    say(f"wrote {options.out}: {len(index)} x {features.neck.shape[1]} features")
 
 
 def _export_network(options: argparse.Namespace) -> None:
@@ -92,19 +86,19 @@ def _export_network(options: argparse.Namespace) -> None:
     if options.split is not None or options.data_root is not None:
         raise InputError("--split and --data-root are of --out: a network is exported without data")
     require_place(options.stablehlo)
-    with interrupted(f"nothing was written, {options.stablehlo} is as it was"):
-        run = load(options)
-        if not is_first():
-            return
-        modalities = save_network(
-            options.stablehlo,
-            run.model,
-            run.variables,
-            run.config.data.image_size,
-            options.feature or "neck",
-            _network(run, options),
-        )
-    say_wrote(options.stablehlo, f"{' and '.join(modalities)} images to features, with JAX alone")
+    run = load(options)
+    if not is_first():
+        return
+    modalities = save_network(
+        options.stablehlo,
+        run.model,
+        run.variables,
+        run.config.data.image_size,
+        options.feature or "neck",
+        _facts(run, options),
+    )
+    images = " and ".join(modalities)
+    say(f"wrote {options.stablehlo}: {images} images to features, with JAX alone")
 
 
 def _check_place(out: Path) -> None:
@@ -119,7 +113,7 @@ def _check_place(out: Path) -> None:
         raise InputError(f"--out {out}: something else is there; give another name")
 
 
-def _network(run: "Run", options: argparse.Namespace) -> dict[str, Any]:
+def _facts(run: "lupi.training.Run", options: argparse.Namespace) -> dict[str, Any]:
     """What an export says of its network."""
     from lupi_jax.training.run import versions
 
@@ -133,16 +127,4 @@ def _network(run: "Run", options: argparse.Namespace) -> dict[str, Any]:
         "seed": run.config.seed,
         "trained_on": run.record.get("data"),
         "versions": versions(),
-    }
-
-
-def _images(run: "Run", index: "Index", split: str) -> dict[str, Any]:
-    """What an export says of its images."""
-    data = run.config.data
-    return {
-        "data": data.name,
-        "root": str(index.root),
-        "split": split,
-        "fingerprint": index.fingerprint,
-        "image_size": list(data.image_size),
     }

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
+import lupi_jax as lupi
 from lupi_jax.cli.console import say
-from lupi_jax.cli.interrupts import interrupted
 from lupi_jax.cli.source import add_source, source_of
 from lupi_jax.errors import InputError
 
@@ -12,45 +12,26 @@ SUMMARY = "decode and resize a data set's images once"
 EXAMPLE = """lupi prepare --data sysu --root SYSU-MM01 --size 288x144 --out prepared/sysu
   lupi train --config configs/sysu.py --config.data.prepared=prepared/sysu ..."""
 NEEDS = ("data",)
+SAVED = "the whole shards written so far are kept: the same command goes on"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which data set, how large its images become, and where they go."""
     add_source(parser)
-    parser.add_argument(
-        "--size",
-        required=True,
-        metavar="HxW",
-        help="height and width of the images in pixels, as 288x144 (required)",
-    )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="directory to write, or to go on with (required)",
-    )
+    add = parser.add_argument
+    size = "height and width of the images in pixels, as 288x144 (required)"
+    add("--size", required=True, metavar="HxW", help=size)
+    out = "directory to write, or to go on with (required)"
+    add("--out", type=Path, required=True, metavar="DIR", help=out)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Decode and resize every image of a data set once.
-
-    Raises:
-      InputError: an image cannot be read, or the directory holds something else.
-    """
-    from lupi_jax.data import prepare, read_every_image
     from lupi_jax.runtime.terminal import showing
 
     source, size = source_of(options), _parse_size(options.size)
-    index = read_every_image(source)
+    index = lupi.data.read_every_image(source)
     say(f"{source.name} {source.root}: {len(index)} images to {size[0]} x {size[1]} pixels")
-
-    def saved() -> str:
-        shards = len(list(options.out.glob("images-*.npy")))
-        return f"{shards} whole shards in {options.out} are kept: the same command goes on"
-
-    with interrupted(saved), showing() as show:
-        done = prepare(index, size, options.out, options.workers, show)
+    with showing() as show:
+        done = lupi.data.prepare(index, size, options.out, options.workers, show)
     for name in done.damaged:
         say(f"{options.out / name} was damaged and is made anew")
     kept = f", {done.kept} shards found whole by their checksums" if done.kept else ""
@@ -63,7 +44,5 @@ def run(options: argparse.Namespace) -> None:
 def _parse_size(text: str) -> tuple[int, int]:
     height, _, width = text.partition("x")
     if not (height.isdecimal() and width.isdecimal()) or min(int(height), int(width)) < 32:
-        raise InputError(
-            f"--size {text}: give height x width in pixels, at least 32x32, as 288x144"
-        )
+        raise InputError(f"--size {text}: give height x width in pixels, at least 32x32")
     return int(height), int(width)

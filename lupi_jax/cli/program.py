@@ -11,10 +11,10 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
-from types import CoroutineType, ModuleType
+from types import CoroutineType
 from typing import NoReturn
 
-from lupi_jax.cli import interrupts
+from lupi_jax.cli import INTERRUPTED, raise_again
 from lupi_jax.errors import LOST_STATUS, InputError, StoppedError, shorten
 from lupi_jax.runtime.phases import hide_phases, phase, process_age, record_phase, show_phases
 
@@ -42,19 +42,11 @@ to start with:
 commands (more of each: lupi COMMAND --help):
 """
 
-SMALLER = (
-    "training takes less with a lower batch.identities or data.image_size, or without "
-    "data.feed=device"
-)
+SMALLER = "training takes less with a lower batch.identities or data.image_size, or another feed"
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The parser of `lupi`.
-
-    The options that it gives have `command`, the name of the command, `needs` and `run` of its
-    module, and `takes_fields`, whether arguments that the parser does not know may set fields of
-    the configuration.
-    """
+    """The parser of `lupi`."""
     parser = argparse.ArgumentParser(
         prog="lupi",
         usage="lupi COMMAND ...\n       lupi --version",
@@ -62,50 +54,35 @@ def make_parser() -> argparse.ArgumentParser:
         add_help=False,
     )
     # The help of `lupi` is short, since all of it is to fit a screen.
-    parser.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
-    parser.add_argument("--version", action=_Version, nargs=0, help=argparse.SUPPRESS)
-    commands = parser.add_subparsers(
-        required=True, metavar="COMMAND", help=argparse.SUPPRESS, prog="lupi"
-    )
+    hidden = argparse.SUPPRESS
+    parser.add_argument("-h", "--help", action="help", help=hidden)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", help=hidden, prog="lupi")
     width = max(map(len, COMMANDS))
     lines = []
     for name in COMMANDS:
         module = importlib.import_module(f"lupi_jax.cli.{name.replace('-', '_')}")
         lines.append(f"  {name:{width}}  {module.SUMMARY}")
-        _add_command(commands, name, module)
+        command = commands.add_parser(
+            name,
+            description=f"{module.SUMMARY[0].upper()}{module.SUMMARY[1:]}.",
+            epilog=f"example:\n  {module.EXAMPLE}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        command.set_defaults(command=name, needs=module.NEEDS, run=module.run, saved=module.SAVED)
+        # What not every command has; `takes_fields` says whether it takes `--config.FIELD`.
+        command.set_defaults(takes_fields=False, untrained=False, config=None)
+        command.set_defaults(data_root=None, distributed=None, profile=None)
+        module.add_arguments(command)
     parser.description = DESCRIPTION + "\n".join(lines)
     return parser
 
 
-def _add_command(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, module: ModuleType
-) -> None:
-    parser = commands.add_parser(
-        name,
-        description=f"{module.SUMMARY[0].upper()}{module.SUMMARY[1:]}.",
-        epilog=f"example:\n  {module.EXAMPLE}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.set_defaults(command=name, needs=module.NEEDS, run=module.run, takes_fields=False)
-    module.add_arguments(parser)
-
-
-class _Version(argparse.Action):
-    """Prints the version, which takes a moment to look up."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        print(f"lupi-jax {importlib.metadata.version('lupi-jax')}")
-        parser.exit()
-
-
 def run(arguments: Sequence[str], alone: bool) -> int:
-    """Run the command of `arguments`, and return the exit status as `lupi_jax.cli.main` does.
-
-    Args:
-      arguments: the words after `lupi`.
-      alone: whether the process belongs to the command.
-    """
+    """`lupi_jax.cli.main` for a process that belongs to the command `alone`, or does not."""
+    if arguments and arguments[0] == "--version":
+        print(f"lupi-jax {importlib.metadata.version('lupi-jax')}")
+        return 0
     parser = make_parser()
     if not arguments:
         parser.print_help(sys.stderr)  # argparse would say that COMMAND is required, and no more
@@ -116,14 +93,14 @@ def run(arguments: Sequence[str], alone: bool) -> int:
     options.rest = rest
     try:
         _start(options)
-        interrupts.raise_again()
+        raise_again()
         options.run(options)
         record_phase("the whole command", process_age())
     except BaseException as error:
         from lupi_jax.runtime import hosts
 
         several = hosts.joined()
-        status, message = verdict(error)
+        status, message = verdict(error, options.saved)
         if status is None:
             if not several:
                 raise
@@ -140,7 +117,7 @@ def run(arguments: Sequence[str], alone: bool) -> int:
 
 def _start(options: argparse.Namespace) -> None:
     """Import what the command needs, set it up, and join other processes."""
-    if getattr(options, "profile", None) is not None:
+    if options.profile is not None:
         show_phases()
     from lupi_jax.runtime import hosts
     from lupi_jax.runtime.compilation import keep_programs
@@ -150,13 +127,13 @@ def _start(options: argparse.Namespace) -> None:
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     _quieten()
     keep_programs()
-    if hasattr(options, "distributed"):
+    if options.distributed:
         keep_pages()  # before the threads that joining starts
         joined = (options.coordinator, options.processes, options.process)
         with phase("looking for other processes"):
             hosts.join(options.distributed, *joined, stops=options.command == "train")
         if hosts.joined():
-            interrupts.raise_again()  # the others are to hear why this process ends
+            raise_again()  # the others are to hear why this process ends
         if not hosts.is_first():
             hide_phases()
     for name in options.needs:
@@ -164,11 +141,8 @@ def _start(options: argparse.Namespace) -> None:
     record_phase("imports", process_age())
 
 
-def verdict(error: BaseException) -> tuple[int | None, str]:
-    """Exit status and message for what ended a command; None for a fault of this package.
-
-    An exception of this package brings its status along, as those of `lupi_jax.errors` do.
-    """
+def verdict(error: BaseException, saved: str = "") -> tuple[int | None, str]:
+    """Exit status and message for what ended a command; None for a fault of this package."""
     from lupi_jax.runtime import hosts
     from lupi_jax.runtime.backend import SHARE_GPU, is_out_of_memory
 
@@ -192,12 +166,12 @@ def verdict(error: BaseException) -> tuple[int | None, str]:
             what = f"out of the device's memory ({shorten(error)})"
             return InputError.status, f"{what}: {SMALLER}; {SHARE_GPU}"
         case KeyboardInterrupt():
-            return interrupts.STATUS, str(error) or interrupts.SAVED
+            return INTERRUPTED, str(error) or f"interrupted; {saved}"
     return None, ""
 
 
 def _quieten() -> None:
-    """Keep libraries from logging what they raise as well, with tracebacks, and from narrating."""
+    """Keep libraries from logging what they raise as well, and from narrating."""
     from absl import logging as absl_logging
 
     absl_logging.set_verbosity(absl_logging.FATAL)  # Orbax and TFDS
@@ -208,17 +182,13 @@ def _quieten() -> None:
 
 def _unraisable(caught: "sys.UnraisableHookArgs") -> None:
     # After one of Orbax's tasks has failed, which is raised, the others fail unseen.
-    if isinstance(caught.object, CoroutineType) or "loop is closed" in str(caught.exc_value):
-        return
-    sys.__unraisablehook__(caught)
+    orbax = isinstance(caught.object, CoroutineType) or "loop is closed" in str(caught.exc_value)
+    if not orbax:
+        sys.__unraisablehook__(caught)
 
 
 def _leave(status: int, wait: float) -> NoReturn:
-    """End the process, in `wait` seconds.
-
-    To leave properly is to wait: for other processes, which may be waiting for this one, and for
-    threads that may be waiting for what has failed (Orbax's, for minutes), or that go on to fail.
-    """
+    """End the process in `wait` seconds, and wait for no other process or thread of Orbax."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):  # as a full disk behind one
             stream.flush()

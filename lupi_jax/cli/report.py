@@ -2,55 +2,46 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from lupi_jax.cli.console import check_out, say_wrote
-from lupi_jax.cli.interrupts import interrupted
-from lupi_jax.cli.network import add_images, add_run, load, measure, selection
-
-if TYPE_CHECKING:
-    from lupi_jax.evaluation import Evaluation
-    from lupi_jax.training import Run
+import lupi_jax as lupi
+from lupi_jax.cli.console import check_out, say
+from lupi_jax.cli.network import add_checkpoint, add_images, load, measure, selection
 
 SUMMARY = "write one page about a run: figures, curves, rankings"
 EXAMPLE = "lupi report --workdir runs/demo --out report.html"
 NEEDS = ("evaluation", "report", "training")
+SAVED = "nothing was written, and a page that was there before is as it was"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which run and images, and where the page goes."""
-    add_run(parser)
+    add, run = parser.add_argument, "directory of the run, from `lupi train` (required)"
+    add("--workdir", type=Path, required=True, metavar="RUN", help=run)
+    add_checkpoint(parser)
     add_images(parser)
-    parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="page to write, HTML (RUN/report.html)"
-    )
+    add("--out", type=Path, metavar="FILE", help="page to write, HTML (RUN/report.html)")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Evaluate a run and write what came of it as one HTML page.
-
-    Raises:
-      InputError: the run or its data cannot be used, or the page cannot be written.
-    """
     from lupi_jax.report import make_page, require_libraries
     from lupi_jax.runtime.files import write_whole
     from lupi_jax.training.logging import read_metrics
     from lupi_jax.training.run import versions
 
-    with interrupted("a page that was there before is as it was"):
-        require_libraries()
-        reported = load(options)
-        out = options.out or options.workdir / "report.html"
-        check_out(out, (".html", ".htm"))
-        found = measure(reported, options.split)
-        now = {"training": reported.record["versions"], "this page": versions()}
-        curves, facts = read_metrics(options.workdir), _facts(reported, found, options)
-        page = make_page(reported, found, curves, facts, now)
-        write_whole(out, page)
-    say_wrote(out, f"{len(page.encode()) / 1e6:.1f} MB")
+    require_libraries()
+    reported = load(options)
+    out = options.out or options.workdir / "report.html"
+    check_out(out, (".html", ".htm"))
+    found = measure(reported, options.split)
+    now = {"training": reported.record["versions"], "this page": versions()}
+    curves, facts = read_metrics(options.workdir), _facts(reported, found, options)
+    page = make_page(reported, found, curves, facts, now)
+    write_whole(out, page)
+    say(f"wrote {out}: {len(page.encode()) / 1e6:.1f} MB")
 
 
-def _facts(run: "Run", found: "Evaluation", options: argparse.Namespace) -> dict[str, str]:
+def _facts(
+    run: "lupi.training.Run", found: "lupi.evaluation.Evaluation", options: argparse.Namespace
+) -> dict[str, str]:
     """What the page says above its figures."""
     from lupi_jax.report.page import device
 

@@ -3,137 +3,109 @@
 import argparse
 import dataclasses
 import json
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from lupi_jax.cli.console import PICTURES, check_out, print_table, say, say_wrote
-from lupi_jax.cli.interrupts import interrupted
+import lupi_jax as lupi
+from lupi_jax.cli.console import PICTURES, check_out, print_table, say
 from lupi_jax.cli.network import add_network, load
 from lupi_jax.errors import InputError, some
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from lupi_jax.data import Index
-    from lupi_jax.evaluation import Features
-    from lupi_jax.runtime.progress import Show
 
 SUMMARY = "rank a gallery for your own query images"
 EXAMPLE = "lupi search --workdir runs/demo --query some.jpg --gallery folder/ --out ranking.png"
 NEEDS = ("evaluation", "report.pictures", "training")
+SAVED = "nothing was saved"
 
 DRAWN = 10
 """Queries in a picture, and images for each."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which network, query and gallery, and how the ranking is shown."""
     add_network(parser)
-    parser.add_argument(
-        "--query",
-        type=Path,
-        required=True,
-        metavar="PLACE",
-        help="query image, or directory of query images (required)",
-    )
-    parser.add_argument(
-        "--gallery",
-        type=Path,
-        required=True,
-        metavar="PLACE",
-        help="directory of images, or features that `lupi export` wrote (required)",
-    )
-    for side, default in (("query", "infrared"), ("gallery", "visible")):
-        parser.add_argument(
-            f"--{side}-modality",
-            choices=("infrared", "visible"),
-            default=default,
-            help=f"modality of the {side} ({default})",
-        )
-    parser.add_argument(
-        "--top", type=int, default=10, metavar="N", help="number of images for each query (10)"
-    )
-    parser.add_argument(
-        "--out", type=Path, metavar="PICTURE", help="picture to draw: ten queries, ten images each"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    add = parser.add_argument
+    query = "query image, or directory of query images (required)"
+    gallery = "directory of images, or features that `lupi export` wrote (required)"
+    for side, default, text in (("query", "infrared", query), ("gallery", "visible", gallery)):
+        add(f"--{side}", type=Path, required=True, metavar="PLACE", help=text)
+        choices, text = ("infrared", "visible"), f"modality of the {side} ({default})"
+        add(f"--{side}-modality", choices=choices, default=default, help=text)
+    add("--top", type=int, default=10, metavar="N", help="number of images for each query (10)")
+    out = "picture to draw: ten queries, ten images each"
+    add("--out", type=Path, metavar="PICTURE", help=out)
+    add("--json", action="store_true", help="print JSON instead of a table")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Rank a gallery for query images that need not belong to a data set.
-
-    Raises:
-      InputError: the network, an image or the gallery cannot be used.
-    """
     import numpy as np
 
-    from lupi_jax.evaluation.search import ranking_row
+    from lupi_jax.evaluation.search import nearest, ranking_row
     from lupi_jax.report.pictures import ranking_picture
 
     if options.top < 1:
         raise InputError(f"--top {options.top}: must be positive")
     check_out(options.out, PICTURES)
-    with interrupted("nothing was saved"):
-        query, gallery, size = _features(options)
-        rows, distances = _nearest(query, gallery, options)
-        ranked = [r[np.isfinite(d)] for r, d in zip(rows, distances, strict=True)]
-        found = [
-            {
-                "query": str(query.index.root / query.index.paths[i]),
-                "rank": rank + 1,
-                "distance": float(distances[i, rank]),
-                "path": str(gallery.index.root / gallery.index.paths[row]),
-            }
-            for i, own in enumerate(ranked)
-            for rank, row in enumerate(own)
-        ]
-        if options.json:
-            print(json.dumps(found))
-        else:
-            print_table(
-                f"{options.query_modality} -> {options.gallery_modality}",
-                ("query", "rank", "distance", "image"),
-                [(r["query"], r["rank"], f"{r['distance']:.4f}", r["path"]) for r in found],
-            )
-        if options.out:
-            drawn = list(enumerate(ranked))[:DRAWN]
-            lists = [ranking_row(query, i, gallery, own[:DRAWN], size) for i, own in drawn]
-            ranking_picture(options.out, lists)
+    query, gallery, size = _features(options)
+    there = gallery.index.modalities == options.gallery_modality
+    # Features that lie on disk are not copied to leave some out.
+    excluded = np.broadcast_to(~there, (len(query.index), len(there)))
+    top = min(options.top, int(there.sum()))
+    try:
+        rows, distances = nearest(query.neck, gallery.neck, top, excluded)
+    except ValueError as error:  # `load_features` leaves the lengths to whatever reads them
+        raise InputError(
+            f"{options.gallery}: features must be finite and of length 1; export it anew"
+        ) from error
+    ranked = [r[np.isfinite(d)] for r, d in zip(rows, distances, strict=True)]
+    found = [
+        {
+            "query": str(query.index.root / query.index.paths[i]),
+            "rank": rank + 1,
+            "distance": float(distances[i, rank]),
+            "path": str(gallery.index.root / gallery.index.paths[row]),
+        }
+        for i, own in enumerate(ranked)
+        for rank, row in enumerate(own)
+    ]
+    if options.json:
+        print(json.dumps(found))
+    else:
+        print_table(
+            f"{options.query_modality} -> {options.gallery_modality}",
+            ("query", "rank", "distance", "image"),
+            [(r["query"], r["rank"], f"{r['distance']:.4f}", r["path"]) for r in found],
+        )
     if options.out:
-        some_only = len(ranked) > DRAWN
-        say_wrote(options.out, f"the first {DRAWN} of {len(ranked)} queries" if some_only else "")
+        drawn = list(enumerate(ranked))[:DRAWN]
+        lists = [ranking_row(query, i, gallery, own[:DRAWN], size) for i, own in drawn]
+        ranking_picture(options.out, lists)
+        part = f": the first {DRAWN} of {len(ranked)} queries" if len(ranked) > DRAWN else ""
+        say(f"wrote {options.out}{part}")
 
 
-def _features(options: argparse.Namespace) -> "tuple[Features, Features, tuple[int, int]]":
-    """Features of the queries and of the gallery, and the size of the network's images.
-
-    Raises:
-      InputError: the network, an image or the gallery cannot be used.
-    """
-    from lupi_jax.evaluation import embed_index, load_features
+def _features(
+    options: argparse.Namespace,
+) -> "tuple[lupi.evaluation.Features, lupi.evaluation.Features, tuple[int, int]]":
+    """Features of the queries and of the gallery, and the size of the network's images."""
     from lupi_jax.evaluation.features import holds_features
     from lupi_jax.runtime.terminal import showing
 
-    queries = _read(options.query, options.query_modality)
+    indexes = [_read(options.query, options.query_modality)]
     # What can be wrong with the gallery is found before the network is loaded.
-    stored, images = None, None
-    if holds_features(options.gallery):
-        stored = load_features(options.gallery)
-        if not (stored.index.modalities == options.gallery_modality).any():
-            raise InputError(f"{options.gallery} holds no {options.gallery_modality} features")
+    stored = []
+    if not holds_features(options.gallery):
+        indexes.append(_read(options.gallery, options.gallery_modality))
     else:
-        images = _read(options.gallery, options.gallery_modality)
+        stored.append(lupi.evaluation.load_features(options.gallery))
+        if not (stored[0].index.modalities == options.gallery_modality).any():
+            raise InputError(f"{options.gallery} holds no {options.gallery_modality} features")
     network = load(options)
     data = dataclasses.replace(network.config.data, prepared="")  # these images are of no data set
     config = dataclasses.replace(network.config, data=data)
-
-    def embed(index: "Index", show: "Show") -> "Features":
-        return embed_index(config, network.model, network.variables, index, show=show)
-
     with showing() as show:
-        query = embed(queries, show)
-        gallery = stored if images is None else embed(images, show)
-    assert gallery is not None
+        embed = partial(
+            lupi.evaluation.embed_index, config, network.model, network.variables, show=show
+        )
+        query, gallery = *map(embed, indexes), *stored
     if gallery.neck.shape[1] != query.neck.shape[1]:
         raise InputError(
             f"{options.gallery} holds features of length {gallery.neck.shape[1]}, this network "
@@ -142,13 +114,11 @@ def _features(options: argparse.Namespace) -> "tuple[Features, Features, tuple[i
     return query, gallery, data.image_size
 
 
-def _read(path: Path, modality: str) -> "Index":
-    from lupi_jax.data import read_any_images
+def _read(path: Path, modality: str) -> "lupi.data.Index":
     from lupi_jax.data.sources.folder import IMAGE_SUFFIXES
-    from lupi_jax.modality import Modality
 
     passed_over: list[Path] = []
-    index = read_any_images(path, Modality(modality), passed_over.append)
+    index = lupi.data.read_any_images(path, lupi.Modality(modality), passed_over.append)
     if passed_over:
         kinds = some(sorted({file.suffix.lower() or "no ending" for file in passed_over}))
         say(
@@ -156,29 +126,3 @@ def _read(path: Path, modality: str) -> "Index":
             f"{', '.join(IMAGE_SUFFIXES)}"
         )
     return index
-
-
-def _nearest(
-    query: "Features", gallery: "Features", options: argparse.Namespace
-) -> "tuple[np.ndarray, np.ndarray]":
-    """`nearest` among the gallery's images of the modality asked for.
-
-    Raises:
-      InputError: a feature of the gallery is not of length 1.
-    """
-    import numpy as np
-
-    from lupi_jax.evaluation.search import nearest
-
-    there = gallery.index.modalities == options.gallery_modality
-    count = int(there.sum())
-    # Features that lie on disk are not copied to leave some out.
-    excluded = (
-        np.broadcast_to(~there, (len(query.index), len(there))) if count < len(there) else None
-    )
-    try:
-        return nearest(query.neck, gallery.neck, min(options.top, count), excluded)
-    except ValueError as error:  # `load_features` leaves the lengths to whatever reads them
-        raise InputError(
-            f"{options.gallery}: features must be finite and of length 1; export it anew"
-        ) from error

@@ -2,24 +2,17 @@
 
 import argparse
 import os
-from typing import TYPE_CHECKING
 
+import lupi_jax as lupi
 from lupi_jax.errors import InputError
-
-if TYPE_CHECKING:
-    from lupi_jax.config import SourceConfig
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:
     """`--data`, `--root`, `--index` and `--workers`."""
-    parser.add_argument(
-        "--data",
-        required=True,
-        choices=("sysu", "regdb", "llcm", "folder", "synthetic"),
-        help="kind of the data set (required)",
-    )
-    parser.add_argument("--root", required=True, help="directory of the data set (required)")
-    parser.add_argument(
+    add, names = parser.add_argument, ("sysu", "regdb", "llcm", "folder", "synthetic")
+    add("--data", required=True, choices=names, help="kind of the data set (required)")
+    add("--root", required=True, help="directory of the data set (required)")
+    add(
         "--index",
         default="",
         metavar="FILE",
@@ -33,26 +26,15 @@ def add_source(parser: argparse.ArgumentParser) -> None:
 def add_workers(parser: argparse.ArgumentParser, what: str) -> None:
     """`--workers`, which says how many of `what` are done at once."""
     cores = os.cpu_count() or 1
-    parser.add_argument(
-        "--workers",
-        type=_positive,
-        default=cores,
-        metavar="N",
-        help=f"number of {what} at once (the number of CPUs: {cores})",
-    )
+    text = f"number of {what} at once (the number of CPUs: {cores})"
+    parser.add_argument("--workers", type=_positive, default=cores, metavar="N", help=text)
 
 
-def source_of(options: argparse.Namespace) -> "SourceConfig":
-    """The data set that the arguments of `add_source` name.
-
-    Raises:
-      InputError: `--index` goes with another data set.
-    """
-    from lupi_jax.config import SourceConfig
-
+def source_of(options: argparse.Namespace) -> "lupi.config.SourceConfig":
+    """The data set that the arguments of `add_source` name."""
     if options.index and options.data != "folder":
         raise InputError("--index describes images of --data folder: leave it out")
-    return SourceConfig(
+    return lupi.config.SourceConfig(
         name=options.data, root=options.root, index=options.index, workers=options.workers
     )
 

@@ -1,15 +1,6 @@
 """The configuration of a run: its fields, the recipes that fill them, and its file."""
 
-from lupi_jax.config.fields import (
-    PAIRS,
-    BatchConfig,
-    Config,
-    EvaluationConfig,
-    LogConfig,
-    ModelConfig,
-    OptimizerConfig,
-    SourceConfig,
-)
+from lupi_jax.config.fields import Config, EvaluationConfig, OptimizerConfig, SourceConfig
 from lupi_jax.config.help import help_text
 from lupi_jax.config.parsing import (
     changeable,
@@ -21,12 +12,8 @@ from lupi_jax.config.parsing import (
 )
 
 __all__ = [
-    "PAIRS",
-    "BatchConfig",
     "Config",
     "EvaluationConfig",
-    "LogConfig",
-    "ModelConfig",
     "OptimizerConfig",
     "SourceConfig",
     "changeable",

@@ -1,7 +1,7 @@
 """The fields of a configuration. What each is for, and may be, stands beside its default.
 
-Fields of the views and the losses are in `lupi_jax.settings`, which those use without a
-configuration. Rules between fields are in `lupi_jax.config.parsing`.
+Those of the views and the losses are in `lupi_jax.settings`, rules between fields in
+`lupi_jax.config.rules`.
 """
 
 import dataclasses
@@ -40,23 +40,16 @@ class SourceConfig(Settings):
 
     name: Literal["synthetic", "folder", "sysu", "regdb", "llcm"] = field(
         "folder",
-        '"folder", or "synthetic" (made by `lupi make-synthetic`), both of which read '
-        "`{train,test}/{visible,infrared}/<identity>/c<camera>_<n>.jpg`; or "
-        '"sysu" (SYSU-MM01), "regdb" or "llcm", each as its owners give it out.',
+        '"sysu" (SYSU-MM01), "regdb" or "llcm", each as its owners give it out; "folder" or '
+        '"synthetic": `{train,test}/{visible,infrared}/<identity>/c<camera>_<n>.jpg`.',
     )
     root: str = field("", "Directory of the data set.", may_change=ANY_TIME)
     index: str = field(
         "",
-        "For a folder: a CSV or Parquet file that gives each image's path below `root`, its "
-        "identity, camera, modality and split, instead of the names of directories and files.",
+        "For a folder: a table of its images, as `lupi check-data --help` describes it.",
         may_change=ANY_TIME,
     )
-    prepared: str = field(
-        "",
-        "A directory written by `lupi prepare`, from which images are read already resized. "
-        "Without one the image files are decoded.",
-        may_change=ANY_TIME,
-    )
+    prepared: str = field("", "Directory written by `lupi prepare`.", may_change=ANY_TIME)
     trial: int = field(
         1,
         "Split of RegDB. Each split trains its own network.",
@@ -69,10 +62,7 @@ class SourceConfig(Settings):
         Rule(lambda size: min(size) >= 32, "must be at least (32, 32)"),
     )
     validation_identities: int = field(
-        0,
-        "Training identities held out for validation figures and for keeping the best checkpoint. "
-        "0 trains on all and keeps the newest.",
-        NOT_NEGATIVE,
+        0, "Training identities held out for validation, to keep the best checkpoint.", NOT_NEGATIVE
     )
     validation_split: bool = field(
         False,
@@ -82,19 +72,12 @@ class SourceConfig(Settings):
     feed: Literal["auto", "tfdata", "memmap", "device"] = field(
         "auto",
         '"tfdata" decodes files as it goes. "memmap" decodes them once into a memory-mapped array '
-        'under the workdir and needs no TensorFlow. "device" holds all training images, as uint8, '
-        'in the memory of every device, which then waits for none. "auto" is tfdata where '
-        "TensorFlow is installed, else memmap. All give the same batches bit for bit.",
+        'under the workdir. "device" holds all training images in the memory of every device. '
+        '"auto" is tfdata where TensorFlow is installed, else memmap. All give the same batches.',
         may_change=("resumed",),
     )
     workers: int = field(4, "Files decoded at once.", POSITIVE, may_change=ANY_TIME)
-    prefetch: int = field(
-        4,
-        "Batches kept ready ahead of the step. A feed holds that many batches and one more, and "
-        "one image for each of `workers`, whatever the size of the data set.",
-        POSITIVE,
-        may_change=("resumed",),
-    )
+    prefetch: int = field(4, "Batches kept ready.", POSITIVE, may_change=("resumed",))
 
     @property
     def validates(self) -> bool:
@@ -107,44 +90,36 @@ class BatchConfig(Settings):
     """A batch has `identities` x `images` visible and as many infrared images."""
 
     identities: int = field(8, "Different people in a batch, P.", POSITIVE)
-    images: int = field(
-        4,
-        "Images of each of them in each modality, K. Images of a person with fewer are repeated.",
-        POSITIVE,
-    )
+    images: int = field(4, "Images of each in each modality, K. Fewer are repeated.", POSITIVE)
 
 
 @dataclass(frozen=True)
 class ModelConfig(Settings):
     """The network, `lupi_jax.EmbedNet`.
 
-    The original's `base` variant has `non_local` false and `pooling` "average". Its `agw` variant
-    has the defaults.
+    The original's `agw` has the defaults, its `base` no `non_local` and `pooling` "average".
     """
 
     backbone: Literal["resnet50", "resnet34", "resnet18", "thin", "resnet18_non_local"] = field(
         "resnet50",
-        'The residual network. "thin" is for tests and demonstrations on a CPU. '
-        '"resnet18_non_local" has non-local blocks in layer2 and layer3, which the original\'s '
-        "ResNet-18 lacks.",
+        'The residual network. "thin" is for demonstrations on a CPU. "resnet18_non_local" has '
+        "non-local blocks in layer2 and layer3, which the original's ResNet-18 lacks.",
     )
     non_local: bool = field(
         True,
-        'AGW\'s non-local blocks. "resnet18" has none either way, as in the original. "resnet34" '
-        "has them here; the released code cannot run it with them.",
+        'AGW\'s non-local blocks. "resnet18" has none either way, as in the original; "resnet34" '
+        "has them here alone, since the released code cannot run it.",
     )
     pooling: Literal["gem", "average"] = field(
         "gem", '"gem" is the generalised mean with p = 3, "average" the plain one.'
     )
     stem_relu: bool = field(
         False,
-        "A ReLU after the stem's first normalisation, as in torchvision and AGW. The released LUPI "
-        "network lacks it.",
+        "A ReLU after the stem's first normalisation, as in torchvision and AGW, not in LUPI.",
     )
     shared_from: Literal["layer2", "layer1"] = field(
         "layer2",
-        'The first layer that all modalities share. "layer2" (LUPI\'s code) leaves each modality '
-        'its own layer1; "layer1" (AGW, and most likely the paper\'s baseline) shares it.',
+        'First layer that all modalities share: "layer2" in LUPI\'s code, "layer1" in AGW.',
     )
 
 
@@ -154,40 +129,27 @@ class OptimizerConfig(Settings):
 
     name: Literal["sgd", "adam"] = field(
         "sgd",
-        '"sgd" is the original\'s, with Nesterov momentum and coupled weight decay. "adam" '
-        "(decoupled weight decay, Loshchilov & Hutter 2019) learns faster without pre-trained "
-        "weights.",
+        '"sgd" is the original\'s: Nesterov momentum, coupled weight decay. "adam" (decoupled, '
+        "Loshchilov & Hutter 2019) learns faster without pre-trained weights.",
     )
-    rate: float = field(
-        0.1, "Learning rate of the BN neck and the classifier after warm-up.", POSITIVE
-    )
-    trunk_factor: float = field(
-        0.1, "Stems and trunk learn at `rate * trunk_factor`.", NOT_NEGATIVE
-    )
+    rate: float = field(0.1, "Learning rate of neck and classifier after warm-up.", POSITIVE)
+    trunk_factor: float = field(0.1, "Stems and trunk learn at `rate` times this.", NOT_NEGATIVE)
     momentum: float = field(
         0.9,
         "Nesterov momentum of SGD, or Adam's decay of the mean gradient.",
         Rule(lambda momentum: 0 <= momentum < 1, "must lie in [0, 1)"),
     )
     weight_decay: float = field(
-        5e-4,
-        "`weight_decay * parameter` is added to SGD's gradient before the momentum, to Adam's "
-        "update after it.",
-        NOT_NEGATIVE,
+        5e-4, "Added to SGD's gradient, or Adam's update, times the parameter.", NOT_NEGATIVE
     )
     clip: float = field(
-        0.0,
-        "Global gradient norm above which the gradient is scaled down. 0 never clips.",
-        NOT_NEGATIVE,
+        0.0, "Global norm above which the gradient is scaled down. 0 never does.", NOT_NEGATIVE
     )
     warmup: float = field(10.0, "Length of the linear warm-up, in `unit`s.", NOT_NEGATIVE)
     milestones: tuple[float, ...] = field(
         (20.0, 50.0),
         "Ends of the stages of the rate, in `unit`s.",
-        Rule(
-            lambda ends: list(ends) == sorted(ends) and min(ends, default=0) >= 0,
-            "must not be negative, nor decrease",
-        ),
+        Rule(lambda ends: [0, *ends] == sorted([0, *ends]), "must not be negative, nor decrease"),
     )
     factors: tuple[float, ...] = field(
         (0.1, 0.01),
@@ -203,8 +165,7 @@ class EvaluationConfig(Settings):
 
     pairs: tuple[str, ...] = field(
         ("infrared_to_visible", "visible_to_infrared"),
-        '"<query>_to_<gallery>" of two modalities each, which may be the same one: the test pairs '
-        "of the paper's Table 3. Intermediate images are made of the visible ones as in training.",
+        "Who queries whom, as in the paper's Table 3.",
         _different(PAIRS),
         may_change=ANY_TIME,
     )
@@ -217,28 +178,22 @@ class EvaluationConfig(Settings):
     same_modality: Literal["auto", "camera", "identity_and_camera"] = field(
         "auto",
         "What a query ignores where both sides of a pair have one modality (intermediate images "
-        'count as visible). "camera" ignores every image of its own camera, as in the paper\'s '
-        'Table 3; "identity_and_camera" ignores the images of its identity that its own camera '
-        'took, as on Market-1501; "auto" is "camera" for SYSU-MM01 and "identity_and_camera" '
-        "elsewhere. Results name the rule. Where no two cameras saw the same person, as on RegDB, "
-        "a query ignores itself alone.",
+        'count as visible): "camera" every image of its camera, as in the paper\'s Table 3; '
+        '"identity_and_camera" those of its identity by its camera, as on Market-1501; "auto" is '
+        '"camera" for SYSU-MM01, else "identity_and_camera". Where no two cameras saw the same '
+        "person, as on RegDB, a query ignores itself alone.",
         may_change=ANY_TIME,
     )
-    trials: int = field(
-        10, "Galleries drawn, where a protocol draws them.", POSITIVE, may_change=ANY_TIME
-    )
+    trials: int = field(10, "Galleries drawn, where any are.", POSITIVE, may_change=ANY_TIME)
     reranking: Literal["none", "k_reciprocal"] = field(
         "none",
         '"k_reciprocal" (Zhong et al., CVPR 2017, with its k1 = 20, k2 = 6, lambda = 0.3) compares '
-        "queries with the whole gallery and with each other, which a search does not do; results "
-        'name it. "none" gives the field\'s usual figure.',
+        "queries with each other too, which a search does not do.",
         may_change=ANY_TIME,
     )
     precision: Literal["default", "high", "highest"] = field(
         "highest",
-        "Precision of the matrix products and convolutions of a float32 network at test time and "
-        'in exports, by JAX\'s names; `precision` explains them. "highest" gives the same features '
-        "on every device, to rounding. A bfloat16 network is not affected.",
+        '`precision` at test time and in exports. "highest" is the same on every device.',
         may_change=ANY_TIME,
     )
 
@@ -247,19 +202,12 @@ class EvaluationConfig(Settings):
 class LogConfig(Settings):
     """What a run writes down."""
 
-    every: int = field(
-        20, "Steps whose mean makes one row of the log.", POSITIVE, may_change=("resumed",)
-    )
+    every: int = field(20, "Steps in one row of the log.", POSITIVE, may_change=("resumed",))
     validate_every: int = field(
-        0,
-        "Steps between validations. 0 never validates; otherwise the last step is validated too.",
-        NOT_NEGATIVE,
+        0, "Steps between validations; the last is validated too. 0 never validates.", NOT_NEGATIVE
     )
     checkpoint_every: int = field(
-        500,
-        "Steps between checkpoints. 0 writes one at the end only.",
-        NOT_NEGATIVE,
-        may_change=("resumed",),
+        500, "Steps between checkpoints. 0: one at the end.", NOT_NEGATIVE, may_change=("resumed",)
     )
     keep: int = field(2, "Newest checkpoints that stay.", POSITIVE, may_change=("resumed",))
 
@@ -280,65 +228,52 @@ class Config(Settings):
     steps: int = field(0, "Training steps.", NOT_NEGATIVE, may_change=("resumed",))
     epochs: float = field(
         0.0,
-        "Instead of `steps`: passes of floor(max(visible, infrared) / (P K)) + 1 steps, counted "
-        "over all training images, as in the released code, whichever modalities are trained on. "
-        "Images of held-out identities do not count.",
+        "Instead of `steps`: passes of floor(max(visible, infrared) / (P K)) + 1 steps each.",
         NOT_NEGATIVE,
         may_change=("resumed",),
     )
     recipe: Literal["paper", "released", "baseline", "agw"] = field(
-        "paper",
-        "Fills the fields in which the methods differ, where they are left out: the paper, its "
-        "released code, its two-modality baseline, or AGW.",
+        "paper", "Fills fields left out: the paper, its code, its two-modality baseline, or AGW."
     )
     setting: Literal[
         "recipe", "infrared_privileged", "visible_privileged", "intermediate_privileged"
     ] = field(
         "recipe",
-        'Which modality is privileged, in the paper\'s Fig. 1: "infrared_privileged" (a), '
-        '"visible_privileged" (b), "intermediate_privileged" (c), or "recipe" for what the recipe '
-        "trains on. It fills `modalities` and `evaluation.pairs` where they are left out.",
+        "Which modality is privileged, in the order of the paper's Fig. 1 (a) to (c), unless the "
+        "recipe says it. It fills `modalities` and `evaluation.pairs` where they are left out.",
     )
     modalities: tuple[str, ...] = field(
         tuple(str(m) for m in Modality), "Modalities trained on.", _different(list(Modality))
     )
     pretrained: str = field(
-        "",
-        "Weights to start from: a file or `hf://owner/name`, as `models.read_state_dict` reads. "
-        "Without them the weights are drawn.",
+        "", "Weights to start from, a file or `hf://owner/name`. Without one they are drawn."
     )
     pretrained_fresh: tuple[str, ...] = field(
         (), 'Modules that start anew instead, as ("classifier",).'
     )
-    parallel: Literal["shard_map", "pmap"] = field(
-        "shard_map", "How the step is mapped over devices."
-    )
+    parallel: Literal["shard_map", "pmap"] = field("shard_map", "What maps the step over devices.")
     batch_norm: Literal["global", "device"] = field(
         "global",
         '"global" takes statistics over the whole batch, so that any number of devices computes '
-        "the same; \"device\" over each device's rows, as PyTorch's data-parallel training does by "
-        "default.",
+        "the same; \"device\" over each device's rows, as PyTorch's DataParallel.",
     )
     step_timeout: float = field(
         1800.0,
-        "Seconds after which a process in which no step has ended ends itself, because another "
-        "process or its input hangs. 0 never ends it. The first step counts its compilation.",
+        "Seconds without a step after which a process, or its input, counts as hung. 0: never.",
         NOT_NEGATIVE,
         may_change=("resumed",),
     )
     dtype: Literal["float32", "bfloat16", "float64"] = field(
         "float32",
         'Type of the computation. With "bfloat16" parameters, statistics, distances and losses '
-        'stay float32. "float64" is for checks (views and stored features stay float32; needs '
-        "JAX_ENABLE_X64=1).",
+        'stay float32. "float64" is for checks and needs JAX_ENABLE_X64=1.',
     )
     precision: Literal["default", "high", "highest"] = field(
         "default",
         "Precision of the matrix products and convolutions in training where `dtype` is float32, "
-        "by JAX's names. \"default\" is the device's fastest: TensorFloat-32 (10 bits of mantissa) "
-        'on an NVIDIA GPU, one pass in bfloat16 (7 bits) on a TPU, float32 on a CPU. "high" is '
-        'TensorFloat-32 on a GPU and three passes in bfloat16 on a TPU; "highest" is float32 '
-        "everywhere.",
+        'by JAX\'s names. "default" is TensorFloat-32 on an NVIDIA GPU, one pass in bfloat16 on a '
+        'TPU, float32 on a CPU; "high" TensorFloat-32 on a GPU and three passes in bfloat16 on a '
+        'TPU; "highest" float32 everywhere.',
     )
     data: SourceConfig = SourceConfig()
     batch: BatchConfig = BatchConfig()

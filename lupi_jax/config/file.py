@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import importlib.util
-import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,12 +16,9 @@ def load_config(spec: str, overrides: Mapping[str, str]) -> Config:
     """Read `file.py` or `file.py:variant` and apply overrides.
 
     The file is Python, as is the habit of ml_collections: it is executed, so use none you do not
-    trust. It defines `get_config()` or `get_config(variant)`, which returns a ConfigDict.
-
-    Args:
-      spec: path, with the variant after a colon where the file has variants. `configs/NAME.py` is,
-        where there is no such file, the one that was installed with this package.
-      overrides: {dotted field name: value as text}.
+    trust. It defines `get_config()` or `get_config(variant)`, which returns a ConfigDict. Where
+    there is no `configs/NAME.py`, the one that was installed with this package is read. `overrides`
+    are {dotted field name: value as text}.
 
     Raises:
       InputError: the file cannot be used, or fields are wrong; all of them are named.
@@ -35,16 +31,11 @@ def load_config(spec: str, overrides: Mapping[str, str]) -> Config:
     module = importlib.util.module_from_spec(module_spec)
     try:
         module_spec.loader.exec_module(module)
-        get_config = module.get_config
-        if variant and not inspect.signature(get_config).parameters:
-            raise InputError(f"{path} has no variants; leave out ':{variant}'")
-        values = (get_config(variant) if variant else get_config()).to_dict()
-    except InputError:
-        raise
+        made = module.get_config(variant) if variant else module.get_config()
+        values = made.to_dict()
     except Exception as error:
-        raise InputError(
-            f"{path} gives no configuration: {type(error).__name__}: {error}"
-        ) from error
+        text = f"{spec} gives no configuration: {type(error).__name__}: {error}"
+        raise InputError(text) from error
     return parse_config(values, overrides)
 
 
@@ -52,24 +43,18 @@ def _find(path: Path) -> Path:
     """`path`, or in its place a configuration that was installed with this package."""
     if path.exists() or path.parent != Path("configs"):
         return path
-    try:
-        installed = importlib.metadata.files("lupi-jax") or ()
-    except importlib.metadata.PackageNotFoundError:
-        return path
-    ours = (file for file in installed if file.parts[-3:] == ("lupi_jax", "configs", path.name))
-    return next((Path(str(file.locate())) for file in ours), path)
+    for package in importlib.metadata.distributions(name="lupi-jax"):
+        for file in package.files or ():
+            if file.parts[-3:] == ("lupi_jax", "configs", path.name):
+                return Path(str(file.locate()))
+    return path
 
 
 def change_config(config: Config, overrides: Mapping[str, str], allowed: Sequence[str]) -> Config:
-    """A finished run's configuration with a few fields changed.
-
-    Args:
-      config: of the run.
-      overrides: {dotted field name: value as text}.
-      allowed: the fields that may change.
+    """A finished run's configuration with a few of the `allowed` fields changed.
 
     Raises:
-      InputError: fields are wrong or may not change; all of them are named.
+      InputError: names all fields that are wrong or may not change.
     """
     changed = parse_config(to_fields(config), overrides)
     fixed = [name for name in differences(config, changed) if name not in allowed]

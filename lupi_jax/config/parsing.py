@@ -30,9 +30,10 @@ def parse_config(values: Mapping[str, Any], overrides: Mapping[str, str] | None 
     given = _flatten(values)
     for name, text in (overrides or {}).items():
         given[name] = known[name].parse(text) if name in known else text
-    problems = {
-        name: f"is no field{_suggestion(name)}" for name in sorted(given.keys() - known.keys())
-    }
+    problems = {}
+    for name in sorted(given.keys() - known.keys()):
+        close = difflib.get_close_matches(name, known, 1)
+        problems[name] = "is no field" + (f" (did you mean {close[0]}?)" if close else "")
     read: dict[str, Any] = {}
     for name, field in known.items():
         if given.get(name) is not None:
@@ -61,9 +62,9 @@ def parse_record(values: Mapping[str, Any]) -> Config:
       InputError: as `parse_config`.
     """
     given = _flatten(values)
-    if "model.shared_from" not in given and given.get("model.non_local"):
-        old = {"resnet18": "resnet18_non_local"}
-        given["model.backbone"] = old.get(given["model.backbone"], given["model.backbone"])
+    old = "model.shared_from" not in given and given.get("model.non_local")
+    if old and given["model.backbone"] == "resnet18":
+        given["model.backbone"] = "resnet18_non_local"
     # Elsewhere "auto" still says what was done, and "released" has no rule to choose.
     if given.get("data.name") == "sysu" and given.get("evaluation.protocol") != "released":
         given.setdefault("evaluation.same_modality", "identity_and_camera")
@@ -92,11 +93,10 @@ def differences(a: Config, b: Config) -> list[str]:
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{dotted name: value} of a nested mapping."""
     result = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
-            result.update(_flatten(value, f"{prefix}{name}."))
+            result |= _flatten(value, f"{prefix}{name}.")
         else:
             result[prefix + name] = value
     return result
@@ -116,7 +116,6 @@ def _left_out(read: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _build(cls: type, fields: Mapping[str, Any], prefix: str = "") -> Any:
-    """An object of `cls`, and of the groups in it, out of the fields below `prefix`."""
     arguments = {}
     for name, kind in typing.get_type_hints(cls).items():
         if dataclasses.is_dataclass(kind):
@@ -124,8 +123,3 @@ def _build(cls: type, fields: Mapping[str, Any], prefix: str = "") -> Any:
         else:
             arguments[name] = fields[prefix + name]
     return cls(**arguments)
-
-
-def _suggestion(name: str) -> str:
-    close = difflib.get_close_matches(name, fields_of(Config), 1)
-    return f" (did you mean {close[0]}?)" if close else ""

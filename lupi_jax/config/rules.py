@@ -32,14 +32,9 @@ _RULES: tuple[_Rule, ...] = (
     ),
     (
         ("log.validate_every", "data.validation_identities", "data.validation_split"),
-        lambda every, identities, split: bool(every) == bool(identities or split),
-        "log.validate_every and data.validation_identities (or data.validation_split) need each "
-        "other: set both or neither",
-    ),
-    (
-        ("data.validation_identities", "data.validation_split"),
-        lambda identities, split: not (identities and split),
-        "set one of data.validation_identities and data.validation_split",
+        lambda every, identities, split: bool(every) == bool(identities) + split,
+        "log.validate_every and one of data.validation_identities and data.validation_split need "
+        "each other: set both or neither",
     ),
     (
         ("data.name", "data.index", "data.validation_split"),
@@ -58,17 +53,12 @@ _RULES: tuple[_Rule, ...] = (
     (
         ("evaluation.protocol", "evaluation.same_modality"),
         lambda protocol, same_modality: protocol != "released" or same_modality == "auto",
-        "evaluation.protocol = released takes no evaluation.same_modality, for its queries and "
-        "galleries are of different cameras: leave it out, or give "
-        "--config.evaluation.same_modality=auto where an older run holds one",
+        "evaluation.protocol = released needs evaluation.same_modality = auto",
     ),
     (
         ("evaluation.pairs", "evaluation.reranking"),
-        lambda pairs, reranking: (
-            reranking == "none" or all(pair.count("infrared") == 1 for pair in pairs)
-        ),
-        "evaluation.reranking is for pairs of infrared and visible (or intermediate) images: "
-        "elsewhere a query is in the gallery itself",
+        lambda pairs, way: way == "none" or all(pair.count("infrared") == 1 for pair in pairs),
+        "evaluation.reranking is for pairs of infrared and visible (or intermediate) images",
     ),
     (
         ("modalities", "evaluation.pairs", "data.validation_identities", "data.validation_split"),
@@ -84,21 +74,14 @@ _RULES: tuple[_Rule, ...] = (
     ),
     (
         ("modalities", "loss.color_free"),
-        lambda modalities, color_free: (
-            color_free == "none" or {"visible", "intermediate"} <= set(modalities)
-        ),
+        lambda trained, kind: kind == "none" or {"visible", "intermediate"} <= set(trained),
         "loss.color_free must be none where modalities lack visible or intermediate",
     ),
 )
 
 
 def contradictions(fields: Mapping[str, Any], wrong: Collection[str]) -> list[str]:
-    """What to say of fields that contradict each other.
-
-    Args:
-      fields: {dotted name: value} of all fields.
-      wrong: fields that were given a wrong value; rules about them are silent.
-    """
+    """What to say of fields that contradict each other; nothing where one of them is `wrong`."""
     return [
         message
         for names, holds, message in _RULES

@@ -1,7 +1,4 @@
-"""Losses: embeddings to scalars. They know no network and no data, and stand alone in a notebook.
-
-Every loss is a pure function of arrays that works under `jax.jit`, `jax.grad` and `jax.vmap`, and
-computes in float32 at least (bfloat16 and float16 are promoted, float64 stays).
+"""Losses: pure functions of embeddings, in float32 at least (float64 stays).
 
 Paper: Alehdaghi, Josi, Cruz, Granger, "Visible-Infrared Person Re-Identification Using Privileged
 Intermediate Information", ECCV Workshops 2022. "The released code" is the authors' PyTorch code.

@@ -47,7 +47,6 @@ def color_free(
     _check_pairs("color_free, logits", visible_logits, intermediate_logits)
     if len(visible) != len(visible_logits):
         raise ValueError(f"color_free: {len(visible)} features, {len(visible_logits)} logits")
-
     difference = at_least_float32(visible) - at_least_float32(intermediate)
     if norm == "l2":
         square = jnp.sum(difference * difference, axis=1)
@@ -71,12 +70,8 @@ def color_free_mse(visible: Array, intermediate: Array) -> Array:
 
     The released code multiplies it by 10, which is the weight lambda of Eq. 7.
 
-    Args:
-        visible: [n, d] embeddings of visible images.
-        intermediate: [n, d] embeddings of the intermediate images made from the same images.
-
-    Returns:
-        Scalar, 0 or more; its gradient reaches both arguments.
+    The two are [n, d] embeddings, of visible images and of the intermediate images made from them.
+    The gradient reaches both.
 
     Raises:
         ValueError: if shapes do not agree.

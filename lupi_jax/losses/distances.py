@@ -4,11 +4,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-_SMALLEST_SQUARE = 1e-12
-
 
 def at_least_float32(x: Array) -> Array:
-    """Return `x` as floating point of 32 bits or more: float64 stays, all else becomes float32."""
+    """`x` in float64 if it is, else in float32."""
     x = jnp.asarray(x)
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
@@ -19,12 +17,8 @@ def euclidean(x: Array, y: Array) -> Array:
     The square is clamped at 1e-12 before the root, so that no distance is below 1e-6 and the
     gradient at coincident rows is finite. Same form as the released code.
 
-    Args:
-        x: [m, d] embeddings.
-        y: [n, d] embeddings.
-
     Returns:
-        [m, n] distances, at least 1e-6, in float32 or float64.
+        [m, n] distances of [m, d] and [n, d], at least 1e-6, in float32 or float64.
 
     Raises:
         ValueError: if `x` or `y` is not a matrix, or they differ in d.
@@ -35,4 +29,4 @@ def euclidean(x: Array, y: Array) -> Array:
     # The difference of large numbers below loses everything in TF32 or bfloat16 products.
     products = jnp.matmul(x, y.T, precision=jax.lax.Precision.HIGHEST)
     squares = jnp.sum(x * x, axis=1)[:, None] + jnp.sum(y * y, axis=1)[None, :] - 2 * products
-    return jnp.sqrt(jnp.maximum(squares, _SMALLEST_SQUARE))
+    return jnp.sqrt(jnp.maximum(squares, 1e-12))

@@ -1,7 +1,7 @@
 """The training objective: which losses, on which modalities, with which weights."""
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any
 
 import jax.numpy as jnp
 from jax import Array
@@ -17,12 +17,11 @@ from lupi_jax.losses.triplet import (
 from lupi_jax.settings import LossSettings
 
 _MODALITIES = ("visible", "infrared", "intermediate")
-_Name = TypeVar("_Name", bound=str)
 
 
 def objective(
-    pooled: Mapping[_Name, Array],
-    logits: Mapping[_Name, Array],
+    pooled: Mapping[Any, Array],
+    logits: Mapping[Any, Array],
     labels: Array,
     settings: LossSettings,
 ) -> tuple[Array, dict[str, Array]]:
@@ -37,7 +36,6 @@ def objective(
             row i of visible and intermediate is of one image.
         logits: [n, c] classifier outputs, by the same names.
         labels: [n] identities as class numbers, 0 to c - 1.
-        settings: which terms, and their weights.
 
     Returns:
         The total, a scalar, and its terms as weighted: "identity" always, "triplet" and
@@ -53,21 +51,17 @@ def objective(
             f"objective: want pooled and logits of the same modalities among {_MODALITIES}, "
             f"got {sorted(pooled)} and {sorted(logits)}"
         )
-    features: dict[str, Array] = {str(name): pooled[name] for name in pooled}
-    scores: dict[str, Array] = {str(name): logits[name] for name in logits}
     labels = jnp.asarray(labels)
-
-    rows = jnp.concatenate([scores[name] for name in names])
+    rows = jnp.concatenate([logits[name] for name in names])
     terms = {"identity": identity_cross_entropy(rows, jnp.tile(labels, len(names)))}
     if settings.triplet != "none":
-        terms["triplet"] = _triplet([features[name] for name in names], labels, settings)
+        terms["triplet"] = _triplet([pooled[name] for name in names], labels, settings)
     if settings.color_free != "none" and {"visible", "intermediate"} <= set(names):
-        terms["color_free"] = settings.color_free_weight * _color_free(features, scores, settings)
+        terms["color_free"] = settings.color_free_weight * _color_free(pooled, logits, settings)
     return jnp.asarray(sum(terms.values())), terms
 
 
 def _triplet(features: list[Array], labels: Array, settings: LossSettings) -> Array:
-    """The triplet loss of the [n, d] embeddings of one, two or three modalities."""
     if settings.triplet == "weighted_regularized":
         rows = jnp.concatenate(features)
         return weighted_regularized_triplet(rows, jnp.tile(labels, len(features)))
@@ -81,16 +75,15 @@ def _triplet(features: list[Array], labels: Array, settings: LossSettings) -> Ar
 
 
 def _color_free(
-    features: Mapping[str, Array], scores: Mapping[str, Array], settings: LossSettings
+    pooled: Mapping[Any, Array], logits: Mapping[Any, Array], settings: LossSettings
 ) -> Array:
-    """The colour-free loss of visible and intermediate rows, not yet weighted."""
-    pair = features["visible"], features["intermediate"]
+    pair = pooled["visible"], pooled["intermediate"]
     if settings.color_free == "released":
         return color_free_mse(*pair)
     return color_free(
         *pair,
-        scores["visible"],
-        scores["intermediate"],
+        logits["visible"],
+        logits["intermediate"],
         threshold=settings.color_free_threshold,
         alpha=settings.color_free_alpha,
         norm=settings.color_free_norm,

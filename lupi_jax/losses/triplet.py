@@ -8,13 +8,15 @@ from lupi_jax.losses.distances import euclidean
 
 
 def _mean_where(values: Array, valid: Array) -> Array:
-    """Mean of `values` [n] where `valid` [n]; 0, with gradient 0, where nothing is valid."""
+    """The mean; 0, with gradient 0, where nothing is valid."""
     return jnp.sum(jnp.where(valid, values, 0)) / jnp.maximum(jnp.sum(valid), 1)
 
 
-def _check_labels(what: str, features: Array, labels: Array) -> None:
+def _checked(what: str, features: Array, labels: Array) -> Array:
+    labels = jnp.asarray(labels)
     if labels.shape != features.shape[:1]:
         raise ValueError(f"{what}: want one label a row, got {labels.shape} for {features.shape}")
+    return labels
 
 
 def cross_triplet(
@@ -51,12 +53,9 @@ def cross_triplet(
     Raises:
         ValueError: if shapes do not agree.
     """
-    anchor_labels, positive_labels, negative_labels = (
-        jnp.asarray(labels) for labels in (anchor_labels, positive_labels, negative_labels)
-    )
-    _check_labels("anchor_labels", anchor, anchor_labels)
-    _check_labels("positive_labels", positive, positive_labels)
-    _check_labels("negative_labels", negative, negative_labels)
+    anchor_labels = _checked("anchor_labels", anchor, anchor_labels)
+    positive_labels = _checked("positive_labels", positive, positive_labels)
+    negative_labels = _checked("negative_labels", negative, negative_labels)
 
     same = anchor_labels[:, None] == positive_labels[None, :]
     other = anchor_labels[:, None] != negative_labels[None, :]
@@ -101,27 +100,19 @@ def dual_triplet(
         raise ValueError(f'reduction: want "mean" or "sum", got {reduction!r}')
     v, t, z = visible, infrared, intermediate
     total = (
-        cross_triplet(v, t, z, labels, labels, labels, margin=margin)
-        + cross_triplet(t, z, v, labels, labels, labels, margin=margin)
-        + cross_triplet(z, v, t, labels, labels, labels, margin=margin)
+        cross_triplet(v, t, z, labels, labels, labels, margin)
+        + cross_triplet(t, z, v, labels, labels, labels, margin)
+        + cross_triplet(z, v, t, labels, labels, labels, margin)
     )
     return total / 3 if reduction == "mean" else total
 
 
 def bimodal_triplet(visible: Array, infrared: Array, labels: Array, margin: float = 0.3) -> Array:
-    """Triplet loss between two modalities: the mean of both directions.
+    """Triplet loss between two modalities, [n, d] each with [n] `labels` in common.
 
-    Anchors of one modality take positives and negatives from the other. The loss of the
-    two-modality training of the paper's Table 3, in the released code's form.
-
-    Args:
-        visible: [n, d] embeddings.
-        infrared: [n, d] embeddings.
-        labels: [n] identities of the rows, the same in both modalities.
-        margin: see `cross_triplet`.
-
-    Returns:
-        Scalar, 0 or more.
+    Anchors of one modality take positives and negatives from the other, by `cross_triplet`; the
+    result is the mean of both directions. The loss of the two-modality training of the paper's
+    Table 3, in the released code's form.
 
     Raises:
         ValueError: if shapes do not agree.
@@ -135,16 +126,9 @@ def bimodal_triplet(visible: Array, infrared: Array, labels: Array, margin: floa
 def unimodal_triplet(features: Array, labels: Array, margin: float = 0.3) -> Array:
     """Batch-hard triplet loss inside one modality (Hermans et al., arXiv:1703.07737, 2017).
 
-    An anchor counts among its own positives, as in the released code; that matters only to an
-    identity with one row, whose loss is max(0, margin - D_an).
-
-    Args:
-        features: [n, d] embeddings.
-        labels: [n] identities.
-        margin: see `cross_triplet`.
-
-    Returns:
-        Scalar, 0 or more.
+    It is `cross_triplet` of [n, d] features and their [n] labels with themselves. An anchor counts
+    among its own positives, as in the released code; that matters only to an identity with one row,
+    whose loss is max(0, margin - D_an).
 
     Raises:
         ValueError: if shapes do not agree.
@@ -173,8 +157,7 @@ def weighted_regularized_triplet(features: Array, labels: Array, epsilon: float 
     Raises:
         ValueError: if shapes do not agree.
     """
-    labels = jnp.asarray(labels)
-    _check_labels("labels", features, labels)
+    labels = _checked("labels", features, labels)
     distances = euclidean(features, features)
     same = labels[:, None] == labels[None, :]
     has_negative = ~same.all(axis=1)

@@ -247,7 +247,7 @@ def test_prepared_images_give_the_same_figures(regdb, said, refused, tmp_path):
         patch.setattr("lupi_jax.report.pictures.ranking_picture", lambda *_: None)
         assert json.loads(said(*run, prepared))["results"] == plain["results"]
     assert refused("prepare", *data, "--size", "32", *out) == (
-        "--size 32: give height x width in pixels, at least 32x32, as 288x144"
+        "--size 32: give height x width in pixels, at least 32x32"
     )
     assert refused(*train(regdb, "regdb", prepared, "--config.data.image_size=48,32")).startswith(
         f"{tmp_path / 'prepared'} holds images of (32, 32) pixels, not (48, 32): set"

@@ -251,9 +251,7 @@ CROSS = [
         merged(
             data__name="sysu", evaluation__protocol="released", evaluation__same_modality="camera"
         ),
-        "evaluation.protocol = released takes no evaluation.same_modality, for its queries and "
-        "galleries are of different cameras: leave it out, or give "
-        "--config.evaluation.same_modality=auto where an older run holds one",
+        "evaluation.protocol = released needs evaluation.same_modality = auto",
     ),
     (
         merged(evaluation__trials=3),
@@ -281,7 +279,7 @@ CROSS = [
             data__validation_identities=5,
             log__validate_every=5,
         ),
-        "set one of data.validation_identities and data.validation_split",
+        "need each other: set both or neither",
     ),
     (
         merged(data__name="regdb", data__validation_split=True, log__validate_every=5),

@@ -100,7 +100,7 @@ def test_arguments_become_overrides():
 @pytest.mark.parametrize(
     ("body", "variant", "message"),
     [
-        (PLAIN, ":paper", "has no variants; leave out ':paper'"),
+        (PLAIN, ":paper", ":paper gives no configuration: TypeError: .*takes 0 positional arg"),
         ("x = 1\n", "", "gives no configuration: AttributeError: .*get_config"),
         ("def get_config(:\n", "", "gives no configuration: SyntaxError"),
         ("raise RuntimeError('out of sorts')\n", "", "RuntimeError: out of sorts"),

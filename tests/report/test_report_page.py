@@ -306,7 +306,7 @@ def test_the_same_run_gives_the_same_page(workdir, html, tmp_path):
 def test_what_cannot_be_reported_is_said_in_a_line(workdir, refused, tmp_path, monkeypatch):
     assert "no checkpoint under" in refused("--workdir", tmp_path / "none")
     assert "no data at" in refused("--workdir", workdir, "--data-root", tmp_path / "none")
-    assert "a directory; name a file" in refused("--workdir", workdir, "--out", tmp_path)
+    assert "; it names a file" in refused("--workdir", workdir, "--out", tmp_path)
     assert "end it on one of .html" in refused("--workdir", workdir, "--out", tmp_path / "page.pdf")
     blocked = tmp_path / "file"
     blocked.write_text("")
