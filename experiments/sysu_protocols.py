@@ -20,7 +20,7 @@ from typing import Any
 from lupi_jax.data import read_permutations
 from lupi_jax.errors import InputError
 from lupi_jax.evaluation import evaluate_features, load_features
-from lupi_jax.evaluation.metrics.sysu_mm01 import SysuProtocol, sysu
+from lupi_jax.evaluation.metrics.protocols import SysuProtocol, sysu
 from lupi_jax.modality import Modality
 from lupi_jax.training.run import versions
 

@@ -32,8 +32,6 @@ def embed_batch(
     """Pooled and neck features [n, d] float32, L2-normalised, in pure JAX.
 
     Args:
-      model: the network.
-      variables: its parameters and running statistics.
       images: [n, h, w, 3], uint8, or floating and normalised already.
       modality: whose stem they go through.
     """
@@ -73,15 +71,11 @@ def embed_images(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pooled and neck features [n, d] float32, L2-normalised, of n images in their order.
 
-    Each batch is divided among this process's devices.
-
     Args:
-      model: the network.
-      variables: its parameters and running statistics.
       images: each [h, w, 3], uint8, or floating and normalised already.
       modality: whose stem they go through.
-      batch_size: images embedded at once, rounded up to what the devices divide; every batch is
-        filled up to it, so that one compiled program serves all and no image is dropped.
+      batch_size: images that this process's devices embed at once, rounded up to what they divide.
+        Every batch is filled up to it, so that one compiled program serves all.
 
     Raises:
       ValueError: there is no image, or the network has no stem for `modality`.
@@ -102,13 +96,7 @@ def embed_images(
 
 
 def _through(modality: Modality, variables: Any) -> Any:
-    """The variables with the stem of `modality` in place of the visible one, and no other stem.
-
-    All stems have one shape, so that one compiled program embeds every modality.
-
-    Raises:
-      ValueError: the network has no stem for `modality`.
-    """
+    """The variables with one stem, named as the visible one: one program embeds all modalities."""
     if modality not in stems_of(variables):
         raise ValueError(f"the network has no {modality} stem")
     return {
@@ -127,17 +115,13 @@ def extract_features(
     modality: Modality,
     feature: str = "neck",
 ) -> np.ndarray:
-    """Features of images in memory.
+    """Features [n, d] float32, L2-normalised, of images in memory.
 
     Args:
-      model: the network.
-      variables: its parameters and running statistics, as `lupi_jax.load` gives them.
+      variables: as `lupi_jax.load` gives them.
       images: [n, h, w, 3], uint8, or floating and normalised already.
       modality: whose stem they go through.
       feature: "neck" (after the BN neck) or "pooled" (before it).
-
-    Returns:
-      [n, d] float32, L2-normalised.
 
     Raises:
       ValueError: `images` is not [n, h, w, 3] with n > 0, or `feature` is unknown.
@@ -173,15 +157,11 @@ def _intermediate_batch(key: Array, images: Array, views: ViewSettings, first: A
 def _intermediate(
     config: Config, images: Iterable[np.ndarray], batch_size: int, first: int
 ) -> Iterator[np.ndarray]:
-    """The intermediate images, normalised, of visible ones: the `first`, and those after it.
-
-    Each is fixed by the configuration's seed and its number.
-    """
+    """The intermediate images, normalised, of visible ones, numbered from `first`."""
     key = jax.random.key(config.seed)
     for number, (batch, count) in enumerate(_padded(images, batch_size)):
         start = jnp.asarray(first + number * batch_size)
-        made = _intermediate_batch(key, batch, config.views, start)
-        yield from np.asarray(made)[:count]
+        yield from np.asarray(_intermediate_batch(key, batch, config.views, start))[:count]
 
 
 def embed_index(
@@ -197,13 +177,9 @@ def embed_index(
     Of several processes each embeds its share, and has all features in the end.
 
     Args:
-      config: its `data` says the images' size, how many files are decoded at once, and whether
-        they are read from a prepared set; its `views` and `seed` how intermediate images are made.
-      model: the network.
-      variables: its parameters and running statistics.
+      config: its `data` says how images are read, its `views` and `seed` how intermediate ones are
+        made.
       index: n images; rows of the intermediate modality name the visible image they are made of.
-      batch_size: images embedded at once.
-      show: shows how many images are embedded.
 
     Raises:
       InputError: an image cannot be read, the network was trained without its modality, or gives

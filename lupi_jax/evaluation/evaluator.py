@@ -14,7 +14,7 @@ from lupi_jax.evaluation.features import Features
 from lupi_jax.evaluation.figures import Measured, evaluate_features, measure_tasks, row_of
 from lupi_jax.evaluation.metrics import Task
 from lupi_jax.evaluation.searched import (
-    gallery_seeds,
+    SEARCHED_SPLITS,
     images_asked_for,
     make_tasks,
     protocol_name,
@@ -24,8 +24,7 @@ from lupi_jax.models import EmbedNet
 from lupi_jax.runtime.phases import phase
 from lupi_jax.runtime.progress import Show, silent
 
-RERANKED_IMAGES = 20_000
-"""More queries and gallery images together would not fit a usual machine's memory."""
+RERANKED_IMAGES = 20_000  # more would not fit a usual machine's memory
 
 
 class Evaluation(NamedTuple):
@@ -60,13 +59,9 @@ def evaluate(
     """Embed a split of the run's data and measure it.
 
     Args:
-      config: of the run; its `data` says where the images are, its `evaluation` what is measured.
-      model: the network.
-      variables: its parameters and running statistics.
+      config: its `data` says where the images are, its `evaluation` what is measured.
       split: "test", "val" or "train".
-      trained_on: identities the network has seen; nothing is measured on them but by asking for
-        the split "train".
-      show: shows how many images are embedded, and how many figures' rows are measured.
+      trained_on: identities the network has seen: only the split "train" may have them.
 
     Raises:
       InputError: the data cannot be read or evaluated, or were trained on.
@@ -89,22 +84,17 @@ def evaluate(
     with phase("measuring"):
         measured = measure_tasks(features, tasks, reranking, show=show)
     rows = [row_of(each, reranking) for each in measured]
-    name, seeds = protocol_name(config, whole, split), gallery_seeds(config, split)
+    drawn = split in SEARCHED_SPLITS and config.data.name in ("sysu", "llcm")
+    seeds = list(range(config.evaluation.trials)) if drawn else []
+    name = protocol_name(config, whole, split)
     return Evaluation(features, tasks, rows, name, seeds, measured)
 
 
 def make_validation(config: Config, index: Index) -> Callable[[EmbedNet, Any], dict[str, float]]:
-    """How the training loop judges a network on held-out images.
-
-    By the data set's own protocol, with one gallery where it draws them.
-
-    Args:
-      config: of the run.
-      index: the held-out images.
+    """How the training loop judges a network on held-out images, with one gallery for each task.
 
     Returns:
-      (model, variables) -> means over the protocol's tasks, for the neck's feature: "mean_ap" and
-      "rank1".
+      (model, variables) -> {"mean_ap", "rank1"}, means over the tasks for the neck's feature.
 
     Raises:
       InputError: the images do not fit the protocol; later, an image cannot be read.

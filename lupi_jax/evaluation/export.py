@@ -1,22 +1,7 @@
 """A network as programs that JAX alone runs: StableHLO through `jax.export`, weights within.
 
-An artefact is a directory: for every modality that an image can have at test time one file,
-`visible.bin`, `infrared.bin`, and the facts, `artefact.json`. Each file is one call of one argument
-and one result, so whoever holds infrared cameras needs one file and no notion of modalities; that
-the shared trunk lies in both is the price. None needs Flax or this package:
-
-    from pathlib import Path
-    import jax.export
-
-    embed = jax.export.deserialize(bytearray(Path("network/infrared.bin").read_bytes())).call
-    features = embed(images)
-
-`images` is uint8 [n, h, w, 3], RGB as decoded and resized (Lanczos) to the height and width that
-the facts name, n at least 1; normalisation is part of the program, so that nobody can get it wrong.
-`features` is float32 [n, d], each row of length 1, so that the cosine distance is 1 - q @ g.T.
-
-`deserialize` needs the package flatbuffers. JAX promises to run what is six months old (its
-compatibility guarantees for export).
+An artefact is a directory with one program for each modality, `visible.bin` and `infrared.bin`, and
+`artefact.json`, which says how to call them. JAX promises to run what is six months old.
 """
 
 import json
@@ -36,7 +21,6 @@ from lupi_jax.models import EmbedNet
 from lupi_jax.runtime.files import replacing, write_whole
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
-"""What each file has a program for."""
 
 FACTS = "artefact.json"
 
@@ -48,9 +32,6 @@ _PRECISION = {
     "highest": "matrix products and convolutions in the network's own dtype everywhere",
 }
 
-MODALITIES = (Modality.VISIBLE, Modality.INFRARED)
-"""What a camera gives: the intermediate modality exists in training only."""
-
 
 def export_network(
     model: EmbedNet,
@@ -61,13 +42,10 @@ def export_network(
 ) -> export.Exported:
     """The program that embeds images of one modality.
 
-    Nothing of it depends on the machine it is made on: the forms that `models.operations` chooses
-    by JAX's backend differ in their gradients alone.
+    Nothing of it depends on the machine it is made on.
 
     Args:
-      model: the network.
-      variables: its parameters and running statistics; they become constants of the program.
-      modality: of the images.
+      variables: they become constants of the program.
       size: (height, width) of the images in pixels.
       feature: "neck" (after the BN neck) or "pooled" (before it).
 
@@ -105,15 +83,12 @@ def save_network(
     An artefact that is there already is replaced.
 
     Args:
-      folder: to write.
-      model: the network.
-      variables: its parameters and running statistics.
-      size: (height, width) of its images in pixels.
+      size: (height, width) of the images in pixels.
       feature: "neck" (after the BN neck) or "pooled" (before it).
-      facts: what else to write down of the network, plain values.
+      facts: what else `artefact.json` says of the network, plain values.
 
     Returns:
-      The modalities it embeds.
+      The modalities that have a program.
 
     Raises:
       InputError: the folder holds something else, or cannot be written.
@@ -123,16 +98,15 @@ def save_network(
     own = stems_of(variables)
     programs = {
         str(m): export_network(model, variables, m, size, feature)
-        for m in MODALITIES
+        for m in (Modality.VISIBLE, Modality.INFRARED)  # what a camera gives
         if stem_for(m, own) is not None
     }
-    record = _record(programs, model, size, feature)
+    record = {**_record(programs, model, size, feature), "network": dict(facts or {})}
     try:
         with replacing(folder) as part:
             part.mkdir()
             for modality, program in programs.items():
                 write_whole(part / f"{modality}.bin", bytes(program.serialize()))
-            record["network"] = dict(facts or {})
             write_whole(part / FACTS, json.dumps(record, indent=1) + "\n")
             if folder.is_dir():
                 shutil.rmtree(folder)
@@ -145,14 +119,9 @@ def save_network(
 
 
 def require_place(folder: Path) -> None:
-    """Check that an artefact may take the place of `folder`.
-
-    Raises:
-      InputError: something else is there.
-    """
-    if folder.is_dir() and ((folder / FACTS).is_file() or not any(folder.iterdir())):
-        return
-    if folder.exists():
+    """Raise InputError where something other than an artefact is in the place of `folder`."""
+    is_ours = folder.is_dir() and ((folder / FACTS).is_file() or not any(folder.iterdir()))
+    if folder.exists() and not is_ours:
         raise InputError(
             f"{folder}: something else is there; name a directory to make, or a network to replace"
         )
@@ -161,7 +130,6 @@ def require_place(folder: Path) -> None:
 def _record(
     programs: Mapping[str, export.Exported], model: EmbedNet, size: tuple[int, int], feature: str
 ) -> dict[str, Any]:
-    """What `artefact.json` says of the calling convention."""
     return {
         "format": "StableHLO, serialized by jax.export; to read it: pip install jax flatbuffers",
         "usage": [

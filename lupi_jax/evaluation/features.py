@@ -1,10 +1,8 @@
 """Features of images, in memory and as files.
 
-Three forms of file hold the same of n images. `.npz` and a directory of `.npy` files have the
-arrays `features` (of the neck) and `pooled` [n, d] float32, `ids` and `cameras` [n] int32,
-`modality` and `paths` [n] str. `.safetensors` has them too; since it knows numbers alone,
-`modality` and `paths` are [n, bytes] uint8, UTF-8 filled up with zeros. Its metadata say, as JSON
-below the key `lupi_jax`, what the features are of.
+`.npz` and a directory of `.npy` files hold `features` (of the neck) and `pooled` [n, d] float32,
+`ids` and `cameras` [n] int32, `modality` and `paths` [n] str. In `.safetensors` the latter two are
+[n, bytes] uint8, UTF-8 filled up with zeros, and its metadata say what the features are of.
 """
 
 import contextlib
@@ -27,22 +25,13 @@ ARRAYS = ("pooled", "ids", "cameras", "modality", "paths", "features")
 """What is written of features, in the order in which the files of a directory are replaced."""
 
 SUFFIXES = (".npz", ".safetensors")
-"""Of files; a directory has none."""
-
-METADATA = "lupi_jax"
 
 _CHECKED_ELEMENTS = 2**22  # 16 MiB at once
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Features:
-    """Features of n images, L2-normalised.
-
-    Attributes:
-      pooled: [n, d] float32, before the neck.
-      neck: [n, d] float32, after it: the field's usual retrieval feature.
-      index: the images.
-    """
+    """[n, d] float32, L2-normalised, before and after the neck, of the n images of `index`."""
 
     pooled: np.ndarray
     neck: np.ndarray
@@ -53,13 +42,11 @@ class Features:
         return Features(self.pooled[rows], self.neck[rows], self.index[rows])
 
     def save(self, path: str | Path, facts: Mapping[str, Any] | None = None) -> None:
-        """Write them in the form that the suffix of `path` names: see above. None needs pickle.
+        """Write them in the form that the suffix of `path` names.
 
-        What was there before stays until all is written; a directory cut off while the arrays take
-        the place of others holds no features.
+        What was there before stays until all is written.
 
         Args:
-          path: to write.
           facts: what they are of, plain values, for the metadata of `.safetensors`.
 
         Raises:
@@ -96,13 +83,10 @@ class Features:
 
 
 def load_features(path: str | Path) -> Features:
-    """Read what `Features.save` wrote; from a directory memory-mapped.
-
-    The lengths of features in a directory are left to whatever compares them
-    (`metrics.retrieval.require_unit`): reading them here would read the whole gallery.
+    """Read what `Features.save` wrote, from a directory memory-mapped: its lengths are not checked.
 
     Raises:
-      InputError: the features are missing, or are none.
+      InputError: the features are missing or damaged.
     """
     path = Path(path)
     if not path.is_file() and not (path / "features.npy").is_file():
@@ -131,11 +115,7 @@ def are_unit(values: np.ndarray) -> bool:
 
 
 def check_form(path: Path) -> None:
-    """Check that features can be written in the form that the name of `path` asks for.
-
-    Raises:
-      InputError: no form has this suffix.
-    """
+    """Raise InputError where no form of features has the suffix of `path`."""
     if path.suffix and path.suffix not in SUFFIXES:
         raise InputError(
             f"{path}: features are written to a file that ends on {' or '.join(SUFFIXES)} or, by a "
@@ -144,34 +124,29 @@ def check_form(path: Path) -> None:
 
 
 def holds_features(path: str | Path) -> bool:
-    """Whether there are features, whole or not, or by its name should be, rather than images."""
+    """Whether features are there, or should be by the path's name, rather than images."""
     path = Path(path)
     arrays = (path / f"{name}.npy" for name in ARRAYS)
     return path.suffix in SUFFIXES or path.is_file() or any(file.is_file() for file in arrays)
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """What `Features.save` wrote, the arrays of a directory memory-mapped.
-
-    Raises:
-      Exception: it is no such file, or damaged: whatever its library makes of that.
-    """
     if not path.is_file():
         mapped = {name: np.load(path / f"{name}.npy", "r", allow_pickle=False) for name in ARRAYS}
         return {name: array.view(np.ndarray) for name, array in mapped.items()}
     if path.suffix == ".safetensors":
         arrays = safetensors.numpy.load_file(path)
-        return {**arrays, **{name: _text(arrays[name]) for name in ("modality", "paths")}}
+        for name in ("modality", "paths"):
+            encoded = np.ascontiguousarray(arrays[name], np.uint8)
+            words = encoded.view(f"S{encoded.shape[1]}").reshape(len(encoded))
+            arrays[name] = np.char.decode(words, "utf-8")
+        return arrays
     with np.load(path, allow_pickle=False) as arrays:
         return dict(arrays)
 
 
 def _replace_arrays(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Take the place of the arrays in a directory that is there already.
-
-    They are written inside it, for the directory may be a volume or a link, whose parent belongs
-    to others.
-    """
+    # Written inside the directory, which may be a volume or a link: its parent belongs to others.
     with contextlib.ExitStack() as written:
         for name in reversed(ARRAYS):  # the last to be written is the first to be put in place
             file = folder / f"{name}.npy"
@@ -194,26 +169,14 @@ def _write_npy(path: Path, array: np.ndarray) -> None:
 def _write_safetensors(
     path: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]
 ) -> None:
-    plain = {
-        name: np.ascontiguousarray(_bytes(array) if array.dtype.kind == "U" else array)
-        for name, array in arrays.items()
-    }
+    plain = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    for name in ("modality", "paths"):
+        encoded = np.char.encode(plain[name], "utf-8")
+        plain[name] = encoded.view(np.uint8).reshape(len(encoded), encoded.itemsize)
     path.touch()
     mode = path.stat().st_mode
     try:
-        safetensors.numpy.save_file(plain, path, {METADATA: json.dumps(facts)})
+        safetensors.numpy.save_file(plain, path, {"lupi_jax": json.dumps(facts)})
     except safetensors.SafetensorError as error:  # as a full disk
         raise OSError(str(error)) from error
     path.chmod(mode)  # the library makes files that only their owner may read
-
-
-def _bytes(text: np.ndarray) -> np.ndarray:
-    """[n] str -> [n, bytes] uint8."""
-    encoded = np.char.encode(text, "utf-8")
-    return encoded.view(np.uint8).reshape(len(text), encoded.itemsize)
-
-
-def _text(values: np.ndarray) -> np.ndarray:
-    """[n, bytes] uint8 -> [n] str."""
-    encoded = np.ascontiguousarray(values, np.uint8).view(f"S{values.shape[1]}")
-    return np.char.decode(encoded.reshape(len(values)), "utf-8")

@@ -22,22 +22,12 @@ from lupi_jax.runtime.progress import Show, silent
 RANKS = (1, 5, 10, 20)
 FEATURES = ("neck", "pooled")
 
-FIGURES = {
-    **{f"rank{k}": f"R{k}" for k in RANKS},
-    "mean_ap": "mAP",
-    "mean_inp": "mINP",
-}
-"""What a table calls each figure of `summarize`, in its order."""
+FIGURES = {**{f"rank{k}": f"R{k}" for k in RANKS}, "mean_ap": "mAP", "mean_inp": "mINP"}
+"""What a table calls each figure of a row."""
 
 
 class Measured(NamedTuple):
-    """One task with one feature.
-
-    Attributes:
-      task: who queries whom.
-      feature: "neck" or "pooled".
-      trials: the metrics of each of the task's trials.
-    """
+    """The metrics of each of a task's trials with one feature, "neck" or "pooled"."""
 
     task: Task
     feature: str
@@ -54,8 +44,7 @@ class Measured(NamedTuple):
         return np.mean([metrics.average_precision for metrics in self.trials], axis=0)
 
 
-def summarize(metrics: RetrievalMetrics) -> dict[str, float]:
-    """{"rank1", "rank5", "rank10", "rank20", "mean_ap", "mean_inp"}, each in [0, 1]."""
+def _figures(metrics: RetrievalMetrics) -> dict[str, float]:
     ranks = {f"rank{k}": float(metrics.cmc[k - 1]) for k in RANKS}
     return {**ranks, "mean_ap": metrics.mean_ap, "mean_inp": metrics.mean_inp}
 
@@ -80,7 +69,6 @@ def evaluate_features(
     tasks: Sequence[Task],
     reranking: str = "none",
     names: Sequence[str] = FEATURES,
-    show: Show = silent,
 ) -> list[dict[str, Any]]:
     """Every task with both features: one row each.
 
@@ -89,14 +77,13 @@ def evaluate_features(
       tasks: who queries whom.
       reranking: "none" or "k_reciprocal", which re-ranks each trial's queries and gallery.
       names: the features compared, out of "neck" and "pooled".
-      show: shows how many of the rows are there.
 
     Returns:
       Rows with "query", "gallery" (modalities), "search" (the task's name), "feature", "trials",
-      "queries", "valid_queries", "gallery_images" and the means over trials of the figures of
-      `summarize`; with several trials "std" as well, {figure: standard deviation}.
+      "queries", "valid_queries", "gallery_images" and the means over trials of `FIGURES`, in
+      [0, 1]; with several trials "std" as well, {figure: standard deviation}.
     """
-    return [row_of(m, reranking) for m in measure_tasks(features, tasks, reranking, names, show)]
+    return [row_of(m, reranking) for m in measure_tasks(features, tasks, reranking, names)]
 
 
 def measure_tasks(
@@ -131,19 +118,20 @@ def row_of(measured: Measured, reranking: str) -> dict[str, Any]:
         "queries": len(task.trials[0].query),
         "valid_queries": trials[0].valid_queries,
         "gallery_images": len(task.trials[0].gallery),
-        **average([summarize(metrics) for metrics in trials]),
+        **average([_figures(metrics) for metrics in trials]),
     }
 
 
 def average_runs(runs: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
     """Mean and standard deviation over networks of what `evaluate_features` gives of each.
 
+    "trials" is the number of networks; counts are means as well.
+
     Args:
       runs: the rows of each network, the same tasks in the same order.
 
-    Returns:
-      Rows of the same form: "trials" the number of networks, counts and figures their means, and
-      with several networks "std".
+    Raises:
+      ValueError: the tasks differ.
     """
     averaged = []
     for rows in zip(*runs, strict=True):
@@ -161,15 +149,6 @@ def average_runs(runs: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any
 def _measure(
     values: np.ndarray, ids: np.ndarray, task: Task, reranking: str
 ) -> list[RetrievalMetrics]:
-    """The metrics of each trial of a task.
-
-    Args:
-      values: [n, d] one feature of all images.
-      ids: [n] their identities.
-      task: who queries whom.
-      reranking: "none" or "k_reciprocal".
-    """
-
     def metrics(trial: Trial, distances: np.ndarray) -> RetrievalMetrics:
         identities = ids[trial.query], ids[trial.gallery]
         return retrieval_metrics(distances, *identities, trial.excluded, trial.cmc)

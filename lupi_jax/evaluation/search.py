@@ -12,8 +12,7 @@ from lupi_jax.evaluation.features import Features
 from lupi_jax.evaluation.metrics.retrieval import BLOCK_ELEMENTS, pairwise_distances
 from lupi_jax.evaluation.metrics.tasks import Trial
 
-_NAME = 14
-"""Characters of a file's name that fit over its picture."""
+_NAME = 14  # characters of a file's name that fit over its picture
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -24,11 +23,8 @@ class RankingRow:
         query: [h, w, 3] uint8.
         query_title: text above the query; about 14 characters fit on a line.
         gallery: images [h, w, 3] uint8, closest first.
-        titles: one per gallery image, e.g. its distance or its identity.
-        correct: one per gallery image: has it the query's identity? None if that is unknown.
-
-    Raises:
-        ValueError: if gallery, titles and correct differ in length.
+        titles: text above each gallery image.
+        correct: whether each gallery image has the query's identity; None if that is unknown.
     """
 
     query: NDArray[np.uint8]
@@ -36,13 +32,6 @@ class RankingRow:
     gallery: Sequence[NDArray[np.uint8]]
     titles: Sequence[str]
     correct: Sequence[bool | None]
-
-    def __post_init__(self) -> None:
-        if not len(self.gallery) == len(self.titles) == len(self.correct):
-            raise ValueError(
-                "gallery, titles and correct must be equally long: got "
-                f"{len(self.gallery)}, {len(self.titles)}, {len(self.correct)}"
-            )
 
 
 def nearest(
@@ -63,14 +52,11 @@ def nearest(
 
     Returns:
       Rows of the gallery [q, k] and their distances [q, k], nearest first, k = min(top, g). Equal
-      distances keep the gallery's order; those of images with the same features may differ in the
-      last bit, and do not keep it, where they are of different tiles.
+      distances keep the gallery's order; those of copies in different tiles may differ by a bit.
 
     Raises:
       ValueError: the shapes do not fit, or a feature is not of unit length.
     """
-    if query.ndim != 2 or gallery.ndim != 2:
-        raise ValueError(f"features must be [q, d] and [g, d]: got {query.shape}, {gallery.shape}")
     most = math.isqrt(BLOCK_ELEMENTS)
     blocks = [slice(i, i + most) for i in range(0, max(1, len(query)), most)]
     found = [
@@ -116,32 +102,25 @@ def _smallest(
 
 
 def ranking_rows(
-    features: Features, trial: Trial, size: tuple[int, int], queries: int = 6, top: int = 10
+    features: Features,
+    trial: Trial,
+    size: tuple[int, int],
+    queries: int | np.ndarray = 6,
+    top: int = 10,
 ) -> list[RankingRow]:
-    """Queries spread evenly over a trial's, each with its `top` nearest by the neck's feature.
+    """Queries of a trial, each with its `top` nearest by the neck's feature.
 
     Args:
       features: of all images of the trial.
-      trial: who queries whom.
       size: (height, width) the images are shown at.
-      queries: how many are shown.
-      top: images of the gallery shown beside each.
+      queries: how many, spread evenly, or their positions in `trial.query`.
 
     Raises:
       InputError: an image cannot be read.
     """
-    spread = np.linspace(0, len(trial.query) - 1, min(queries, len(trial.query)))
-    return rows_of_queries(features, trial, spread.round().astype(int), size, top)
-
-
-def rows_of_queries(
-    features: Features, trial: Trial, queries: np.ndarray, size: tuple[int, int], top: int = 10
-) -> list[RankingRow]:
-    """`ranking_rows` of chosen queries, positions in `trial.query`.
-
-    Raises:
-      InputError: an image cannot be read.
-    """
+    if isinstance(queries, int):
+        spread = np.linspace(0, len(trial.query) - 1, min(queries, len(trial.query)))
+        queries = spread.round().astype(int)
     shown = trial.query[queries]
     excluded = dataclasses.replace(trial, query=shown).excluded
     rows, distances = nearest(features.neck[shown], features.neck[trial.gallery], top, excluded)
@@ -152,15 +131,9 @@ def rows_of_queries(
 
 
 def ranking_row(
-    query: Features,
-    row: int,
-    gallery: Features,
-    rows: np.ndarray,
-    size: tuple[int, int],
+    query: Features, row: int, gallery: Features, rows: np.ndarray, size: tuple[int, int]
 ) -> RankingRow:
-    """One query and its ranked images, framed right or wrong where both identities are known.
-
-    Identities below 0 are unknown.
+    """Row `row` of `query` and its ranked images, `rows` of `gallery`; identities < 0 are unknown.
 
     Raises:
       InputError: an image cannot be read.
@@ -175,13 +148,11 @@ def ranking_row(
         name = path.rpartition(".")[0]
         return name if len(name) <= _NAME else "…" + name[1 - _NAME :]
 
+    images = zip(found.identities, found.cameras, found.paths, strict=True)
     return RankingRow(
         query=read_image(query.index.root / query.index.paths[row], size),
         query_title=title(identity, query.index.cameras[row], query.index.paths[row]),
         gallery=[read_image(found.root / path, size) for path in found.paths],
-        titles=[
-            title(*image)
-            for image in zip(found.identities, found.cameras, found.paths, strict=True)
-        ],
+        titles=[title(*image) for image in images],
         correct=[bool(i == identity) if known and i >= 0 else None for i in found.identities],
     )

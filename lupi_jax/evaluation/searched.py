@@ -1,6 +1,6 @@
 """What a configuration asks to be searched: the images, the tasks, and what results call them."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from lupi_jax.data.sources.manifest import is_generated
 from lupi_jax.errors import InputError, some
 from lupi_jax.evaluation.embedding import with_intermediate
 from lupi_jax.evaluation.metrics import Task, all_images, llcm, sysu
-from lupi_jax.evaluation.metrics.sysu_mm01 import is_test_set
+from lupi_jax.evaluation.metrics.protocols import is_test_set
 from lupi_jax.evaluation.metrics.tasks import Pair, SameModality
 from lupi_jax.modality import Modality
 
@@ -20,15 +20,14 @@ SEARCHED_SPLITS = ("test", "val")
 """Splits a data set's own protocol is for: of people who are not trained on."""
 
 
-def parse_pairs(names: Sequence[str]) -> tuple[Pair, ...]:
-    """(query, gallery) of each "<query>_to_<gallery>"."""
-    sides = (name.split("_to_") for name in names)
+def _pairs(config: Config) -> tuple[Pair, ...]:
+    sides = (name.split("_to_") for name in config.evaluation.pairs)
     return tuple((Modality(query), Modality(gallery)) for query, gallery in sides)
 
 
 def images_asked_for(config: Config, index: Index) -> Index:
     """The images that the configured pairs are about, those of the intermediate modality added."""
-    wanted = {m for pair in parse_pairs(config.evaluation.pairs) for m in pair}
+    wanted = {m for pair in _pairs(config) for m in pair}
     if Modality.INTERMEDIATE in wanted:
         index = with_intermediate(index)
     return index[np.isin(index.modalities, [str(m) for m in wanted])]
@@ -43,18 +42,12 @@ def same_modality_rule(config: Config) -> SameModality:
 
 
 def make_tasks(config: Config, index: Index, split: str = "test") -> tuple[Task, ...]:
-    """The tasks of a split: the data set's own protocol but for training images, else all images.
-
-    Args:
-      config: its `data` and `evaluation` are used.
-      index: images of all modalities asked for.
-      split: "test", "val" or "train".
+    """The tasks of a split: by the data set's own protocol, training images by all images.
 
     Raises:
       InputError: the images do not fit the protocol.
     """
-    pairs, asked = parse_pairs(config.evaluation.pairs), config.evaluation
-    rule = same_modality_rule(config)
+    asked, pairs, rule = config.evaluation, _pairs(config), same_modality_rule(config)
     match config.data.name if split in SEARCHED_SPLITS else "":
         case "sysu":
             official = asked.protocol == "official"
@@ -65,23 +58,8 @@ def make_tasks(config: Config, index: Index, split: str = "test") -> tuple[Task,
     return all_images(index, pairs, rule)
 
 
-def gallery_seeds(config: Config, split: str) -> list[int]:
-    """Seeds of the galleries of `make_tasks`; none where nothing is drawn."""
-    drawn = split in SEARCHED_SPLITS and config.data.name in ("sysu", "llcm")
-    return list(range(config.evaluation.trials)) if drawn else []
-
-
 def protocol_name(config: Config, index: Index, split: str = "test") -> str:
-    """What the figures of a split are measured by, as results name it.
-
-    It also says where the images are not the published test set: other identities, fewer images,
-    or rendered people in their place.
-
-    Args:
-      config: its `data` and `evaluation` are used.
-      index: the whole split.
-      split: "test", "val" or "train".
-    """
+    """What a whole split is measured by, and whether it is the published test set."""
     data, trials = config.data, config.evaluation.trials
     name, whole = "all images", True
     match data.name if split in SEARCHED_SPLITS else "":
@@ -110,11 +88,7 @@ def protocol_name(config: Config, index: Index, split: str = "test") -> str:
 
 
 def require_unseen(config: Config, index: Index, split: str, trained_on: Collection[int]) -> None:
-    """Check that nobody of a split was trained on.
-
-    Raises:
-      InputError: names those who were.
-    """
+    """Raise InputError where somebody of a split was trained on."""
     shared = np.intersect1d(index.classes, np.array(list(trained_on), int)).tolist()
     if not shared:
         return

@@ -1,17 +1,15 @@
-"""Charts as SVG that lies in a page: numbers in, text out.
+"""Charts as SVG that lies in a page, readable at a phone's width, on light pages and dark ones.
 
-Text and lines take the page's own colours, by CSS variables, so that a chart is readable on a
-light page and on a dark one. A chart is drawn at a phone's width, and its text is text.
+The `name` of a chart is its own on the page: letters, digits and hyphens.
 """
 
 import io
 import math
 import re
-from collections.abc import Callable, Sequence
-from functools import wraps
+from collections.abc import Sequence
 from html import escape
 from itertools import cycle
-from typing import Any, ParamSpec
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -40,6 +38,7 @@ PEOPLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#5B6BE0",
           "#8C6BB1", "#A0793D", "#7F8C1F", "#C0392B", "#3BA8A0", "#808080")  # fmt: skip
 MARKS = ("o", "^", "s")
 _SEARCH_MARKS = ("", "o", "s", "^", "D")
+_BELOW = "outside lower center"
 
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -65,28 +64,9 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-P = ParamSpec("P")
-
-
-def _styled(chart: Callable[P, str]) -> Callable[P, str]:
-    """`chart`, drawn in `_STYLE`: matplotlib reads some of it as late as when it writes."""
-
-    @wraps(chart)
-    def styled(*arguments: P.args, **named: P.kwargs) -> str:
-        with mpl.rc_context(_STYLE):
-            return chart(*arguments, **named)
-
-    return styled
-
-
-@_styled
+@mpl.rc_context(_STYLE)
 def panel_chart(panel: Panel, name: str) -> str:
-    """One panel of a run's curves over its steps.
-
-    Args:
-      panel: as `training_panels` gives it.
-      name: of the chart, its own on the page: letters, digits and hyphens.
-    """
+    """One panel of `training_panels`."""
     figure, axes = _axes()
     draw_lines(axes, panel, 1.8)
     axes.set_xlabel("step")
@@ -95,19 +75,14 @@ def panel_chart(panel: Panel, name: str) -> str:
     top = 1.1 * axes.dataLim.y1
     axes.set_ylim(min(0, axes.dataLim.y0), (min(top, 1.0) if panel.fractions else top) or None)
     if any(label for label, *_ in panel.lines):
-        _legend(figure)
+        figure.legend(loc=_BELOW, ncols=2)
     ends = ", ".join(f"{label or panel.name} {values[-1]:.3g}" for label, _, values in panel.lines)
     return _svg(figure, name, f"{panel.name} over the steps of training; at its end {ends}")
 
 
-@_styled
+@mpl.rc_context(_STYLE)
 def cmc_chart(curves: Sequence[tuple[str, str, NDArray]], name: str) -> str:
-    """CMC curves in percent.
-
-    Args:
-      curves: (search, feature, [ranks] fractions); a colour a search, a line style a feature.
-      name: as in `panel_chart`.
-    """
+    """CMC curves in percent of (search, feature, [ranks] fractions) each."""
     searches = list(dict.fromkeys(search for search, *_ in curves))
     features = list(dict.fromkeys(feature for _, feature, _ in curves))
     entries = len(searches) + len(features) if len(searches) > 1 else 1
@@ -129,7 +104,7 @@ def cmc_chart(curves: Sequence[tuple[str, str, NDArray]], name: str) -> str:
     axes.set_xticks([k for k in (1, 5, 10, 15, 20) if k <= ranks])
     highest = max(float(cmc.max()) for *_, cmc in curves)
     axes.set_ylim(0, min(100, 10 * max(1, math.ceil(10.5 * highest))))
-    _legend(figure, len(features) if len(searches) == 1 else 1)
+    figure.legend(loc=_BELOW, ncols=len(features) if len(searches) == 1 else 1)
     ends = "; ".join(
         f"{search}, {feature}: rank 1 {100 * cmc[0]:.1f}, rank {len(cmc)} {100 * cmc[-1]:.1f}"
         for search, feature, cmc in curves
@@ -137,14 +112,9 @@ def cmc_chart(curves: Sequence[tuple[str, str, NDArray]], name: str) -> str:
     return _svg(figure, name, f"CMC curves, percent. {ends}")
 
 
-@_styled
+@mpl.rc_context(_STYLE)
 def distance_chart(counts: PairCounts, name: str) -> str:
-    """Histograms of distances, each of area 1: same identity solid, different dashed.
-
-    Args:
-      counts: at least one pair.
-      name: as in `panel_chart`.
-    """
+    """Histograms of the distances of at least one pair, each of area 1."""
     figure, axes = _axes()
     for values, label, colour, style, alpha in (
         (counts.same, "same identity", _BLUE, "-", 0.3),
@@ -158,7 +128,7 @@ def distance_chart(counts: PairCounts, name: str) -> str:
     low, high = counts.edges[max(filled[0] - 1, 0)], counts.edges[filled[-1] + 1]
     axes.set_xlim(float(low), float(high) + 0.02)
     axes.set(xlabel="cosine distance", ylabel="pairs, percent")
-    _legend(figure)
+    figure.legend(loc=_BELOW, ncols=2)
     same, different = counts.means
     return _svg(
         figure,
@@ -168,17 +138,11 @@ def distance_chart(counts: PairCounts, name: str) -> str:
     )
 
 
-@_styled
+@mpl.rc_context(_STYLE)
 def identity_chart(places: NDArray, identities: NDArray, modalities: NDArray, name: str) -> str:
-    """People on a plane: a colour and a number each, a mark for each modality.
+    """Images at places [n, 2] on a plane: a colour for each identity, a mark for each modality.
 
     A line joins the centres of a person's modalities; the number stands at the first centre.
-
-    Args:
-      places: [n, 2].
-      identities: [n], at most twelve different.
-      modalities: [n] str.
-      name: as in `panel_chart`.
     """
     figure, axes = _axes(height=5.6)
     kinds = np.unique(modalities)
@@ -206,20 +170,16 @@ def identity_chart(places: NDArray, identities: NDArray, modalities: NDArray, na
     axes.set(xticks=[], yticks=[])
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
-    _legend(figure, len(kinds))
+    figure.legend(loc=_BELOW, ncols=len(kinds))
     people = len(np.unique(identities))
     text = f"Map of {len(places)} images of {people} people by {' and '.join(map(str, kinds))}"
     return _svg(figure, name, text)
 
 
 def _axes(height: float = 3.4) -> tuple[Figure, Axes]:
-    """Of 360 x 245 points: what a phone shows at its own size."""
+    """Axes 360 points wide: what a phone shows at its own size."""
     figure = Figure(figsize=(5, height), layout="constrained")
     return figure, figure.subplots()
-
-
-def _legend(figure: Figure, columns: int = 2) -> None:
-    figure.legend(loc="outside lower center", ncols=columns)
 
 
 def _svg(figure: Figure, name: str, description: str) -> str:

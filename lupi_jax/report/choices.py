@@ -5,26 +5,17 @@ from numpy.typing import NDArray
 
 from lupi_jax.data import Index
 
-GROUPS = ("best", "worst", "random")
-
-IDENTITIES = 12
-IMAGES = 15
-"""At most so many of a person in a modality."""
-
 
 def choose_queries(
     average_precision: NDArray, identities: NDArray, seed: int, count: int = 3
 ) -> dict[str, NDArray[np.int64]]:
-    """The best, the worst and some other queries, in every group of as many people.
+    """{"best", "worst", "random": positions} of queries, `count` different people in each.
 
     Args:
       average_precision: [q], NaN for a query without a match, which is never chosen.
       identities: [q].
-      seed: of the other queries.
+      seed: of the random queries.
       count: of each group; fewer where there are not three times as many queries.
-
-    Returns:
-      {"best", "worst", "random": positions}, no position twice. Of equals the first come first.
     """
     valid = np.flatnonzero(np.isfinite(average_precision))
     orders = {
@@ -35,9 +26,9 @@ def choose_queries(
     count = min(count, max(1, len(valid) // 3))
     taken: set[int] = set()
     chosen = {}
-    for group in GROUPS:
+    for group, order in orders.items():
         people: dict[int, int] = {}
-        for position in orders[group].tolist():
+        for position in order.tolist():
             if position not in taken and len(people) < count:
                 people.setdefault(int(identities[position]), position)
         taken.update(people.values())
@@ -46,13 +37,9 @@ def choose_queries(
 
 
 def choose_images(
-    index: Index, seed: int, identities: int = IDENTITIES, images: int = IMAGES
+    index: Index, seed: int, identities: int = 12, images: int = 15
 ) -> NDArray[np.int64]:
-    """Rows of a few people's images, drawn by `seed` from those seen in every modality there is.
-
-    Returns:
-      Row numbers, ascending; none where nobody is seen in every modality.
-    """
+    """Rows, ascending, of `images` at most of `identities` people who are in every modality."""
     rng = np.random.default_rng([seed, 0x7A9])
     modalities = np.unique(index.modalities)
     seen = [index.identities[index.modalities == m] for m in modalities]

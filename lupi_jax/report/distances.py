@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 
 from lupi_jax.evaluation.metrics.retrieval import BLOCK_ELEMENTS, pairwise_distances
 
-BINS = 100
-"""Of equal width over all that a cosine distance can be, 0 to 2."""
+BINS = 100  # of equal width over all that a cosine distance can be, 0 to 2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -17,9 +16,9 @@ class PairCounts:
 
     Attributes:
       edges: [BINS + 1] from 0 to 2.
-      same: [BINS] int64, pairs of one identity in each bin.
-      different: [BINS] int64, pairs of two identities.
-      means: mean distance of the former and of the latter; NaN where there is none.
+      same: [BINS], pairs of one identity in each bin.
+      different: [BINS], pairs of two identities.
+      means: mean distance of both kinds; NaN without a pair.
     """
 
     edges: NDArray[np.float64]
@@ -40,8 +39,6 @@ def count_pairs(
     a: NDArray, a_ids: NDArray, b: NDArray | None = None, b_ids: NDArray | None = None
 ) -> PairCounts:
     """Count the cosine distances of every pair of an image of `a` and one of `b`.
-
-    A block of rows at a time, so that any number of images can be counted.
 
     Args:
       a: [n, d] features of unit length.
@@ -73,13 +70,10 @@ def count_pairs(
 
 
 def lay_out(features: NDArray, seed: int) -> NDArray[np.float64]:
-    """t-SNE of unit-length features [n, d], n >= 3, to places [n, 2].
-
-    Its exact form, not Barnes and Hut's, whose threads add up in an order that changes. Euclidean
-    distance, on unit vectors, orders as the cosine's does.
-    """
+    """t-SNE of unit-length features [n, d], n >= 3, to places [n, 2]."""
     from sklearn.manifold import TSNE
 
+    # The exact form: the threads of Barnes and Hut's add up in an order that changes.
     perplexity = min(30.0, (len(features) - 1) / 3)
     tsne = TSNE(
         2, perplexity=perplexity, init="pca", method="exact", random_state=seed, max_iter=750

@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
+from itertools import combinations_with_replacement
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ from lupi_jax.errors import InputError
 from lupi_jax.evaluation import Evaluation, Features
 from lupi_jax.evaluation.embedding import stems_of
 from lupi_jax.evaluation.figures import FIGURES, Measured, figure_text, measure_tasks
-from lupi_jax.evaluation.search import rows_of_queries
+from lupi_jax.evaluation.search import ranking_rows
 from lupi_jax.modality import Modality, stem_for
 from lupi_jax.report import charts
 from lupi_jax.report.activation import activation_shares, heat
@@ -25,24 +26,13 @@ from lupi_jax.report.thumbnails import Thumbnail, thumbnail
 from lupi_jax.training import Run
 from lupi_jax.views import LUMA, luma, random_channel
 
-TOP = 10
-"""Images of the gallery shown beside a query."""
-
-MAPPED = 4
-"""Images of each modality with an activation map."""
-
-DRAWS = 6
-"""Random-channel images of one visible image."""
-
-TEMPLATE = "template.html.j2"
+TOP = 10  # images of the gallery beside a query
+MAPPED = 4  # images of each modality with an activation map
+DRAWS = 6  # random-channel images
 
 
 def require_libraries() -> None:
-    """Check for what only a report needs, before anything takes long.
-
-    Raises:
-      InputError: says what to install.
-    """
+    """Raise InputError where something that only a report needs is not installed."""
     try:
         import jinja2  # noqa: F401
         import sklearn  # noqa: F401
@@ -62,8 +52,7 @@ def make_page(
     """The page of a run as HTML that needs no other file; the same for the same arguments.
 
     Args:
-      run: the network.
-      found: what `evaluate` found of it.
+      found: what `evaluate` found of the run.
       curves: lines of its `metrics.jsonl`.
       facts: of the page's head, {heading: text}.
       versions: {when: {package: version}}.
@@ -81,7 +70,7 @@ def make_page(
         lstrip_blocks=True,
     )
     panels = training_panels(curves)
-    return environment.get_template(TEMPLATE).render(
+    return environment.get_template("template.html.j2").render(
         facts=dict(facts),
         notes=_notes(run, found),
         figures=FIGURES,
@@ -139,17 +128,7 @@ def _cmc_charts(measured: Sequence[Measured]) -> list[tuple[str, str]]:
     ]
 
 
-@dataclasses.dataclass(frozen=True)
-class _List:
-    """A query and its ranked images; `results` are (thumbnail, title, right or wrong) each."""
-
-    query: Thumbnail
-    title: str
-    precision: float
-    results: list[tuple[Thumbnail, str, bool | None]]
-
-
-def _rankings(run: Run, found: Evaluation) -> list[tuple[str, str, dict[str, list[_List]]]]:
+def _rankings(run: Run, found: Evaluation) -> list[tuple[str, str, dict[str, list[Any]]]]:
     """(direction, search, lists by group) each, of each direction's first search and gallery."""
     first: dict[str, Measured] = {}
     for each in found.measured:
@@ -165,9 +144,9 @@ def _rankings(run: Run, found: Evaluation) -> list[tuple[str, str, dict[str, lis
         identities = found.features.index.identities[trial.query]
         chosen = choose_queries(precision, identities, run.config.seed)
         lists = {}
+        size = run.config.data.image_size
         for group, queries in chosen.items():
-            size = run.config.data.image_size
-            rows = rows_of_queries(found.features, trial, queries, size, TOP)
+            rows = ranking_rows(found.features, trial, size, queries, TOP)
             if rows:
                 pairs = zip(rows, precision[queries], strict=True)
                 lists[group] = [_list(row, float(value)) for row, value in pairs]
@@ -178,32 +157,34 @@ def _rankings(run: Run, found: Evaluation) -> list[tuple[str, str, dict[str, lis
 _VERDICTS = {True: "right", False: "wrong", None: "identity unknown"}
 
 
-def _list(row: RankingRow, precision: float) -> _List:
+def _list(row: RankingRow, precision: float) -> dict[str, Any]:
     results = []
     for rank, (image, title, correct) in enumerate(
         zip(row.gallery, row.titles, row.correct, strict=True), 1
     ):
         alt = f"rank {rank}: {title}, {_VERDICTS[correct]}"
         results.append((thumbnail(image, alt), title, correct))
-    query = thumbnail(row.query, f"query: {row.query_title}")
-    return _List(query, row.query_title, precision, results)
+    return {
+        "query": thumbnail(row.query, f"query: {row.query_title}"),
+        "title": row.query_title,
+        "precision": precision,
+        "results": results,
+    }
 
 
 def _distances(features: Features) -> list[tuple[str, PairCounts, str]]:
     """(what is compared, counts, chart) for every two modalities, the same one twice included."""
     index = features.index
-    there = [m for m in Modality if index.count(m)]
-    sides = {m: index.modalities == m for m in there}
+    sides = {m: features[index.modalities == m] for m in Modality if index.count(m)}
     result = []
-    for i, a in enumerate(there):
-        for b in there[i:]:
-            left = features.neck[sides[a]], index.identities[sides[a]]
-            right = (features.neck[sides[b]], index.identities[sides[b]]) if a != b else ()
-            counts = count_pairs(*left, *right)
-            if counts.same.sum() + counts.different.sum():
-                name = f"within {a}" if a == b else f"{a} to {b}"
-                chart = charts.distance_chart(counts, f"distances-{_slug(name)}")
-                result.append((name, counts, chart))
+    for a, b in combinations_with_replacement(sides, 2):
+        left = sides[a].neck, sides[a].index.identities
+        right = (sides[b].neck, sides[b].index.identities) if a != b else ()
+        counts = count_pairs(*left, *right)
+        if counts.same.sum() + counts.different.sum():
+            name = f"within {a}" if a == b else f"{a} to {b}"
+            chart = charts.distance_chart(counts, f"distances-{_slug(name)}")
+            result.append((name, counts, chart))
     return result
 
 
@@ -234,7 +215,7 @@ def _activations(
         images = np.stack([read(int(row)) for row in own])
         stem = stem_for(modality, stems_of(run.variables))
         assert stem is not None  # else nothing could have been evaluated
-        shares = activation_shares(run.model, run.variables, images, stem)
+        shares = np.asarray(activation_shares(run.model, run.variables, images, stem))
         shown = []
         for image, share, row in zip(images, shares, own, strict=True):
             title = f"{index.identities[row]} · cam {index.cameras[row]}"
@@ -256,12 +237,10 @@ def _draws(run: Run, index: Index) -> list[tuple[Thumbnail, str, tuple[float, ..
     image = make_reader(index, data.image_size, data.prepared)(int(row))
     key = jax.random.key(run.config.seed)
     made = np.asarray(random_channel(key, np.stack([image] * DRAWS)))
-    weights = [
-        np.asarray(jax.random.uniform(jax.random.fold_in(key, i), (3,))) for i in range(DRAWS)
-    ]
     shown = [(image, "original", ()), (np.asarray(luma(image)), "luma", LUMA)]
-    for number, (grey, drawn) in enumerate(zip(made, weights, strict=True), 1):
-        shown.append((grey, f"draw {number}", tuple((drawn / drawn.sum()).tolist())))
+    for i, grey in enumerate(made):
+        drawn = np.asarray(jax.random.uniform(jax.random.fold_in(key, i), (3,)))
+        shown.append((grey, f"draw {i + 1}", tuple((drawn / drawn.sum()).tolist())))
     return [
         (thumbnail(pixels.round().astype(np.uint8), f"{name} of a visible image"), name, parts)
         for pixels, name, parts in shown

@@ -1,8 +1,6 @@
-"""Pictures of results: ranking lists and training curves.
+"""Pictures of results: ranking lists and training curves, drawn without pyplot.
 
-Figures are drawn as objects, without pyplot: no window, no global state, safe in a notebook and on
-a machine without a display. Colours are Okabe and Ito's, told apart by colour-blind readers too;
-whatever a colour says, a mark or a line style says as well.
+Colours are Okabe and Ito's; whatever a colour says, a mark or a line style says as well.
 """
 
 import dataclasses
@@ -38,17 +36,14 @@ _CELL, _GAP, _MARGIN, _TEXT_LINE = 0.9, 0.12, 0.12, 0.15
 
 
 def ranking_picture(path: str | os.PathLike[str], rows: Sequence[RankingRow]) -> None:
-    """Draw ranking lists: a query a row, its results to the right, the closest first.
-
-    A right result has a solid green frame and a tick, a wrong one a dashed red frame and a cross,
-    one of unknown identity a dotted grey frame.
+    """Draw ranking lists: one row for each query, its results to the right, the closest first.
 
     Args:
         path: image file; its ending names the format (.png, .pdf, .svg). Folders are created.
         rows: at least one; ten rows of ten results are readable.
 
     Raises:
-        ValueError: if there are no rows, or an image is not [h, w, 3] uint8.
+        ValueError: there are no rows, or an image is not [h, w, 3] uint8.
     """
     if not rows:
         raise ValueError("a ranking picture needs at least one row")
@@ -73,88 +68,67 @@ def ranking_picture(path: str | os.PathLike[str], rows: Sequence[RankingRow]) ->
     _save(figure, path)
 
 
+Line = tuple[str, Sequence[int], Sequence[float]]
+"""(label, steps, values)"""
+
+
 @dataclasses.dataclass(frozen=True)
 class Panel:
-    """What one chart of a run's figures shows.
-
-    Attributes:
-        name: its title, such as "loss" or "learning rate".
-        lines: (label, steps, values) each; a lone line has no label.
-        fractions: whether the values lie in [0, 1].
-    """
+    """One chart of a run's figures; `fractions` says whether its values are in [0, 1]."""
 
     name: str
-    lines: Sequence[tuple[str, Sequence[int], Sequence[float]]]
+    lines: Sequence[Line]
     fractions: bool
 
 
 def training_panels(rows: Sequence[Mapping[str, Any]]) -> list[Panel]:
-    """A run's losses, accuracy, learning rate and validation figures over its steps.
+    """A run's losses, accuracy, learning rate and validation figures over its steps, if it has any.
 
     Args:
         rows: lines of a run's `metrics.jsonl`. Those of split "train" may have any `loss/<term>`,
             `accuracy` and `rate`, those of split "validation" `mean_ap`, `mean_inp`, `rank1`,
-            `rank10`; accuracy and the latter are fractions in [0, 1].
-
-    Returns:
-        The panels that have a line; the total leads the losses.
+            `rank10`.
     """
-    train = [row for row in rows if row.get("split") == "train"]
-    validation = [row for row in rows if row.get("split") == "validation"]
-    terms = dict.fromkeys(key for row in train for key in row if key.startswith(_LOSS))
-    terms = sorted(terms, key=lambda key: key != _LOSS + "total")
+    keys = dict.fromkeys(key for row in rows if row.get("split") == "train" for key in row)
+    terms = [key for key in keys if key.startswith(_LOSS)]
+    terms.sort(key=lambda key: key != _LOSS + "total")  # the total leads
     panels = []
-    for name, part, labels in (
-        ("loss", train, {key: key.removeprefix(_LOSS).replace("_", "-") for key in terms}),
-        ("accuracy", train, {"accuracy": ""}),
-        ("learning rate", train, {"rate": ""}),
-        ("validation", validation, _VALIDATION),
+    for name, split, labels in (
+        ("loss", "train", {key: key.removeprefix(_LOSS).replace("_", "-") for key in terms}),
+        ("accuracy", "train", {"accuracy": ""}),
+        ("learning rate", "train", {"rate": ""}),
+        ("validation", "validation", _VALIDATION),
     ):
-        lines = [
-            (label, *points) for key, label in labels.items() if (points := _points(part, key))
-        ]
+        lines = []
+        for key, label in labels.items():
+            lines += _lines(label, rows, split, key)
         if lines:
             panels.append(Panel(name, lines, name in ("accuracy", "validation")))
     return panels
 
 
-def line_look(place: int, points: int) -> dict[str, Any]:
-    """How line number `place` of a chart is drawn, as Matplotlib's properties; twenty differ.
-
-    Few points are marked: a single one would otherwise be invisible.
-    """
-    turn, colour = divmod(place, len(LINE_COLOURS))
-    return {
-        "color": LINE_COLOURS[colour],
-        "linestyle": _STYLES[(colour + turn) % len(_STYLES)],
-        "marker": "o" if points <= 30 else "",
-    }
-
-
 def draw_lines(axes: Axes, panel: Panel, width: float, order: Sequence[str] = ()) -> None:
-    """Draw the lines of a panel.
-
-    Args:
-      axes: where.
-      panel: what.
-      width: of the lines, in points.
-      order: all labels there are: each has one look, in whichever panel; the panel's own if empty.
-    """
+    """Draw the lines of a panel, `width` points wide; each label of `order` has one look."""
     labels = list(order) or [label for label, *_ in panel.lines]
     for label, steps, values in panel.lines:
-        look = line_look(labels.index(label), len(steps))
-        axes.plot(steps, values, label=label, markersize=3, linewidth=width, **look)
+        turn, colour = divmod(labels.index(label), len(LINE_COLOURS))
+        axes.plot(
+            steps,
+            values,
+            label=label,
+            markersize=3,
+            linewidth=width,
+            color=LINE_COLOURS[colour],
+            linestyle=_STYLES[(colour + turn) % len(_STYLES)],
+            marker="o" if len(steps) <= 30 else "",  # a single point is visible by its mark alone
+        )
 
 
 def training_curves(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Draw `training_panels`, side by side.
-
-    Args:
-        path: image file; its ending names the format (.png, .pdf, .svg). Folders are created.
-        rows: as there. What is missing is not drawn, nor is a panel without a line.
+    """Draw `training_panels` side by side, to a file as in `ranking_picture`.
 
     Raises:
-        ValueError: if there is nothing to draw.
+        ValueError: there is nothing to draw.
     """
     panels = training_panels(rows)
     figure = _side_by_side(panels, 3.2, 1.5)
@@ -167,29 +141,21 @@ def training_curves(path: str | os.PathLike[str], rows: Sequence[Mapping[str, An
 def compared_curves(
     path: str | os.PathLike[str], methods: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]
 ) -> None:
-    """Draw several methods over each other: a colour and style for each method, a line a run.
-
-    Of the losses, the identity loss alone means the same in all methods.
-
-    Args:
-        path: as for `training_curves`.
-        methods: {name: lines of `metrics.jsonl` of each of its runs}.
+    """Draw methods over each other, {name: lines of `metrics.jsonl` of each of its runs}.
 
     Raises:
-        ValueError: if there is nothing to draw.
+        ValueError: there is nothing to draw.
     """
-    panels = []
+    panels = []  # of the losses, the identity loss alone means the same in all methods
     for title, split, key in (
         ("identity loss", "train", "loss/identity"),
         ("accuracy on the training batches", "train", "accuracy"),
         ("validation mAP", "validation", "mean_ap"),
     ):
-        lines = [
-            (name, *points)
-            for name, runs in methods.items()
-            for rows in runs
-            if (points := _points([row for row in rows if row.get("split") == split], key))
-        ]
+        lines = []
+        for name, runs in methods.items():
+            for rows in runs:
+                lines += _lines(name, rows, split, key)
         if lines:
             panels.append(Panel(title, lines, not key.startswith(_LOSS)))
     figure = _side_by_side(panels, 3.4, 1.2, list(methods))
@@ -208,21 +174,15 @@ def compared_curves(
     _save(figure, path)
 
 
-def _points(
-    rows: Sequence[Mapping[str, Any]], key: str
-) -> tuple[Sequence[int], Sequence[float]] | None:
-    """Steps and values of a figure, where it has any."""
-    points = [(row["step"], row[key]) for row in rows if key in row]
-    if not points:
-        return None
-    steps, values = zip(*points, strict=True)
-    return steps, values
+def _lines(label: str, rows: Sequence[Mapping[str, Any]], split: str, key: str) -> list[Line]:
+    """A figure's line, if it has any point."""
+    own = [row for row in rows if row.get("split") == split and key in row]
+    return [(label, [row["step"] for row in own], [row[key] for row in own])] if own else []
 
 
 def _side_by_side(
     panels: Sequence[Panel], height: float, width: float, order: Sequence[str] = ()
 ) -> Figure:
-    """Panels over steps, `height` inches high, their lines as `draw_lines` draws them."""
     if not panels:
         raise ValueError("no training or validation figures to draw")
     figure = Figure(figsize=(4.2 * len(panels), height), layout="constrained")

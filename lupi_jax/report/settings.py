@@ -11,14 +11,7 @@ GIVEN = ("recipe", "setting", "steps", "epochs", "data.name", "data.root")
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """One field.
-
-    Attributes:
-      name: dotted.
-      value: of the run.
-      default: its recipe's and setting's; "" for those that say what a run is.
-      changed: whether they differ.
-    """
+    """A dotted field of a run, and its recipe's default: "" for those that say what a run is."""
 
     name: str
     value: str

@@ -8,20 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-HEIGHT = 144
-"""Pixels of a thumbnail at most: a page holds hundreds."""
+HEIGHT = 144  # pixels at most: a page holds hundreds
 
 
 @dataclasses.dataclass(frozen=True)
 class Thumbnail:
-    """An image in a page.
-
-    Attributes:
-      uri: a data URI.
-      width: in pixels.
-      height: in pixels.
-      alt: what it shows, for whoever does not see it.
-    """
+    """An image in a page: a data URI, its size in pixels, and what it shows."""
 
     uri: str
     width: int

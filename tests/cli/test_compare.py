@@ -150,7 +150,7 @@ def test_searches_in_another_order_are_refused(runs, long_1_as, capfd):
 
     long_1_as(turned)
     assert main(["compare", str(runs / "short-0"), str(runs / "long-1")]) == 2
-    assert "long-1 is measured in other searches than" in capfd.readouterr().err
+    assert "by another protocol or in other searches than" in capfd.readouterr().err
 
 
 def test_a_training_that_is_not_done_is_named(runs, long_1_as, capfd):

@@ -158,8 +158,8 @@ def test_compared_methods_are_told_apart_and_named_below(tmp_path, monkeypatch):
 def test_unusable_input_is_refused(tmp_path):
     path = tmp_path / "picture.png"
     image = plain(1, 2, 3)
-    with pytest.raises(ValueError, match="equally long"):
-        RankingRow(image, "q", [image], ["a", "b"], [True])
+    with pytest.raises(ValueError, match=r"shorter|longer"):
+        ranking_picture(path, [RankingRow(image, "q", [image], ["a", "b"], [True])])
     with pytest.raises(ValueError, match="at least one row"):
         ranking_picture(path, [])
     with pytest.raises(ValueError, match="uint8"):

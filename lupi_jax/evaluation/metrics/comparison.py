@@ -15,16 +15,14 @@ class Comparison:
 
     Attributes:
       difference: mean over seeds and queries.
-      by_seed: [s] mean over queries of each seed's pair of networks.
+      by_seed: [s] mean over queries for each seed.
       spread: standard deviation of `by_seed`; NaN of one seed.
-      over_queries: bounds of the interval for other queries of the same identities.
-      over_identities: bounds for other identities, of which all queries come or none: the wider
-        one where an identity's queries succeed or fail together, and the one to believe for people
-        not yet seen.
-      over_both: bounds for other identities and other seeds: what to expect of training both
-        methods once more and testing them on new people. NaN of one seed.
+      over_queries: interval for other queries of the same identities.
+      over_identities: interval for other identities, with all their queries: the one to believe
+        for people not yet seen.
+      over_both: interval for other identities and other seeds; NaN of one seed.
       queries: how many were compared.
-      identities: how many those are of.
+      identities: of how many people.
     """
 
     difference: float
@@ -50,12 +48,11 @@ def interval_of_mean(
     The degrees of freedom are Satterthwaite's (Biometrics 2, 1946).
 
     Args:
-      mean: the estimate.
       variances: (variance of the mean, degrees of freedom it was estimated with) of each part.
-      confidence: of the interval, in (0, 1).
+      confidence: in (0, 1).
 
     Returns:
-      Its bounds; NaN where a part has no degree of freedom.
+      The bounds; NaN where a part has no degree of freedom.
     """
     if any(freedom < 1 for _, freedom in variances):
         return float("nan"), float("nan")
@@ -78,16 +75,14 @@ def compare(
     """Compare two methods on the same queries, paired by seed and by query.
 
     Intervals are percentiles of a bootstrap (Efron and Tibshirani, 1993, chapter 13) over queries,
-    and over identities with all their queries, of the figures' mean over seeds. They say how much
-    the difference owes to the choice of queries. `over_both` is Student's interval of that mean
-    with two variances added up, those over seeds and over identities (a two-way layout with random
-    effects). What seed and identity share counts twice then, so that it is rather too wide. Two or
-    three seeds know little of their spread, which Student's quantile accounts for.
+    and over identities with all their queries, of the figures' mean over seeds. `over_both` is
+    Student's interval of that mean with two variances added up, over seeds and over identities (a
+    two-way layout with random effects). It is rather too wide: what both share counts twice.
 
     Args:
       first: [s, q] (or [q]) a figure of each seed and query; NaN where a query has no true match.
       second: as `first`, of the other method: the same seeds and queries in the same order.
-      identities: [q] of each query.
+      identities: [q] of the queries.
       confidence: of the intervals, in (0, 1).
       resamples: of the bootstrap.
       seed: of the bootstrap.
@@ -114,13 +109,10 @@ def compare(
         raise ValueError(f"{len(counts)} identities with a figure: a bootstrap needs two or more")
     sums = np.bincount(number, by_query)
 
-    def ratio(total: NDArray, count: NDArray, axis: int = -1) -> NDArray:
-        return total.sum(axis=axis) / count.sum(axis=axis)
-
     def interval(total: NDArray, count: NDArray) -> tuple[float, float]:
         found = stats.bootstrap(
             (total, count),
-            ratio,
+            lambda total, count, axis: total.sum(axis=axis) / count.sum(axis=axis),
             n_resamples=resamples,
             batch=max(1, 2**22 // len(total)),  # 32 MiB at once
             paired=True,
@@ -131,25 +123,21 @@ def compare(
         return float(found.low), float(found.high)
 
     by_seed = differences.mean(axis=1)
-    seeds, people = len(by_seed), len(counts)
+    seeds, people, mean = len(by_seed), len(counts), float(by_query.mean())
     spread = float(by_seed.std(ddof=1)) if seeds > 1 else float("nan")
     # Linearised, as of any ratio of sums over identities.
-    residuals = (sums - by_query.mean() * counts) / counts.mean()
-    over_both = interval_of_mean(
-        float(by_query.mean()),
-        [
-            (spread**2 / seeds, seeds - 1),
-            (float(residuals.var(ddof=1)) / people, people - 1),
-        ],
-        confidence,
-    )
+    residuals = (sums - mean * counts) / counts.mean()
+    variances = [
+        (spread**2 / seeds, seeds - 1),
+        (float(residuals.var(ddof=1)) / people, people - 1),
+    ]
     return Comparison(
-        difference=float(by_query.mean()),
+        difference=mean,
         by_seed=by_seed,
         spread=spread,
         over_queries=interval(by_query, np.ones(len(by_query))),
         over_identities=interval(sums, counts.astype(np.float64)),
-        over_both=over_both,
+        over_both=interval_of_mean(mean, variances, confidence),
         queries=len(by_query),
         identities=people,
     )

@@ -17,26 +17,26 @@ def maximum_mean_discrepancy(
         1/(m(m-1)) sum_{i != j} k(x_i, x_j) + 1/(n(n-1)) sum_{i != j} k(y_i, y_j)
         - 2/(mn) sum_{i, j} k(x_i, y_j),        k(a, b) = exp(-|a - b|^2 / (2 bandwidth^2)).
 
-    Its expectation is zero for equal distributions, so a single estimate may be slightly negative.
-    Compare values only at equal bandwidths: the default follows the data, which makes the result
-    indifferent to the features' scale.
+    It may be slightly negative. Compare values only at equal bandwidths: the default follows the
+    data, which makes the result indifferent to the features' scale.
 
     Args:
         x: [m, d] real, m >= 2.
         y: [n, d] real, n >= 2.
         bandwidths: positive, in the features' unit; the kernel is the mean over them. By default
-            a single one, the median heuristic: the median Euclidean distance between two different
-            rows of x and y pooled (of an even number, the root mean square of the middle two).
+            one, the median Euclidean distance between two different rows of x and y pooled (of an
+            even number, the root mean square of the middle two).
 
     Returns:
-        The estimate of the squared MMD, at most 2. Memory is about 32 (m + n)^2 bytes.
+        The estimate, at most 2. It takes about 32 (m + n)^2 bytes of memory.
 
     Raises:
-        ValueError: if shapes do not fit, an entry is not finite, a bandwidth is not positive, or
-            the median distance is zero, as when most rows are copies of one.
+        ValueError: shapes do not fit, an entry is not finite, a bandwidth is not positive, or the
+            median distance is zero, as when most rows are copies of one.
     """
     kernel, _ = _kernel(x, y, bandwidths)
-    return float(_discrepancies(kernel, _first(len(kernel), len(np.asarray(x))))[0])
+    first = np.arange(len(kernel)) < len(np.asarray(x))
+    return float(_discrepancies(kernel, first[:, None].astype(np.float64))[0])
 
 
 class ShiftTest(NamedTuple):
@@ -44,10 +44,8 @@ class ShiftTest(NamedTuple):
 
     Attributes:
       value: the estimate of the squared MMD.
-      by_chance: the mean of the estimates of the random divisions. Zero but for noise where rows
-        are independent; below zero where both sets hold rows of the same groups, such as images
-        of the same people, since a row is then compared with its likes in the other set but not
-        with itself in its own.
+      by_chance: the mean of the estimates of the random divisions; below zero where both sets hold
+        rows of the same groups, since a row is never compared with itself.
       p_value: of the hypothesis that both sets are of one distribution, in (0, 1].
       bandwidths: of the kernel.
     """
@@ -71,9 +69,8 @@ def domain_shift_test(
 
     The p-value is (1 + k) / (1 + permutations), k the random divisions of all rows into sets of
     these sizes whose estimate is at least as large (Phipson and Smyth, 2010). Where rows come in
-    groups, rows are exchanged within their group only: by identity, what is tested is the modality
-    alone, and not that images of one identity are alike; two views of the same images have the
-    image as their group.
+    groups, rows are exchanged within their group only: grouped by identity, the test is of the
+    modality alone; two views of the same images have the image as their group.
 
     Args:
         x: [m, d] real, m >= 2.
@@ -84,9 +81,6 @@ def domain_shift_test(
         permutations: random divisions, at least 1.
         seed: of the divisions.
 
-    Returns:
-        The estimate, its p-value and the bandwidths.
-
     Raises:
         ValueError: as `maximum_mean_discrepancy`, or groups or permutations do not fit.
     """
@@ -94,18 +88,16 @@ def domain_shift_test(
     m, total = len(np.asarray(x)), len(kernel)
     if permutations < 1:
         raise ValueError(f"permutations must be at least 1: got {permutations}")
-    if (x_groups is None) != (y_groups is None):
-        raise ValueError("give groups of both x and y, or of neither")
     groups = np.zeros(total, int)
-    if x_groups is not None and y_groups is not None:
+    if x_groups is not None or y_groups is not None:
         sides = np.asarray(x_groups), np.asarray(y_groups)
         if sides[0].shape != (m,) or sides[1].shape != (total - m,):
             raise ValueError(
-                f"groups must be one a row, [{m}] and [{total - m}]: got {sides[0].shape}, "
-                f"{sides[1].shape}"
+                f"give groups of both x and y, one for each row, [{m}] and [{total - m}], or of "
+                f"neither: got {sides[0].shape}, {sides[1].shape}"
             )
         groups = np.unique(np.concatenate(sides), return_inverse=True)[1]
-    first = _first(total, m)
+    first = (np.arange(total) < m).astype(np.float64)[:, None]
     value = _discrepancies(kernel, first)[0]
     by_group = first[np.argsort(groups, kind="stable"), 0]
     rng = np.random.default_rng(seed)
@@ -122,13 +114,7 @@ def domain_shift_test(
     return ShiftTest(float(value), float(drawn.mean()), p_value, tuple(bandwidths))
 
 
-_DIVISIONS = 250
-"""Random divisions that are measured together: [rows, 250] float64."""
-
-
-def _first(rows: int, m: int) -> NDArray[np.float64]:
-    """[rows, 1], 1 for the first m rows, else 0."""
-    return (np.arange(rows) < m).astype(np.float64)[:, None]
+_DIVISIONS = 250  # measured together
 
 
 def _discrepancies(
@@ -154,7 +140,11 @@ def _kernel(
     pooled = np.concatenate([x, y])
     if not np.isfinite(pooled).all():
         raise ValueError("x and y must be finite")
-    squared = _squared_distances(pooled)
+    pooled -= pooled.mean(axis=0)  # a common offset would only cost digits
+    norms = (pooled * pooled).sum(axis=1)
+    scale = norms[:, None] + norms
+    squared = scale - 2 * pooled @ pooled.T
+    squared = np.where(squared > 1e-14 * scale, squared, 0)  # the rest is rounding
     if bandwidths is None:
         median = np.median(squared[~np.eye(len(pooled), dtype=bool)], overwrite_input=True)
         if not median > 0:
@@ -162,18 +152,8 @@ def _kernel(
         bandwidths = [float(np.sqrt(median))]
     if not (len(bandwidths) and all(0 < b < np.inf for b in bandwidths)):
         raise ValueError(f"bandwidths must be positive, at least one: got {bandwidths}")
-
     kernel = np.zeros_like(squared)
     for bandwidth in bandwidths:
         kernel += np.exp(squared / (-2 * bandwidth**2)) / len(bandwidths)
     np.fill_diagonal(kernel, 0)  # a row's likeness to itself is what biases the plain means
     return kernel, bandwidths
-
-
-def _squared_distances(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Squared Euclidean distances [n, n]; those lost in rounding are exactly zero."""
-    rows = rows - rows.mean(axis=0)  # a common offset would only cost digits
-    norms = (rows * rows).sum(axis=1)
-    scale = norms[:, None] + norms
-    squared = scale - 2 * rows @ rows.T
-    return np.where(squared > 1e-14 * scale, squared, 0)

@@ -1,9 +1,6 @@
-"""Where the true matches stand in a gallery: counted, never ranked as a whole.
+"""The ranks of true matches, by counting the images before each: a whole gallery is never ranked.
 
-A true match's rank is one more than the images before it. Those are counted in the bare distances
-of a query, sorted without their positions (several times faster than ranking the positions), and
-only queries with equal distances are looked at again to keep the gallery's order among them. Counts
-add up, so that the distances may come in tiles and are never there all at once.
+Counts add up, so that the distances may come in tiles.
 """
 
 import os
@@ -35,10 +32,10 @@ def match_figures(
     """Average precision, inverse negative penalty and rank of the first true match of each query.
 
     Args:
-        query_ids: [q] identity of each query.
-        gallery_ids: [g] identity of each gallery image.
+        query_ids: [q] identities.
+        gallery_ids: [g] identities.
         tiles: floating distances; together they hold every gallery image once, and the first tile
-            all true matches of every query. Equal distances keep the gallery's order.
+            holds all true matches of every query. Equal distances keep the gallery's order.
         hidden: which gallery images do not exist for which query; None hides nothing.
         cmc: whether the first match's rank counts images or, each once, identities.
 
@@ -59,25 +56,16 @@ def match_figures(
 
 
 class _Matches:
-    """The true matches of q queries, at most p each, and what has come before them so far.
-
-    Attributes:
-        positions: [q, p] in the gallery, ascending, then by distance; -1 where there is none.
-        distances: [q, p] ascending, NaN where there is none.
-        before: [q, p] images before each.
-        seen: [q, identities] whether one has an image before the first match; [q, 0] where that
-            is not asked for.
-        number: [g] column of `seen` of each gallery image.
-        found: whether the matches' distances are known, from the first tile.
-    """
+    """The true matches of q queries, at most p each, and what comes before them so far."""
 
     def __init__(self, positions: NDArray[np.int64], gallery_ids: NDArray, identities: bool):
-        self.positions = positions
+        self.positions = positions  # in the gallery, -1 where a query has fewer than p
         self.distances = np.full(positions.shape, np.nan)
         self.before = np.zeros(positions.shape, np.int64)
+        # Whether an identity has an image before the first match, if that is asked for.
         names, self.number = np.unique(gallery_ids, return_inverse=True)
         self.seen = np.zeros((len(positions), len(names) if identities else 0), bool)
-        self.found = False
+        self.found = False  # the distances, in the first tile
 
     def count(
         self, columns: NDArray[np.int64], tile: NDArray, hidden: Hidden | None, rows: slice
@@ -130,7 +118,7 @@ def _match_positions(query_ids: NDArray, gallery_ids: NDArray) -> NDArray[np.int
 def _in_order(
     block: NDArray, columns: NDArray[np.int64], positions: NDArray[np.int64]
 ) -> tuple[NDArray, NDArray[np.int64]]:
-    """Distances [b, p] of the matches in order, NaN where there is none, and their positions."""
+    """Distances [b, p] of the matches in order, NaN where one lacks, and their positions."""
     place = np.searchsorted(columns, positions)
     values = np.where(positions < 0, np.nan, np.take_along_axis(block, place, axis=1))
     order = np.argsort(values, axis=1, kind="stable")
@@ -144,19 +132,8 @@ def _count_before(
     positions: NDArray[np.int64],
     own: bool,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """How many images of a block [b, t] come before (value, position), [b, p] each.
-
-    Args:
-        block: distances, NaN for images that are not there.
-        columns: [t] positions of the block's images in the gallery, ascending.
-        values: distances to count from; 0 come before NaN.
-        positions: of the images that have them.
-        own: whether those images are in the block themselves.
-
-    Returns:
-        The counts [b, p], and the rows with equal distances.
-    """
-    ordered = np.sort(block, axis=1)
+    """How many images come before (value, position), [b, p] each, and rows with equal distances."""
+    ordered = np.sort(block, axis=1)  # bare distances sort several times faster than positions
     before = _bisect(ordered, values)
     last = block.shape[1] - 1
     after_own = np.take_along_axis(ordered, np.minimum(before + own, last), axis=1)

@@ -1,18 +1,24 @@
-"""The evaluation protocols of folders, RegDB and LLCM. SYSU-MM01's is in `sysu_mm01`."""
+"""The evaluation protocols of SYSU-MM01, LLCM, RegDB and folders."""
 
-from collections.abc import Sequence
+import random
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 
+from lupi_jax.data import Index
+from lupi_jax.data.sources import published
+from lupi_jax.errors import InputError
 from lupi_jax.evaluation.metrics.tasks import (
     DIRECTIONS,
     WITHOUT_IMAGE,
-    Images,
     Pair,
+    Places,
     SameModality,
     Task,
     Trial,
     by_identity_and_camera,
+    draw,
     draw_one,
     has_match,
     is_within,
@@ -22,24 +28,41 @@ from lupi_jax.evaluation.metrics.tasks import (
     rows_of,
     within_modality,
 )
+from lupi_jax.modality import Modality
+
+SysuProtocol = Literal["official", "agw", "released"]
+
+Permutations = Mapping[tuple[int, int], np.ndarray]
+"""(identity, camera) -> [trials, n] orders of its n images sorted by name, counted from 0."""
+
+VISIBLE_CAMERAS = (1, 2, 4, 5)
+INFRARED_CAMERAS = (3, 6)
+SEARCHES = {"all-search": VISIBLE_CAMERAS, "indoor": (1, 2)}
+"""Cameras of a visible gallery."""
+
+SHOTS = {"single-shot": 1, "multi-shot": 10}
+"""Gallery images per identity and camera."""
+
+# Cameras 2 and 3 look at the same room, so that the background gives a person away.
+_LOCATIONS = np.array([0, 1, 2, 2, 4, 5, 6])
+
+_RELEASED_CAMERAS = {False: ((1, 4), (2, 5)), True: ((3,), (6,))}
 
 
 def all_images(
-    images: Images, pairs: Sequence[Pair], same_modality: SameModality = "identity_and_camera"
+    images: Index, pairs: Sequence[Pair], same_modality: SameModality = "identity_and_camera"
 ) -> tuple[Task, ...]:
     """Every image of one modality queries every image of another; CMC over images.
 
     The protocol of the `folder` layout, and RegDB's. Between infrared and visible (or
-    intermediate) images nothing is excluded. Within a modality Market-1501's rule is the usual one:
-    people know it from data of one modality, and it keeps the other people of the query's camera in
-    the gallery, which one's own data set may have few of elsewhere. Where nobody is seen by two
-    cameras, as on RegDB, which has one camera per modality, either rule would leave no query a
-    match. A query then ignores itself and what is made of it ("without own image").
+    intermediate) images nothing is excluded. Within a modality a query ignores what `same_modality`
+    says. Where nobody is seen by two cameras, as on RegDB, that would leave no query a match: a
+    query then ignores itself and what is made of it ("without own image").
 
     Args:
       images: of all modalities in `pairs`.
       pairs: one task each.
-      same_modality: what a query ignores within a modality.
+      same_modality: the rule within a modality, by default Market-1501's.
 
     Raises:
       InputError: `same_modality` is unknown, a side of a pair is empty, or no query has a true
@@ -60,7 +83,7 @@ def all_images(
 
 
 def llcm(
-    images: Images,
+    images: Index,
     pairs: Sequence[Pair] = DIRECTIONS,
     trials: int = 10,
     same_modality: SameModality = "identity_and_camera",
@@ -70,14 +93,13 @@ def llcm(
     The gallery is drawn anew for each trial by Python's generator, seeded with the number of the
     trial (from 0), identity by identity and camera by camera, as in Zhang and Wang's code (CVPR
     2023). A query ignores the images of its identity that the camera of its own number took, in
-    whichever modality: that is LLCM's own rule, which is why it is the usual one within a modality
-    as well.
+    whichever modality.
 
     Args:
       images: test images, of all modalities in `pairs`.
       pairs: one task each.
-      trials: galleries per task, at least 1.
-      same_modality: what a query ignores within a modality.
+      trials: galleries for each task, at least 1.
+      same_modality: the rule within a modality, by default LLCM's own.
 
     Raises:
       InputError: there is no trial, `same_modality` is unknown, a side of a pair is empty, or no
@@ -95,3 +117,177 @@ def llcm(
         drawn = [Trial(query, draw_one(places, t), "identity", groups) for t in range(trials)]
         tasks.append(make_task(name, pair, drawn, images))
     return tuple(tasks)
+
+
+def sysu(
+    images: Index,
+    pairs: Sequence[Pair],
+    protocol: SysuProtocol = "official",
+    trials: int = 10,
+    permutations: Permutations | None = None,
+    same_modality: SameModality = "camera",
+) -> tuple[Task, ...]:
+    """SYSU-MM01's tasks: all-search and indoor, single- and multi-shot; CMC over identities.
+
+    All images of a modality query galleries that are drawn anew for each trial, 1 or 10 images of
+    each identity and camera (all, where a camera has fewer). Infrared galleries are of cameras 3
+    and 6 and have all-search only: indoor search is a choice among visible cameras.
+
+    A query ignores every gallery image of its own camera, where cameras 2 and 3, which look at the
+    same room, are one: the rule of the owners' script (github.com/wuancong/SYSU-MM01), and within a
+    modality what the paper says of Table 3.
+
+    How galleries are drawn:
+      "official": trial t takes the first entries of row t of the data set's own permutations.
+      "agw": by Python's generator, seeded with the number of the trial (from 0), identity by
+        identity and camera by camera; single-shot galleries are those of Ye et al.'s code (AGW,
+        TPAMI 2021) and what builds on it.
+      "released": as the code released with LUPI, seeded in the same way rather than by the clock:
+        multi-shot with replacement; no camera is ignored; a modality is searched for itself by
+        cameras 1 and 4 in 2 and 5, or by 3 in 6. That code searches ten images made of each
+        visible one as intermediate images (nine by Eq. 4 and the colour image), this code one.
+
+    Args:
+      images: test images, of all modalities in `pairs`.
+      pairs: up to four tasks each.
+      protocol: how galleries are drawn.
+      trials: galleries for each task, at least 1.
+      permutations: of the official protocol (`lupi_jax.data.sources.sysu_mm01.read_permutations`).
+      same_modality: the rule within a modality; "released" does not read it.
+
+    Raises:
+      InputError: an option is unknown or out of range, a camera does not fit its modality, a side
+        of a task is empty, no query has a true match, the permutations do not fit the images, or
+        the whole test set gives other than the published counts.
+    """
+    if protocol not in ("official", "agw", "released"):
+        raise InputError(
+            f"evaluation.protocol = {protocol!r} is unknown: give official, agw or released"
+        )
+    require_trials(trials)
+    _check_cameras(images)
+    tasks = []
+    for pair in pairs:
+        without, groups = "", None
+        if protocol != "released":
+            groups = _LOCATIONS[images.cameras]
+            if is_within(*pair):
+                rule, groups = within_modality(images, same_modality)
+                without = f", {rule}"
+        for search, cameras in _searches(pair, protocol).items():
+            query, gallery = (
+                rows_of(images, modality, pair, own)
+                for modality, own in zip(pair, cameras, strict=True)
+            )
+            places, orders = places_of(images, gallery), None
+            if protocol == "official":
+                orders = _check_permutations(permutations, places, images, cameras[1], trials)
+            for shot, number in SHOTS.items():
+                drawn = [
+                    Trial(query, _gallery(places, number, t, protocol, orders), "identity", groups)
+                    for t in range(trials)
+                ]
+                task = make_task(f"{search}, {shot}{without}", pair, drawn, images)
+                _check_counts(task, images)
+                tasks.append(task)
+    return tuple(tasks)
+
+
+def is_test_set(images: Index) -> bool:
+    """Whether visible and infrared images are as many as SYSU-MM01's whole test set has."""
+    real = images.modalities != Modality.INTERMEDIATE
+    cameras, counts = np.unique(images.cameras[real], return_counts=True)
+    return (
+        len(np.unique(images.identities[real])) == published.SYSU_IDENTITIES["test"]
+        and dict(zip(cameras.tolist(), counts.tolist(), strict=True)) == published.SYSU_TEST_IMAGES
+    )
+
+
+def _check_counts(task: Task, images: Index) -> None:
+    cross = task.query == Modality.INFRARED and task.gallery != Modality.INFRARED
+    if not cross or not is_test_set(images):
+        return  # there are no published counts
+    # Every trial draws as many images of the same cameras, so that one stands for all.
+    trial = task.trials[0]
+    found = len(trial.gallery), int(has_match(trial, images.identities).sum())
+    if found != published.SYSU_COUNTS[task.name]:
+        gallery, valid = published.SYSU_COUNTS[task.name]
+        raise InputError(
+            f"SYSU-MM01, {task.name}: {found[0]} gallery images and {found[1]} queries with a "
+            f"match instead of {gallery} and {valid}: images lie with the wrong identity or "
+            "camera; extract the data set again"
+        )
+
+
+def _gallery(
+    places: Places,
+    shots: int,
+    trial: int,
+    protocol: SysuProtocol,
+    permutations: Permutations | None,
+) -> np.ndarray:
+    if permutations is not None:
+        return np.concatenate(
+            [rows[permutations[place][trial, :shots]] for place, rows in places.items()]
+        )
+    if shots == 1:
+        return draw_one(places, trial)
+
+    def pick(generator: random.Random, files: range) -> list[int]:
+        if protocol == "released":
+            return generator.choices(files, k=shots)
+        return generator.sample(files, min(shots, len(files)))
+
+    return draw(places, trial, pick)
+
+
+def _searches(
+    pair: Pair, protocol: SysuProtocol
+) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Name of a search -> cameras of its queries, cameras of its gallery."""
+    infrared = pair[0] == Modality.INFRARED
+    if protocol == "released" and is_within(*pair):
+        cameras = _RELEASED_CAMERAS[infrared]
+        names = (", ".join(map(str, side)) for side in cameras)
+        return {f"cameras {' in '.join(names)}": cameras}
+    queries = INFRARED_CAMERAS if infrared else VISIBLE_CAMERAS
+    if pair[1] == Modality.INFRARED:
+        return {"all-search": (queries, INFRARED_CAMERAS)}
+    return {search: (queries, cameras) for search, cameras in SEARCHES.items()}
+
+
+def _check_cameras(images: Index) -> None:
+    for modality in Modality:
+        infrared = modality == Modality.INFRARED
+        cameras = INFRARED_CAMERAS if infrared else VISIBLE_CAMERAS
+        found = np.unique(images.cameras[images.modalities == modality])
+        foreign = np.setdiff1d(found, cameras)
+        if len(foreign):
+            raise InputError(
+                f"{modality} images of camera {foreign[0]}: SYSU-MM01's protocols need its own "
+                f"cameras, {', '.join(map(str, cameras))} for {modality}"
+            )
+
+
+def _check_permutations(
+    permutations: Permutations | None,
+    places: Places,
+    images: Index,
+    cameras: tuple[int, ...],
+    trials: int,
+) -> Permutations:
+    if permutations is None:
+        raise InputError(
+            'the official protocol draws by exp/rand_perm_cam.mat: read it, or use protocol "agw"'
+        )
+    for identity in np.unique(images.identities).tolist():
+        for camera in cameras:
+            orders = permutations.get((identity, camera), np.empty((trials, 0), int))
+            count = len(places.get((identity, camera), ()))
+            if orders.shape[1] != count or len(orders) < trials:
+                raise InputError(
+                    f"exp/rand_perm_cam.mat orders {orders.shape[1]} images of identity {identity} "
+                    f"by camera {camera} for {len(orders)} trials, but there are {count} images "
+                    f'and {trials} trials: complete the data set, or use protocol "agw"'
+                )
+    return permutations

@@ -39,28 +39,26 @@ def k_reciprocal_distances(
     figures are made: d and V are normalised, neighbours are images of either side and i itself,
     and it is "more than" two thirds where Eq. 4 has "at least". So the result of a query depends
     on the other queries. Images that a protocol excludes for a query still are its neighbours.
-
-    Memory is about 8 n^2 bytes at its peak, beside the features: 0.4 GB for 3803 queries and 3010
-    gallery images.
+    The peak of memory is about 8 n^2 bytes.
 
     Args:
         query_features: [q, d] real, rows of unit length, q >= 1.
         gallery_features: [g, d] real, rows of unit length, g >= 1.
-        k1: neighbours whose reciprocity counts, at least 1. Beyond n - 1 it means all.
-        k2: images a local query expansion averages, at least 1 (none). Beyond n it means all.
+        k1: neighbours whose reciprocity counts, at least 1.
+        k2: images that a local query expansion averages, at least 1 (no expansion).
         weight: of the original distance (the paper's lambda), in [0, 1]; 1 keeps its ranking.
 
     Returns:
         [q, g] float32, in [0, 1] up to rounding; smaller is closer.
 
     Raises:
-        ValueError: if the shapes do not fit, a side is empty, a row's length is further than 0.01
-            from 1, or k1, k2 or weight is out of range.
+        ValueError: shapes do not fit, a side is empty, a row's length is further than 0.01 from 1,
+            or k1, k2 or weight is out of range.
     """
-    if k1 < 1 or k2 < 1:
-        raise ValueError(f"k1 and k2 must be at least 1: got {k1}, {k2}")
-    if not 0 <= weight <= 1:
-        raise ValueError(f"weight must be in [0, 1]: got {weight}")
+    if k1 < 1 or k2 < 1 or not 0 <= weight <= 1:
+        raise ValueError(
+            f"k1 and k2 must be at least 1 and weight in [0, 1]: got {k1}, {k2}, {weight}"
+        )
     query, gallery = (np.asarray(x, np.float32) for x in (query_features, gallery_features))
     original = _original_distances(query, gallery)
     nearest = _nearest(original, max(k1 + 1, k2))

@@ -1,8 +1,4 @@
-"""Retrieval metrics of person re-identification: CMC, mAP and mINP, in NumPy.
-
-A metric here knows no data set. What a protocol adds (which images are the gallery, which gallery
-images a query must ignore) arrives as arrays.
-"""
+"""Retrieval metrics of person re-identification: CMC, mAP and mINP, in NumPy."""
 
 import dataclasses
 import math
@@ -26,20 +22,19 @@ _MATCH_ELEMENTS = 14
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RetrievalMetrics:
-    """CMC, mAP and mINP of a retrieval, and the figures per query they are means of.
+    """CMC, mAP and mINP of a retrieval, and the figures of each query they are means of.
 
-    The figures per query are NaN for a query that has no true match in its gallery; means run over
-    the other queries only. They are what a bootstrap or a significance test resamples.
+    A query without a true match in its gallery has NaN; means run over the other queries.
 
     Attributes:
-        cmc: [ranks] float64; `cmc[k - 1]` is the rank-k accuracy, in [0, 1] and never decreasing.
+        cmc: [ranks] float64; `cmc[k - 1]` is the rank-k accuracy, in [0, 1].
         mean_ap: mean average precision (mAP), in (0, 1].
         mean_inp: mean inverse negative penalty (mINP), in (0, 1].
-        valid_queries: number of queries with at least one true match.
+        valid_queries: number of queries with a true match.
         average_precision: [q] float64, in (0, 1] or NaN.
         inverse_negative_penalty: [q] float64, in (0, 1] or NaN.
         first_match_rank: [q] float64, 1-based rank of the first true match, counted in images or
-            in identities as the CMC is; NaN without a match.
+            in identities as the CMC is, or NaN.
     """
 
     cmc: NDArray[np.float64]
@@ -54,18 +49,17 @@ class RetrievalMetrics:
 def pairwise_distances(query_features: ArrayLike, gallery_features: ArrayLike) -> NDArray:
     """Cosine distance, 1 - cosine similarity, between L2-normalised features.
 
-    On unit vectors this is half the squared Euclidean distance, so both rank a gallery alike.
+    float32 products are made on the accelerator where there is one, as precise as here.
 
     Args:
         query_features: [q, d] real, rows of unit length.
         gallery_features: [g, d] real, rows of unit length.
 
     Returns:
-        [q, g] distances in [0, 2] up to rounding, in the features' own floating-point type, or
-        float32 for types narrower than that.
+        [q, g] in [0, 2] up to rounding, of the features' floating-point type, at least float32.
 
     Raises:
-        ValueError: if the shapes do not fit, or a row's length is further than 0.01 from 1.
+        ValueError: shapes do not fit, or a row's length is further than 0.01 from 1.
     """
     query, gallery = (
         x.astype(np.promote_types(x.dtype, np.float32), copy=False)
@@ -73,26 +67,12 @@ def pairwise_distances(query_features: ArrayLike, gallery_features: ArrayLike) -
     )
     if query.ndim != 2 or gallery.ndim != 2 or query.shape[1] != gallery.shape[1]:
         raise ValueError(f"features must be [q, d] and [g, d]: got {query.shape}, {gallery.shape}")
-    require_unit("query", query)
-    require_unit("gallery", gallery)
-    return 1 - _product(query, gallery)
-
-
-def require_unit(name: str, features: NDArray) -> None:
-    """Check features [n, d], the `name` ones.
-
-    Raises:
-        ValueError: a row's length is further than 0.01 from 1, or not finite.
-    """
-    if not np.all(np.abs(np.linalg.norm(features, axis=1) - 1) <= 0.01):
-        raise ValueError(f"{name} features must be L2-normalised (every row of length 1)")
-
-
-def _product(query: NDArray, gallery: NDArray) -> NDArray:
-    """[q, g] inner products; float32 ones on the device where there is one, as precise as here."""
+    for name, features in (("query", query), ("gallery", gallery)):
+        if not np.all(np.abs(np.linalg.norm(features, axis=1) - 1) <= 0.01):
+            raise ValueError(f"{name} features must be L2-normalised (every row of length 1)")
     if jax.default_backend() == "cpu" or query.dtype != np.float32 or gallery.dtype != np.float32:
-        return query @ gallery.T
-    return np.asarray(jnp.matmul(query, gallery.T, precision="highest"))
+        return 1 - query @ gallery.T
+    return 1 - np.asarray(jnp.matmul(query, gallery.T, precision="highest"))
 
 
 def retrieval_metrics(
@@ -108,26 +88,21 @@ def retrieval_metrics(
     For a query with n true matches at ranks r_1 < ... < r_n among the images of its gallery,
     AP = (1/n) sum_i i / r_i and INP = n / r_n (mINP: Ye et al., "Deep Learning for Person
     Re-identification: A Survey and Outlook", TPAMI 2021). AP is the mean of the precision
-    at each match, without interpolation, as in the evaluators of SYSU-MM01 and RegDB. A gallery
-    shorter than `ranks` is allowed: its CMC is constant from its length on.
+    at each match, without interpolation, as in the evaluators of SYSU-MM01 and RegDB.
 
     Args:
         distances: [q, g] real; smaller is closer. Equal distances keep the gallery's order.
-        query_ids: [q] identity of each query.
-        gallery_ids: [g] identity of each gallery image.
+        query_ids: [q] identities.
+        gallery_ids: [g] identities.
         excluded: [q, g] bool; where true, the gallery image does not exist for that query
             (SYSU-MM01: a camera-3 query ignores camera 2). None excludes nothing.
         cmc: "identity" ranks the gallery's identities by their closest image, each counted once
-            (SYSU-MM01, LLCM); "image" ranks images (RegDB). It concerns the CMC alone: mAP and
-            mINP always count images.
-        ranks: length of the CMC curve, at least 1.
-
-    Returns:
-        The metrics, averaged over the queries that have a true match left.
+            (SYSU-MM01, LLCM); "image" ranks images (RegDB). mAP and mINP always count images.
+        ranks: length of the CMC curve, at least 1; it is constant beyond the gallery's length.
 
     Raises:
-        ValueError: if shapes, types or options do not fit, a distance is NaN, or no query has a
-            true match.
+        ValueError: shapes, types or options do not fit, a distance is NaN, or no query has a true
+            match.
     """
     dist, query, gallery = (np.asarray(x) for x in (distances, query_ids, gallery_ids))
     if dist.ndim != 2 or 0 in dist.shape:
@@ -170,28 +145,24 @@ def feature_metrics(
     the gallery has many of them (268 for a million).
 
     Distances are those of `pairwise_distances` but for the last bit, which in a matrix product
-    depends on its shape. So may those of gallery images with the same features be, which then do
-    not keep the gallery's order.
+    depends on its shape. Gallery images with the same features may then be out of order.
 
     Args:
         query_features: [q, d] real, rows of unit length, q >= 1.
         gallery_features: [g, d] real, rows of unit length, g >= 1; may be memory-mapped. [n, d]
             with `gallery_rows`.
-        query_ids: [q] identity of each query.
-        gallery_ids: [g] identity of each gallery image.
-        query_groups: [q] group of each query. A gallery image of the query's own group does not
-            exist for it. None excludes nothing.
-        gallery_groups: [g] group of each gallery image, if there are groups.
+        query_ids: [q] identities.
+        gallery_ids: [g] identities.
+        query_groups: [q]; a gallery image of the query's own group does not exist for it. None
+            excludes nothing.
+        gallery_groups: [g]; with `query_groups`.
         cmc: as in `retrieval_metrics`.
         ranks: as in `retrieval_metrics`.
         gallery_rows: [g] rows of `gallery_features` that are the gallery, in its order, from 0;
             None: all.
 
-    Returns:
-        The metrics, averaged over the queries that have a true match left.
-
     Raises:
-        ValueError: if shapes or options do not fit, `gallery_rows` are no rows of the features, a
+        ValueError: shapes or options do not fit, `gallery_rows` are no rows of the features, a
             feature is not of unit length, or no query has a true match.
     """
     query, gallery = (np.asanyarray(x) for x in (query_features, gallery_features))
@@ -238,9 +209,8 @@ def query_blocks(
 ) -> Iterator[NDArray[np.int64]]:
     """Row numbers of queries to be measured together, each query in one block.
 
-    Queries of one identity come together, so that a block's true matches are few enough for the
-    distances of all its queries to all of them, and what is held of each query's own, to stay
-    within `BLOCK_ELEMENTS`, as long as those of one query do.
+    Queries of one identity come together, so that what is held of a block's true matches stays
+    within `BLOCK_ELEMENTS`, as long as that of one query does.
     """
     order = np.argsort(query_ids, kind="stable")
     identities, number = np.unique(query_ids[order], return_inverse=True)

@@ -1,21 +1,17 @@
 """Who queries whom, as plain data: what every evaluation protocol is made of.
 
-A protocol turns the columns of an index into tasks, the lines of a table. Rows of the intermediate
-modality stand beside the visible ones they are made of, with the same identity, camera and path;
-they count as visible wherever a protocol speaks of cameras.
-
-A pair is within a modality where both sides are infrared, or neither is. A query would then find
-itself, or the next frame of its own camera, so every protocol leaves something out: `SameModality`
-names the two rules there are. The name of such a task says what was left out.
+Rows of the intermediate modality have the identity, camera and path of the visible image they are
+made of, and count as visible wherever a protocol speaks of cameras.
 """
 
 import dataclasses
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 
+from lupi_jax.data import Index
 from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
 
@@ -40,30 +36,6 @@ WITHOUT_IMAGE = "without own image"
 """How the name of a task within a modality ends: by a rule, or where neither leaves a match."""
 
 
-class Images(Protocol):
-    """What a protocol has to know of n images: four columns of `lupi_jax.data.Index`."""
-
-    @property
-    def paths(self) -> np.ndarray:
-        """[n] str; within one identity and camera, their order is that of the files."""
-        ...
-
-    @property
-    def identities(self) -> np.ndarray:
-        """[n] int."""
-        ...
-
-    @property
-    def cameras(self) -> np.ndarray:
-        """[n] int."""
-        ...
-
-    @property
-    def modalities(self) -> np.ndarray:
-        """[n] values of `Modality`."""
-        ...
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class Trial:
     """One retrieval over the rows of a set of features.
@@ -71,9 +43,8 @@ class Trial:
     Attributes:
       query: [q] row numbers.
       gallery: [g] row numbers; a row drawn twice is there twice.
-      cmc: what CMC counts, "image" or "identity".
-      groups: [n] int group of every row, or None. A gallery image of the query's own group is not
-        there for it.
+      cmc: what CMC counts.
+      groups: [n] int, or None. A gallery image of the query's own group is not there for it.
     """
 
     query: np.ndarray
@@ -83,10 +54,8 @@ class Trial:
 
     @property
     def excluded(self) -> np.ndarray | None:
-        """[q, g] bool, True where the gallery image is not there for the query; None: nowhere.
-
-        Made anew each time: the masks of all trials of a protocol would fill a gigabyte.
-        """
+        """[q, g] bool, True where the gallery image is not there for the query; None: nowhere."""
+        # Made anew each time: the masks of all trials of a protocol would fill a gigabyte.
         if self.groups is None:
             return None
         return self.groups[self.query][:, None] == self.groups[self.gallery]
@@ -94,14 +63,7 @@ class Trial:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Task:
-    """One line of a table, averaged over its trials.
-
-    Attributes:
-      name: of the search, such as "all-search, single-shot".
-      query: modality of the queries.
-      gallery: modality of the gallery.
-      trials: at least one.
-    """
+    """One line of a table, averaged over its trials, at least one."""
 
     name: str
     query: Modality
@@ -109,7 +71,7 @@ class Task:
     trials: tuple[Trial, ...]
 
 
-def make_task(name: str, pair: Pair, trials: Sequence[Trial], images: Images) -> Task:
+def make_task(name: str, pair: Pair, trials: Sequence[Trial], images: Index) -> Task:
     """A task whose trials draw from the same identities and cameras, so that one stands for all.
 
     Raises:
@@ -124,15 +86,7 @@ def make_task(name: str, pair: Pair, trials: Sequence[Trial], images: Images) ->
 
 
 def has_match(trial: Trial, identities: np.ndarray) -> np.ndarray:
-    """Whether each query has a true match among the gallery images that are there for it.
-
-    Args:
-      trial: q queries and g gallery images, q, g >= 1, of n rows.
-      identities: [n] of all rows.
-
-    Returns:
-      [q] bool.
-    """
+    """[q] whether each query has a true match; `identities` [n] are those of all rows."""
     wanted, shown = identities[trial.query], identities[trial.gallery]
     if trial.groups is None:
         return np.isin(wanted, shown)
@@ -152,7 +106,7 @@ def is_within(a: Modality, b: Modality) -> bool:
     return (a == Modality.INFRARED) == (b == Modality.INFRARED)
 
 
-def within_modality(images: Images, rule: SameModality) -> tuple[str, np.ndarray]:
+def within_modality(images: Index, rule: SameModality) -> tuple[str, np.ndarray]:
     """What a rule is called in the name of a task, and [n] int groups of the rows by it.
 
     Raises:
@@ -167,14 +121,14 @@ def within_modality(images: Images, rule: SameModality) -> tuple[str, np.ndarray
     return WITHOUT[rule], groups
 
 
-def by_identity_and_camera(images: Images) -> np.ndarray:
+def by_identity_and_camera(images: Index) -> np.ndarray:
     """[n] int, equal for rows of one identity and one camera."""
     both = np.stack([images.identities, images.cameras])
     return np.unique(both, axis=1, return_inverse=True)[1].reshape(-1)
 
 
 def rows_of(
-    images: Images, modality: Modality, pair: Pair, cameras: Sequence[int] | None = None
+    images: Index, modality: Modality, pair: Pair, cameras: Sequence[int] | None = None
 ) -> np.ndarray:
     """Row numbers of a modality (of some cameras), at least one.
 
@@ -196,11 +150,8 @@ def rows_of(
 Places = Mapping[tuple[int, int], np.ndarray]
 """(identity, camera) -> its rows by path; in the order of identities, then of cameras."""
 
-Pick = Callable[[random.Random, range], Sequence[int]]
-"""(a generator, the numbers of a place's images) -> some of them."""
 
-
-def places_of(images: Images, rows: np.ndarray) -> Places:
+def places_of(images: Index, rows: np.ndarray) -> Places:
     """Some rows [n] by identity and camera."""
     rows = rows[np.lexsort((images.paths[rows], images.cameras[rows], images.identities[rows]))]
     places = np.stack([images.identities[rows], images.cameras[rows]], axis=1)
@@ -209,11 +160,10 @@ def places_of(images: Images, rows: np.ndarray) -> Places:
     return {(int(images.identities[p[0]]), int(images.cameras[p[0]])): p for p in parts}
 
 
-def draw(places: Places, trial: int, pick: Pick) -> np.ndarray:
-    """[g] rows picked of each place by Python's generator, seeded with the number of the trial.
-
-    It is the generator that the published galleries are made by, call by call.
-    """
+def draw(
+    places: Places, trial: int, pick: Callable[[random.Random, range], Sequence[int]]
+) -> np.ndarray:
+    """[g] rows picked of each place by the generator that published galleries are made by."""
     generator = random.Random(trial)
     return np.concatenate([rows[pick(generator, range(len(rows)))] for rows in places.values()])
 
@@ -224,10 +174,6 @@ def draw_one(places: Places, trial: int) -> np.ndarray:
 
 
 def require_trials(trials: int) -> None:
-    """Check a protocol's number of trials.
-
-    Raises:
-      InputError: it is not positive.
-    """
+    """Raise InputError where a protocol has no trial."""
     if trials < 1:
         raise InputError(f"{trials} trials of a protocol: give at least 1")

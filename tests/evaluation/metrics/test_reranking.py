@@ -245,9 +245,9 @@ def test_features_are_left_as_they_are(dtype):
         ({"gallery_features": np.empty((0, 2))}, "need an image each"),
         ({"k1": 0}, "k1 and k2 must be"),
         ({"k2": 0}, "k1 and k2 must be"),
-        ({"weight": -0.1}, "weight must be"),
-        ({"weight": 1.1}, "weight must be"),
-        ({"weight": math.nan}, "weight must be"),
+        ({"weight": -0.1}, "weight in"),
+        ({"weight": 1.1}, "weight in"),
+        ({"weight": math.nan}, "weight in"),
     ],
 )
 def test_unusable_input_is_refused(change, message):

@@ -10,7 +10,7 @@ from protocol_images import Counts, G, I, V, hidden, make_images, shown, with_in
 from lupi_jax import InputError, Modality
 from lupi_jax.data.sources import published
 from lupi_jax.evaluation.metrics import all_images, llcm, sysu
-from lupi_jax.evaluation.metrics.sysu_mm01 import is_test_set
+from lupi_jax.evaluation.metrics.protocols import is_test_set
 from lupi_jax.evaluation.metrics.tasks import has_match
 
 # Person 7 is indoors and outdoors, 12 outdoors only, 30 in all visible cameras.
@@ -341,10 +341,10 @@ def test_images_that_cannot_be_evaluated_are_refused(counts, pair, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({(7, 2): np.zeros((10, 11), int)}, r"identity 7 of camera 2 has 12 images, .* orders 11:"),
-        ({(7, 2): None}, r"identity 7 of camera 2 has 12 images, but .* orders 0:"),
-        ({(12, 1): np.zeros((10, 3), int)}, r"identity 12 of camera 1 has 0 images, .* orders 3:"),
-        ({(7, 1): np.zeros((9, 3), int)}, r"rand_perm_cam\.mat is for 9 trials, not 10"),
+        ({(7, 2): np.zeros((10, 11), int)}, r"orders 11 images of identity 7 by camera 2 "),
+        ({(7, 2): None}, r"orders 0 images of identity 7 by camera 2 .* are 12 "),
+        ({(12, 1): np.zeros((10, 3), int)}, r"orders 3 images of identity 12 by camera 1 "),
+        ({(7, 1): np.zeros((9, 3), int)}, r"\.mat orders .* for 9 trials, but .* 10 trials"),
     ],
 )
 def test_permutations_of_other_images_are_refused(change, message):
@@ -358,7 +358,7 @@ def test_permutations_of_people_and_cameras_not_asked_for_are_passed_over():
     orders = {**permutations(), (99, 1): np.zeros((10, 3), int), (7, 6): np.zeros((10, 8), int)}
     images = make_images(SYSU)
     sysu(images, [(I, V)], "official", 10, orders)
-    with pytest.raises(InputError, match=r"identity 7 of camera 6 has 1 images, but .* orders 8"):
+    with pytest.raises(InputError, match=r"orders 8 images of identity 7 by camera 6 .* are 1 "):
         sysu(images, [(V, I)], "official", 10, orders)
     with pytest.raises(InputError, match=r"draws by exp/rand_perm_cam\.mat: read it"):
         sysu(images, [(I, V)], "official")
