@@ -1,5 +1,9 @@
 """The tf.data feed: files to batches. The only one that needs TensorFlow."""
 
+import contextlib
+import os
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -8,6 +12,8 @@ import numpy as np
 from lupi_jax.data.feeds.sampler import Batch
 from lupi_jax.data.images import ReadRow
 from lupi_jax.errors import InputError
+
+_NARRATION = (b"I0000 ", b"WARNING: All log messages before absl::InitializeLog()")
 
 
 def tfdata_batches(
@@ -26,9 +32,10 @@ def tfdata_batches(
       InputError: an image cannot be read, or TensorFlow is not installed.
     """
     try:
-        import tensorflow as tf
+        with narration_held():
+            import tensorflow as tf
 
-        tf.config.set_visible_devices([], "GPU")  # the accelerator is JAX's
+            tf.config.set_visible_devices([], "GPU")  # the accelerator is JAX's
     except ImportError as error:
         raise InputError(
             "data.feed = 'tfdata' needs TensorFlow: pip install 'lupi-jax[data]', or set it to "
@@ -38,10 +45,10 @@ def tfdata_batches(
     first = choose(steps.start)
     names = [name for name in first if name != "labels"]
 
-    def rows() -> Iterator[np.int32]:
+    def rows() -> Iterator[np.ndarray]:
         for step in steps:
             chosen = choose(step)
-            yield from np.concatenate([chosen[name] for name in names])
+            yield np.concatenate([chosen[name] for name in names])
 
     def decode(row: np.ndarray) -> np.ndarray:
         # Pillow inside tf.data, for two reasons: the feeds agree bit for bit, and a file that
@@ -57,7 +64,8 @@ def tfdata_batches(
         return tf.ensure_shape(tf.numpy_function(decode, [row], tf.uint8), (*size, 3))
 
     batches = (
-        tf.data.Dataset.from_generator(rows, output_signature=tf.TensorSpec((), tf.int32))
+        tf.data.Dataset.from_generator(rows, output_signature=tf.TensorSpec((None,), tf.int32))
+        .unbatch()
         .map(image, num_parallel_calls=workers, deterministic=True)
         .batch(len(names) * len(first["labels"]))
         .prefetch(prefetch)
@@ -67,3 +75,26 @@ def tfdata_batches(
             raise failures[0]
         images = dict(zip(names, np.split(pixels, len(names)), strict=True))
         yield {**images, "labels": choose(step)["labels"]}
+
+
+@contextlib.contextmanager
+def narration_held() -> Iterator[None]:
+    """Keep off stderr what TensorFlow 2.21 says as it starts, whatever its log level."""
+    try:
+        stderr = os.dup(2)
+    except OSError:  # there is none
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        sys.stderr.flush()
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            held.seek(0)
+            for line in held:
+                if not line.startswith(_NARRATION):
+                    os.write(2, line)

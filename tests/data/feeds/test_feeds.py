@@ -21,6 +21,7 @@ from lupi_jax.data import (
     read_image,
 )
 from lupi_jax.data import images as images_module
+from lupi_jax.data.feeds.tfdata import narration_held
 from lupi_jax.data.images import parallel_map
 
 SIZE = (40, 32)
@@ -273,6 +274,16 @@ def test_the_feed_is_chosen_by_what_is_installed(index, root, tmp_path, monkeypa
         )(0, 1)
     )
     assert len(list(cache.glob("*/*.npy"))) == 1
+
+
+def test_of_what_a_library_says_as_it_starts_only_the_narration_is_kept_back(capfd):
+    with narration_held():
+        os.write(2, b"WARNING: All log messages before absl::InitializeLog() is called are ...\n")
+        os.write(2, b"I0000 00:00:1795.46 5491 port.cc:153] oneDNN custom operations are on.\n")
+        os.write(2, b"E0000 00:00:1795.47 5491 port.cc:160] that is an error\n")
+    os.write(2, b"afterwards\n")
+    said = "E0000 00:00:1795.47 5491 port.cc:160] that is an error\nafterwards\n"
+    assert capfd.readouterr().err == said
 
 
 def test_the_tensorflow_feed_without_tensorflow_says_what_to_do(index, root, tmp_path, monkeypatch):
