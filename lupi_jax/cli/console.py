@@ -17,16 +17,19 @@ def check_out(out: Path | None, endings: Sequence[str]) -> None:
     Makes the directory that it is to be in.
 
     Raises:
-      InputError: its name has another ending, or is a directory's.
-      OSError: nothing can be written there.
+      InputError: it cannot, or its name has another ending.
     """
     if out is None:
         return
     if out.is_dir() or out.suffix.lower() not in endings:
         raise InputError(f"--out {out}: end it on one of {', '.join(endings)}; it names a file")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=out.parent):
-        pass
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out.parent):
+            pass
+    except OSError as error:
+        reason = f"cannot be written there ({error.strerror}); name another place"
+        raise InputError(f"--out {out}: {reason}") from error
 
 
 def say(message: str) -> None:

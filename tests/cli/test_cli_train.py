@@ -63,8 +63,8 @@ def test_config_fields_misspelt_and_out_of_range(own, refused):
     message = refused(*train_own(own, *wrong, "--config.log.keep=0"))
     assert message == (
         "config: bach.images is no field (did you mean batch.images?); "
-        "seed = 'x' is not a whole number; log.keep = 0 must be positive; "
-        "views.flip = -1.0 must lie in [0, 1]"
+        "seed = 'x' is not a whole number; views.flip = -1.0 must lie in [0, 1]; "
+        "log.keep = 0 must be positive"
     )
 
 
