@@ -6,7 +6,8 @@ import logging
 import time
 from collections.abc import Iterator
 
-_LOGGER = logging.getLogger("lupi_jax.phases")
+LOGGER = "lupi_jax.phases"
+_LOGGER = logging.getLogger(LOGGER)
 _IMPORTED = _last_line = time.perf_counter()
 
 
