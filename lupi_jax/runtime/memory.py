@@ -43,5 +43,10 @@ def computes_on_cpu() -> bool:
     platforms = jax.config.jax_platforms  # pyright: ignore[reportAttributeAccessIssue]
     if platforms:
         return platforms.split(",")[0] == "cpu"
+    return not has_plugins()
+
+
+def has_plugins() -> bool:
+    """Whether a plug-in of JAX's for another device than the CPU is installed."""
     modules = any(importlib.util.find_spec(name) for name in ("jax_plugins", "libtpu"))
-    return not modules and not entry_points(group="jax_plugins")
+    return modules or bool(entry_points(group="jax_plugins"))

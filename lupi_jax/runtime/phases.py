@@ -3,12 +3,15 @@
 import atexit
 import contextlib
 import logging
+import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 LOGGER = "lupi_jax.phases"
 _LOGGER = logging.getLogger(LOGGER)
-_IMPORTED = _last_line = time.perf_counter()
+_IMPORTED = time.monotonic()
+_last_line = time.perf_counter()
 
 
 @contextlib.contextmanager
@@ -29,13 +32,12 @@ def record_phase(name: str, seconds: float) -> None:
 
 
 def show_phases() -> None:
-    """Print the phases on stderr, each with the seconds since the command started.
+    """Print the phases on stderr, each with the seconds since the process started.
 
     The last one is the wait for the process's threads once the command is over.
     """
     handler = logging.StreamHandler()
-    handler.addFilter(_with_age)
-    handler.setFormatter(logging.Formatter("[%(age)8.2f s] %(message)s"))
+    handler.setFormatter(_SinceStart("[%(age)8.2f s] %(message)s"))
     _LOGGER.handlers = [handler]
     _LOGGER.setLevel(logging.DEBUG)
     _LOGGER.propagate = False
@@ -47,11 +49,20 @@ def hide_phases() -> None:
     _LOGGER.handlers = [logging.NullHandler()]
 
 
-def _with_age(record: logging.LogRecord) -> bool:
-    record.age = process_age()
-    return True
+class _SinceStart(logging.Formatter):
+    """Adds the age of the process to a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format a record; `%(age)f` is the age of the process in seconds."""
+        record.age = process_age()
+        return super().format(record)
 
 
 def process_age() -> float:
-    """Seconds since this module was imported, which a command does first."""
-    return time.perf_counter() - _IMPORTED
+    """Seconds since this process started; where Linux's /proc is missing, since this import."""
+    try:
+        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+        started = int(fields[19]) / os.sysconf("SC_CLK_TCK")  # field 22 in proc(5)
+        return float(Path("/proc/uptime").read_text().split()[0]) - started
+    except (OSError, ValueError, IndexError):
+        return time.monotonic() - _IMPORTED

@@ -1,4 +1,4 @@
-"""The data, network, optimiser and step of a run, made from its configuration."""
+"""What a run is built of: its data, network, optimiser and step, made from its configuration."""
 
 import dataclasses
 import math
@@ -70,6 +70,7 @@ def prepare_data(config: Config) -> TrainingData:
 
 
 def _larger_modality(index: Index) -> int:
+    """Images of the modality that has more of them."""
     return max(index.count(m) for m in (Modality.VISIBLE, Modality.INFRARED))
 
 
@@ -93,8 +94,12 @@ class Parts:
     """What a run is built of.
 
     Attributes:
+      config: of the run.
+      data: what it trains on.
       steps: the number of its last step.
+      model: the network, as it is trained.
       tx: the optimiser.
+      parallel: the step.
       validate: variables -> figures on the held-out images, None where there are none.
       record: what its checkpoints say of it.
     """
@@ -107,6 +112,11 @@ class Parts:
     parallel: ParallelStep
     validate: Callable[[Any], Figures] | None
     record: dict[str, Any]
+
+    @property
+    def images(self) -> int:
+        """How many images a step reads."""
+        return len(source_modalities(self.config.modalities)) * self.data.sampler.batch_size
 
 
 def build(config: Config, make_validation: MakeValidation | None) -> Parts:
@@ -137,7 +147,14 @@ def build(config: Config, make_validation: MakeValidation | None) -> Parts:
 def restore(parts: Parts, checkpoints: Checkpoints, workdir: Path, fetch: bool) -> TrainState:
     """The newest state in `checkpoints` that is whole, else the one before the first step.
 
-    The step takes the state from where it is placed here. `fetch` is as in `initial_variables`.
+    Args:
+      parts: of the run.
+      checkpoints: of `workdir`.
+      workdir: of the run.
+      fetch: as in `initial_variables`.
+
+    Returns:
+      The state, where the step takes it from.
 
     Raises:
       InputError: the workdir holds another run, or pre-trained weights cannot be used.

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import orbax.checkpoint as ocp
@@ -28,14 +28,16 @@ from lupi_jax.training.step import TrainState
 BEST = "mean_ap"
 """The figure of a validation that the best checkpoint is chosen by."""
 
+T = TypeVar("T")
+
 
 class Checkpoints:
     """The checkpoints under `<workdir>/checkpoints`: state, what rebuilds it, validation figures.
 
     The newest `keep` stay, and the one of the best validation mAP where there are such figures.
     A checkpoint appears under its step only when it is complete, and says what all that it holds
-    hashes to: one that has been damaged since is never used. All processes of a run share the
-    directory, and take part in saving and restoring.
+    hashes to: one that has been damaged since is never used. Every process of a run takes part in
+    saving and restoring; the directory is one that all of them share.
     """
 
     def __init__(self, workdir: str | Path, keep: int = 2, read_only: bool = False) -> None:
@@ -93,8 +95,9 @@ class Checkpoints:
           InputError: there is none; names those there are.
         """
         steps = self._manager.all_steps()
-        known = {"newest": self.newest, "best": self.best, **{str(step): step for step in steps}}
-        step = known.get(str(which))
+        step = {"newest": self.newest, "best": self.best}.get(str(which))
+        if str(which).isdecimal() and int(which) in steps:
+            step = int(which)
         if step is None:
             reason = "no step has validation figures" if which == "best" else "no such step"
             raise InputError(
@@ -108,11 +111,16 @@ class Checkpoints:
         return self._figures.get(step, {})
 
     def save(self, state: TrainState, run: dict[str, Any], figures: dict[str, float]) -> None:
-        """Save `state` in the background, with its validation figures and what rebuilds its run.
+        """Save in the background.
 
         The caller waits for a save that is still going on, and while the arrays are copied to the
         host's memory. Hashing and writing them happen on other threads, and `state` may be used
         up meanwhile.
+
+        Args:
+          state: what to save, under its step.
+          run: plain values that say how to rebuild the run.
+          figures: validation figures of this very state, {} for none.
 
         Raises:
           InputError: it, or the checkpoint before it, cannot be written.
@@ -147,10 +155,11 @@ class Checkpoints:
         """What `save` was given as `run`.
 
         Raises:
-          InputError: the checkpoint is of a format that this version cannot read, or damaged.
+          InputError: the checkpoint was made by a newer or much older version of this package, or
+            it is damaged.
         """
         with self._reading(step):
-            return {k: v for k, v in self._record(step).items() if k not in seal.OWN}
+            return seal.run_of(self._record(step))
 
     def variables(self, step: int, like: Any) -> Any:
         """The network's variables alone, shaped and placed as `like`.
@@ -172,43 +181,62 @@ class Checkpoints:
         return TrainState(**saved["variables"], **saved["optimizer"])
 
     def _restore(self, step: int, **like: Any) -> dict[str, Any]:
+        """{name: arrays} of parts of a checkpoint, found to be what was saved."""
         args = {name: ocp.args.StandardRestore(tree) for name, tree in like.items()}
         with self._reading(step):
             saved = self._manager.restore(step, args=ocp.args.Composite(**args))
-            digests = self._record(step)["digests"]
-            for name in like:
-                if seal.digest(saved[name]) != digests[name]:
-                    raise ValueError(f"its {name} have another checksum than when they were saved")
-        return {name: saved[name] for name in like}
+            arrays = {name: saved[name] for name in like}
+            seal.check_arrays(self._record(step), arrays)
+        return arrays
 
     def resume(
         self, same_run: Callable[[dict[str, Any]], None], like: Callable[[], TrainState]
     ) -> TrainState | None:
-        """The newest state that is whole, None without one; what is damaged is moved aside.
+        """The newest state that is whole; what is damaged is named, and moved aside.
 
-        `same_run` is given a checkpoint's `run`, and raises an `InputError` where it is of another
-        one. `like` makes what to shape and place the state as.
+        Args:
+          same_run: given a checkpoint's `run`; raises where it is of another one.
+          like: makes what to shape and place the state as.
+
+        Returns:
+          None where there is no checkpoint.
+
+        Raises:
+          InputError: what `same_run` raises.
         """
         while (step := self.newest) is not None:
-            state, fault = None, "damaged elsewhere"
-            try:
-                same_run(self.run(step))
-                state = self.state(step, like())
-            except DamagedError as error:
-                fault = error.fault
-            if hosts.all_agree(state is not None):
+            run = self._whole(step, lambda step=step: self.run(step))
+            if run is None:
+                continue
+            same_run(run)
+            state = self._whole(step, lambda step=step: self.state(step, like()))
+            if state is not None:
                 return state
-            if hosts.is_first():
-                kept = self.directory.with_name("damaged")
-                kept.mkdir(exist_ok=True)
-                number = sum(1 for _ in kept.glob(f"{step}-*"))
-                place = kept / f"{step}-{number}"
-                os.replace(self.directory / str(step), place)
-                print(f"{fault}; moved to {place}, going on without it", file=sys.stderr)
-            hosts.wait_for_all(f"checkpoint {step} set aside")
-            self._figures.pop(step, None)
-            self._manager.reload()
         return None
+
+    def _whole(self, step: int, read: Callable[[], T]) -> T | None:
+        """What `read` gives; None where it is damaged in any process, and is then set aside."""
+        found, fault = None, "damaged elsewhere"
+        try:
+            found = read()
+        except DamagedError as error:
+            fault = error.fault
+        if hosts.all_agree(found is not None):
+            return found
+        self._set_aside(step, fault)
+        return None
+
+    def _set_aside(self, step: int, fault: str) -> None:
+        kept = self.directory.with_name("damaged")
+        if hosts.is_first():
+            kept.mkdir(exist_ok=True)
+            number = sum(1 for _ in kept.glob(f"{step}-*"))
+            place = kept / f"{step}-{number}"
+            os.replace(self.directory / str(step), place)
+            print(f"{fault}; moved to {place}, going on without it", file=sys.stderr)
+        hosts.wait_for_all(f"checkpoint {step} set aside")
+        self._figures.pop(step, None)
+        self._manager.reload()
 
     def _record(self, step: int) -> dict[str, Any]:
         saved = self._manager.restore(step, args=ocp.args.Composite(run=_RecordRestore()))
@@ -217,6 +245,7 @@ class Checkpoints:
         return record
 
     def _reading(self, step: int) -> AbstractContextManager[None]:
+        """What goes wrong in here says that a checkpoint is damaged."""
         place = self.directory / str(step)
         # Orbax and TensorStore have a dozen types for it.
         return _raising(
@@ -224,6 +253,7 @@ class Checkpoints:
         )
 
     def _writing(self, what: str) -> AbstractContextManager[None]:
+        """What goes wrong in here says that the disk cannot be written."""
         advice = (
             "check its permissions and the free space; the same command goes on from the last "
             "complete checkpoint"
@@ -285,6 +315,8 @@ class _RecordRestore(ocp.args.CheckpointArgs):
 
 @dataclasses.dataclass
 class _Best(PreservationPolicy):
+    """Keeps one checkpoint: that of the step `best` gives."""
+
     best: Callable[[], int | None]
 
     def should_preserve(

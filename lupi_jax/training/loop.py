@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import jax
 
 from lupi_jax.config import Config
-from lupi_jax.data import Batch, HostRows, make_feed, read_all, source_modalities
+from lupi_jax.data import Batch, HostRows, make_feed, read_all
 from lupi_jax.errors import StoppedError
 from lupi_jax.modality import Modality
 from lupi_jax.runtime.hosts import is_first
@@ -23,7 +24,7 @@ from lupi_jax.training.checkpoints import Checkpoints
 from lupi_jax.training.data_wait import DataWait
 from lupi_jax.training.hooks import Hook, Moment
 from lupi_jax.training.logging import RunLog
-from lupi_jax.training.parallel import ParallelStep, local_copy
+from lupi_jax.training.parallel import ParallelStep, local_copy, require_room
 from lupi_jax.training.profiling import Profile
 from lupi_jax.training.step import TrainState
 
@@ -44,6 +45,7 @@ def train(
     arguments, and share the workdir.
 
     Args:
+      config: of the run.
       workdir: gets `checkpoints/`, `metrics.jsonl`, `tensorboard/`, and the memory-mapped feed's
         `cache/`.
       make_validation: how held-out images are judged, `lupi_jax.evaluation.make_validation`;
@@ -73,12 +75,11 @@ def train(
         _announce(parts, state, start)
         if config.data.feed == "device":
             watchdog.beat("the images were read")
-        every, data = config.log.every, parts.data
-        images = len(source_modalities(config.modalities)) * data.sampler.batch_size
-        log = RunLog(workdir, start, steps, every, images, is_first())
-        wait = DataWait(log, start, data.steps_per_epoch, every, _advice(config))
+        every, per_epoch = config.log.every, parts.data.steps_per_epoch
+        log = RunLog(workdir, start, steps, every, parts.images, is_first())
+        wait = DataWait(log, start, per_epoch, every, _advice(config))
         hooks = [
-            Profile(workdir / "profile", start, profile),
+            Profile(workdir / "profile", start, profile, parts.images, parts.parallel.cost),
             log,
             _Alive(watchdog),
             wait,
@@ -160,17 +161,22 @@ class _Save(Hook):
 
 
 def _start_feed(parts: Parts, workdir: Path, start: int) -> Iterator[Batch]:
-    """This process's rows of the batches from step `start` on."""
+    """This process's rows of the batches from step `start` on.
+
+    Where `data.feed` asks for it, the devices get to hold all images first.
+    """
     config, data = parts.config, parts.data
     host = HostRows(jax.process_index(), jax.process_count())
     with showing() as show, phase("starting the feed"):
         feed = make_feed(data.train, data.sampler, config, workdir / "cache", host, show)
         if config.data.feed == "device" and start < parts.steps:
+            require_room(len(data.train) * math.prod(config.data.image_size) * 3)
             parts.parallel.hold(read_all(data.train, config.data, show))
         return feed(start, parts.steps)
 
 
 def _announce(parts: Parts, state: TrainState, start: int) -> None:
+    """Say what is about to be trained on what."""
     config, data, steps = parts.config, parts.data, parts.steps
     count = sum(x.size for x in jax.tree.leaves(state.params))
     held = f" ({len(data.validation.classes)} more held out)" if data.validation else ""
@@ -205,5 +211,6 @@ def _compile(
 
 
 def _advice(config: Config) -> str:
+    """What to do about a feed that is waited for."""
     decodes = config.data.feed in ("auto", "tfdata") and not config.data.prepared
     return "more data.workers, or `lupi prepare`, would help" if decodes else ""

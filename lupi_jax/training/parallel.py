@@ -1,7 +1,10 @@
 """The step mapped over devices; the only module that knows a mesh.
 
-The step names its axis, and is no plain `jax.jit` over the global batch: a function that `pmap`
-maps, and `batch_norm = "device"`, see one device's rows.
+Why not a plain `jax.jit` over the global batch, with no axis in the code? `pmap` is to stay, and a
+function that it maps sees one device's rows: `BatchNorm` has to average over the axis, and the step
+to gather features and to sum gradients. `batch_norm = "device"` needs each device's rows under
+either. So of the 38 lines in `lupi_jax.models` and the 11 in `step.py` that speak of the axis none
+could go, and a second, global step would stand beside them. On one device it is the same program.
 """
 
 from collections.abc import Callable, Mapping
@@ -40,10 +43,26 @@ def local_copy(tree: Any) -> Any:
     return jax.tree.map(lambda x: jnp.copy(x.addressable_data(0)), tree)
 
 
+def require_room(size: int) -> None:
+    """Check that `size` bytes of images fit beside the step on a device.
+
+    Raises:
+      InputError: they would take more than 80 % of its memory.
+    """
+    memory = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
+    if memory is not None and size > 0.8 * memory:
+        raise InputError(
+            f"data.feed = device: the images are {size / 2**30:.1f} GiB, and a device has "
+            f"{memory / 2**30:.1f}: use tfdata or memmap, or lower data.image_size"
+        )
+
+
 class ParallelStep:
     """A per-device step as a function of the whole state and this process's rows of a batch.
 
-    The step takes the state from `state_sharding`.
+    Attributes:
+      devices: how many devices share a batch.
+      state_sharding: where the step takes the state from.
     """
 
     def __init__(
@@ -57,16 +76,7 @@ class ParallelStep:
           InputError: processes have unequal numbers of devices, or there are several and `how` is
             "pmap".
         """
-        processes = jax.process_count()
-        if jax.local_device_count() * processes != jax.device_count():
-            raise InputError(
-                f"{processes} processes share {jax.device_count()} devices, and this one has "
-                f"{jax.local_device_count()}: give each as many"
-            )
-        if how == "pmap" and processes > 1:
-            raise InputError(
-                f"parallel = pmap maps in one process, not of {processes}: use shard_map"
-            )
+        _check_processes(how)
         chosen = _all_devices()[:devices]
         mesh = Mesh(np.array(chosen), (AXIS,), axis_types=(AxisType.Auto,))
         self.devices = len(chosen)
@@ -87,8 +97,11 @@ class ParallelStep:
     def hold(self, images: np.ndarray) -> None:
         """Keep `images` [n, h, w, 3] uint8 on every device; from now on batches name their rows.
 
-        Under pmap they would go to the devices at every step, and a configuration refuses it.
+        Raises:
+          ValueError: the step is mapped by pmap.
         """
+        if self._by_rows is None:
+            raise ValueError("pmap would send the images to its devices at every step")
         self._images = jax.make_array_from_callback(
             images.shape, self.state_sharding, lambda place: images[place]
         )
@@ -110,8 +123,14 @@ class ParallelStep:
     def compile(self, state: TrainState, batch: Batch, wait: Wait) -> None:
         """Compile the step for a state and a batch such as these; calls then take no others.
 
-        `wait` calls what it is given and returns once that is over. With `StopRequest.during` a
-        signal can end the compilation, which can take minutes.
+        Args:
+          state: placed as the step takes it; not used up.
+          batch: this process's rows.
+          wait: calls what it is given and returns once that is over. With `StopRequest.during` a
+            signal can end the compilation, which can take minutes.
+
+        Raises:
+          InputError: the rows do not divide among the devices.
         """
         with phase("tracing the step"):
             lowered = self.lower(state, self._rows_by_device(batch))
@@ -123,8 +142,13 @@ class ParallelStep:
             wait(keep)
 
     def cost(self) -> Mapping[str, float]:
-        """XLA's analysis of the compiled step, of one device: "flops", "bytes accessed", ..."""
-        assert self._compiled is not None, "compile the step first"
+        """XLA's analysis of the compiled step, of one device: "flops", "bytes accessed", ...
+
+        Raises:
+          ValueError: the step has not been compiled.
+        """
+        if self._compiled is None:
+            raise ValueError("compile the step first")
         return self._compiled.cost_analysis() or {}
 
     def _rows_by_device(self, batch: Batch) -> Mapping[str, jax.Array | np.ndarray]:
@@ -140,6 +164,20 @@ class ParallelStep:
         return {
             k: jax.make_array_from_process_local_data(self._by_rows, v) for k, v in batch.items()
         }
+
+
+def _check_processes(how: str) -> None:
+    processes = jax.process_count()
+    if jax.local_device_count() * processes != jax.device_count():
+        raise InputError(
+            f"{processes} processes share {jax.device_count()} devices, and this one has "
+            f"{jax.local_device_count()}: give each as many"
+        )
+    if how == "pmap" and processes > 1:
+        raise InputError(
+            f"parallel = pmap maps over the devices of one process, not of {processes}: "
+            "use shard_map"
+        )
 
 
 def _with_images(of_pixels: Step) -> Callable[..., tuple[TrainState, Metrics]]:

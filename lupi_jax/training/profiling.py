@@ -1,6 +1,7 @@
-"""A trace of some steps of a run."""
+"""A trace of some steps, and how much the device does in them."""
 
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import jax
@@ -16,12 +17,24 @@ FIRST = 3
 class Profile(Hook):
     """Traces some steps of a run for TensorBoard's profile page, and says how fast they were."""
 
-    def __init__(self, folder: Path, start: int, count: int) -> None:
-        """Trace `count` steps (0 for none) to `folder`, from the third after step `start`.
+    def __init__(
+        self,
+        folder: Path,
+        start: int,
+        count: int,
+        images: int,
+        cost: Callable[[], Mapping[str, float]],
+    ) -> None:
+        """Trace `count` steps (0 for none) from the third after `start`.
 
-        Each of several processes traces into a folder of its own there.
+        Args:
+          folder: gets the trace. Each of several processes traces into a folder of its own there.
+          start: steps already taken.
+          count: steps to trace.
+          images: read by one step.
+          cost: gives XLA's cost analysis of the step, on one device.
         """
-        self._folder, self._count = folder, count
+        self._folder, self._images, self._count, self._cost = folder, images, count, cost
         self._first, self._last = start + FIRST, start + FIRST + count - 1
         self._clock: float | None = None
 
@@ -46,7 +59,11 @@ class Profile(Hook):
         seconds = (time.perf_counter() - self._clock) / self._count
         jax.profiler.stop_trace()
         self._clock = None
+        cost = self._cost()
+        operations, bytes_ = cost.get("flops", 0.0), cost.get("bytes accessed", 0.0)
         say(
-            f"steps {self._first} to {self._last}: {seconds:.4f} s each; "
-            f"see: tensorboard --logdir {self._folder}"
+            f"steps {self._first} to {self._last}: {seconds:.4f} s each, "
+            f"{self._images / seconds:.1f} images/s; by XLA's count a "
+            f"{jax.devices()[0].device_kind} does {operations / seconds / 1e12:.2f} TFLOP/s, "
+            f"{bytes_ / seconds / 1e9:.2f} GB/s; see: tensorboard --logdir {self._folder}"
         )

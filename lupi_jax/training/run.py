@@ -26,7 +26,14 @@ def versions() -> dict[str, str]:
 
 
 def run_record(config: Config, training: Index, steps: int, steps_per_epoch: int) -> dict[str, Any]:
-    """What a checkpoint says of its run, plain values that survive JSON."""
+    """What a checkpoint says of its run, plain values that survive JSON.
+
+    Args:
+      config: of the run.
+      training: the images trained on; their fingerprint tells this data set from others.
+      steps: where the run ends.
+      steps_per_epoch: the length of an epoch, which the schedule and the end may depend on.
+    """
     return {
         "config": dataclasses.asdict(config),
         "steps": steps,
@@ -39,7 +46,12 @@ def run_record(config: Config, training: Index, steps: int, steps_per_epoch: int
 
 
 def check_same_run(saved: dict[str, Any], record: dict[str, Any], workdir: Path) -> None:
-    """Refuse to go on from a checkpoint's `run_record` with that of another run.
+    """Refuse to go on in a workdir with what would be another run.
+
+    Args:
+      saved: the `run_record` in the checkpoint.
+      record: the `run_record` of the run to come.
+      workdir: where both live.
 
     Raises:
       InputError: names the fields that differ, or the two lengths of an epoch where the run
@@ -56,9 +68,17 @@ def check_same_run(saved: dict[str, Any], record: dict[str, Any], workdir: Path)
             "Give the same values, or another --workdir"
         )
     before, after = saved["steps_per_epoch"], record["steps_per_epoch"]
-    if before != after and (now.optimizer.unit == "epochs" or now.epochs):
-        raise InputError(
-            f"{workdir} holds a run with {before} steps in an epoch, but an epoch now has {after}, "
-            "and its length or learning rates count epochs. Finish it with the version and the "
-            "data set it began with, or train anew in another --workdir"
-        )
+    if before == after:
+        return
+    if now.optimizer.unit == "epochs":
+        harmed = "learning rates"
+        remedy = "Finish it with the version and the data set it began with"
+    elif now.epochs:
+        harmed = "length"
+        remedy = f"Give --config.steps={saved['steps']} to keep the planned number of steps"
+    else:
+        return
+    raise InputError(
+        f"{workdir} holds a run with {before} steps in an epoch, but an epoch now has {after} "
+        f"steps. Going on would change its {harmed}. {remedy}, or train anew in another --workdir"
+    )

@@ -13,18 +13,25 @@ from lupi_jax.errors import InputError
 from lupi_jax.runtime.phases import phase
 
 FORMAT = 2
-OWN = ("format", "figures", "digests", "digest")
-"""What a record holds beside the run."""
+_OWN = ("format", "figures", "digests", "digest")
 
 
 def make_record(
     run: Mapping[str, Any], figures: Mapping[str, float], arrays: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Run, validation figures, the digests of {part: arrays} and that of all this, for JSON."""
+    """What a checkpoint says of itself, plain values that survive JSON.
+
+    Its run, its validation figures, the digests of its arrays, {part: tree}, and that of all this.
+    """
     with phase("hashing the checkpoint, in the background"):
         digests = {name: digest(tree) for name, tree in arrays.items()}
     said = {"format": FORMAT, "figures": figures, "digests": digests, **run}
     return {**said, "digest": _digest_of_record(said)}
+
+
+def run_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What `make_record` was given as `run`."""
+    return {name: value for name, value in record.items() if name not in _OWN}
 
 
 def check_record(record: Mapping[str, Any], place: Path) -> None:
@@ -34,13 +41,27 @@ def check_record(record: Mapping[str, Any], place: Path) -> None:
       InputError: a newer or much older version of this package made it.
       ValueError: the record is not what was saved.
     """
-    if record["format"] != FORMAT:
+    made = record["format"]
+    if made > FORMAT:
+        raise InputError(f"{place} was made by a newer lupi_jax: upgrade")
+    if made < FORMAT:
         raise InputError(
-            f"{place} has format {record['format']}, and this lupi_jax reads {FORMAT}: use the "
-            "version that made it, or train again in another --workdir"
+            f"{place} was made by an older lupi_jax, which did not write down whom it trained on: "
+            "train again, in another --workdir"
         )
     if record["digest"] != _digest_of_record(record):
         raise ValueError("its run has another checksum than when it was saved")
+
+
+def check_arrays(record: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
+    """Check that parts of a checkpoint are what was saved.
+
+    Raises:
+      ValueError: they are not.
+    """
+    for name, tree in arrays.items():
+        if digest(tree) != record["digests"][name]:
+            raise ValueError(f"its {name} have another checksum than when they were saved")
 
 
 def digest(tree: Any) -> str:
@@ -54,5 +75,6 @@ def digest(tree: Any) -> str:
 
 
 def _digest_of_record(record: Mapping[str, Any]) -> str:
+    """SHA-256 of what a checkpoint says of its run, whatever made JSON of it."""
     said = {name: value for name, value in record.items() if name != "digest"}
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()

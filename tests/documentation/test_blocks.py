@@ -5,6 +5,7 @@ and `experiments`, as a clone has. So that this takes seconds, data sets are mad
 pictures, and training takes two steps of a thin network, whatever is written.
 """
 
+import importlib.util
 import os
 import shlex
 import subprocess
@@ -14,7 +15,8 @@ from pathlib import Path
 import pytest
 from pages import COMMANDS, OTHER, PAGES, PYTHON, ROOT, Block, lupi_arguments, name_of, read_blocks
 
-from experiments import tables
+from experiments.tables import command as command_line
+from experiments.tables.paper import TABLES
 from experiments.tables.sweep import make_sweep
 from lupi_jax.cli import main
 from lupi_jax.cli.program import make_parser
@@ -107,9 +109,11 @@ ALL_COMMANDS = [
 @pytest.mark.parametrize("command", [c for c in ALL_COMMANDS if "-m experiments." in c.values[0]])
 def test_sweeps_exist_and_parse(command):
     words = shlex.split(command, comments=True)
-    script = words[words.index("-m") + 1].partition(".")[2]
-    assert (ROOT / f"experiments/{script}.py").is_file()
-    options, rest = tables.make_parser(script).parse_known_args(words[words.index("-m") + 2 :])
+    module, *arguments = words[words.index("-m") + 1 :]
+    assert importlib.util.find_spec(module)
+    if module == "experiments.tables":
+        assert int(arguments.pop(0)) in {table.number for table in TABLES}
+    options, rest = command_line.make_parser(module).parse_known_args(arguments)
     assert parse_overrides(rest).keys() <= field_types().keys()
     assert make_sweep(options, rest).repeats
 

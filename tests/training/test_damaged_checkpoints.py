@@ -110,8 +110,5 @@ def test_a_newer_format_is_refused_by_name_and_left_alone(
     for command in (train(people, workdir), ["evaluate", "--workdir", str(workdir)]):
         assert main(command) == 2
         err = capfd.readouterr().err
-        assert err == (
-            f"lupi: {workdir}/checkpoints/12 has format 2, and this lupi_jax reads 1: use the "
-            "version that made it, or train again in another --workdir\n"
-        )
+        assert err == (f"lupi: {workdir}/checkpoints/12 was made by a newer lupi_jax: upgrade\n")
     assert contents(workdir) == before

@@ -27,7 +27,7 @@ from lupi_jax.models.resnet import BACKBONES, Backbone
 from lupi_jax.training.checkpoints import Checkpoints
 from lupi_jax.training.network import abstract
 from lupi_jax.training.optimizer import learning_rate, make_optimizer
-from lupi_jax.training.parallel import ParallelStep, everywhere, local_copy
+from lupi_jax.training.parallel import ParallelStep, everywhere, local_copy, require_room
 from lupi_jax.training.step import AXIS, Step, TrainState, make_train_step
 from lupi_jax.views import ViewSettings, make_views
 
@@ -365,6 +365,19 @@ def test_a_local_copy_is_on_one_device(result: dict) -> None:
 def test_rows_of_images_that_devices_hold_are_those_images(result: dict) -> None:
     seen = result["seen"]
     assert seen["held"] == seen["fed"] == seen["by_hand"]
+
+
+def test_images_that_a_device_cannot_hold_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Small:
+        def memory_stats(self) -> dict[str, int]:
+            return {"bytes_limit": 2**31}
+
+    monkeypatch.setattr(jax, "local_devices", lambda: [Small()])
+    require_room(2**30)
+    with pytest.raises(InputError, match=r"the images are 1\.8 GiB, and a device has 2\.0: use"):
+        require_room(int(1.8 * 2**30))
+    with pytest.raises(ValueError, match="pmap"):
+        ParallelStep(unused, "pmap").hold(np.zeros((1, 2, 2, 3), np.uint8))
 
 
 @pytest.mark.parametrize("how", ["shard_map", "pmap"])
