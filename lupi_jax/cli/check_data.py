@@ -25,11 +25,13 @@ FEW = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `lupi check-data`."""
     add_source(parser)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def run(options: argparse.Namespace) -> None:
+    """Check a data set, and print its counts and everything that is wrong."""
     from lupi_jax.data.sources.check import check_data
     from lupi_jax.runtime.terminal import showing
 

@@ -21,6 +21,7 @@ SAVED = "nothing was saved"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `lupi compare`."""
     add = parser.add_argument
     add(
         "runs",
@@ -37,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    """Measure runs on the same images, and compare each method with the first."""
     from lupi_jax.evaluation.methods import compare_methods
     from lupi_jax.report.pictures import compared_curves
     from lupi_jax.runtime.backend import start_backend

@@ -31,6 +31,7 @@ SAVED = "nothing was saved but what is named above"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `lupi evaluate`."""
     add_network(parser)
     add_images(parser)
     add_trials(parser, "the mean over RUN/trial-N, each on its own split")
@@ -43,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    """Evaluate one network, or one on each of several splits of RegDB."""
     from lupi_jax.runtime.hosts import is_first
     from lupi_jax.runtime.phases import phase
 

@@ -23,6 +23,7 @@ SAVED = "nothing was written, and what was there before is as it was"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `lupi export`."""
     add_network(parser)
     add_images(parser, default=None)
     add_untrained(parser)
@@ -46,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    """Write the features of a split, or the network as programs for JAX alone."""
     if options.stablehlo:
         _export_network(options)
     else:

@@ -13,6 +13,7 @@ SAVED = "the pictures written so far are kept: the same command goes on"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `lupi make-synthetic`."""
     add = parser.add_argument
     add("--out", type=Path, required=True, metavar="DIR", help="directory to write (required)")
     add(
@@ -39,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    """Write a data set of rendered people."""
     from lupi_jax.runtime.terminal import showing
     from lupi_jax.synthetic import LAYOUTS
 

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `lupi parity`."""
     add, precisions = parser.add_argument, ("float64", "float32", "bfloat16")
     precision = "precision of the networks (float64); losses are compared in float32"
     add("--precision", choices=precisions, default="float64", help=precision)
@@ -28,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    """Compare with the released code's numbers, in a checkout of the sources."""
     if not (ROOT / "experiments/parity").is_dir():
         raise InputError(
             "lupi parity needs figures that are with the sources alone: clone them, and run "

@@ -16,6 +16,7 @@ SAVED = "the whole shards written so far are kept: the same command goes on"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `lupi prepare`."""
     add_source(parser)
     add = parser.add_argument
     size = "height and width of the images in pixels, as 288x144 (required)"
@@ -25,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    """Decode and resize every image of a data set once."""
     from lupi_jax.runtime.terminal import showing
 
     source, size = source_of(options), _parse_size(options.size)

@@ -14,6 +14,7 @@ SAVED = "nothing was written, and a page that was there before is as it was"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `lupi report`."""
     add, run = parser.add_argument, "directory of the run, from `lupi train` (required)"
     add("--workdir", type=Path, required=True, metavar="RUN", help=run)
     add_checkpoint(parser)
@@ -22,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    """Evaluate a run, and write the result as one HTML page."""
     from lupi_jax.report import make_page, require_libraries
     from lupi_jax.runtime.files import write_whole
     from lupi_jax.training.logging import read_metrics

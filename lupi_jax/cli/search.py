@@ -21,6 +21,7 @@ DRAWN = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `lupi search`."""
     add_network(parser)
     add = parser.add_argument
     query = "query image, or directory of query images (required)"
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    """Rank a gallery for query images that need not belong to a data set."""
     import numpy as np
 
     from lupi_jax.evaluation.search import nearest, ranking_row

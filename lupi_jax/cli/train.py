@@ -15,6 +15,7 @@ SAVED = "what was saved is intact"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `lupi train`."""
     parser.usage = "lupi train --config FILE[:VARIANT] --workdir DIR [--config.FIELD=VALUE ...]"
     add = parser.add_argument
     config = "configuration, a Python file, and one of its variants (required)"
@@ -39,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    """Train one network, or one for each of several splits of RegDB."""
     from lupi_jax.config.file import load_config
     from lupi_jax.runtime.backend import start_backend
 

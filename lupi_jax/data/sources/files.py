@@ -192,6 +192,6 @@ def require_disjoint(
             report(
                 where,
                 f"{where}: {len(shared)} identities are in both {first} and {second} "
-                f"({some(shared)}): nobody may be judged by who was learnt from; take them out of "
-                "one",
+                f"({some(shared)}): training and test sets must not share identities; take them "
+                "out of one",
             )
