@@ -65,7 +65,9 @@ def make_parser(script: str, description: str = "") -> argparse.ArgumentParser:
     )
     add_arguments(parser)
     parser.add_argument("--plan", action="store_true", help="list what would be trained, and stop")
-    parser.add_argument("--rate", type=float, help="images a second, for --plan's hours")
+    parser.add_argument(
+        "--rate", type=float, help="images per second, from which --plan estimates hours"
+    )
     return parser
 
 

@@ -98,8 +98,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", choices=DATA, required=True, help="kind of data set")
     parser.add_argument("--root", required=True, help="its directory")
     parser.add_argument("--config", type=Path, help="a config file (configs/<data>.py)")
-    parser.add_argument("--name", help="of the results' folder (that of --data)")
-    parser.add_argument("--workdir", type=Path, help="of the runs (runs/tables/<name>)")
+    parser.add_argument("--name", help="name of the results (the kind of data set)")
+    parser.add_argument("--workdir", type=Path, help="directory for the runs (runs/tables/<name>)")
     parser.add_argument("--cells", metavar="NAME,...", help="train and show these alone")
     parser.add_argument("--seeds", type=int, help="networks a cell (3; RegDB: its 10 splits)")
     parser.add_argument("--fetch", action="store_true", help="download weights the cache lacks")
@@ -253,7 +253,7 @@ def _is_measured_so(record: dict[str, Any], config: Config, tested_on: str) -> b
 
 
 def cost(planned: Sequence[Planned], rate: float) -> list[dict[str, Any]]:
-    """What is still to train: steps, images and hours at `rate` images a second.
+    """What is still to train: steps, images and hours at `rate` images per second.
 
     Images are counted as the log of `lupi train` counts them: visible and infrared ones read.
     """
