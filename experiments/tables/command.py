@@ -22,7 +22,8 @@ from experiments.tables.sweep import (
 )
 from experiments.tables.table import Records, Table, markdown, provenance, rows_of
 from lupi_jax.cli.console import print_table
-from lupi_jax.errors import DivergedError, InputError, StoppedError
+from lupi_jax.cli.program import verdict
+from lupi_jax.errors import InputError, shorten
 from lupi_jax.runtime.compilation import keep_programs
 from lupi_jax.runtime.memory import keep_pages
 
@@ -42,16 +43,12 @@ def guarded(script: str, main: Callable[[], None]) -> int:
     keep_pages()
     try:
         main()
-    except InputError as error:
-        print(f"{script}: {error}", file=sys.stderr)
-        return 2
-    except DivergedError as error:
-        print(f"{script}: {error}", file=sys.stderr)
-        return 1
-    except (StoppedError, KeyboardInterrupt) as error:
-        what = str(error) or "interrupted"
-        print(f"{script}: {what}; the same command goes on", file=sys.stderr)
-        return StoppedError.status if isinstance(error, StoppedError) else 130
+    except BaseException as error:
+        status, message = verdict(error, "the same command goes on")
+        if status is None:
+            raise
+        print(f"{script}: {shorten(message, 1000)}", file=sys.stderr)
+        return status
     return 0
 
 

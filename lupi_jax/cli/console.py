@@ -33,7 +33,7 @@ def check_out(out: Path | None, endings: Sequence[str]) -> None:
 
 
 def say(message: str) -> None:
-    """One line of talk, of several processes by the first."""
+    """`runtime.terminal.say`, imported when it is first used: help does not wait for JAX."""
     from lupi_jax.runtime import terminal
 
     terminal.say(message)
