@@ -50,17 +50,17 @@ def run(options: argparse.Namespace) -> None:
     start_backend()
     methods, compared = compare_methods([_measure(path, options) for path in options.runs])
     result = {"split": options.split, **compared}
-    if options.json:
-        print(json.dumps(result, allow_nan=False))
-    else:
-        _print_figures(result)
-        _print_differences(result)
     if options.out:
         curves = {
             name: [read_metrics(each.workdir) for each in runs] for name, runs in methods.items()
         }
         compared_curves(options.out, curves)
         say(f"wrote {options.out}")
+    if options.json:
+        print(json.dumps(result, allow_nan=False))
+    else:
+        _print_figures(result)
+        _print_differences(result)
 
 
 def _measure(workdir: Path, options: argparse.Namespace) -> "MeasuredRun":

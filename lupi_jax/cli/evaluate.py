@@ -58,48 +58,50 @@ def run(options: argparse.Namespace) -> None:
         return
     data = network.config.data
     title = f"{data.name} {data.root}, {options.split}, {network.name}"
-    stem = _publish(result, title, _result_name(network, found), options)
-    if network.unfinished and not options.untrained:
-        say(f"note: training has {network.unfinished} steps to go")
+    stem = _save(result, _result_name(network, found), options)
     if stem:
         with phase("drawing the pictures"):
             _draw(network, found, options.workdir, stem)
+    _print(result, title, options.json)
+    if network.unfinished and not options.untrained:
+        say(f"note: training has {network.unfinished} steps to go")
 
 
-def _publish(
-    result: dict[str, Any], title: str, name: list[str], options: argparse.Namespace
-) -> Path | None:
-    """Print a result, and write it where there is a place; the file without its ending."""
-    from lupi_jax.evaluation.figures import FIGURES, figure_text
+def _save(result: dict[str, Any], name: list[str], options: argparse.Namespace) -> Path | None:
+    """Write a result where there is a place for it; the file without its ending."""
     from lupi_jax.runtime.files import write_whole
 
-    if options.json:
-        print(json.dumps(result))
-    else:
-        headings = ("query -> gallery", "search", "feature", "queries", "with match", "gallery")
-        counts = ("queries", "valid_queries", "gallery_images")
-        print_table(
-            f"{title}: {result['protocol']} (percent)",
-            (*headings, *(f">{heading}" for heading in FIGURES.values())),
-            [
-                (
-                    f"{row['query']} -> {row['gallery']}",
-                    row["search"],
-                    row["feature"],
-                    *(row[name] for name in counts),
-                    *(figure_text(row, name) for name in FIGURES),
-                )
-                for row in result["results"]
-            ],
-        )
     folder = options.out or (options.workdir and options.workdir / "evaluation")
-    if folder is None:
-        return None
-    stem = folder / "-".join([options.split, *name])
-    file = stem.with_name(f"{stem.name}.json")
-    write_whole(file, json.dumps(result, indent=1) + "\n")
-    say(f"wrote {file}")
+    stem = folder and folder / "-".join([options.split, *name])
+    if stem:
+        file = stem.with_name(f"{stem.name}.json")
+        write_whole(file, json.dumps(result, indent=1) + "\n")
+        say(f"wrote {file}")
     return stem
+
+
+def _print(result: dict[str, Any], title: str, as_json: bool) -> None:
+    from lupi_jax.evaluation.figures import FIGURES, figure_text
+
+    if as_json:
+        print(json.dumps(result))
+        return
+    headings = ("query -> gallery", "search", "feature", "queries", "with match", "gallery")
+    counts = ("queries", "valid_queries", "gallery_images")
+    print_table(
+        f"{title}: {result['protocol']} (percent)",
+        (*headings, *(f">{heading}" for heading in FIGURES.values())),
+        [
+            (
+                f"{row['query']} -> {row['gallery']}",
+                row["search"],
+                row["feature"],
+                *(row[name] for name in counts),
+                *(figure_text(row, name) for name in FIGURES),
+            )
+            for row in result["results"]
+        ],
+    )
 
 
 def _draw(
@@ -155,7 +157,8 @@ def _evaluate_trials(options: argparse.Namespace) -> None:
     result = _mean_result(results, trials, options.workdir)
     which = ["untrained"] * options.untrained + [options.checkpoint] * bool(options.checkpoint)
     name = [f"trials{'+'.join(map(str, trials))}", *which, *name]
-    _publish(result, f"regdb {options.workdir}, {options.split}, {step}", name, options)
+    _save(result, name, options)
+    _print(result, f"regdb {options.workdir}, {options.split}, {step}", options.json)
 
 
 def _load_trial(workdir: Path, trial: int, options: argparse.Namespace) -> "lupi.training.Run":

@@ -5,7 +5,6 @@ An artefact is a directory with one program for each modality, `visible.bin` and
 """
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,15 @@ from lupi_jax.errors import InputError
 from lupi_jax.evaluation.embedding import embed_batch, stems_of
 from lupi_jax.modality import Modality, stem_for
 from lupi_jax.models import EmbedNet
-from lupi_jax.runtime.files import replacing, write_whole
+from lupi_jax.runtime.files import is_vacant, replacing_files
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 FACTS = "artefact.json"
+
+_CAMERAS = (Modality.VISIBLE, Modality.INFRARED)  # what a camera gives
+_FORMAT = "StableHLO, serialized by jax.export"
+_FACTS_BYTES = 2**20  # more than any that was written here
 
 _PRECISION = {
     "default": "matrix products and convolutions as each platform does them by default (on some "
@@ -80,7 +83,7 @@ def save_network(
 ) -> list[str]:
     """Write a network as a directory of programs, one for each modality, whole or not at all.
 
-    An artefact that is there already is replaced.
+    An artefact that is there already is replaced; other files in the directory stay.
 
     Args:
       size: (height, width) of the images in pixels.
@@ -98,18 +101,15 @@ def save_network(
     own = stems_of(variables)
     programs = {
         str(m): export_network(model, variables, m, size, feature)
-        for m in (Modality.VISIBLE, Modality.INFRARED)  # what a camera gives
+        for m in _CAMERAS
         if stem_for(m, own) is not None
     }
     record = {**_record(programs, model, size, feature), "network": dict(facts or {})}
     try:
-        with replacing(folder) as part:
-            part.mkdir()
+        with replacing_files(folder, [*(f"{m}.bin" for m in _CAMERAS), FACTS]) as part:
             for modality, program in programs.items():
-                write_whole(part / f"{modality}.bin", bytes(program.serialize()))
-            write_whole(part / FACTS, json.dumps(record, indent=1) + "\n")
-            if folder.is_dir():
-                shutil.rmtree(folder)
+                (part / f"{modality}.bin").write_bytes(program.serialize())
+            (part / FACTS).write_text(json.dumps(record, indent=1) + "\n")
     except OSError as error:
         raise InputError(
             f"{folder}: the network cannot be written there ({error.strerror or error}); make room "
@@ -120,18 +120,27 @@ def save_network(
 
 def require_place(folder: Path) -> None:
     """Raise InputError where something other than an artefact is in the place of `folder`."""
-    is_ours = folder.is_dir() and ((folder / FACTS).is_file() or not any(folder.iterdir()))
-    if folder.exists() and not is_ours:
+    if folder.exists() and not (folder.is_dir() and (is_vacant(folder) or _is_artefact(folder))):
         raise InputError(
             f"{folder}: something else is there; name a directory to make, or a network to replace"
         )
+
+
+def _is_artefact(folder: Path) -> bool:
+    """Whether `save_network` wrote a directory, or at least its `artefact.json`."""
+    try:
+        with (folder / FACTS).open("rb") as file:
+            record = json.loads(file.read(_FACTS_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(record, dict) and str(record.get("format")).startswith(_FORMAT)
 
 
 def _record(
     programs: Mapping[str, export.Exported], model: EmbedNet, size: tuple[int, int], feature: str
 ) -> dict[str, Any]:
     return {
-        "format": "StableHLO, serialized by jax.export; to read it: pip install jax flatbuffers",
+        "format": f"{_FORMAT}; to read it: pip install jax flatbuffers",
         "usage": [
             "from pathlib import Path",
             "import jax.export",

@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from lupi_jax.evaluation.search import RankingRow
+from lupi_jax.runtime.files import replacing
 
 _GREEN, _RED, _GREY = "#009E73", "#D55E00", "#808080"
 # Square line ends take a line width from every gap, so the gaps are given that much wider.
@@ -219,5 +220,5 @@ def _show(
 
 
 def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=_DPI)
+    with replacing(Path(path)) as part:
+        figure.savefig(part, dpi=_DPI)

@@ -1,38 +1,68 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and never in place of what others wrote."""
 
 import contextlib
 import glob
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 PARTIAL = ".lupi-partial-"
 """How the name of a file or directory begins that has not been written to its end."""
+
+
+_CHUNK = 2**24  # bytes
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A place beside `path` to write a file or a directory to; in the end it replaces `path`.
 
-    What stood at `path` stays until then. An exception removes what was written. What a killed
-    process left behind is removed by the next one that writes to `path`.
+    What stood at `path` stays until then. A directory replaces none but an empty one: see
+    `replacing_files`. An exception removes what was written. What a killed process left behind is
+    removed by the next one that writes to `path`.
 
     Raises:
       OSError: nothing can be written there.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f"{PARTIAL}{path.name}-"
-    for left in path.parent.glob(f"{glob.escape(prefix)}????????"):
-        shutil.rmtree(left)
-    with tempfile.TemporaryDirectory(prefix=prefix, dir=path.parent) as folder:
-        part = Path(folder) / path.name
+    with _partial(path.parent, path.name) as folder:
+        part = folder / path.name
         yield part
-        if part.is_file():
-            with part.open("rb+") as written:  # a full disk shows here at the latest
-                os.fsync(written.fileno())
+        _sync(part)
         part.replace(path)
+
+
+@contextlib.contextmanager
+def replacing_files(folder: Path, names: Sequence[str]) -> Iterator[Path]:
+    """A directory to write files to, some of `names`; in the end they replace those of `folder`.
+
+    Other files of `folder`, which may be a volume or a link, stay. Where a file cannot be replaced,
+    the old ones all stay. A file of `names` that was not written anew is removed.
+
+    Args:
+      folder: the directory, made where it is absent.
+      names: file names. Readers take `folder` for whole where it has the last of them, which
+        therefore leaves first and comes last.
+
+    Raises:
+      OSError: nothing can be written there.
+    """
+    if not folder.exists():
+        with replacing(folder) as part:
+            part.mkdir()
+            yield part
+        return
+    with _partial(folder, names[-1]) as place:
+        new, old = place / "new", place / "old"
+        new.mkdir()
+        old.mkdir()
+        yield new
+        _sync(new)
+        _swap(folder, new, old, names)
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -43,3 +73,73 @@ def write_whole(path: Path, content: str | bytes) -> None:
     """
     with replacing(path) as part:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def unreadable(folder: Path) -> OSError | None:
+    """Why a file or directory below `folder` cannot be read, None where all can.
+
+    A file that is missing, or shorter than it was, can be read: that is damage, not an error.
+    """
+    errors: list[OSError] = []
+    for place, _, names in os.walk(folder, onerror=errors.append):
+        for name in names:
+            try:
+                with open(os.path.join(place, name), "rb") as file:
+                    while file.read(_CHUNK):
+                        pass
+            except OSError as error:
+                error.filename = error.filename or os.path.join(place, name)  # where reading failed
+                errors.append(error)
+    return next((error for error in errors if not isinstance(error, FileNotFoundError)), None)
+
+
+def is_vacant(folder: Path) -> bool:
+    """Whether a directory holds nothing but what killed processes of ours left behind."""
+    return all(entry.name.startswith(PARTIAL) for entry in folder.iterdir())
+
+
+@contextlib.contextmanager
+def _partial(parent: Path, name: str) -> Iterator[Path]:
+    """A directory below `parent` that is ours while this lasts.
+
+    A lock in it says that its process lives: what others are writing is left alone.
+    """
+    prefix = f"{PARTIAL}{name}-"
+    for left in parent.glob(f"{glob.escape(prefix)}????????"):
+        with contextlib.suppress(Timeout, NotImplementedError, OSError):
+            with _lock(left):
+                pass
+            shutil.rmtree(left)
+    with contextlib.ExitStack() as held:
+        folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix=prefix, dir=parent)))
+        # Some network volumes know no locks.
+        with contextlib.suppress(Timeout, NotImplementedError, OSError):
+            held.enter_context(_lock(folder))
+        yield folder
+
+
+def _lock(folder: Path) -> FileLock:
+    return FileLock(folder / ".lock", timeout=0)
+
+
+def _swap(folder: Path, new: Path, old: Path, names: Sequence[str]) -> None:
+    """Move the files `names` of a directory to `old`, and those in `new` to their places."""
+    moves = [(folder / name, old / name) for name in reversed(names)]
+    moves += [(new / name, folder / name) for name in names]
+    done: list[tuple[Path, Path]] = []
+    try:
+        for source, target in moves:
+            if os.path.lexists(source):
+                source.rename(target)
+                done.append((source, target))
+    except BaseException:
+        for source, target in reversed(done):
+            target.rename(source)
+        raise
+
+
+def _sync(path: Path) -> None:
+    """Have a file, or the files of a directory, on disk: a full one shows here at the latest."""
+    for file in path.iterdir() if path.is_dir() else (path,):
+        with file.open("rb+") as written:
+            os.fsync(written.fileno())

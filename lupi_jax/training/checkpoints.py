@@ -22,6 +22,7 @@ from orbax.checkpoint.future import CommitFutureAwaitingContractedSignals, Futur
 
 from lupi_jax.errors import InputError, shorten
 from lupi_jax.runtime import hosts
+from lupi_jax.runtime.files import unreadable
 from lupi_jax.training import seal
 from lupi_jax.training.step import TrainState
 
@@ -245,12 +246,20 @@ class Checkpoints:
         return record
 
     def _reading(self, step: int) -> AbstractContextManager[None]:
-        """What goes wrong in here says that a checkpoint is damaged."""
+        """What goes wrong in here says that a checkpoint is damaged, where it can be read."""
         place = self.directory / str(step)
+
+        def fault(why: str) -> InputError:
+            unread = unreadable(place)
+            if unread is None:
+                return DamagedError(f"checkpoint {place} is damaged ({why})")
+            return InputError(
+                f"cannot read {unread.filename} ({unread.strerror}): check its permissions and the "
+                "disk; the checkpoint stays where it is"
+            )
+
         # Orbax and TensorStore have a dozen types for it.
-        return _raising(
-            lambda why: DamagedError(f"checkpoint {place} is damaged ({why})"), Exception
-        )
+        return _raising(fault, Exception)
 
     def _writing(self, what: str) -> AbstractContextManager[None]:
         """What goes wrong in here says that the disk cannot be written."""

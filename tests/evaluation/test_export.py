@@ -158,7 +158,9 @@ def test_a_network_takes_the_place_of_a_network_alone(variables, tmp_path, monke
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").touch()
     (tmp_path / "file").touch()
-    for place in ("photos", "file"):
+    (tmp_path / "thesis").mkdir()  # whose own record has the same name
+    (tmp_path / "thesis" / "artefact.json").write_text('{"format": "a table"}')
+    for place in ("photos", "file", "thesis"):
         with pytest.raises(InputError, match=f"{place}: something else is there"):
             save_network(tmp_path / place, MODEL, variables, SIZE)
     folder = tmp_path / "network"
@@ -173,5 +175,7 @@ def test_a_network_takes_the_place_of_a_network_alone(variables, tmp_path, monke
         with pytest.raises(InputError, match=r"cannot be written there \(No space left on"):
             save_network(folder, MODEL, variables, SIZE, "pooled")
     assert contents(tmp_path) == before
+    (folder / "notes.txt").write_text("mine")
     save_network(folder, MODEL, variables, SIZE, "pooled")
+    assert (folder / "notes.txt").read_text() == "mine"
     assert json.loads((folder / "artefact.json").read_text())["features"]["feature"] == "pooled"

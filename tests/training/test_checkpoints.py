@@ -89,6 +89,34 @@ def test_any_damage_to_any_file_is_harmless_or_found(
     assert found >= {(part, way) for part in (*ITEMS, "run") for way in range(3)}
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # as _quieten
+def test_a_file_that_cannot_be_read_is_not_damage(tmp_path: Path) -> None:
+    """The checkpoint is sound: it stays, and training does not go on without it."""
+    save_tiny(tmp_path, 2, 4)
+    newest = tmp_path / "checkpoints/4"
+    refused = 0
+    for file in [f for f in newest.rglob("*") if f.is_file()]:
+        kept = file.with_name("kept")
+        file.rename(kept)
+        file.symlink_to(file.name)  # leads to itself: the system refuses to open it
+        with Checkpoints(tmp_path, 2) as checkpoints:
+            try:
+                resumed = checkpoints.resume(lambda run: None, like)
+                assert resumed is not None  # not every file is needed
+                assert int(resumed.step) == 4
+            except InputError as error:
+                assert f"cannot read {file} (" in str(error)  # noqa: PT017
+                refused += 1
+        file.unlink()
+        kept.rename(file)
+    assert refused > 4
+    assert not (tmp_path / "damaged").exists()
+    with Checkpoints(tmp_path, 2) as checkpoints:
+        resumed = checkpoints.resume(lambda run: None, like)
+    assert resumed is not None
+    assert int(resumed.step) == 4
+
+
 def test_a_checkpoint_damaged_twice_is_kept_twice(tmp_path: Path) -> None:
     for content in (b"first", b"second"):
         save_tiny(tmp_path, 4)

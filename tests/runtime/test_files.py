@@ -1,0 +1,117 @@
+"""Files written whole or not at all, beside what others wrote."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lupi_jax.runtime.files import PARTIAL, is_vacant, replacing, replacing_files, write_whole
+
+NAMES = ("a.bin", "b.bin", "facts.json")
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {str(f.relative_to(folder)): f.read_text() for f in folder.rglob("*") if f.is_file()}
+
+
+def write(folder: Path, *names: str, text: str) -> None:
+    with replacing_files(folder, NAMES) as part:
+        for name in names:
+            (part / name).write_text(text)
+
+
+def test_only_the_files_that_are_ours_are_replaced(tmp_path):
+    folder = tmp_path / "network"
+    write(folder, "a.bin", "b.bin", "facts.json", text="old")
+    (folder / "thesis.tex").write_text("years of work")
+    (folder / ".git").mkdir()
+    (folder / ".git" / "HEAD").write_text("ref")
+    write(folder, "a.bin", "facts.json", text="new")
+    kept = {"thesis.tex": "years of work", ".git/HEAD": "ref"}
+    assert contents(folder) == {"a.bin": "new", "facts.json": "new", **kept}
+
+
+def test_the_old_files_stay_where_one_cannot_be_replaced(tmp_path, monkeypatch):
+    folder = tmp_path / "network"
+    write(folder, *NAMES, text="old")
+    rename = Path.rename
+
+    def busy(self: Path, target: Path) -> Path:
+        if (self.parent.name, self.name) == ("new", "b.bin"):
+            raise OSError(16, "Device or resource busy")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", busy)
+    with pytest.raises(OSError, match="busy"):
+        write(folder, *NAMES, text="new")
+    assert contents(folder) == dict.fromkeys(NAMES, "old")
+
+
+def test_no_reader_takes_new_files_with_old_ones_for_whole(tmp_path, monkeypatch):
+    """The file that readers look for is away while any of the others changes."""
+    folder = tmp_path / "network"
+    write(folder, *NAMES, text="old")
+    rename, seen = Path.rename, []
+
+    def watched(self: Path, target: Path) -> Path:
+        moved = rename(self, target)
+        seen.append(contents(folder).get("facts.json"))
+        return moved
+
+    monkeypatch.setattr(Path, "rename", watched)
+    write(folder, *NAMES, text="new")
+    assert seen == [None] * 5 + ["new"]
+
+
+def test_a_link_to_a_directory_stays_a_link(tmp_path):
+    (tmp_path / "volume").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "volume")
+    write(tmp_path / "link", *NAMES, text="new")
+    assert (tmp_path / "link").is_symlink()
+    assert contents(tmp_path / "volume") == dict.fromkeys(NAMES, "new")
+
+
+def test_what_a_killed_process_left_goes_and_what_a_living_one_writes_stays(tmp_path):
+    script = (
+        "import sys, time; from pathlib import Path\n"
+        "from lupi_jax.runtime.files import replacing\n"
+        "with replacing(Path(sys.argv[1])) as part:\n"
+        "    part.write_text('half'); print('ready', flush=True); time.sleep(60)\n"
+    )
+    file = tmp_path / "result.json"
+    other = subprocess.Popen(
+        [sys.executable, "-c", script, str(file)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "ready\n"
+        write_whole(file, "mine")
+        assert len(list(tmp_path.glob(f"{PARTIAL}*"))) == 1
+    finally:
+        other.send_signal(signal.SIGKILL)
+        other.communicate()
+    write_whole(file, "again")
+    assert contents(tmp_path) == {"result.json": "again"}
+
+
+def test_an_exception_leaves_what_was_there(tmp_path):
+    file = tmp_path / "result.json"
+    write_whole(file, "good")
+
+    def fail() -> None:
+        with replacing(file) as part:
+            part.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert contents(tmp_path) == {"result.json": "good"}
+
+
+def test_a_directory_is_vacant_with_left_overs_alone(tmp_path):
+    (tmp_path / f"{PARTIAL}x-12345678").mkdir()
+    assert is_vacant(tmp_path)
+    (tmp_path / ".hidden").touch()
+    assert not is_vacant(tmp_path)
