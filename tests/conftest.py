@@ -1,12 +1,13 @@
 """Tiny image folders for whoever needs real files, and one store of compiled programs for all."""
 
 import atexit
+import logging
 import os
 import shutil
 import signal
 import tempfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,16 @@ def save_run() -> Callable[..., None]:
             checkpoints.wait()
 
     return save
+
+
+@pytest.fixture(autouse=True)
+def _phases_as_they_were() -> Iterator[None]:
+    """What `--profile` sets up is for a process of its own, and each test has its own stderr."""
+    logger = logging.getLogger("lupi_jax.phases")
+    before = logger.level, logger.propagate, list(logger.handlers)
+    yield
+    level, logger.propagate, logger.handlers = before
+    logger.setLevel(level)
 
 
 # Those that take minutes begin, so that no worker is left alone with one at the end.

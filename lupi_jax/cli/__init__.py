@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     alone = arguments is None
     if alone:
         _catch_at_start()
+        _open_streams()
     from lupi_jax.cli import program
 
     return program.run(sys.argv[1:] if arguments is None else arguments, alone)
@@ -44,6 +45,18 @@ def _catch_at_start() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _end)
+
+
+def _open_streams() -> None:
+    """Open what is closed of stdin, stdout and stderr, as a daemon's are, on /dev/null.
+
+    Otherwise the next file to be opened takes its number, and libraries write messages into it.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def raise_again() -> None:

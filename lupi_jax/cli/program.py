@@ -95,6 +95,7 @@ def run(arguments: Sequence[str], alone: bool) -> int:
         _start(options)
         raise_again()
         options.run(options)
+        sys.stdout.flush()  # what fails here would else fail when Python ends, as a traceback
         record_phase("the whole command", process_age())
     except BaseException as error:
         from lupi_jax.runtime import hosts

@@ -33,7 +33,7 @@ def load_config(spec: str, overrides: Mapping[str, str]) -> Config:
         module_spec.loader.exec_module(module)
         made = module.get_config(variant) if variant else module.get_config()
         values = made.to_dict()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         text = f"{spec} gives no configuration: {type(error).__name__}: {error}"
         raise InputError(text) from error
     return parse_config(values, overrides)

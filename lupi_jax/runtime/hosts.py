@@ -18,6 +18,9 @@ from lupi_jax.runtime.backend import is_out_of_memory, start_backend
 
 Mode = Literal["auto", "on", "off"]
 
+MOST_PROCESSES = 100_000
+"""More than any cluster starts, and few enough for JAX's own numbers."""
+
 
 def join(
     mode: Mode = "auto",
@@ -51,6 +54,8 @@ def join(
             "--coordinator HOST:PORT, --processes and --process go together, and not with "
             "--distributed off: give all three or none"
         )
+    if whole:
+        _check_place(str(coordinator), processes or 0, process or 0)
     if mode == "off" or jax.distributed.is_initialized():
         return
     jax.config.update("jax_enable_preemption_service", stops)
@@ -58,6 +63,19 @@ def join(
         with _stdout_to_stderr():  # the first message between CPUs prints a line
             start_backend()
             wait_for_all("all have joined")
+
+
+def _check_place(coordinator: str, processes: int, process: int) -> None:
+    """Raise InputError where no process can be number `process` of `processes`, or at this port."""
+    port = coordinator.rpartition(":")[2]
+    if not 0 < int(port[:6]) < 2**16:
+        raise InputError(f"--coordinator {coordinator}: give a port between 1 and 65535")
+    if not 0 < processes <= MOST_PROCESSES:
+        raise InputError(f"--processes {processes}: give a number between 1 and {MOST_PROCESSES}")
+    if not 0 <= process < processes:
+        raise InputError(
+            f"--process {process}: the processes of this run are numbered 0 to {processes - 1}"
+        )
 
 
 def _initialize(

@@ -21,8 +21,9 @@ class _StopNow(KeyboardInterrupt):
 
 
 class StopRequest:
-    """Turns SIGTERM and Ctrl-C into a request to stop after the same step in every process.
+    """Stops every process after the same step on SIGTERM, Ctrl-C or SIGHUP.
 
+    SIGHUP comes when the terminal closes; where it is ignored, as under `nohup`, it stays ignored.
     Until `after` is first called there is nothing to save, and a process that is alone stops at
     once. A second Ctrl-C stops at once in any case.
 
@@ -42,7 +43,10 @@ class StopRequest:
             return self
         # Of several processes, JAX itself listens for SIGTERM, to have them agree on a step.
         self._alone = jax.process_count() == 1
-        for number in (signal.SIGINT, signal.SIGTERM) if self._alone else (signal.SIGINT,):
+        numbers = [signal.SIGINT, *([signal.SIGTERM] if self._alone else [])]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            numbers.append(signal.SIGHUP)
+        for number in numbers:
             self._before[number] = signal.signal(number, self._ask)
         return self
 
@@ -56,6 +60,8 @@ class StopRequest:
         if self._asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         self._asked = True
+        if number == signal.SIGHUP:
+            _leave_terminal()
         if self._alone and not self._saves:
             raise _StopNow
         if number == signal.SIGINT and is_first():
@@ -91,6 +97,17 @@ class StopRequest:
         if jax.process_count() == 1:
             return self._asked
         return multihost_utils.reached_preemption_sync_point(step)
+
+
+def _leave_terminal() -> None:
+    """Write to nowhere from now on where the terminal is gone: else the next line would fail."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        try:
+            os.write(stream, b"\n")
+        except OSError:
+            os.dup2(nowhere, stream)
+    os.close(nowhere)
 
 
 class Watchdog:

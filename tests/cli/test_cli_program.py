@@ -139,3 +139,46 @@ def test_ctrl_c_during_start_up_is_one_line(module: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr == "lupi: interrupted; what was saved is intact\n"
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_changes_no_status_and_no_file(own, tmp_path, closed) -> None:
+    """As a daemon starts a command: the first file to be opened must not become its stdout."""
+    command = f"{sys.executable} -m lupi_jax"
+    words = (
+        f"make-synthetic --out {tmp_path}/people --identities 4 --height 48 --width 24 --workers 1"
+    )
+    done = subprocess.run(f"exec {command} {words} {closed}", shell=True)
+    assert done.returncode == 0
+    assert (tmp_path / "people" / "synthetic.json").is_file()
+    done = subprocess.run(
+        f"exec {command} check-data --data folder --root {own} {closed}", shell=True
+    )
+    assert done.returncode == 0
+    done = subprocess.run(
+        f"exec {command} export --workdir {tmp_path} --out x.npz {closed}", shell=True
+    )
+    assert done.returncode == 2
+
+
+def test_a_configuration_that_exits_is_reported(tmp_path, refused) -> None:
+    (tmp_path / "quits.py").write_text("import sys\nsys.exit(0)\n")
+    message = refused("train", "--config", tmp_path / "quits.py", "--workdir", tmp_path / "run")
+    assert message.endswith("quits.py gives no configuration: SystemExit: 0")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        (("localhost:99999999", 2, 0), "--coordinator localhost:99999999: give a port between 1"),
+        (("localhost:0", 2, 0), "--coordinator localhost:0: give a port between 1 and 65535"),
+        (("localhost:1", 10**9, 0), "--processes 1000000000: give a number between 1 and 100000"),
+        (("localhost:1", 2, 2), "--process 2: the processes of this run are numbered 0 to 1"),
+        (("localhost:1", 2, -1), "--process -1: the processes of this run are numbered 0 to 1"),
+    ],
+)
+def test_places_that_cannot_be_are_refused_at_once(place, message, refused, tmp_path) -> None:
+    coordinator, processes, process = map(str, place)
+    where = ["--coordinator", coordinator, f"--processes={processes}", f"--process={process}"]
+    assert refused("evaluate", "--workdir", tmp_path, *where).startswith(message)

@@ -78,7 +78,7 @@ print(hosts.joined())
     joining = ["--coordinator", "127.0.0.1:1", "--processes", "2", "--process", "2"]
     status, _, err = in_own_process(program, *train, *joining)
     assert (status, err.count("\n")) == (2, 1)
-    assert "Got process_id=2, num_processes=2" in err
+    assert err == "lupi: --process 2: the processes of this run are numbered 0 to 1\n"
 
 
 def test_one_that_nobody_joins_gives_up() -> None:

@@ -12,20 +12,49 @@ import pytest
 from lupi_jax.errors import StoppedError
 from lupi_jax.runtime.stopping import StopRequest
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_is_a_wish_to_stop_after_the_step(number: signal.Signals) -> None:
-    before = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_stops_the_run_after_the_step(number: signal.Signals) -> None:
+    before = [signal.getsignal(n) for n in SIGNALS]
     with StopRequest() as stop:
         assert not stop.after(1)
         signal.raise_signal(number)
         assert stop.after(2)
         signal.raise_signal(signal.SIGTERM)  # as whoever is impatient sends it
         assert stop.after(3)
-    assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == before
+    assert [signal.getsignal(n) for n in SIGNALS] == before
 
 
-def test_a_second_interrupt_is_no_wish() -> None:
+def test_under_nohup_a_closed_terminal_changes_nothing() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            signal.raise_signal(signal.SIGHUP)
+            assert not stop.after(1)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_where_the_terminal_is_gone_later_lines_go_nowhere() -> None:
+    """As after a hangup: a line that cannot be written must not end the run before it is saved."""
+    script = (
+        "import os, pty, signal, sys\n"
+        "from lupi_jax.runtime.stopping import StopRequest\n"
+        "master, slave = pty.openpty()\n"
+        "os.dup2(slave, 2); os.close(slave); os.close(master)\n"
+        "with StopRequest() as stop:\n"
+        "    stop.after(1)\n"
+        "    os.kill(os.getpid(), signal.SIGHUP)\n"
+        "    print('step 2', file=sys.stderr, flush=True)\n"
+        "    print(stop.after(2))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.split()) == (0, ["True"])
+
+
+def test_a_second_interrupt_stops_at_once() -> None:
     with StopRequest() as stop:
         assert not stop.after(1)
         signal.raise_signal(signal.SIGINT)
