@@ -63,11 +63,13 @@ class RunLog(Hook):
             self._file = path.open("a")
             folder = str(self._workdir / "tensorboard")
             self._events = SummaryWriter(folder, purge_step=self._start + 1)
-        self._progress.start()
+        if not self._progress.disable:  # else some versions of rich print an empty line
+            self._progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        if not self._progress.disable:
+            self._progress.stop()
         for opened in (self._events, self._file):
             if opened is not None:
                 opened.close()

@@ -142,7 +142,7 @@ def test_ctrl_c_during_start_up_is_one_line(module: str) -> None:
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
-def test_a_closed_stream_changes_no_status_and_no_file(own, tmp_path, closed) -> None:
+def test_a_closed_stream_changes_no_status_and_no_file(tmp_path, closed) -> None:
     """As a daemon starts a command: the first file to be opened must not become its stdout."""
     command = f"{sys.executable} -m lupi_jax"
     words = (
@@ -152,7 +152,7 @@ def test_a_closed_stream_changes_no_status_and_no_file(own, tmp_path, closed) ->
     assert done.returncode == 0
     assert (tmp_path / "people" / "synthetic.json").is_file()
     done = subprocess.run(
-        f"exec {command} check-data --data folder --root {own} {closed}", shell=True
+        f"exec {command} check-data --data synthetic --root {tmp_path}/people {closed}", shell=True
     )
     assert done.returncode == 0
     done = subprocess.run(

@@ -55,11 +55,18 @@ def write_csv(root: Path, *lines: str) -> Path:
 def write_parquet(root: Path, rows: list[tuple], types: dict | None = None, **options) -> Path:
     """Columns of `TYPES`, some of them of other types."""
     columns = zip(*rows, strict=True)
-    arrays = {
-        name: pa.array(column, {**TYPES, **(types or {})}[name])
-        for name, column in zip(TYPES, columns, strict=True)
-    }
-    pq.write_table(pa.table(arrays), root.parent / "table.parquet", **options)
+    kinds = {**TYPES, **(types or {})}
+
+    def array(column: tuple, kind: pa.DataType) -> pa.Array:
+        if pa.types.is_dictionary(kind):  # older versions make no dictionaries of long strings
+            return pa.array(column, kind.value_type).dictionary_encode().cast(kind)
+        return pa.array(column, kind)
+
+    arrays = {n: array(column, kinds[n]) for n, column in zip(TYPES, columns, strict=True)}
+    try:
+        pq.write_table(pa.table(arrays), root.parent / "table.parquet", **options)
+    except pa.ArrowNotImplementedError as error:
+        pytest.skip(f"this PyArrow writes no such file: {error}")
     return root.parent / "table.parquet"
 
 
