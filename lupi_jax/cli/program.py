@@ -10,7 +10,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import CoroutineType
 from typing import NoReturn
 
@@ -83,6 +83,9 @@ def run(arguments: Sequence[str], alone: bool) -> int:
     if arguments and arguments[0] == "--version":
         print(f"lupi-jax {importlib.metadata.version('lupi-jax')}")
         return 0
+    for name in ("COLUMNS", "LINES"):
+        if not os.environ.get(name, "1").strip("0"):
+            del os.environ[name]  # rich would print nothing; now the terminal itself is asked
     parser = make_parser()
     if not arguments:
         parser.print_help(sys.stderr)  # argparse would say that COMMAND is required, and no more
@@ -98,9 +101,8 @@ def run(arguments: Sequence[str], alone: bool) -> int:
         sys.stdout.flush()  # what fails here would else fail when Python ends, as a traceback
         record_phase("the whole command", process_age())
     except BaseException as error:
-        from lupi_jax.runtime import hosts
-
-        several = hosts.joined()
+        hosts = sys.modules.get("lupi_jax.runtime.hosts")  # JAX may be what cannot be imported
+        several = hosts is not None and hosts.joined()
         status, message = verdict(error, options.saved)
         if status is None:
             if not several:
@@ -111,16 +113,21 @@ def run(arguments: Sequence[str], alone: bool) -> int:
         print(f"lupi: {shorten(message, 1000)}", file=sys.stderr)
         if status != StoppedError.status if several else alone:
             # The first goes last: else JAX aborts the others before they have said why they end.
-            _leave(status, wait=3 if several and hosts.is_first() else 0)
+            _leave(status, wait=3 if hosts and several and hosts.is_first() else 0)
         return status
     return 0
 
 
 def _start(options: argparse.Namespace) -> None:
-    """Import what the command needs, set it up, and join other processes."""
+    """Import what the command needs, set it up, and join other processes.
+
+    Raises:
+      InputError: a library cannot be imported with its settings; or as `hosts.join`.
+    """
     if options.profile is not None:
         show_phases()
-    from lupi_jax.runtime import hosts
+    with _settings_named():
+        from lupi_jax.runtime import hosts
     from lupi_jax.runtime.compilation import keep_programs
     from lupi_jax.runtime.memory import keep_pages
 
@@ -137,22 +144,37 @@ def _start(options: argparse.Namespace) -> None:
             raise_again()  # the others are to hear why this process ends
         if not hosts.is_first():
             hide_phases()
-    for name in options.needs:
-        importlib.import_module(f"lupi_jax.{name}")
+    with _settings_named():
+        for name in options.needs:
+            importlib.import_module(f"lupi_jax.{name}")
     record_phase("imports", process_age())
+
+
+@contextlib.contextmanager
+def _settings_named() -> Iterator[None]:
+    """Say where a library has settings, if its import in here refuses one."""
+    try:
+        yield
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(
+            f"a library refuses its settings ({shorten(error)}): correct what sets them, such as "
+            "the variables JAX_* or a file matplotlibrc"
+        ) from error
 
 
 def verdict(error: BaseException, saved: str = "") -> tuple[int | None, str]:
     """Exit status and message for what ended a command; None for a fault of this package."""
+    own = getattr(type(error), "status", None)
+    if isinstance(own, int):
+        goes_on = "; the same command goes on" if isinstance(error, StoppedError) else ""
+        return own, f"{error}{goes_on}"
+
     from lupi_jax.runtime import hosts
     from lupi_jax.runtime.backend import SHARE_GPU, is_out_of_memory
 
-    own = getattr(type(error), "status", None)
     match error:
-        case StoppedError():
-            return own, f"{error}; the same command goes on"
-        case _ if isinstance(own, int):
-            return own, str(error)
         case _ if hosts.is_lost(error):
             return LOST_STATUS, f"another process of this run is lost ({error})"
         case OSError() if error.filename is not None:

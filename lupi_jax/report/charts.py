@@ -13,6 +13,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -62,9 +63,10 @@ _STYLE: dict[Any, Any] = {
     "axes.grid": True,
     "axes.axisbelow": True,
 }
+_page_style = style.context(["default", _STYLE], after_reset=True)
 
 
-@mpl.rc_context(_STYLE)
+@_page_style
 def panel_chart(panel: Panel, name: str) -> str:
     """One panel of `training_panels`."""
     figure, axes = _axes()
@@ -80,7 +82,7 @@ def panel_chart(panel: Panel, name: str) -> str:
     return _svg(figure, name, f"{panel.name} over the steps of training; at its end {ends}")
 
 
-@mpl.rc_context(_STYLE)
+@_page_style
 def cmc_chart(curves: Sequence[tuple[str, str, NDArray]], name: str) -> str:
     """CMC curves in percent of (search, feature, [ranks] fractions) each."""
     searches = list(dict.fromkeys(search for search, *_ in curves))
@@ -112,7 +114,7 @@ def cmc_chart(curves: Sequence[tuple[str, str, NDArray]], name: str) -> str:
     return _svg(figure, name, f"CMC curves, percent. {ends}")
 
 
-@mpl.rc_context(_STYLE)
+@_page_style
 def distance_chart(counts: PairCounts, name: str) -> str:
     """Histograms of the distances of at least one pair, each of area 1."""
     figure, axes = _axes()
@@ -138,7 +140,7 @@ def distance_chart(counts: PairCounts, name: str) -> str:
     )
 
 
-@mpl.rc_context(_STYLE)
+@_page_style
 def identity_chart(places: NDArray, identities: NDArray, modalities: NDArray, name: str) -> str:
     """Images at places [n, 2] on a plane: a colour for each identity, a mark for each modality.
 

@@ -1,5 +1,6 @@
 """What all commands have in common: arguments, help, errors and exit statuses."""
 
+import os
 import runpy
 import subprocess
 import sys
@@ -182,3 +183,26 @@ def test_places_that_cannot_be_are_refused_at_once(place, message, refused, tmp_
     coordinator, processes, process = map(str, place)
     where = ["--coordinator", coordinator, f"--processes={processes}", f"--process={process}"]
     assert refused("evaluate", "--workdir", tmp_path, *where).startswith(message)
+
+
+def test_settings_that_a_library_refuses_are_named(tmp_path, monkeypatch) -> None:
+    (tmp_path / "matplotlibrc").write_bytes(b"font.family: \xff\n")
+    start = [sys.executable, "-m", "lupi_jax", "evaluate", "--workdir", str(tmp_path)]
+    for name, value in (("MATPLOTLIBRC", str(tmp_path)), ("JAX_ENABLE_X64", "banana")):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, value)
+            done = subprocess.run(start, capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (2, "")
+        *before, last = done.stderr.splitlines()
+        assert all(str(tmp_path) in line for line in before)  # Matplotlib itself names the file
+        assert last.startswith("lupi: a library refuses its settings (")
+        assert "such as the variables JAX_* or a file matplotlibrc" in last
+
+
+def test_a_terminal_of_no_columns_is_asked_itself(monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "0")
+    monkeypatch.setenv("LINES", "40")
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "COLUMNS" not in os.environ
+    assert os.environ["LINES"] == "40"
