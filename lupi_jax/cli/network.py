@@ -152,7 +152,7 @@ def parse_trials(text: str) -> list[int]:
 
     trials: set[int] = set()
     for part in ("1..10" if text == "all" else text).split(","):
-        ends = re.fullmatch(r"(\d+)(?:\.\.(\d+))?", part)
+        ends = re.fullmatch(r"(\d{1,2})(?:\.\.(\d{1,2}))?", part)
         low, high = (int(ends[1]), int(ends[2] or ends[1])) if ends else (0, 0)
         if not TRIALS[0] <= low <= high <= TRIALS[-1]:
             raise InputError(f"--trials {text}: give all, or of 1 to 10 as in 3, 1,4 or 2..5")

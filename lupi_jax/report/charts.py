@@ -13,9 +13,9 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.style import context
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -63,7 +63,7 @@ _STYLE: dict[Any, Any] = {
     "axes.grid": True,
     "axes.axisbelow": True,
 }
-_page_style = style.context(["default", _STYLE], after_reset=True)
+_page_style = context(["default", _STYLE], after_reset=True)
 
 
 @_page_style
@@ -116,16 +116,16 @@ def cmc_chart(curves: Sequence[tuple[str, str, NDArray]], name: str) -> str:
 
 @_page_style
 def distance_chart(counts: PairCounts, name: str) -> str:
-    """Histograms of the distances of at least one pair, each of area 1."""
+    """Histograms of the distances of at least one pair, each in percent of its pairs."""
     figure, axes = _axes()
-    for values, label, colour, style, alpha in (
+    for values, label, colour, line, alpha in (
         (counts.same, "same identity", _BLUE, "-", 0.3),
         (counts.different, "different identities", _RED, "--", 0.15),
     ):
         if values.sum():
             shares = 100 * values / values.sum()
             axes.stairs(shares, counts.edges, fill=True, color=colour, alpha=alpha, lw=0)
-            axes.stairs(shares, counts.edges, color=colour, ls=style, lw=1.6, label=label)
+            axes.stairs(shares, counts.edges, color=colour, ls=line, lw=1.6, label=label)
     filled = np.flatnonzero(counts.same + counts.different)
     low, high = counts.edges[max(filled[0] - 1, 0)], counts.edges[filled[-1] + 1]
     axes.set_xlim(float(low), float(high) + 0.02)

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.style import context
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -32,7 +32,7 @@ _STYLES = ("-", "--", "-.", ":")
 _LOSS = "loss/"
 _VALIDATION = {"mean_ap": "mAP", "mean_inp": "mINP", "rank1": "rank-1", "rank10": "rank-10"}
 
-own_style = style.context("default", after_reset=True)
+own_style = context("default", after_reset=True)
 """Decorates what draws: a user's matplotlibrc (LaTeX, other sizes and colours) is not for it."""
 
 _DPI = 150

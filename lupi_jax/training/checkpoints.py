@@ -96,9 +96,8 @@ class Checkpoints:
           InputError: there is none; names those there are.
         """
         steps = self._manager.all_steps()
-        step = {"newest": self.newest, "best": self.best}.get(str(which))
-        if str(which).isdecimal() and int(which) in steps:
-            step = int(which)
+        named = {"newest": self.newest, "best": self.best, **{str(step): step for step in steps}}
+        step = named.get(str(which))
         if step is None:
             reason = "no step has validation figures" if which == "best" else "no such step"
             raise InputError(

@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import jax.export
 import pytest
-from command_line import contents
+from command_line import CONFIGS, contents
 
 import lupi_jax as lupi
 from experiments.parity import MismatchError
@@ -206,3 +206,26 @@ def test_a_terminal_of_no_columns_is_asked_itself(monkeypatch) -> None:
         main(["--help"])
     assert "COLUMNS" not in os.environ
     assert os.environ["LINES"] == "40"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["evaluate", "--workdir", "r", "--trials"],
+        ["prepare", "--data", "folder", "--root", "r", "--out", "o", "--size"],
+        ["search", "--workdir", "r", "--query", "q", "--gallery", "g", "--top"],
+        ["train", "--config", str(CONFIGS / "synthetic.py"), "--workdir", "r", "--config.seed"],
+        ["check-data", "--data", "folder", "--root", "r", "--workers"],
+        ["make-synthetic", "--out", "o", "--identities"],
+    ],
+)
+@pytest.mark.parametrize("number", ["9" * 5000, "-1", "1e3", "0x10", ""])
+def test_numbers_that_cannot_be_are_refused(words, number, tmp_path, monkeypatch, capfd) -> None:
+    monkeypatch.chdir(tmp_path)
+    try:
+        status = main([*words[:-1], f"{words[-1]}={number}"])
+    except SystemExit as stopped:
+        status = stopped.code
+    assert status == 2
+    assert capfd.readouterr().err.splitlines()[-1].startswith("lupi")
+    assert contents(tmp_path) == {}
