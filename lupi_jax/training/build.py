@@ -27,12 +27,12 @@ from lupi_jax.training.network import (
     abstract,
     for_evaluation,
     fresh_variables,
-    initial_variables,
     make_model,
     trained_modalities,
 )
 from lupi_jax.training.optimizer import learning_rate, make_optimizer
 from lupi_jax.training.parallel import ParallelStep
+from lupi_jax.training.pretrained import initial_variables
 from lupi_jax.training.run import check_same_run, run_record
 from lupi_jax.training.step import AXIS, TrainState, make_train_step
 
@@ -176,5 +176,6 @@ def restore(parts: Parts, checkpoints: Checkpoints, workdir: Path, fetch: bool) 
         state = checkpoints.resume(same_run, like)
     if state is None:
         with phase("initialising the network"):
-            state = TrainState.create(initial_variables(config, model, fetch), tx)
+            variables = initial_variables(config, model, fetch, parts.record)
+            state = TrainState.create(variables, tx)
     return parts.parallel.place(state)
