@@ -18,7 +18,7 @@ from lupi_jax.errors import InputError
 from lupi_jax.evaluation.embedding import embed_batch, stems_of
 from lupi_jax.modality import Modality, stem_for
 from lupi_jax.models import EmbedNet
-from lupi_jax.runtime.files import replacing, write_whole
+from lupi_jax.runtime.files import expand, replacing, write_whole
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
@@ -93,7 +93,7 @@ def save_network(
     Raises:
       InputError: the folder holds something else, or cannot be written.
     """
-    folder = Path(folder)
+    folder = expand(folder)
     require_place(folder)
     own = stems_of(variables)
     programs = {

@@ -6,7 +6,6 @@ Colours are Okabe and Ito's; whatever a colour says, a mark or a line style says
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from lupi_jax.evaluation.search import RankingRow
+from lupi_jax.runtime.files import expand
 
 _GREEN, _RED, _GREY = "#009E73", "#D55E00", "#808080"
 # Square line ends take a line width from every gap, so the gaps are given that much wider.
@@ -219,5 +219,6 @@ def _show(
 
 
 def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    path = expand(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=_DPI)

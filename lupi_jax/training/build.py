@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 from lupi_jax.config import Config
+from lupi_jax.config.rules import require_triplets
 from lupi_jax.data import (
     IdentitySampler,
     Index,
@@ -19,6 +20,7 @@ from lupi_jax.data import (
     require_modalities,
     source_modalities,
 )
+from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
 from lupi_jax.models import EmbedNet
 from lupi_jax.runtime.phases import phase
@@ -65,6 +67,11 @@ def prepare_data(config: Config) -> TrainingData:
     images = _larger_modality(index)
     index = index[np.isin(index.modalities, sources)]
     require_modalities(index, sources)
+    if len(index.classes) == 1:
+        raise InputError(
+            f"{index.root}: everybody to train on is one identity ({index.classes[0]}), from whom "
+            "there is nobody to tell apart: add images of others"
+        )
     sampler = make_sampler(index, config)
     return TrainingData(index, sampler, validation, images // sampler.batch_size + 1)
 
@@ -126,6 +133,7 @@ def build(config: Config, make_validation: MakeValidation | None) -> Parts:
       InputError: the data cannot serve this configuration, or the configuration this machine.
       ValueError: identities are held out, and `make_validation` is None.
     """
+    require_triplets(config)
     with phase("reading the index"):
         data = prepare_data(config)
     model = make_model(

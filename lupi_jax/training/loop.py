@@ -27,6 +27,7 @@ from lupi_jax.training.hooks import Hook, Moment
 from lupi_jax.training.logging import RunLog
 from lupi_jax.training.parallel import ParallelStep, local_copy, require_room
 from lupi_jax.training.profiling import Profile
+from lupi_jax.training.room import check_room
 from lupi_jax.training.step import TrainState
 from lupi_jax.training.workdir import held
 
@@ -216,6 +217,7 @@ def _compile(
     record_phase("waiting for the first batch", now - start)
     parallel.compile(state, first, stop.during)
     log.compiled(time.perf_counter() - now)
+    check_room(parallel.memory())
     return itertools.chain([first], batches)
 
 
