@@ -76,7 +76,7 @@ class SourceConfig(Settings):
         "auto",
         '"tfdata" decodes files as it goes. "memmap" decodes them once into a memory-mapped array '
         'under the workdir. "device" holds all training images in the memory of every device. '
-        '"auto" is tfdata where TensorFlow is installed, else memmap. All give the same batches.',
+        '"auto" is tfdata where TensorFlow works, else memmap. All give the same batches.',
         may_change=("resumed",),
     )
     workers: int = field(4, "Files decoded at once.", POSITIVE, may_change=ANY_TIME)

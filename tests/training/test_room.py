@@ -1,12 +1,15 @@
 """A step that does not fit into memory is told before it runs."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import jax
 import pytest
+from twelve_steps import train
 
+from lupi_jax.cli import main
 from lupi_jax.errors import InputError
 from lupi_jax.training import room
 from lupi_jax.training.room import check_room, free_memory, needed
@@ -76,6 +79,27 @@ def test_where_nothing_is_known_nothing_is_said(
     check_room(STEP)
     check_room(None)
     assert capfd.readouterr().err == ""
+
+
+def test_a_run_is_told_before_its_first_step(
+    people: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    command = train(people, tmp_path / "run", steps=1)
+    gpu = SimpleNamespace(local_devices=lambda: [device("gpu", 1_000_000)])
+    monkeypatch.setattr(room, "jax", gpu)
+    assert main(command) == 2
+    err = capfd.readouterr().err
+    assert re.search(r"^lupi: a step takes 0\.\d GB, and a thing has 0\.0 GB", err, re.MULTILINE)
+    assert "step 1/1" not in err
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+    monkeypatch.undo()
+    monkeypatch.setattr(room, "free_memory", lambda: 1_000_000)
+    assert main(command) == 0
+    err = capfd.readouterr().err
+    assert 0 < err.find("warning: a step takes about 0.") < err.find("step 1/1")
 
 
 def write(root: Path, files: dict[str, str]) -> Path:
