@@ -49,8 +49,8 @@ def train(
 
     Args:
       config: of the run.
-      workdir: gets `checkpoints/`, `metrics.jsonl`, `tensorboard/`, and the memory-mapped feed's
-        `cache/`.
+      workdir: gets `checkpoints/`, `metrics.jsonl`, `tensorboard/`, `lock`, and the memory-mapped
+        feed's `cache/`.
       make_validation: how held-out images are judged, `lupi_jax.evaluation.make_validation`;
         needed where the configuration holds some out.
       fetch: whether `pretrained` weights may come over the network.
