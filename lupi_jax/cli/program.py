@@ -11,11 +11,13 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import CoroutineType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from lupi_jax.cli import INTERRUPTED, raise_again
 from lupi_jax.errors import LOST_STATUS, InputError, StoppedError, shorten
+from lupi_jax.runtime.files import expand
 from lupi_jax.runtime.phases import hide_phases, phase, process_age, record_phase, show_phases
 
 COMMANDS = (
@@ -95,6 +97,7 @@ def run(arguments: Sequence[str], alone: bool) -> int:
         parser.error(f"unknown argument {rest[0]}")
     options.rest = rest
     try:
+        _expand(options)
         _start(options)
         raise_again()
         options.run(options)
@@ -116,6 +119,23 @@ def run(arguments: Sequence[str], alone: bool) -> int:
             _leave(status, wait=3 if hosts and several and hosts.is_first() else 0)
         return status
     return 0
+
+
+def _expand(options: argparse.Namespace) -> None:
+    """Put the home directory in place of the `~` that begins an option's value.
+
+    A shell has done it in `--out ~/x`, and not in `--out=~/x`. Nothing but paths begins like that.
+    """
+
+    def at_home(value: Any) -> Any:
+        if isinstance(value, list):
+            return [at_home(item) for item in value]
+        if not isinstance(value, str | Path) or not str(value).startswith("~"):
+            return value
+        return type(value)(expand(value))
+
+    for name, value in vars(options).items():
+        setattr(options, name, at_home(value))
 
 
 def _start(options: argparse.Namespace) -> None:

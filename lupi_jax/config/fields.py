@@ -43,13 +43,16 @@ class SourceConfig(Settings):
         '"sysu" (SYSU-MM01), "regdb" or "llcm", each as its owners give it out; "folder" or '
         '"synthetic": `{train,test}/{visible,infrared}/<identity>/c<camera>_<n>.jpg`.',
     )
-    root: str = field("", "Directory of the data set.", may_change=ANY_TIME)
+    root: str = field("", "Directory of the data set.", may_change=ANY_TIME, path=True)
     index: str = field(
         "",
         "For a folder: a table of its images, as `lupi check-data --help` describes it.",
         may_change=ANY_TIME,
+        path=True,
     )
-    prepared: str = field("", "Directory written by `lupi prepare`.", may_change=ANY_TIME)
+    prepared: str = field(
+        "", "Directory written by `lupi prepare`.", may_change=ANY_TIME, path=True
+    )
     trial: int = field(
         1,
         "Split of RegDB. Each split trains its own network.",
@@ -73,7 +76,7 @@ class SourceConfig(Settings):
         "auto",
         '"tfdata" decodes files as it goes. "memmap" decodes them once into a memory-mapped array '
         'under the workdir. "device" holds all training images in the memory of every device. '
-        '"auto" is tfdata where TensorFlow is installed, else memmap. All give the same batches.',
+        '"auto" is tfdata where TensorFlow works, else memmap. All give the same batches.',
         may_change=("resumed",),
     )
     workers: int = field(4, "Files decoded at once.", POSITIVE, may_change=ANY_TIME)
@@ -246,10 +249,15 @@ class Config(Settings):
         tuple(str(m) for m in Modality), "Modalities trained on.", _different(list(Modality))
     )
     pretrained: str = field(
-        "", "Weights to start from, a file or `hf://owner/name`. Without one they are drawn."
+        "",
+        "Weights to start from: a file, `hf://owner/name`, or a run of `lupi train` (its newest "
+        "checkpoint; DIR@best or DIR@STEP another). Without any they are drawn.",
+        path=True,
     )
     pretrained_fresh: tuple[str, ...] = field(
-        (), 'Modules that start anew instead, as ("classifier",).'
+        (),
+        'Modules that start anew instead, as ("neck",). A classifier does so by itself, unless a '
+        "run has trained it on the same identities.",
     )
     parallel: Literal["shard_map", "pmap"] = field("shard_map", "What maps the step over devices.")
     batch_norm: Literal["global", "device"] = field(

@@ -20,7 +20,8 @@ def parse_config(values: Mapping[str, Any], overrides: Mapping[str, str] | None 
     Args:
       values: fields by their dotted names, or nested. One that is absent or None takes the value of
         the setting or the recipe where they have one, else its default.
-      overrides: {dotted name: value as text} from a command line, which win over `values`.
+      overrides: {dotted name: value as text} from a command line, which win over `values`; of
+        `steps` and `epochs` one wins over the other.
 
     Raises:
       InputError: one line naming every unknown, mistyped or out-of-range field, and those that
@@ -28,8 +29,11 @@ def parse_config(values: Mapping[str, Any], overrides: Mapping[str, str] | None 
     """
     known = fields_of(Config)
     given = _flatten(values)
-    for name, text in (overrides or {}).items():
-        given[name] = known[name].parse(text) if name in known else text
+    said = {n: known[n].parse(x) if n in known else x for n, x in (overrides or {}).items()}
+    for name, other in (("steps", "epochs"), ("epochs", "steps")):
+        if said.get(name) and other not in said:
+            given.pop(other, None)
+    given |= said
     problems = {}
     for name in sorted(given.keys() - known.keys()):
         close = difflib.get_close_matches(name, known, 1)

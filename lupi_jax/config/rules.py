@@ -3,7 +3,8 @@
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from lupi_jax.config.fields import EvaluationConfig, SourceConfig
+from lupi_jax.config.fields import Config, EvaluationConfig, SourceConfig
+from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality, stem_for
 
 _Rule = tuple[tuple[str, ...], Callable[..., bool], str]
@@ -87,3 +88,22 @@ def contradictions(fields: Mapping[str, Any], wrong: Collection[str]) -> list[st
         for names, holds, message in _RULES
         if not any(name in wrong for name in names) and not holds(*(fields[n] for n in names))
     ]
+
+
+def require_triplets(config: Config) -> None:
+    """Check that the batches of a run to come have what its triplet loss compares.
+
+    It is no rule of every configuration: a run that was trained without is read all the same.
+
+    Raises:
+      InputError: they have no negative, so that the loss is always 0, or no positive.
+    """
+    if config.loss.triplet == "none":
+        return
+    lacking = ""
+    if config.batch.identities == 1:
+        lacking = "batch.identities = 1 leaves the triplet loss no negative, so that it is always 0"
+    elif config.batch.images == 1 and len(config.modalities) == 1:
+        lacking = "batch.images = 1 of one modality leaves the triplet loss no positive"
+    if lacking:
+        raise InputError(f"config: {lacking}: give 2 or more, or loss.triplet = none")

@@ -11,6 +11,7 @@ from PIL import Image
 
 from lupi_jax.data.index import Index
 from lupi_jax.errors import InputError
+from lupi_jax.runtime.files import expand
 
 MAX_PIXELS = 64_000_000
 
@@ -31,7 +32,8 @@ def read_image(path: str | Path, size: tuple[int, int]) -> np.ndarray:
         with more than 8 bits.
     """
     try:
-        if Path(path).is_fifo():  # opening it would wait for a writer
+        path = expand(path)
+        if path.is_fifo():  # opening it would wait for a writer
             raise InputError(f"{path}: a pipe, no image; replace or remove it")
         with Image.open(path) as image:
             if image.width * image.height > MAX_PIXELS:

@@ -17,7 +17,7 @@ from lupi_jax.errors import InputError
 from lupi_jax.evaluation.embedding import embed_batch, stems_of
 from lupi_jax.modality import Modality, stem_for
 from lupi_jax.models import EmbedNet
-from lupi_jax.runtime.files import is_vacant, replacing_files
+from lupi_jax.runtime.files import expand, is_vacant, replacing_files
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
@@ -96,7 +96,7 @@ def save_network(
     Raises:
       InputError: the folder holds something else, or cannot be written.
     """
-    folder = Path(folder)
+    folder = expand(folder)
     require_place(folder)
     own = stems_of(variables)
     programs = {

@@ -19,7 +19,7 @@ import safetensors.numpy
 
 from lupi_jax.data import Index
 from lupi_jax.errors import InputError
-from lupi_jax.runtime.files import replacing
+from lupi_jax.runtime.files import expand, replacing
 
 ARRAYS = ("pooled", "ids", "cameras", "modality", "paths", "features")
 """What is written of features, in the order in which the files of a directory are replaced."""
@@ -52,7 +52,7 @@ class Features:
         Raises:
           InputError: they cannot be written there, or no form has this suffix.
         """
-        path = Path(path)
+        path = expand(path)
         check_form(path)
         arrays: dict[str, np.ndarray] = {
             "features": self.neck,
@@ -88,7 +88,7 @@ def load_features(path: str | Path) -> Features:
     Raises:
       InputError: the features are missing or damaged.
     """
-    path = Path(path)
+    path = expand(path)
     if not path.is_file() and not (path / "features.npy").is_file():
         raise InputError(f"no feature file at {path}: write one with `lupi export --out {path}`")
     try:
@@ -125,7 +125,7 @@ def check_form(path: Path) -> None:
 
 def holds_features(path: str | Path) -> bool:
     """Whether features are there, or should be by the path's name, rather than images."""
-    path = Path(path)
+    path = expand(path)
     arrays = (path / f"{name}.npy" for name in ARRAYS)
     return path.suffix in SUFFIXES or path.is_file() or any(file.is_file() for file in arrays)
 

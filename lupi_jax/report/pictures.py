@@ -6,7 +6,6 @@ Colours are Okabe and Ito's; whatever a colour says, a mark or a line style says
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from lupi_jax.evaluation.search import RankingRow
-from lupi_jax.runtime.files import replacing
+from lupi_jax.runtime.files import expand, replacing
 
 _GREEN, _RED, _GREY = "#009E73", "#D55E00", "#808080"
 # Square line ends take a line width from every gap, so the gaps are given that much wider.
@@ -227,5 +226,5 @@ def _show(
 
 
 def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    with replacing(Path(path)) as part:
+    with replacing(expand(path)) as part:
         figure.savefig(part, dpi=_DPI)

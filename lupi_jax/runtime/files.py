@@ -10,11 +10,31 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from lupi_jax.errors import InputError
+
 PARTIAL = ".lupi-partial-"
 """How the name of a file or directory begins that has not been written to its end."""
 
 
 _CHUNK = 2**24  # bytes
+
+
+def expand(path: str | Path) -> Path:
+    """`path`, with a `~` or `~user` that begins it replaced by that home directory.
+
+    A shell does it for `--out ~/x`, and not for `--out=~/x`.
+
+    Raises:
+      InputError: there is no such home directory.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        begin = Path(path).parts[0]
+        raise InputError(
+            f"{path}: {begin} names no home directory here: write the path out, or ./{begin} for a "
+            "directory of that name"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from orbax.checkpoint.future import CommitFutureAwaitingContractedSignals, Futur
 
 from lupi_jax.errors import InputError, shorten
 from lupi_jax.runtime import hosts
-from lupi_jax.runtime.files import unreadable
+from lupi_jax.runtime.files import expand, unreadable
 from lupi_jax.training import seal
 from lupi_jax.training.step import TrainState
 
@@ -47,7 +47,7 @@ class Checkpoints:
         Raises:
           InputError: `read_only`, and there is no checkpoint; or the directory cannot be made.
         """
-        self.directory = Path(workdir).absolute() / "checkpoints"
+        self.directory = expand(workdir).absolute() / "checkpoints"
         if read_only and not self.directory.is_dir():
             raise InputError(
                 f"no checkpoint under {workdir}: give the --workdir of a `lupi train` run"

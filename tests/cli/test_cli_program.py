@@ -229,3 +229,36 @@ def test_numbers_that_cannot_be_are_refused(words, number, tmp_path, monkeypatch
     assert status == 2
     assert capfd.readouterr().err.splitlines()[-1].startswith("lupi")
     assert contents(tmp_path) == {}
+
+
+def test_every_path_of_every_command_may_begin_at_home(demo, tmp_path, monkeypatch, capfd):
+    """A shell puts the home directory in place of `~`, but not after `=`."""
+    monkeypatch.setenv("HOME", str(demo.workdir.parent))
+    monkeypatch.chdir(tmp_path)
+    run, data = f"~/{demo.workdir.name}", f"~/{demo.data.name}"
+    image = next((demo.data / "test/infrared").rglob("*.jpg")).relative_to(demo.data.parent)
+    for command in (
+        ["evaluate", f"--workdir={run}", f"--data-root={data}", "--out=~/results"],
+        ["export", f"--workdir={run}", "--out=~/gallery"],
+        ["search", f"--workdir={run}", f"--query=~/{image}", "--gallery=~/gallery"],
+        ["compare", run, "--out=~/curves.png"],
+        ["report", f"--workdir={run}", "--out=~/report.html"],
+        ["check-data", "--data=folder", f"--root={data}"],
+        ["prepare", "--data=folder", f"--root={data}", "--size=32x32", "--out=~/prepared"],
+        ["make-synthetic", "--out=~/few", "--identities=3", "--images-per-modality=1"],
+    ):
+        assert main(command) == 0, capfd.readouterr().err
+    made = {place.name for place in demo.workdir.parent.iterdir()}
+    assert {"results", "gallery", "curves.png", "report.html", "prepared", "few"} <= made
+    assert list(tmp_path.iterdir()) == []
+    features = lupi.evaluation.load_features("~/gallery")
+    assert len(features.neck) == 64
+    assert lupi.load(run)[0] == lupi.load(demo.workdir)[0]
+
+
+def test_a_home_that_is_not_there_is_named(refused, tmp_path):
+    message = refused("search", "--query=~nobody-here/x.jpg", "--gallery", tmp_path)
+    assert message == (
+        "~nobody-here/x.jpg: ~nobody-here names no home directory here: write the path out, or "
+        "./~nobody-here for a directory of that name"
+    )

@@ -21,6 +21,7 @@ import numpy as np
 from lupi_jax.data.images import ReadRow, parallel_map, read_images
 from lupi_jax.data.index import Index
 from lupi_jax.errors import InputError
+from lupi_jax.runtime.files import expand
 from lupi_jax.runtime.progress import Advance, Show, counted, silent
 
 MANIFEST = "prepared.json"
@@ -91,7 +92,7 @@ def prepare(
       InputError: an image cannot be read, `folder` holds something else, or it cannot be written
         (n h w 3 bytes).
     """
-    folder = Path(folder)
+    folder = expand(folder)
     rows = max(1, SHARD_BYTES // (size[0] * size[1] * 3))
     images = [index.root / path for path in index.paths]
     stats = [_stat(image) for image in images]
@@ -136,7 +137,7 @@ def prepared_reader(folder: str | Path, index: Index, size: tuple[int, int]) -> 
     Raises:
       InputError: there is no whole set, or not of these images, as they are now, at this size.
     """
-    folder = Path(folder)
+    folder = expand(folder)
     try:
         plan = _load(folder / MANIFEST)[0]
     except OSError as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from lupi_jax.errors import InputError, some
+from lupi_jax.runtime.files import expand
 
 SPLITS = ("train", "test")
 
@@ -46,7 +47,7 @@ def check_root(
       InputError: it is no directory, where `advice` says how to get the data set; or the split is
         neither one of `splits` nor None.
     """
-    root = Path(root)
+    root = expand(root)
     if not os.path.isdir(root):  # unlike Path's, never raises
         what = f"{root} is no directory" if os.path.exists(root) else f"no data at {root}"
         raise InputError(f"{what}: correct {ROOT}{advice}")

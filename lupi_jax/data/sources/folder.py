@@ -20,6 +20,7 @@ from lupi_jax.data.sources.files import (
 )
 from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
+from lupi_jax.runtime.files import expand
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 _IMAGE = re.compile(r"c([0-9]{1,9})_.+\.(?:jpe?g|png|bmp)", re.IGNORECASE)
@@ -85,7 +86,7 @@ def read_any_images(
       InputError: there is no such file or no image below the directory.
       OSError: a directory cannot be read.
     """
-    path = Path(path)
+    path = expand(path)
     if not path.exists():
         raise InputError(f"no image or folder at {path}")
     files = [path] if path.is_file() else sorted(map(Path, walk(path, stop=True)))

@@ -24,6 +24,7 @@ from lupi_jax.data.sources.files import (
 )
 from lupi_jax.errors import InputError, some
 from lupi_jax.modality import Modality
+from lupi_jax.runtime.files import expand
 
 TABLE_SPLITS = ("train", "val", "test")
 _COLUMNS = ("path", "identity", "camera", "modality", "split")
@@ -63,7 +64,7 @@ def read_table(
         missing or there twice; a cell does not fit its column; a path is listed twice; someone is
         in two splits; the split has no image; or one of its images is not there.
     """
-    file, root = Path(file), check_root(root, split, TABLE_SPLITS)
+    file, root = expand(file), check_root(root, split, TABLE_SPLITS)
     readers = {".csv": _read_csv, ".parquet": _read_parquet}
     if file.suffix.lower() not in readers:
         raise InputError(f"{file}: a table of images is a .csv or a .parquet file")
