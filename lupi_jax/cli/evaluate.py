@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import lupi_jax as lupi
-from lupi_jax.cli.console import print_table, say
+from lupi_jax.cli.console import print_table, readable, say
 from lupi_jax.cli.network import (
     add_images,
     add_network,
@@ -74,7 +74,7 @@ def _publish(
     from lupi_jax.runtime.files import write_whole
 
     if options.json:
-        print(json.dumps(result))
+        print(json.dumps(readable(result)))
     else:
         headings = ("query -> gallery", "search", "feature", "queries", "with match", "gallery")
         counts = ("queries", "valid_queries", "gallery_images")
@@ -97,7 +97,7 @@ def _publish(
         return None
     stem = folder / "-".join([options.split, *name])
     file = stem.with_name(f"{stem.name}.json")
-    write_whole(file, json.dumps(result, indent=1) + "\n")
+    write_whole(file, json.dumps(readable(result), indent=1) + "\n")
     say(f"wrote {file}")
     return stem
 

@@ -16,7 +16,7 @@ from types import CoroutineType
 from typing import NoReturn
 
 from lupi_jax.cli import INTERRUPTED, raise_again
-from lupi_jax.errors import LOST_STATUS, InputError, StoppedError, shorten
+from lupi_jax.errors import LOST_STATUS, InputError, StoppedError, shorten, shown
 from lupi_jax.runtime.phases import hide_phases, phase, process_age, record_phase, show_phases
 
 COMMANDS = (
@@ -108,7 +108,7 @@ def run(arguments: Sequence[str], alone: bool) -> int:
             traceback.print_exc()
             status, message = 1, "stopped by a fault of its own"
         # One line, whatever a library or a user's config file wrote into its exception.
-        print(f"lupi: {shorten(message, 1000)}", file=sys.stderr)
+        print(f"lupi: {shown(shorten(message, 1000))}", file=sys.stderr)
         if status != StoppedError.status if several else alone:
             # The first goes last: else JAX aborts the others before they have said why they end.
             _leave(status, wait=3 if several and hosts.is_first() else 0)

@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from lupi_jax.errors import shown
 from lupi_jax.evaluation.search import RankingRow
 
 _GREEN, _RED, _GREY = "#009E73", "#D55E00", "#808080"
@@ -115,7 +116,7 @@ def draw_lines(axes: Axes, panel: Panel, width: float, order: Sequence[str] = ()
         axes.plot(
             steps,
             values,
-            label=label,
+            label=shown(label),
             markersize=3,
             linewidth=width,
             color=LINE_COLOURS[colour],

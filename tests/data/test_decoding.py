@@ -68,6 +68,7 @@ def test_a_turned_photograph_is_its_upright_copy(tmp_path):
     assert np.abs(upright - turned).mean() < 1
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 @pytest.mark.parametrize(
     "damage", [b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"no EXIF at all"]
 )

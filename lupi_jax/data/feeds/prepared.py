@@ -194,7 +194,8 @@ def cache_folder(cache: Path, index: Index, size: tuple[int, int]) -> Path:
     digest = hashlib.sha256(repr((FORMAT, DECODING, size)).encode())
     for path in index.paths.tolist():
         found = _stat(index.root / path)
-        digest.update(os.fsencode(f"{path}\0{found.st_size}\0{found.st_mtime_ns}\n"))
+        line = f"{path}\0{found.st_size}\0{found.st_mtime_ns}\n"
+        digest.update(line.encode(errors="surrogateescape"))
     return cache / digest.hexdigest()[:16]
 
 

@@ -17,7 +17,7 @@ from lupi_jax.data.sources.files import (
     read_images,
     read_named,
     refuse,
-    walk,
+    walk_links,
 )
 from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
@@ -78,8 +78,9 @@ def read_any_images(
 ) -> Index:
     """Index one image file, or all below a directory, whatever their names.
 
-    Identities and cameras are -1: unknown. Hidden files and what file browsers leave are no images;
-    links to directories are not followed. `pass_over` is told of every other file.
+    Identities and cameras are -1: unknown. Hidden files and what file browsers leave are no images.
+    Links to directories are followed, and every directory is read once. `pass_over` is told of
+    every other file, and of the links to directories that were read already or that they lie in.
 
     Raises:
       InputError: there is no such file or no image below the directory.
@@ -88,7 +89,7 @@ def read_any_images(
     path = Path(path)
     if not path.exists():
         raise InputError(f"no image or folder at {path}")
-    files = [path] if path.is_file() else sorted(map(Path, walk(path, stop=True)))
+    files = [path] if path.is_file() else sorted(walk_links(path, pass_over))
     images = []
     for file in files:
         if file.suffix.lower() in IMAGE_SUFFIXES:
