@@ -44,9 +44,15 @@ class Checkpoints:
         """Open the checkpoints of `workdir`; create their directory unless `read_only`.
 
         Raises:
-          InputError: `read_only`, and there is no checkpoint; or the directory cannot be made.
+          InputError: `read_only`, and there is no checkpoint; or the directory cannot be made, or
+            has a name that is not UTF-8.
         """
         self.directory = Path(workdir).absolute() / "checkpoints"
+        try:
+            str(self.directory).encode()
+        except UnicodeEncodeError:  # Orbax would fail at the first save
+            what = f"{workdir}: no checkpoints can be kept where a name on the way is not UTF-8"
+            raise InputError(f"{what}; name another --workdir") from None
         if read_only and not self.directory.is_dir():
             raise InputError(
                 f"no checkpoint under {workdir}: give the --workdir of a `lupi train` run"
