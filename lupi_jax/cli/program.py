@@ -10,13 +10,14 @@ import os
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import CoroutineType
 from typing import Any, NoReturn
 
 from lupi_jax.cli import INTERRUPTED, raise_again
-from lupi_jax.errors import LOST_STATUS, InputError, StoppedError, shorten
+from lupi_jax.errors import LOST_STATUS, InputError, StoppedError, shorten, shown
 from lupi_jax.runtime.files import expand
 from lupi_jax.runtime.phases import hide_phases, phase, process_age, record_phase, show_phases
 
@@ -113,7 +114,7 @@ def run(arguments: Sequence[str], alone: bool) -> int:
             traceback.print_exc()
             status, message = 1, "stopped by a fault of its own"
         # One line, whatever a library or a user's config file wrote into its exception.
-        print(f"lupi: {shorten(message, 1000)}", file=sys.stderr)
+        print(f"lupi: {shown(shorten(message, 1000))}", file=sys.stderr)
         if status != StoppedError.status if several else alone:
             # The first goes last: else JAX aborts the others before they have said why they end.
             _leave(status, wait=3 if hosts and several and hosts.is_first() else 0)
@@ -220,6 +221,7 @@ def _quieten() -> None:
     absl_logging.set_verbosity(absl_logging.FATAL)  # Orbax and TFDS
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # Orbax's tasks
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # every try of a dead network
+    warnings.filterwarnings("ignore", module=r"PIL\b")  # of EXIF data that it cannot read
     sys.unraisablehook = _unraisable
 
 

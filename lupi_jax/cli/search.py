@@ -5,14 +5,25 @@ import dataclasses
 import json
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import lupi_jax as lupi
 from lupi_jax.cli.console import PICTURES, check_out, print_table, say
 from lupi_jax.cli.network import add_network, load
-from lupi_jax.errors import InputError, some
+from lupi_jax.errors import InputError, LeftOutError, shown, some
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+
+    from lupi_jax.evaluation import Features
+    from lupi_jax.evaluation.readable import Readable
 
 SUMMARY = "rank a gallery for your own query images"
-EXAMPLE = "lupi search --workdir runs/demo --query some.jpg --gallery folder/ --out ranking.png"
+EXAMPLE = """lupi search --workdir runs/demo --query some.jpg --gallery folder/ --out ranking.png
+
+Images that cannot be read are named and left out, and the exit status is then 3."""
 NEEDS = ("evaluation", "report.pictures", "training")
 SAVED = "nothing was saved"
 
@@ -25,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_network(parser)
     add = parser.add_argument
     query = "query image, or directory of query images (required)"
-    gallery = "directory of images, or features that `lupi export` wrote (required)"
+    gallery = "image, directory of images, or features that `lupi export` wrote (required)"
     for side, default, text in (("query", "infrared", query), ("gallery", "visible", gallery)):
         add(f"--{side}", type=Path, required=True, metavar="PLACE", help=text)
         choices, text = ("infrared", "visible"), f"modality of the {side} ({default})"
@@ -37,7 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Rank a gallery for query images that need not belong to a data set."""
+    """Rank a gallery for query images that need not belong to a data set.
+
+    Raises:
+      LeftOutError: everything is done, but for images that could not be read.
+    """
     import numpy as np
 
     from lupi_jax.evaluation.search import nearest, ranking_row
@@ -46,7 +61,7 @@ def run(options: argparse.Namespace) -> None:
     if options.top < 1:
         raise InputError(f"--top {options.top}: must be positive")
     check_out(options.out, PICTURES)
-    query, gallery, size = _features(options)
+    query, gallery, size, embedded = _features(options)
     there = gallery.index.modalities == options.gallery_modality
     # Features that lie on disk are not copied to leave some out.
     excluded = np.broadcast_to(~there, (len(query.index), len(there)))
@@ -57,13 +72,14 @@ def run(options: argparse.Namespace) -> None:
         raise InputError(
             f"{options.gallery}: features must be finite and of length 1; export it anew"
         ) from error
+    left_out = _tell(embedded, options)
     ranked = [r[np.isfinite(d)] for r, d in zip(rows, distances, strict=True)]
     found = [
         {
-            "query": str(query.index.root / query.index.paths[i]),
+            "query": shown(query.index.root / query.index.paths[i]),
             "rank": rank + 1,
             "distance": float(distances[i, rank]),
-            "path": str(gallery.index.root / gallery.index.paths[row]),
+            "path": shown(gallery.index.root / gallery.index.paths[row]),
         }
         for i, own in enumerate(ranked)
         for rank, row in enumerate(own)
@@ -82,20 +98,25 @@ def run(options: argparse.Namespace) -> None:
         ranking_picture(options.out, lists)
         part = f": the first {DRAWN} of {len(ranked)} queries" if len(ranked) > DRAWN else ""
         say(f"wrote {options.out}{part}")
+    if left_out:
+        images = "1 image was" if left_out == 1 else f"{left_out} images were"
+        raise LeftOutError(f"{images} left out, named above; all others are ranked")
 
 
 def _features(
     options: argparse.Namespace,
-) -> "tuple[lupi.evaluation.Features, lupi.evaluation.Features, tuple[int, int]]":
-    """Features of the queries and of the gallery, and the size of the network's images."""
+) -> "tuple[Features, Features, tuple[int, int], dict[str, Readable]]":
+    """Features of the queries and of the gallery, the size of the network's images, and what
+    embedding them here gave, by "query" and "gallery"."""
     from lupi_jax.evaluation.features import holds_features
+    from lupi_jax.evaluation.readable import embed_readable
     from lupi_jax.runtime.terminal import showing
 
-    indexes = [_read(options.query, options.query_modality)]
+    sides = {"query": _read(options.query, options.query_modality)}
     # What can be wrong with the gallery is found before the network is loaded.
     stored = []
     if not holds_features(options.gallery):
-        indexes.append(_read(options.gallery, options.gallery_modality))
+        sides["gallery"] = _read(options.gallery, options.gallery_modality)
     else:
         stored.append(lupi.evaluation.load_features(options.gallery))
         if not (stored[0].index.modalities == options.gallery_modality).any():
@@ -104,27 +125,57 @@ def _features(
     data = dataclasses.replace(network.config.data, prepared="")  # these images are of no data set
     config = dataclasses.replace(network.config, data=data)
     with showing() as show:
-        embed = partial(
-            lupi.evaluation.embed_index, config, network.model, network.variables, show=show
-        )
-        query, gallery = *map(embed, indexes), *stored
+        embed = partial(embed_readable, config, network.model, network.variables, show=show)
+        found = {side: embed(index) for side, index in sides.items()}
+    query, gallery = *(each.features for each in found.values()), *stored
     if gallery.neck.shape[1] != query.neck.shape[1]:
         raise InputError(
             f"{options.gallery} holds features of length {gallery.neck.shape[1]}, this network "
             f"makes {query.neck.shape[1]}: export them anew"
         )
-    return query, gallery, data.image_size
+    return query, gallery, data.image_size, found
+
+
+def _tell(embedded: "Mapping[str, Readable]", options: argparse.Namespace) -> int:
+    """Name the images that could not be read, of the query and the gallery; how many they are."""
+    for side, found in embedded.items():
+        for fault in found.faults:
+            say(f"left out: {fault}")
+        _doubt(side, found.spreads, options)
+    return sum(len(found.faults) for found in embedded.values())
+
+
+def _doubt(side: str, spreads: "np.ndarray", options: argparse.Namespace) -> None:
+    """Say so where the images of a side do not look as its modality does."""
+    from lupi_jax.evaluation.readable import COLOURED, GREY
+
+    count, coloured = len(spreads), int((spreads >= COLOURED).sum())
+    modality = vars(options)[f"{side}_modality"]
+    what, other = f"{coloured} of {count} images look coloured", "visible"
+    if modality == "visible":
+        what, other = f"all of {count} images look grey", "infrared"
+    if coloured if modality == "infrared" else (spreads <= GREY).all():
+        say(
+            f"note: {vars(options)[side]}: {what}, and go through the {modality} stem: if they are "
+            f"{other} ones, give --{side}-modality {other}"
+        )
 
 
 def _read(path: Path, modality: str) -> "lupi.data.Index":
-    from lupi_jax.data.sources.folder import IMAGE_SUFFIXES
+    from lupi_jax.data.decoding import IMAGE_SUFFIXES
 
     passed_over: list[Path] = []
     index = lupi.data.read_any_images(path, lupi.Modality(modality), passed_over.append)
-    if passed_over:
-        kinds = some(sorted({file.suffix.lower() or "no ending" for file in passed_over}))
+    links = [str(place) for place in passed_over if place.is_dir()]
+    if links:
         say(
-            f"note: {path}: files passed over: {len(passed_over)} ({kinds}); images are "
+            f"note: {path}: linked directories passed over: {len(links)} ({some(links)}); every "
+            "directory is read once, and none that a link lies in"
+        )
+    if files := [file for file in passed_over if not file.is_dir()]:
+        kinds = some(sorted({file.suffix.lower() or "no ending" for file in files}))
+        say(
+            f"note: {path}: files passed over: {len(files)} ({kinds}); images are "
             f"{', '.join(IMAGE_SUFFIXES)}"
         )
     return index

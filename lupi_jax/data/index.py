@@ -50,7 +50,7 @@ class Index:
         """16 hexadecimal digits that change with any path, identity, camera or modality."""
         digest = hashlib.sha256()
         for array in self._columns:
-            digest.update("\0".join(map(str, array)).encode() + b"\n")
+            digest.update("\0".join(map(str, array)).encode(errors="surrogateescape") + b"\n")
         return digest.hexdigest()[:16]
 
     @property

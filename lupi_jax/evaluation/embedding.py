@@ -13,6 +13,7 @@ from jax import Array
 
 from lupi_jax.config import Config
 from lupi_jax.data import Index, make_reader, read_rows
+from lupi_jax.data.images import ReadRow
 from lupi_jax.errors import InputError
 from lupi_jax.evaluation.features import Features, are_unit
 from lupi_jax.modality import Modality, stem_for
@@ -171,6 +172,7 @@ def embed_index(
     index: Index,
     batch_size: int = BATCH,
     show: Show = silent,
+    read: ReadRow | None = None,
 ) -> Features:
     """Features of every image of `index`, each through its stem (`modality.stem_for`).
 
@@ -180,12 +182,13 @@ def embed_index(
       config: its `data` says how images are read, its `views` and `seed` how intermediate ones are
         made.
       index: n images; rows of the intermediate modality name the visible image they are made of.
+      read: gives their pixels; None to read them as `config` says.
 
     Raises:
       InputError: an image cannot be read, the network was trained without its modality, or gives
         it a feature that is zero or not finite.
     """
-    read = make_reader(index, config.data.image_size, config.data.prepared)
+    read = read or make_reader(index, config.data.image_size, config.data.prepared)
     stems, width = stems_of(variables), model.features
     pooled, neck = (np.empty((len(index), width), np.float32) for _ in range(2))
     of_modality = {m: np.flatnonzero(index.modalities == m) for m in Modality}

@@ -127,7 +127,7 @@ def holds_features(path: str | Path) -> bool:
     """Whether features are there, or should be by the path's name, rather than images."""
     path = expand(path)
     arrays = (path / f"{name}.npy" for name in ARRAYS)
-    return path.suffix in SUFFIXES or path.is_file() or any(file.is_file() for file in arrays)
+    return path.suffix in SUFFIXES or any(file.is_file() for file in arrays)
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -139,7 +139,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
         for name in ("modality", "paths"):
             encoded = np.ascontiguousarray(arrays[name], np.uint8)
             words = encoded.view(f"S{encoded.shape[1]}").reshape(len(encoded))
-            arrays[name] = np.char.decode(words, "utf-8")
+            arrays[name] = np.char.decode(words, "utf-8", "surrogateescape")
         return arrays
     with np.load(path, allow_pickle=False) as arrays:
         return dict(arrays)
@@ -171,7 +171,7 @@ def _write_safetensors(
 ) -> None:
     plain = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     for name in ("modality", "paths"):
-        encoded = np.char.encode(plain[name], "utf-8")
+        encoded = np.char.encode(plain[name], "utf-8", "surrogateescape")  # as names of files are
         plain[name] = encoded.view(np.uint8).reshape(len(encoded), encoded.itemsize)
     path.touch()
     mode = path.stat().st_mode

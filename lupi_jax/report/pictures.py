@@ -16,6 +16,7 @@ from matplotlib.style import context
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from lupi_jax.errors import shown
 from lupi_jax.evaluation.search import RankingRow
 from lupi_jax.runtime.files import expand, replacing
 
@@ -120,7 +121,7 @@ def draw_lines(axes: Axes, panel: Panel, width: float, order: Sequence[str] = ()
         axes.plot(
             steps,
             values,
-            label=label,
+            label=shown(label),
             markersize=3,
             linewidth=width,
             color=LINE_COLOURS[colour],

@@ -3,6 +3,7 @@
 import contextlib
 import glob
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from lupi_jax.errors import InputError
+from lupi_jax.errors import InputError, shown
 
 PARTIAL = ".lupi-partial-"
 """How the name of a file or directory begins that has not been written to its end."""
@@ -35,6 +36,26 @@ def expand(path: str | Path) -> Path:
             f"{path}: {begin} names no home directory here: write the path out, or ./{begin} for a "
             "directory of that name"
         ) from error
+
+
+_REFUSED = re.compile(r"[\\?#\x00-\x1f\x7f\ud800-\udfff]|%[0-9A-Fa-f]{2}")
+
+
+def check_name(workdir: Path) -> None:
+    """Refuse the path of a run's directory where Orbax would write or read at another one.
+
+    It takes paths for addresses: a backslash becomes a slash, `?` and `#` end a path, and `%41` is
+    a letter. Bytes that are not UTF-8 and control characters cannot be told in a message.
+
+    Raises:
+      InputError: names the character.
+    """
+    path = str(workdir.absolute())
+    if found := _REFUSED.search(path):
+        raise InputError(
+            f"{shown(path)}: the directory of a run cannot have {shown(found[0])!r} in its path; "
+            "give another --workdir"
+        )
 
 
 @contextlib.contextmanager

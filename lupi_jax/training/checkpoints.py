@@ -22,7 +22,7 @@ from orbax.checkpoint.future import CommitFutureAwaitingContractedSignals, Futur
 
 from lupi_jax.errors import InputError, shorten
 from lupi_jax.runtime import hosts
-from lupi_jax.runtime.files import expand, unreadable
+from lupi_jax.runtime.files import check_name, expand, unreadable
 from lupi_jax.training import seal
 from lupi_jax.training.step import TrainState
 
@@ -45,9 +45,12 @@ class Checkpoints:
         """Open the checkpoints of `workdir`; create their directory unless `read_only`.
 
         Raises:
-          InputError: `read_only`, and there is no checkpoint; or the directory cannot be made.
+          InputError: `read_only`, and there is no checkpoint; or the directory cannot be made, or
+            has a name that Orbax would change.
         """
-        self.directory = expand(workdir).absolute() / "checkpoints"
+        workdir = expand(workdir)
+        check_name(workdir)
+        self.directory = workdir.absolute() / "checkpoints"
         if read_only and not self.directory.is_dir():
             raise InputError(
                 f"no checkpoint under {workdir}: give the --workdir of a `lupi train` run"

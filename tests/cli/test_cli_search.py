@@ -1,7 +1,10 @@
 """`lupi search`: rankings, and what cannot be searched."""
 
 import json
+import os
 import shutil
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -61,7 +64,7 @@ def test_files_that_are_no_images_are_counted(demo, exported, tmp_path, capfd):
     out, err = capfd.readouterr()
     assert err == (
         f"note: {queries}: files passed over: 3 (.heic, no ending); images are "
-        ".jpg, .jpeg, .png, .bmp\n"
+        ".jpg, .jpeg, .png, .bmp, .gif, .tif, .tiff, .webp\n"
     )
     assert out.count("one.jpg") == 1
 
@@ -115,7 +118,12 @@ def test_search_arguments_that_cannot_be_used(demo, own, refused):
     assert message.startswith(f"--out {own / 'ranking.doc'}: end it on one of .png")
     broken = query / "c1_0000.jpg"
     broken.write_bytes(b"no image")
-    assert refused(*search, query) == f"{broken}: unreadable image; replace or remove it"
+    assert refused(*search, broken) == f"{broken}: unreadable image; replace or remove it"
+    (query / "c2_0001.jpg").write_bytes(b"no image")
+    message = refused(*search, query)
+    assert message.startswith(
+        f"{broken}: unreadable image; replace or remove it; and no other of 2"
+    )
 
 
 def test_a_feature_that_is_not_of_length_1(demo, own, exported, refused):
@@ -126,3 +134,114 @@ def test_a_feature_that_is_not_of_length_1(demo, own, exported, refused):
     search = ("search", *demo.run, "--query", own / "test/infrared/1", "--gallery", folder)
     message = refused(*search)
     assert message == f"{folder}: features must be finite and of length 1; export it anew"
+
+
+@pytest.fixture
+def day(demo, tmp_path) -> Path:
+    """Four visible images of four people, named a to d."""
+    folder = tmp_path / "day"
+    folder.mkdir()
+    people = sorted((demo.data / "test/visible").iterdir())[:4]
+    for name, person in zip("abcd", people, strict=True):
+        shutil.copy(min(person.iterdir()), folder / f"{name}.jpg")
+    return folder
+
+
+@pytest.fixture
+def search(demo, capfd) -> Callable[..., tuple[int, list[tuple[str, float]], str]]:
+    """Searches for an infrared image: (status, [(name, distance) of the images], stderr)."""
+
+    def run(gallery: Path, *more: str) -> tuple[int, list[tuple[str, float]], str]:
+        capfd.readouterr()
+        query = str(demo.data / "test/infrared/0010/c3_0002.jpg")
+        given = [*demo.run, "--query", query, "--gallery", str(gallery), *more]
+        status = main(["search", *given, "--json"])
+        out, err = capfd.readouterr()
+        rows = json.loads(out) if out else []
+        paths = [(row["path"].removeprefix(f"{gallery}/"), row["distance"]) for row in rows]
+        return status, paths, err
+
+    return run
+
+
+def test_damaged_images_are_named_and_the_rest_is_ranked(demo, day, search, tmp_path, refused):
+    whole = search(day)
+    assert (whole[0], len(whole[1]), whole[2]) == (0, 4, "")
+    ranked = dict(whole[1])
+    del ranked["b.jpg"], ranked["d.jpg"]
+    (day / "b.jpg").write_bytes((day / "b.jpg").read_bytes()[:300])
+    (day / "d.jpg").write_bytes(b"8BPS\0\1 a picture")
+    picture = tmp_path / "ranking.png"
+    status, rest, err = search(day, "--out", str(picture))
+    assert status == 3
+    assert dict(rest) == pytest.approx(ranked, abs=1e-5)
+    assert list(dict(rest)) == list(ranked)
+    assert picture.is_file()
+    assert err.splitlines() == [
+        f"left out: {day}/b.jpg: unreadable image; replace or remove it",
+        f"left out: {day}/d.jpg: a PSD file; save it as JPEG, PNG, BMP, GIF, TIFF or WEBP",
+        f"wrote {picture}",
+        "lupi: 2 images were left out, named above; all others are ranked",
+    ]
+    given = ("--query", day, "--query-modality", "visible", "--gallery", day / "b.jpg")
+    message = refused("search", *demo.run, *given)
+    assert message == f"{day}/b.jpg: unreadable image; replace or remove it"
+
+
+def test_a_single_image_is_a_gallery(day, search):
+    distances = dict(search(day)[1])
+    status, found, err = search(day / "c.jpg")
+    assert (status, err) == (0, "")
+    assert [distance for _, distance in found] == pytest.approx([distances["c.jpg"]], abs=1e-5)
+
+
+def test_linked_directories_are_searched_once_each(day, search, tmp_path):
+    (tmp_path / "more").mkdir()
+    shutil.copy(day / "a.jpg", tmp_path / "more/e.jpg")
+    (tmp_path / "more/back").symlink_to(day)
+    (day / "0").symlink_to(tmp_path / "more")
+    (day / "up").symlink_to(tmp_path)
+    status, found, err = search(day)
+    assert status == 0
+    assert sorted(name for name, _ in found) == ["0/e.jpg", "a.jpg", "b.jpg", "c.jpg", "d.jpg"]
+    assert err == (
+        f"note: {day}: linked directories passed over: 2 ({day}/up, {day}/0/back); every "
+        "directory is read once, and none that a link lies in\n"
+    )
+
+
+def test_images_that_do_not_look_as_their_modality_are_noted(demo, day, search, capfd):
+    assert search(day, "--gallery-modality", "infrared")[2] == (
+        f"note: {day}: 4 of 4 images look coloured, and go through the infrared stem: if they are "
+        "visible ones, give --gallery-modality visible\n"
+    )
+    for file in day.iterdir():  # in three channels, and with what JPEG makes of them
+        with Image.open(file) as image:
+            grey = image.convert("L").convert("RGB")
+        grey.save(file, quality=30)
+    assert search(day, "--gallery-modality", "infrared")[2] == ""
+    assert search(day)[2] == (
+        f"note: {day}: all of 4 images look grey, and go through the visible stem: if they are "
+        "infrared ones, give --gallery-modality infrared\n"
+    )
+
+
+def test_a_name_that_is_no_text_is_shown_escaped(demo, day, tmp_path, capfd):
+    name = os.fsdecode(b"\xff\x1b[31m.jpg")
+    os.rename(day / "a.jpg", day / name)
+    for file in day.iterdir():
+        if file.name != name:
+            file.unlink()
+    picture = tmp_path / "ranking.png"
+    given = ["search", *demo.run, "--query", str(day), "--query-modality", "visible"]
+    given += ["--gallery", str(day), "--out", str(picture)]
+    shown = f"{day}/\\xff\\x1b[31m.jpg"
+    assert main(given) == 0
+    out, err = capfd.readouterr()
+    assert shown in out
+    assert err == f"wrote {picture}\n"
+    assert main([*given, "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)[0]["path"] == shown
+    (day / name).write_bytes(b"no image")
+    assert main(given) == 2
+    assert capfd.readouterr().err == f"lupi: {shown}: unreadable image; replace or remove it\n"

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 import resource
 from pathlib import Path
 
@@ -100,6 +101,19 @@ def test_every_form_gives_back_what_was_saved(index, tmp_path, name):
     (tmp_path / "plain").touch()
     if file.is_file():
         assert file.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_paths_that_are_no_text_find_their_files_again(index, tmp_path, name):
+    odd = os.fsdecode(b"caf\xe9.png")  # Latin-1
+    (tmp_path / odd).touch()
+    index = dataclasses.replace(index, paths=np.array([odd, "\u00e9.png", *index.paths[2:]]))
+    made_up(index).save(tmp_path / name)
+    loaded = load_features(tmp_path / name).index
+    assert loaded.paths[0] == str(tmp_path / odd)
+    assert Path(loaded.paths[0]).is_file()
+    assert loaded.paths[1] == str(tmp_path / "\u00e9.png")
+    assert len(index.fingerprint) == 16
 
 
 def test_others_read_features_and_what_they_are_of(index, tmp_path):

@@ -61,22 +61,47 @@ def left_behind(name: str) -> bool:
     return name.startswith(".") or name.lower() in _LEFT_BEHIND
 
 
-def walk(folder: str | Path, without: Collection[str] = (), stop: bool = False) -> Iterator[str]:
+def walk(folder: str | Path, without: Collection[str] = ()) -> Iterator[str]:
     """The files below a folder, `<folder>/...`, but for hidden ones and the paths `without`.
 
-    Links to directories are not followed. Where one cannot be read, it is passed over, or `stop`
-    raises the OSError.
+    Links to directories are not followed. Directories that cannot be read are passed over.
     """
-
-    def fail(error: OSError) -> None:
-        if stop:
-            raise error
-
-    for place, folders, names in os.walk(folder, onerror=fail):
+    for place, folders, names in os.walk(folder):
         folders[:] = [n for n in folders if not left_behind(n) and f"{place}/{n}" not in without]
         for name in names:
             if not left_behind(name) and f"{place}/{name}" not in without:
                 yield f"{place}/{name}"
+
+
+def walk_links(folder: Path, again: Callable[[Path], None]) -> Iterator[Path]:
+    """The files below a folder, as `walk`, and below the directories that links lead to.
+
+    Every directory is read once, whatever leads there, and none that the link itself lies in.
+    `again` is told of the links that are not followed for that.
+
+    Raises:
+      OSError: a directory cannot be read.
+    """
+    read: set[str] = set()
+    links = [folder]
+    while links:
+        start = links.pop(0)
+        real, own = os.path.realpath(start), os.path.realpath(start.parent)
+        if start != folder and (real in read or Path(own).is_relative_to(real)):
+            again(start)
+            continue
+        for place, folders, names in os.walk(start, onerror=_fail):
+            if os.path.realpath(place) in read:
+                folders.clear()
+                continue
+            read.add(os.path.realpath(place))
+            folders[:] = sorted(name for name in folders if not left_behind(name))
+            links += [Path(place, name) for name in folders if os.path.islink(f"{place}/{name}")]
+            yield from (Path(place, name) for name in sorted(names) if not left_behind(name))
+
+
+def _fail(error: OSError) -> None:
+    raise error
 
 
 def read_directory(folder: Path, report: OnFault = refuse) -> list[os.DirEntry[str]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lupi_jax.data.decoding import IMAGE_SUFFIXES, SUFFIX_PATTERN
 from lupi_jax.data.index import Index, Row, make_index
 from lupi_jax.data.sources.files import (
     INDEX,
@@ -16,14 +17,13 @@ from lupi_jax.data.sources.files import (
     read_images,
     read_named,
     refuse,
-    walk,
+    walk_links,
 )
 from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
 from lupi_jax.runtime.files import expand
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
-_IMAGE = re.compile(r"c([0-9]{1,9})_.+\.(?:jpe?g|png|bmp)", re.IGNORECASE)
+_IMAGE = re.compile("c([0-9]{1,9})_.+" + SUFFIX_PATTERN, re.IGNORECASE)
 _MODALITIES = (Modality.VISIBLE, Modality.INFRARED)
 _MODALITY = re.compile("|".join(_MODALITIES))
 
@@ -60,7 +60,7 @@ def read_folder(root: str | Path, split: str, report: OnFault = refuse) -> Index
 def _read_modality(root: Path, split: str, modality: Modality, report: OnFault) -> Iterator[Row]:
     directories: dict[int, str] = {}
     content = "an identity's directory is named by a number of up to 9 digits"
-    example = "c1_0001.jpg (c<camera>_<n>; also .jpeg, .png, .bmp)"
+    example = f"c1_0001.jpg (c<camera>_<n>; also {', '.join(IMAGE_SUFFIXES[1:])})"
     for person, _ in read_named(root / split / modality, NUMBER, content, report):
         identity = int(person.name)
         if (first := directories.setdefault(identity, person.name)) != person.name:
@@ -79,8 +79,9 @@ def read_any_images(
 ) -> Index:
     """Index one image file, or all below a directory, whatever their names.
 
-    Identities and cameras are -1: unknown. Hidden files and what file browsers leave are no images;
-    links to directories are not followed. `pass_over` is told of every other file.
+    Identities and cameras are -1: unknown. Hidden files and what file browsers leave are no images.
+    Links to directories are followed, and every directory is read once. `pass_over` is told of
+    every other file, and of the links to directories that were read already or that they lie in.
 
     Raises:
       InputError: there is no such file or no image below the directory.
@@ -89,7 +90,7 @@ def read_any_images(
     path = expand(path)
     if not path.exists():
         raise InputError(f"no image or folder at {path}")
-    files = [path] if path.is_file() else sorted(map(Path, walk(path, stop=True)))
+    files = [path] if path.is_file() else sorted(walk_links(path, pass_over))
     images = []
     for file in files:
         if file.suffix.lower() in IMAGE_SUFFIXES:
