@@ -53,7 +53,7 @@ def check_name(workdir: Path) -> None:
     path = str(workdir.absolute())
     if found := _REFUSED.search(path):
         raise InputError(
-            f"{shown(path)}: the directory of a run cannot have {shown(found[0])!r} in its path; "
+            f"{shown(path)}: the directory of a run cannot have {shown(found[0])} in its path; "
             "give another --workdir"
         )
 

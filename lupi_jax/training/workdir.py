@@ -11,6 +11,7 @@ from pathlib import Path
 from filelock import BaseFileLock, FileLock, Timeout
 
 from lupi_jax.errors import InputError
+from lupi_jax.runtime.files import check_name
 from lupi_jax.runtime.hosts import all_agree, is_first
 from lupi_jax.runtime.terminal import say
 
@@ -32,8 +33,10 @@ def held(workdir: Path) -> Iterator[None]:
     directories that were made and are still empty are removed.
 
     Raises:
-      InputError: another run is there, which is named; or the directory cannot be written.
+      InputError: another run is there, which is named; or the directory cannot be written, or has
+        a name that Orbax would change.
     """
+    check_name(workdir)
     with contextlib.ExitStack() as opened:
         refusal = None
         if is_first():

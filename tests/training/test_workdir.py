@@ -13,6 +13,7 @@ from twelve_steps import Life, contents, later, steps_saved, train
 from lupi_jax.cli import main
 from lupi_jax.errors import InputError
 from lupi_jax.training import workdir as module
+from lupi_jax.training.checkpoints import Checkpoints
 from lupi_jax.training.logging import read_metrics
 from lupi_jax.training.workdir import HOLDER, held
 
@@ -115,3 +116,18 @@ def test_other_processes_of_the_run_hear_of_a_refusal(
     monkeypatch.setattr(module, "all_agree", lambda yes: yes)
     with held(tmp_path / "run"):
         assert not (tmp_path / "run").exists()  # the first one makes it
+
+
+@pytest.mark.parametrize("name", ["a\\b", "what?", "a#b", "a%41", "a\nb", "a\x1b[2J", "b\udcff"])
+def test_a_name_that_orbax_would_change_is_refused_before_anything_is_written(tmp_path, name):
+    for use in (lambda place: held(place).__enter__(), Checkpoints):
+        with pytest.raises(InputError, match="the directory of a run cannot have") as caught:
+            use(tmp_path / "runs" / name)
+        assert str(caught.value).isprintable()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["ünï 夜", "$x[y]*{z}", "100%", "c:d", " a ", "'\"&<b>"])
+def test_any_other_name_is_the_one_that_is_written(tmp_path, name):
+    with held(tmp_path / name), Checkpoints(tmp_path / name):
+        assert (tmp_path / name / "checkpoints").is_dir()
