@@ -31,6 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices, text = ("infrared", "visible"), f"modality of the {side} ({default})"
         add(f"--{side}-modality", choices=choices, default=default, help=text)
     add("--top", type=int, default=10, metavar="N", help="number of images for each query (10)")
+    text = "rank features of a gallery that another network made, or the same of other images"
+    add("--any-network", action="store_true", help=text)
     out = "picture to draw: ten queries, ten images each"
     add("--out", type=Path, metavar="PICTURE", help=out)
     add("--json", action="store_true", help="print JSON instead of a table")
@@ -101,6 +103,8 @@ def _features(
         if not (stored[0].index.modalities == options.gallery_modality).any():
             raise InputError(f"{options.gallery} holds no {options.gallery_modality} features")
     network = load(options)
+    for features in stored:
+        _check_origin(features, network, options)
     data = dataclasses.replace(network.config.data, prepared="")  # these images are of no data set
     config = dataclasses.replace(network.config, data=data)
     with showing() as show:
@@ -108,12 +112,36 @@ def _features(
             lupi.evaluation.embed_index, config, network.model, network.variables, show=show
         )
         query, gallery = *map(embed, indexes), *stored
-    if gallery.neck.shape[1] != query.neck.shape[1]:
-        raise InputError(
-            f"{options.gallery} holds features of length {gallery.neck.shape[1]}, this network "
-            f"makes {query.neck.shape[1]}: export them anew"
-        )
     return query, gallery, data.image_size
+
+
+def _check_origin(
+    gallery: "lupi.evaluation.Features", network: "lupi.training.Run", options: argparse.Namespace
+) -> None:
+    """Refuse, or say, that a gallery's features may not be comparable with the network's."""
+    from lupi_jax.evaluation.origin import is_known, origin_of, require_same_origin
+
+    size = network.config.data.image_size
+    run = {"run": options.workdir and str(options.workdir), "checkpoint": network.name}
+    own = {**origin_of(network.model, network.variables, size), **run}
+    length = gallery.neck.shape[1]
+    if length != network.model.features:
+        raise InputError(
+            f"{options.gallery} holds features of length {length}, this network makes "
+            f"{network.model.features}: export them anew"
+        )
+    if not is_known(gallery.origin):
+        say(
+            f"note: {options.gallery} does not say which network made its features (an older "
+            "version exported them): rankings are right only if it was this one"
+        )
+    advice = "export it anew with this network, or insist with --any-network"
+    try:
+        require_same_origin(gallery.origin, own, str(options.gallery), advice)
+    except InputError:
+        if not options.any_network:
+            raise
+        say(f"note: {options.gallery}: another network made its features: distances mean little")
 
 
 def _read(path: Path, modality: str) -> "lupi.data.Index":

@@ -14,6 +14,10 @@ from lupi_jax.errors import InputError
 
 MAX_PIXELS = 64_000_000
 
+PIXELS = "RGB of 8 bits, Lanczos; 1"
+"""How a file becomes pixels. Features of another way are not compared with these: change it where
+the same file gives other pixels."""
+
 ReadRow = Callable[[int], np.ndarray]
 """Row of an index -> its image, uint8 [h, w, 3]."""
 

@@ -15,6 +15,7 @@ from lupi_jax.config import Config
 from lupi_jax.data import Index, make_reader, read_rows
 from lupi_jax.errors import InputError
 from lupi_jax.evaluation.features import Features, are_unit
+from lupi_jax.evaluation.origin import origin_of
 from lupi_jax.modality import Modality, stem_for
 from lupi_jax.models import Embedding, EmbedNet
 from lupi_jax.runtime import hosts
@@ -216,4 +217,4 @@ def embed_index(
             f"this network gives features that are zero or not finite for images of {index.root}: "
             "its training went wrong"
         )
-    return Features(pooled, neck, index)
+    return Features(pooled, neck, index, origin_of(model, variables, config.data.image_size))

@@ -16,6 +16,7 @@ from jax import Array, export
 
 from lupi_jax.errors import InputError
 from lupi_jax.evaluation.embedding import embed_batch, stems_of
+from lupi_jax.evaluation.origin import origin_of
 from lupi_jax.modality import Modality, stem_for
 from lupi_jax.models import EmbedNet
 from lupi_jax.runtime.files import replacing, write_whole
@@ -85,7 +86,7 @@ def save_network(
     Args:
       size: (height, width) of the images in pixels.
       feature: "neck" (after the BN neck) or "pooled" (before it).
-      facts: what else `artefact.json` says of the network, plain values.
+      facts: what `artefact.json` says of the network beside its fingerprint, plain values.
 
     Returns:
       The modalities that have a program.
@@ -101,7 +102,8 @@ def save_network(
         for m in (Modality.VISIBLE, Modality.INFRARED)  # what a camera gives
         if stem_for(m, own) is not None
     }
-    record = {**_record(programs, model, size, feature), "network": dict(facts or {})}
+    said = {**origin_of(model, variables, size), **(facts or {})}
+    record = {**_record(programs, model, size, feature), "network": said}
     try:
         with replacing(folder) as part:
             part.mkdir()
