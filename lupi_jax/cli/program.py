@@ -10,6 +10,7 @@ import os
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Sequence
 from types import CoroutineType
 from typing import NoReturn
@@ -177,6 +178,7 @@ def _quieten() -> None:
     absl_logging.set_verbosity(absl_logging.FATAL)  # Orbax and TFDS
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # Orbax's tasks
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # every try of a dead network
+    warnings.filterwarnings("ignore", module=r"PIL\b")  # of EXIF data that it cannot read
     sys.unraisablehook = _unraisable
 
 

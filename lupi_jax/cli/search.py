@@ -145,7 +145,7 @@ def _check_origin(
 
 
 def _read(path: Path, modality: str) -> "lupi.data.Index":
-    from lupi_jax.data.sources.folder import IMAGE_SUFFIXES
+    from lupi_jax.data.decoding import IMAGE_SUFFIXES
 
     passed_over: list[Path] = []
     index = lupi.data.read_any_images(path, lupi.Modality(modality), passed_over.append)

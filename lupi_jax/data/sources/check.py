@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lupi_jax.config import SourceConfig
+from lupi_jax.data.decoding import IMAGE_SUFFIXES
 from lupi_jax.data.index import Index, concatenate
 from lupi_jax.data.sources.check_images import Use, look_at_images
 from lupi_jax.data.sources.counts import (
@@ -22,7 +23,6 @@ from lupi_jax.data.sources.counts import (
     part_name,
 )
 from lupi_jax.data.sources.files import SPLITS, read_directory, require_disjoint, walk
-from lupi_jax.data.sources.folder import IMAGE_SUFFIXES
 from lupi_jax.data.sources.manifest import is_generated
 from lupi_jax.data.sources.reading import read_index
 from lupi_jax.data.sources.regdb import TRIALS

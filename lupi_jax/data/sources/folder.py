@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lupi_jax.data.decoding import IMAGE_SUFFIXES, SUFFIX_PATTERN
 from lupi_jax.data.index import Index, Row, make_index
 from lupi_jax.data.sources.files import (
     INDEX,
@@ -21,8 +22,7 @@ from lupi_jax.data.sources.files import (
 from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
-_IMAGE = re.compile(r"c([0-9]{1,9})_.+\.(?:jpe?g|png|bmp)", re.IGNORECASE)
+_IMAGE = re.compile("c([0-9]{1,9})_.+" + SUFFIX_PATTERN, re.IGNORECASE)
 _MODALITIES = (Modality.VISIBLE, Modality.INFRARED)
 _MODALITY = re.compile("|".join(_MODALITIES))
 
@@ -59,7 +59,7 @@ def read_folder(root: str | Path, split: str, report: OnFault = refuse) -> Index
 def _read_modality(root: Path, split: str, modality: Modality, report: OnFault) -> Iterator[Row]:
     directories: dict[int, str] = {}
     content = "an identity's directory is named by a number of up to 9 digits"
-    example = "c1_0001.jpg (c<camera>_<n>; also .jpeg, .png, .bmp)"
+    example = f"c1_0001.jpg (c<camera>_<n>; also {', '.join(IMAGE_SUFFIXES[1:])})"
     for person, _ in read_named(root / split / modality, NUMBER, content, report):
         identity = int(person.name)
         if (first := directories.setdefault(identity, person.name)) != person.name:

@@ -234,7 +234,7 @@ def test_deep_and_huge_images_are_refused(tmp_path, monkeypatch):
     Image.fromarray(np.full((40, 32), 40_000, np.uint16)).save(deep)
     with pytest.raises(InputError, match=r"thermal\.png: more than 8 bits a channel"):
         read_image(deep, (40, 32))
-    monkeypatch.setattr("lupi_jax.data.images.MAX_PIXELS", 40 * 32 - 1)
+    monkeypatch.setattr("lupi_jax.data.decoding.MAX_PIXELS", 40 * 32 - 1)
     Image.new("RGB", (32, 40)).save(tmp_path / "huge.png")
     with pytest.raises(InputError, match=r"huge\.png: 32 x 40 pixels are too many"):
         read_image(tmp_path / "huge.png", (40, 32))

@@ -94,7 +94,7 @@ def test_a_misnamed_file_or_folder_is_named(tmp_path, write_image, path, message
         read_folder(tmp_path, "train")
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "c1_0009.txt", "c1_0009.webp", "c1_0009"])
+@pytest.mark.parametrize("name", ["notes.txt", "c1_0009.txt", "c1_0009.heic", "c1_0009"])
 def test_what_is_no_image_is_not_passed_over(root, name):
     (root / "test/visible/31" / name).touch()
     with pytest.raises(InputError, match=rf"31/{name} does not belong here: visible/31 holds im"):
