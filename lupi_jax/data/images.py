@@ -12,10 +12,6 @@ from PIL import Image
 from lupi_jax.data.decoding import decode
 from lupi_jax.data.index import Index
 
-PIXELS = "RGB of 8 bits, Lanczos; 1"
-"""How a file becomes pixels. Features of another way are not compared with these: change it where
-the same file gives other pixels."""
-
 ReadRow = Callable[[int], np.ndarray]
 """Row of an index -> its image, uint8 [h, w, 3]."""
 
@@ -32,7 +28,11 @@ def read_image(path: str | Path, size: tuple[int, int]) -> np.ndarray:
     Raises:
       InputError: as `decode`, which names the file.
     """
-    image = decode(Path(path), path)
+    return fit_image(decode(Path(path), path), size)
+
+
+def fit_image(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
+    """An image of mode RGB at `size` = (height, width), as every network gets it: [h, w, 3]."""
     if image.size != (size[1], size[0]):
         image = image.resize((size[1], size[0]), Image.Resampling.LANCZOS)
     return np.asarray(image)

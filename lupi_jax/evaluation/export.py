@@ -16,6 +16,7 @@ from jax import Array, export
 
 from lupi_jax.errors import InputError
 from lupi_jax.evaluation.embedding import embed_batch, stems_of
+from lupi_jax.evaluation.inputs import check_feature
 from lupi_jax.evaluation.origin import origin_of
 from lupi_jax.modality import Modality, stem_for
 from lupi_jax.models import EmbedNet
@@ -56,8 +57,7 @@ def export_network(
     Raises:
       ValueError: the network has no stem for `modality`, or `feature` is unknown.
     """
-    if feature not in ("neck", "pooled"):
-        raise ValueError(f"feature must be neck or pooled, not {feature!r}")
+    check_feature(feature)
     stem = stem_for(modality, stems_of(variables))
     if stem is None:
         raise ValueError(f"the network cannot embed {modality} images")

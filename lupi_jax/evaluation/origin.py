@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from lupi_jax.data.images import PIXELS
+from lupi_jax.data.decoding import DECODING
 from lupi_jax.errors import InputError
 from lupi_jax.models import EmbedNet
 from lupi_jax.runtime.digest import digest
@@ -38,7 +38,7 @@ def fingerprint_network(model: EmbedNet, variables: Any, size: tuple[int, int]) 
         for collection, parts in variables.items()
     }
     layers = {name: getattr(model, name) for name in _ARCHITECTURE}
-    images = [PIXELS, list(size), IMAGENET_MEAN, IMAGENET_STD]
+    images = ["Lanczos", DECODING, list(size), IMAGENET_MEAN, IMAGENET_STD]
     said = json.dumps([digest(read), layers, images], sort_keys=True)
     return hashlib.sha256(said.encode()).hexdigest()[:16]
 

@@ -58,7 +58,7 @@ def test_whatever_decides_a_feature_changes_it(variables, monkeypatch):
     ):
         bit = changed(variables, place, lambda x: np.nextafter(x, np.float32(9)))
         found.add(fingerprint_network(MODEL, bit, SIZE))
-    monkeypatch.setattr("lupi_jax.evaluation.origin.PIXELS", "another way to read files")
+    monkeypatch.setattr("lupi_jax.evaluation.origin.DECODING", 99)
     found.add(fingerprint_network(MODEL, variables, SIZE))
     assert len(found) == 9
 
