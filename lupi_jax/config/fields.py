@@ -49,6 +49,13 @@ class SourceConfig(Settings):
         "For a folder: a table of its images, as `lupi check-data --help` describes it.",
         may_change=ANY_TIME,
     )
+    identity_zero: Literal["auto", "person", "distractor"] = field(
+        "auto",
+        'What identity 0 is in a folder or a table: a "person", or "distractor" as in Market-1501, '
+        'never trained on or looked for, always wrong. "auto" is a person, and asks where there is '
+        "junk (-1), which is passed over everywhere.",
+        may_change=("evaluated",),
+    )
     prepared: str = field("", "Directory written by `lupi prepare`.", may_change=ANY_TIME)
     trial: int = field(
         1,
