@@ -11,16 +11,20 @@ PICTURES = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
 """Endings of the pictures that can be drawn."""
 
 
-def check_out(out: Path | None, endings: Sequence[str]) -> None:
+def check_out(out: Path | None, endings: Sequence[str], inputs: Sequence[Path] = ()) -> None:
     """Find out before the long part whether the file `--out` can be written, where it is given.
 
     Makes the directory that it is to be in.
 
     Raises:
-      InputError: it cannot, or its name has another ending.
+      InputError: it cannot, its name has another ending, or it is one of `inputs` or a file below
+        one.
     """
     if out is None:
         return
+    for place in inputs:
+        if out.exists() and out.resolve().is_relative_to(place.resolve()):
+            raise InputError(f"--out {out}: it would take the place of what is read from {place}")
     if out.is_dir() or out.suffix.lower() not in endings:
         raise InputError(f"--out {out}: end it on one of {', '.join(endings)}; it names a file")
     try:

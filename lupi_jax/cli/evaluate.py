@@ -232,6 +232,8 @@ def _result_name(run: "lupi.training.Run", found: "lupi.evaluation.Evaluation") 
     elsewhere = run.step is None or "steps" not in run.record
     if elsewhere or any(getattr(now, name) != trained[name] for name in ("root", "index", "trial")):
         parts.append(found.features.index.fingerprint)
+    if now.identity_zero != trained.get("identity_zero", "auto"):  # the same images, otherwise read
+        parts.append(f"zero-{now.identity_zero}")
     return parts + _changed(run)
 
 

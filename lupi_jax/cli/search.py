@@ -42,6 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices, text = ("infrared", "visible"), f"modality of the {side} ({default})"
         add(f"--{side}-modality", choices=choices, default=default, help=text)
     add("--top", type=int, default=10, metavar="N", help="number of images for each query (10)")
+    text = "rank features of a gallery that another network made, or the same of other images"
+    add("--any-network", action="store_true", help=text)
     out = "picture to draw: ten queries, ten images each"
     add("--out", type=Path, metavar="PICTURE", help=out)
     add("--json", action="store_true", help="print JSON instead of a table")
@@ -60,7 +62,7 @@ def run(options: argparse.Namespace) -> None:
 
     if options.top < 1:
         raise InputError(f"--top {options.top}: must be positive")
-    check_out(options.out, PICTURES)
+    check_out(options.out, PICTURES, (options.query, options.gallery))
     query, gallery, size, embedded = _features(options)
     there = gallery.index.modalities == options.gallery_modality
     # Features that lie on disk are not copied to leave some out.
@@ -84,6 +86,12 @@ def run(options: argparse.Namespace) -> None:
         for i, own in enumerate(ranked)
         for rank, row in enumerate(own)
     ]
+    if options.out:
+        drawn = list(enumerate(ranked))[:DRAWN]
+        lists = [ranking_row(query, i, gallery, own[:DRAWN], size) for i, own in drawn]
+        ranking_picture(options.out, lists)
+        part = f": the first {DRAWN} of {len(ranked)} queries" if len(ranked) > DRAWN else ""
+        say(f"wrote {options.out}{part}")
     if options.json:
         print(json.dumps(found))
     else:
@@ -92,12 +100,6 @@ def run(options: argparse.Namespace) -> None:
             ("query", "rank", "distance", "image"),
             [(r["query"], r["rank"], f"{r['distance']:.4f}", r["path"]) for r in found],
         )
-    if options.out:
-        drawn = list(enumerate(ranked))[:DRAWN]
-        lists = [ranking_row(query, i, gallery, own[:DRAWN], size) for i, own in drawn]
-        ranking_picture(options.out, lists)
-        part = f": the first {DRAWN} of {len(ranked)} queries" if len(ranked) > DRAWN else ""
-        say(f"wrote {options.out}{part}")
     if left_out:
         images = "1 image was" if left_out == 1 else f"{left_out} images were"
         raise LeftOutError(f"{images} left out, named above; all others are ranked")
@@ -122,17 +124,14 @@ def _features(
         if not (stored[0].index.modalities == options.gallery_modality).any():
             raise InputError(f"{options.gallery} holds no {options.gallery_modality} features")
     network = load(options)
+    for features in stored:
+        _check_origin(features, network, options)
     data = dataclasses.replace(network.config.data, prepared="")  # these images are of no data set
     config = dataclasses.replace(network.config, data=data)
     with showing() as show:
         embed = partial(embed_readable, config, network.model, network.variables, show=show)
         found = {side: embed(index) for side, index in sides.items()}
     query, gallery = *(each.features for each in found.values()), *stored
-    if gallery.neck.shape[1] != query.neck.shape[1]:
-        raise InputError(
-            f"{options.gallery} holds features of length {gallery.neck.shape[1]}, this network "
-            f"makes {query.neck.shape[1]}: export them anew"
-        )
     return query, gallery, data.image_size, found
 
 
@@ -159,6 +158,35 @@ def _doubt(side: str, spreads: "np.ndarray", options: argparse.Namespace) -> Non
             f"note: {vars(options)[side]}: {what}, and go through the {modality} stem: if they are "
             f"{other} ones, give --{side}-modality {other}"
         )
+
+
+def _check_origin(
+    gallery: "lupi.evaluation.Features", network: "lupi.training.Run", options: argparse.Namespace
+) -> None:
+    """Refuse, or say, that a gallery's features may not be comparable with the network's."""
+    from lupi_jax.evaluation.origin import is_known, origin_of, require_same_origin
+
+    size = network.config.data.image_size
+    run = {"run": options.workdir and str(options.workdir), "checkpoint": network.name}
+    own = {**origin_of(network.model, network.variables, size), **run}
+    length = gallery.neck.shape[1]
+    if length != network.model.features:
+        raise InputError(
+            f"{options.gallery} holds features of length {length}, this network makes "
+            f"{network.model.features}: export them anew"
+        )
+    if not is_known(gallery.origin):
+        say(
+            f"note: {options.gallery} does not say which network made its features (an older "
+            "version exported them): rankings are right only if it was this one"
+        )
+    advice = "export it anew with this network, or insist with --any-network"
+    try:
+        require_same_origin(gallery.origin, own, str(options.gallery), advice)
+    except InputError:
+        if not options.any_network:
+            raise
+        say(f"note: {options.gallery}: another network made its features: distances mean little")
 
 
 def _read(path: Path, modality: str) -> "lupi.data.Index":

@@ -50,6 +50,13 @@ class SourceConfig(Settings):
         may_change=ANY_TIME,
         path=True,
     )
+    identity_zero: Literal["auto", "person", "distractor"] = field(
+        "auto",
+        'What identity 0 is in a folder or a table: a "person", or "distractor" as in Market-1501, '
+        'never trained on or looked for, always wrong. "auto" is a person, and asks where there is '
+        "junk (-1), which is passed over everywhere.",
+        may_change=("evaluated",),
+    )
     prepared: str = field(
         "", "Directory written by `lupi prepare`.", may_change=ANY_TIME, path=True
     )

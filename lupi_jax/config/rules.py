@@ -48,6 +48,7 @@ _RULES: tuple[_Rule, ...] = (
         "data.feed = device needs parallel = shard_map",
     ),
     _only_for("folder", name="data.index", left_out=SourceConfig.index),
+    _only_for("folder", name="data.identity_zero", left_out=SourceConfig.identity_zero),
     _only_for("sysu", name="evaluation.protocol", left_out=EvaluationConfig.protocol),
     _only_for("sysu", "llcm", name="evaluation.trials", left_out=EvaluationConfig.trials),
     _only_for("regdb", name="data.trial", left_out=SourceConfig.trial),

@@ -72,10 +72,7 @@ def decode(file: Path | bytes, name: object) -> Image.Image:
         source = io.BytesIO(file) if isinstance(file, bytes) else file
         # Of other formats, some would be handed to programs outside (EPS to Ghostscript).
         with Image.open(source, formats=_KINDS) as image:
-            if fault := _fault(image):
-                raise InputError(f"{name}: {fault}")
-            image.load()
-            return _upright(_as_rgb(image), _orientation(image))
+            return as_shown(image, name)
     except InputError:
         raise
     except FileNotFoundError as error:
@@ -89,6 +86,19 @@ def decode(file: Path | bytes, name: object) -> Image.Image:
     except Exception as error:
         # On damaged bytes Pillow raises whatever its parsers meet, a dozen types.
         raise InputError(f"{name}: unreadable image; replace or remove it") from error
+
+
+def as_shown(image: Image.Image, name: object) -> Image.Image:
+    """An opened image as `decode` gives it.
+
+    Raises:
+      InputError: `name` is too large, of more than 8 bits a channel, or holds several pictures.
+      Exception: of a dozen types, where its file is damaged.
+    """
+    if fault := _fault(image):
+        raise InputError(f"{name}: {fault}")
+    image.load()
+    return _upright(_as_rgb(image), _orientation(image))
 
 
 def decodes_as_before(file: Path) -> bool:

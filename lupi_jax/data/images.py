@@ -29,7 +29,11 @@ def read_image(path: str | Path, size: tuple[int, int]) -> np.ndarray:
     Raises:
       InputError: as `decode`, which names the file.
     """
-    image = decode(expand(path), path)
+    return fit_image(decode(expand(path), path), size)
+
+
+def fit_image(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
+    """An image of mode RGB at `size` = (height, width), as every network gets it: [h, w, 3]."""
     if image.size != (size[1], size[0]):
         image = image.resize((size[1], size[0]), Image.Resampling.LANCZOS)
     return np.asarray(image)

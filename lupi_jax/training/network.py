@@ -34,6 +34,7 @@ def make_model(config: Config, num_classes: int, axis_name: str | None = None) -
         dtype=_COMPUTE[config.dtype],
         axis_name=axis_name,
         precision=None if config.precision == "default" else config.precision,
+        image_size=config.data.image_size,
     )
 
 

@@ -50,7 +50,7 @@ def test_searching_features_in_a_directory_gives_the_same(demo, exported, tmp_pa
         assert found[0] == found[1]
         assert len(found[0]) == 8 * 32
         assert all(f"/{modality}/" in row["path"] for row in found[0])
-    assert sorted(path.suffix for path in folder.iterdir()) == [".npy"] * 6
+    assert sorted(path.suffix for path in folder.iterdir()) == [".json"] + [".npy"] * 6
 
 
 def test_files_that_are_no_images_are_counted(demo, exported, tmp_path, capfd):
@@ -98,7 +98,7 @@ def test_a_feature_file_that_is_none(demo, own, refused, content):
     assert message == f"{file} is no feature file as `lupi export` writes it"
 
 
-def test_features_of_another_network(demo, own, refused):
+def test_features_of_another_length(demo, own, refused):
     file = own / "features.npz"
     columns = {"ids": [1], "cameras": [1], "modality": ["visible"], "paths": ["a.jpg"]}
     values = np.array([[0.6, 0.8]], np.float32)
@@ -107,6 +107,36 @@ def test_features_of_another_network(demo, own, refused):
     assert "holds features of length 2, this network makes 256" in refused(*search)
     message = refused(*search, "--gallery-modality", "infrared")
     assert message == f"{file} holds no infrared features"
+
+
+@pytest.mark.parametrize("name", ["features", "features.npz", "features.safetensors"])
+def test_features_of_another_network(demo, own, exported, refused, capfd, name):
+    """The same images and run by the network before its first step, in every form."""
+    place = own / name
+    assert main(["export", *demo.run, "--untrained", "--out", str(place)]) == 0
+    search = ["search", *demo.run, "--query", str(own / "test/infrared/1"), "--gallery", str(place)]
+    message = refused(*search)
+    made_by, asked_for = (load_features(x).origin["network_fingerprint"] for x in (place, exported))
+    assert message == (
+        f"{place}: made by network {made_by} ({demo.workdir}, untrained, 32 x 32 pixels), but the "
+        f"network asked for is network {asked_for} ({demo.workdir}, step 3, 32 x 32 pixels): "
+        "export it anew with this network, or insist with --any-network"
+    )
+    assert main([*search, "--any-network"]) == 0
+    out, err = capfd.readouterr()
+    assert out.count("test/infrared/1/") == 2 * 10
+    assert err == f"note: {place}: another network made its features: distances mean little\n"
+
+
+def test_features_that_do_not_say_what_made_them(demo, own, exported, capfd):
+    with np.load(exported) as arrays:
+        older = {name: array for name, array in arrays.items() if name != "made_by"}
+    np.savez(own / "older.npz", **older)
+    query = ["--query", str(own / "test/infrared/1"), "--gallery", str(own / "older.npz")]
+    assert main(["search", *demo.run, *query]) == 0
+    err = capfd.readouterr().err
+    assert err.startswith(f"note: {own / 'older.npz'} does not say which network made its features")
+    assert err.count("\n") == 1
 
 
 def test_search_arguments_that_cannot_be_used(demo, own, refused):
@@ -245,3 +275,13 @@ def test_a_name_that_is_no_text_is_shown_escaped(demo, day, tmp_path, capfd):
     (day / name).write_bytes(b"no image")
     assert main(given) == 2
     assert capfd.readouterr().err == f"lupi: {shown}: unreadable image; replace or remove it\n"
+
+
+def test_a_picture_takes_the_place_of_no_image_that_is_searched(demo, refused, tmp_path):
+    shutil.copytree(demo.data / "test/visible", tmp_path / "visible")
+    image = next((tmp_path / "visible").rglob("*.jpg"))
+    before = image.read_bytes()
+    sides = ["--query", image, "--query-modality", "visible", "--gallery", tmp_path / "visible"]
+    message = refused("search", *demo.run, *sides, "--out", image)
+    assert message == f"--out {image}: it would take the place of what is read from {image}"
+    assert image.read_bytes() == before

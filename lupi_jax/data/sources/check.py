@@ -24,7 +24,7 @@ from lupi_jax.data.sources.counts import (
 )
 from lupi_jax.data.sources.files import SPLITS, read_directory, require_disjoint, walk
 from lupi_jax.data.sources.manifest import is_generated
-from lupi_jax.data.sources.reading import read_index
+from lupi_jax.data.sources.reading import read_index, require_zero
 from lupi_jax.data.sources.regdb import TRIALS
 from lupi_jax.data.sources.sysu_mm01 import PERMUTATIONS, read_permutations
 from lupi_jax.data.sources.table import TABLE_SPLITS, read_table
@@ -130,7 +130,8 @@ def _read_parts(source: SourceConfig, problems: _Problems) -> list[_Part]:
     if source.index:
         splits, told = TABLE_SPLITS, _Problems()  # the rows are all checked by then
         try:
-            read_table(source.index, source.root, None, problems)
+            distractors = source.identity_zero == "distractor"
+            read_table(source.index, source.root, None, problems, distractors)
         except InputError as error:
             problems(source.root, str(error))
     elif source.name == "sysu":
@@ -143,6 +144,7 @@ def _read_parts(source: SourceConfig, problems: _Problems) -> list[_Part]:
         for split in splits:
             try:
                 parts.append(_Part(split, trial, read_index(one, split, told)))
+                require_zero(source, split, parts[-1].index, problems)
             except InputError as error:
                 if not (source.index and split == "val"):  # which may be absent
                     problems(source.root, str(error))

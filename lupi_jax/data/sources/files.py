@@ -22,6 +22,9 @@ ROOT = "data.root (--data-root after training; --root of check-data, prepare and
 INDEX = "data.index (--index of check-data and prepare)"
 """The same for the table of images."""
 
+ZERO = "data.identity_zero (--identity-zero of check-data and prepare)"
+"""The same for the meaning of identity 0."""
+
 NUMBER = re.compile(r"[0-9]{1,9}")  # fits an int32
 
 OnFault = Callable[[Path | str, str], None]
@@ -215,9 +218,10 @@ def require_disjoint(
     for (first, one), (second, other) in itertools.combinations(people.items(), 2):
         shared = sorted(set(one) & set(other))
         if shared:
+            zero = f"; or say by {ZERO} that 0 is a distractor" if 0 in shared else ""
             report(
                 where,
                 f"{where}: {len(shared)} identities are in both {first} and {second} "
                 f"({some(shared)}): training and test sets must not share identities; take them "
-                "out of one",
+                f"out of one{zero}",
             )

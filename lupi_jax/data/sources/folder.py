@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from lupi_jax.data.decoding import IMAGE_SUFFIXES, SUFFIX_PATTERN
-from lupi_jax.data.index import Index, Row, make_index
+from lupi_jax.data.index import JUNK, Index, Row, make_index
 from lupi_jax.data.sources.files import (
     INDEX,
     NUMBER,
@@ -24,6 +24,7 @@ from lupi_jax.modality import Modality
 from lupi_jax.runtime.files import expand
 
 _IMAGE = re.compile("c([0-9]{1,9})_.+" + SUFFIX_PATTERN, re.IGNORECASE)
+_IDENTITY = re.compile(rf"{JUNK}|{NUMBER.pattern}")
 _MODALITIES = (Modality.VISIBLE, Modality.INFRARED)
 _MODALITY = re.compile("|".join(_MODALITIES))
 
@@ -31,8 +32,9 @@ _MODALITY = re.compile("|".join(_MODALITIES))
 def read_folder(root: str | Path, split: str, report: OnFault = refuse) -> Index:
     """Index one split of a data set in the folder layout, sorted by path.
 
-    Identities are whole numbers (the directories' names, leading zeros allowed). A split may
-    lack images of one modality. Hidden files and what file browsers leave are passed over.
+    Identities are whole numbers (the directories' names, leading zeros allowed), or -1: junk. A
+    split may lack images of one modality. Hidden files and what file browsers leave are passed
+    over.
 
     Raises:
       InputError: the root or split is missing or empty, a directory cannot be read, an identity
@@ -59,9 +61,9 @@ def read_folder(root: str | Path, split: str, report: OnFault = refuse) -> Index
 
 def _read_modality(root: Path, split: str, modality: Modality, report: OnFault) -> Iterator[Row]:
     directories: dict[int, str] = {}
-    content = "an identity's directory is named by a number of up to 9 digits"
+    content = "an identity's directory is named by a number of up to 9 digits, or -1 (junk)"
     example = f"c1_0001.jpg (c<camera>_<n>; also {', '.join(IMAGE_SUFFIXES[1:])})"
-    for person, _ in read_named(root / split / modality, NUMBER, content, report):
+    for person, _ in read_named(root / split / modality, _IDENTITY, content, report):
         identity = int(person.name)
         if (first := directories.setdefault(identity, person.name)) != person.name:
             what = f"{person.path} is identity {identity}, and so is {first}"

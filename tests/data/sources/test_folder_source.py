@@ -80,7 +80,7 @@ def test_a_missing_root_and_an_empty_split_are_named(tmp_path, split):
         ("0001/c1_1.jpg/c1_1.jpg", r"0001/c1_1\.jpg is no image file"),
         ("0001/day/c1_1.jpg", r"0001/day does not belong here"),
         ("anna/c1_1.jpg", r"anna does not belong here: an identity's directory is named by a num"),
-        ("-1/c1_1.jpg", r"-1 does not belong here: an identity's directory is named by a number"),
+        ("-2/c1_1.jpg", r"-2 does not belong here: an identity's directory is named by a number"),
         ("12345678901/c1_1.jpg", r"12345678901 does not belong here: .* up to 9 digits"),
         ("c1_1.jpg", r"infrared/c1_1\.jpg does not belong here: an identity's directory"),
         ("../c1_1.jpg", r"train/c1_1\.jpg does not belong here: train holds visible and infrared"),
