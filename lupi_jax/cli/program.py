@@ -17,6 +17,7 @@ from types import CoroutineType
 from typing import Any, NoReturn
 
 from lupi_jax.cli import INTERRUPTED, raise_again
+from lupi_jax.config.file import parse_overrides
 from lupi_jax.errors import LOST_STATUS, InputError, StoppedError, shorten, shown
 from lupi_jax.runtime.files import expand
 from lupi_jax.runtime.phases import hide_phases, phase, process_age, record_phase, show_phases
@@ -96,9 +97,11 @@ def run(arguments: Sequence[str], alone: bool) -> int:
     options, rest = parser.parse_known_args(arguments)
     if rest and not options.takes_fields:
         parser.error(f"unknown argument {rest[0]}")
-    options.rest = rest
     try:
         _expand(options)
+        options.overrides = parse_overrides(rest)
+        if options.data_root is not None:
+            options.overrides["data.root"] = options.data_root
         _start(options)
         raise_again()
         options.run(options)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import lupi_jax as lupi
 from lupi_jax.cli.console import say
-from lupi_jax.cli.network import add_fetch, add_processes, add_trials, overrides_of, parse_trials
+from lupi_jax.cli.network import add_fetch, add_processes, add_trials, parse_trials
 from lupi_jax.errors import InputError
 
 SUMMARY = "train a network, or go on with a run"
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> None:
     from lupi_jax.runtime.backend import start_backend
 
     start_backend()
-    overrides = overrides_of(options)
+    overrides = options.overrides
     evaluate = f"lupi evaluate --workdir {options.workdir}"
     if options.trials is None:
         configs = {options.workdir: load_config(options.config, overrides)}

@@ -50,7 +50,14 @@ def parse_config(values: Mapping[str, Any], overrides: Mapping[str, str] | None 
     lines += contradictions(fields, problems)
     if lines:
         raise InputError(f"config: {'; '.join(lines)}")
-    return _build(Config, fields)
+    arguments: dict[str, Any] = {}
+    for name, kind in typing.get_type_hints(Config).items():
+        arguments[name] = fields.get(name)
+        if dataclasses.is_dataclass(kind):  # a group of fields, which hold no further groups
+            group: Any = kind
+            names = [each.name for each in dataclasses.fields(kind)]
+            arguments[name] = group(**{each: fields[f"{name}.{each}"] for each in names})
+    return Config(**arguments)
 
 
 def parse_record(values: Mapping[str, Any]) -> Config:
@@ -117,13 +124,3 @@ def _left_out(read: Mapping[str, Any]) -> dict[str, Any]:
     if not {Modality.VISIBLE, Modality.INTERMEDIATE} <= set(modalities):
         fields["loss.color_free"] = "none"
     return fields
-
-
-def _build(cls: type, fields: Mapping[str, Any], prefix: str = "") -> Any:
-    arguments = {}
-    for name, kind in typing.get_type_hints(cls).items():
-        if dataclasses.is_dataclass(kind):
-            arguments[name] = _build(typing.cast(type, kind), fields, f"{prefix}{name}.")
-        else:
-            arguments[name] = fields[prefix + name]
-    return cls(**arguments)
