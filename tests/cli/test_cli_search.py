@@ -125,7 +125,8 @@ def test_features_of_another_network(demo, own, exported, refused, capfd, name):
     assert main([*search, "--any-network"]) == 0
     out, err = capfd.readouterr()
     assert out.count("test/infrared/1/") == 2 * 10
-    assert err == f"note: {place}: another network made its features: distances mean little\n"
+    said = f"note: {place}: another network made its features: distances mean little"
+    assert said in err.splitlines()
 
 
 def test_features_that_do_not_say_what_made_them(demo, own, exported, capfd):
@@ -134,9 +135,9 @@ def test_features_that_do_not_say_what_made_them(demo, own, exported, capfd):
     np.savez(own / "older.npz", **older)
     query = ["--query", str(own / "test/infrared/1"), "--gallery", str(own / "older.npz")]
     assert main(["search", *demo.run, *query]) == 0
-    err = capfd.readouterr().err
-    assert err.startswith(f"note: {own / 'older.npz'} does not say which network made its features")
-    assert err.count("\n") == 1
+    said = f"note: {own / 'older.npz'} does not say which network made its features"
+    lines = capfd.readouterr().err.splitlines()
+    assert sum(line.startswith(said) for line in lines) == 1
 
 
 def test_search_arguments_that_cannot_be_used(demo, own, refused):
