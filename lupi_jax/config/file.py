@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import importlib.util
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -31,8 +32,12 @@ def load_config(spec: str, overrides: Mapping[str, str]) -> Config:
     module = importlib.util.module_from_spec(module_spec)
     try:
         module_spec.loader.exec_module(module)
-        made = module.get_config(variant) if variant else module.get_config()
-        values = made.to_dict()
+        get_config = module.get_config
+        if variant and not inspect.signature(get_config).parameters:
+            raise InputError(f"{path} has no variants: leave out ':{variant}'")
+        values = (get_config(variant) if variant else get_config()).to_dict()
+    except InputError:
+        raise
     except (Exception, SystemExit) as error:
         text = f"{spec} gives no configuration: {type(error).__name__}: {error}"
         raise InputError(text) from error
@@ -75,7 +80,7 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, str]:
     overrides, rest = {}, list(arguments)
     while rest:
         name, equals, value = rest.pop(0).partition("=")
-        if not name.startswith(PREFIX):
+        if not name.startswith(PREFIX) or name == PREFIX:
             raise InputError(f"unknown argument {name}: fields are set as {PREFIX}seed=1")
         if not equals:
             if not rest:

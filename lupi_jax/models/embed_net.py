@@ -66,6 +66,11 @@ class EmbedNet(nn.Module):
     precision: str | None = None
     shared_from: str = "layer2"
 
+    def __post_init__(self) -> None:
+        if self.shared_from not in SHARED_FROM:
+            raise ValueError(f"shared_from: want one of {SHARED_FROM}, got {self.shared_from!r}")
+        super().__post_init__()
+
     @property
     def features(self) -> int:
         """Length d of the embedding."""

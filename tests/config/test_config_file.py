@@ -95,12 +95,14 @@ def test_arguments_become_overrides():
         parse_overrides(["--config.seed"])
     with pytest.raises(InputError, match=r"unknown argument --seed: .*--config\.seed=1"):
         parse_overrides(["--seed=1"])
+    with pytest.raises(InputError, match=r"unknown argument --config\.: .*--config\.seed=1"):
+        parse_overrides(["--config.=3"])
 
 
 @pytest.mark.parametrize(
     ("body", "variant", "message"),
     [
-        (PLAIN, ":paper", ":paper gives no configuration: TypeError: .*takes 0 positional arg"),
+        (PLAIN, ":paper", r"c\.py has no variants: leave out ':paper'$"),
         ("x = 1\n", "", "gives no configuration: AttributeError: .*get_config"),
         ("def get_config(:\n", "", "gives no configuration: SyntaxError"),
         ("raise RuntimeError('out of sorts')\n", "", "RuntimeError: out of sorts"),

@@ -199,12 +199,16 @@ def _load(file: Path) -> tuple[_Plan, dict[str, str]]:
     content = file.read_bytes()
     try:
         record = json.loads(content)
+        if record["format"] > FORMAT:
+            raise InputError(f"{file} was prepared by a newer lupi_jax: upgrade")
         if record["format"] != FORMAT:
             raise ValueError
         height, width = map(int, record["size"])
         files = [_File(str(p), int(b), int(t), str(d)) for p, b, t, d in record["files"]]
         plan = _Plan((height, width), int(record["rows_per_shard"]), files)
         return plan, dict(record.get("checksums", {}))
+    except InputError:
+        raise
     except (ValueError, KeyError, TypeError):
         what = f"{file} is damaged or of another version"
         raise InputError(f"{what}: delete {file.parent} and prepare it anew") from None
