@@ -22,7 +22,7 @@ def check_out(out: Path | None, endings: Sequence[str]) -> None:
     if out is None:
         return
     if out.is_dir() or out.suffix.lower() not in endings:
-        raise InputError(f"--out {out}: end it on one of {', '.join(endings)}; it names a file")
+        raise InputError(f"--out {out}: must name a file that ends in {', '.join(endings)}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out.parent):

@@ -32,6 +32,8 @@ def embed_batch(
     """Pooled and neck features [n, d] float32, L2-normalised, in pure JAX.
 
     Args:
+      model: the network.
+      variables: its parameters and running statistics.
       images: [n, h, w, 3], uint8, or floating and normalised already.
       modality: whose stem they go through.
     """
@@ -72,6 +74,8 @@ def embed_images(
     """Pooled and neck features [n, d] float32, L2-normalised, of n images in their order.
 
     Args:
+      model: the network.
+      variables: its parameters and running statistics.
       images: each [h, w, 3], uint8, or floating and normalised already.
       modality: whose stem they go through.
       batch_size: images that this process's devices embed at once, rounded up to what they divide.
@@ -115,13 +119,17 @@ def extract_features(
     modality: Modality,
     feature: str = "neck",
 ) -> np.ndarray:
-    """Features [n, d] float32, L2-normalised, of images in memory.
+    """Features of images in memory.
 
     Args:
-      variables: as `lupi_jax.load` gives them.
+      model: the network.
+      variables: its parameters and running statistics, as `lupi_jax.load` gives them.
       images: [n, h, w, 3], uint8, or floating and normalised already.
       modality: whose stem they go through.
       feature: "neck" (after the BN neck) or "pooled" (before it).
+
+    Returns:
+      [n, d] float32, L2-normalised.
 
     Raises:
       ValueError: `images` is not [n, h, w, 3] with n > 0, or `feature` is unknown.
@@ -179,7 +187,11 @@ def embed_index(
     Args:
       config: its `data` says how images are read, its `views` and `seed` how intermediate ones are
         made.
+      model: the network.
+      variables: its parameters and running statistics.
       index: n images; rows of the intermediate modality name the visible image they are made of.
+      batch_size: images embedded at once.
+      show: shows how many images are embedded.
 
     Raises:
       InputError: an image cannot be read, the network was trained without its modality, or gives

@@ -31,7 +31,13 @@ _CHECKED_ELEMENTS = 2**22  # 16 MiB at once
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Features:
-    """[n, d] float32, L2-normalised, before and after the neck, of the n images of `index`."""
+    """Features of n images.
+
+    Attributes:
+      pooled: [n, d] float32, L2-normalised, before the BN neck.
+      neck: [n, d] float32, L2-normalised, after it: the usual retrieval feature.
+      index: the images.
+    """
 
     pooled: np.ndarray
     neck: np.ndarray

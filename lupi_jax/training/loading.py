@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lupi_jax.config import Config, parse_record
+from lupi_jax.data.sources import published
 from lupi_jax.errors import InputError
 from lupi_jax.models import EmbedNet, classes_of, from_torch, modalities_of, read_state_dict
 from lupi_jax.runtime.phases import phase
@@ -28,6 +29,9 @@ class Run:
     """A network and where it came from.
 
     Attributes:
+      model: the network.
+      variables: its parameters and running statistics.
+      config: of the run.
       name: what to call it: "step 600", "untrained", "released.t".
       step: of the checkpoint; 0 for an untrained network, None for one trained elsewhere.
       record: what results say of it, a `run_record` or part of one.
@@ -52,8 +56,8 @@ class Run:
         if self.step == 0:
             return ()
         then, now = self.record["config"]["data"], self.config.data
-        published = now.name in ("sysu", "regdb", "llcm")
-        same = published or os.path.realpath(then["root"]) == os.path.realpath(now.root)
+        moved = os.path.realpath(then["root"]) != os.path.realpath(now.root)
+        same = now.name in published.NAMES or not moved
         return tuple(self.record["identities"]) if self.step and same else None
 
     @property

@@ -108,7 +108,7 @@ def test_seeds_alone_are_no_comparison(runs, capfd):
             ["--out", "curves.txt"],
             "curves.txt: end it on one of .png, .jpg, .jpeg, .pdf, .svg",
         ),
-        (["long-0", "long-1"], ["--config.steps=9"], "steps: a trained network is what it is"),
+        (["long-0", "long-1"], ["--config.steps=9"], "steps: cannot change for a trained network"),
     ],
 )
 def test_what_cannot_be_compared_is_answered_by_one_line(runs, names, more, message, capfd):

@@ -121,7 +121,7 @@ def test_a_missing_config_file_is_named(tmp_path):
 
 def test_an_override_below_a_plain_value_is_refused(tmp_path):
     spec = config_file(tmp_path / "c.py", PLAIN)
-    message = r"bach\.images is no field .*batch\.images\?\); steps\.every is no field \(did"
+    message = r"bach\.images is not a field .*batch\.images\?\); steps\.every is not a field \(did"
     with pytest.raises(InputError, match=message):
         load_config(spec, {"steps.every": "1", "bach.images": "1"})
 

@@ -33,6 +33,11 @@ def read_folder(root: str | Path, split: str, report: OnFault = refuse) -> Index
     Identities are whole numbers (the directories' names, leading zeros allowed). A split may
     lack images of one modality. Hidden files and what file browsers leave are passed over.
 
+    Args:
+      root: directory of `train` and `test`.
+      split: "train" or "test".
+      report: told of every fault that leaves something to read; by default the first is raised.
+
     Raises:
       InputError: the root or split is missing or empty, a directory cannot be read, an identity
         has no image in its directory or has two of them, or something does not fit the layout.
@@ -79,7 +84,12 @@ def read_any_images(
     """Index one image file, or all below a directory, whatever their names.
 
     Identities and cameras are -1: unknown. Hidden files and what file browsers leave are no images;
-    links to directories are not followed. `pass_over` is told of every other file.
+    links to directories are not followed.
+
+    Args:
+      path: of the file or the directory.
+      modality: of all of the images.
+      pass_over: told of every other file.
 
     Raises:
       InputError: there is no such file or no image below the directory.

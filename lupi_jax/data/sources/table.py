@@ -57,6 +57,7 @@ def read_table(
       file: `.csv`, or `.parquet` (needs the extra `parquet`).
       root: directory the paths are relative to.
       split: "train", "val" or "test", or None for all three.
+      report: told of every fault of a row, which is then left out; by default the first is raised.
 
     Raises:
       InputError: the root or the file is missing, unreadable or of another kind; a column is
@@ -174,5 +175,5 @@ def _fault(path: str, identity: str, camera: str, modality: str, split: str) -> 
             return f"{name} {cell[:80]!r} is no whole number from 0 to {_LARGEST}"
     for name, cell, names in (("modality", modality, _MODALITIES), ("split", split, TABLE_SPLITS)):
         if cell not in names:
-            return f"{name} {cell[:80]!r} is none of {', '.join(names)}"
+            return f"{name} {cell[:80]!r} is not one of {', '.join(names)}"
     return ""
