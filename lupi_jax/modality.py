@@ -16,6 +16,11 @@ class Modality(enum.StrEnum):
     INTERMEDIATE = "intermediate"
 
 
+def has_twins(modalities: Collection[str]) -> bool:
+    """Whether visible images are among `modalities`, and the intermediate ones made of them."""
+    return {Modality.VISIBLE, Modality.INTERMEDIATE} <= set(modalities)
+
+
 def stem_for(modality: Modality, stems: Collection[Modality]) -> Modality | None:
     """The stem that images of `modality` go through in a network that has `stems`.
 

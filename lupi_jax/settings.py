@@ -108,7 +108,10 @@ class Settings:
             if isinstance(f, dataclasses.Field) and f.metadata
         ]
         attributes = textwrap.indent("\n".join(entries), "    ")
-        cls.__doc__ = f"{inspect.cleandoc(cls.__doc__ or '')}\n\nAttributes:\n{attributes}\n"
+        cls.__doc__ = (
+            f"{inspect.cleandoc(cls.__doc__ or '')}\n\nAttributes:\n{attributes}\n\n"
+            "Raises:\n    ValueError: names every field that is out of range.\n"
+        )
 
     def __post_init__(self) -> None:
         problems = []
@@ -234,7 +237,7 @@ class LossSettings(Settings):
     color_free: Literal["paper", "released", "none"] = field(
         "paper",
         'The colour-free loss: "paper" (Eq. 6), "released" (mean squared error) or "none". '
-        "Left out, it goes by itself where `modalities` lack visible or intermediate.",
+        'Not set, it is "none" where `modalities` lack visible or intermediate.',
     )
     color_free_weight: float = field(10.0, "Weight of that loss, lambda of Eq. 7.", NOT_NEGATIVE)
     color_free_threshold: float = field(

@@ -80,7 +80,15 @@ def random_channel(key: Array, images: Images) -> Array:
 def luma(images: Images) -> Array:
     """Fixed grey of the paper's ablation: 0.299 R + 0.587 G + 0.114 B.
 
-    Takes [..., 3], else as `random_channel`.
+    Args:
+        images: [..., 3] RGB, uint8 or floating point.
+
+    Returns:
+        [..., 3], one grey channel repeated to three, on the scale of `images`; float32 for uint8
+        images, else of their type.
+
+    Raises:
+        ValueError: if the last dimension is not 3.
     """
     _check_channels(images)
     return _mix(images, jnp.asarray(LUMA))
@@ -91,8 +99,14 @@ def make_intermediate(
 ) -> Array:
     """Intermediate images as `settings` makes them for training, before any augmentation.
 
-    [n, h, w, 3] RGB uint8 become float32, 0 to 255. Row i draws its weights with
-    `fold_in(key, first_row + i)`.
+    Args:
+        key: a JAX random key; row i draws its weights with `fold_in(key, first_row + i)`.
+        images: [n, h, w, 3] RGB uint8.
+        settings: its `intermediate` and `quantize_intermediate` are used.
+        first_row: the number of row 0 among all images.
+
+    Returns:
+        [n, h, w, 3] float32, 0 to 255.
 
     Raises:
         ValueError: if the last dimension is not 3.
@@ -121,6 +135,7 @@ def make_views(
         key: a JAX random key, a new one each step.
         visible: [n, h, w, 3] RGB uint8; None if neither visible nor intermediate is asked for.
         infrared: [n, h, w, 3] uint8, its channel repeated to three; None if not asked for.
+        settings: how views are made.
         modalities: names of the views to make.
         first_row: the number of row 0 in the whole batch.
 

@@ -25,7 +25,7 @@ def test_values_become_what_their_field_holds():
         (ViewSettings, {"share_crop_and_flip": 1}, "share_crop_and_flip = 1 is not true or false"),
         (ViewSettings, {"erase_area": (0.1,)}, "erase_area = .0.1,. is not a tuple of 2 numbers"),
         (LossSettings, {"margin": -1, "triplet": "x"}, "margin = -1.0 must .*; triplet = 'x' is"),
-        (SourceConfig, {"trial": 11}, "trial = 11 must be one of 1 to 10"),
+        (SourceConfig, {"trial": 11}, "trial = 11 must be from 1 to 10"),
         (Config, {"seed": -1}, "seed = -1 must not be negative"),
     ],
 )
@@ -52,6 +52,7 @@ def test_a_class_documents_its_fields():
     text = LossSettings.__doc__ or ""
     assert text.startswith("What the total loss is made of.")
     assert "\nAttributes:\n    margin: Margin of the triplet losses.\n    triplet: How" in text
+    assert text.endswith("\n\nRaises:\n    ValueError: names every field that is out of range.\n")
 
 
 def test_every_field_has_help_in_sentences():

@@ -25,14 +25,14 @@ from lupi_jax.cli.console import print_table
 from lupi_jax.cli.program import verdict
 from lupi_jax.errors import InputError, shorten
 from lupi_jax.runtime.compilation import keep_programs
+from lupi_jax.runtime.files import write_whole
 from lupi_jax.runtime.memory import keep_pages
 
 
 def write(folder: Path, name: str, text: str, data: Mapping[str, Any]) -> None:
     """Write `<name>.md` and `<name>.json`, and print the former."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(json.dumps(data, indent=1) + "\n")
-    (folder / f"{name}.md").write_text(text)
+    write_whole(folder / f"{name}.json", json.dumps(data, indent=1) + "\n")
+    write_whole(folder / f"{name}.md", text)
     print(text)
 
 

@@ -79,5 +79,7 @@ def _few(problems: Sequence[str]) -> list[str]:
     for same in kinds.values():
         lines += same[:FEW]
         if len(same) > FEW:
-            lines.append(f"... and {len(same) - FEW} more such (all of them: add | cat)")
+            lines.append(
+                f"... and {len(same) - FEW} more of this kind (pipe through cat to see all)"
+            )
     return lines

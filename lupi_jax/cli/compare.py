@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="RUN",
         help="directories of the runs, from `lupi train`; those that differ in their seed alone "
-        "are one method, and each method is compared with that of the first",
+        "are one method, and each method is compared with the first run's method",
     )
     add_checkpoint(parser)
     add_images(parser)

@@ -26,7 +26,7 @@ def check_out(out: Path | None, endings: Sequence[str], inputs: Sequence[Path] =
         if out.exists() and out.resolve().is_relative_to(place.resolve()):
             raise InputError(f"--out {out}: it would take the place of what is read from {place}")
     if out.is_dir() or out.suffix.lower() not in endings:
-        raise InputError(f"--out {out}: end it on one of {', '.join(endings)}; it names a file")
+        raise InputError(f"--out {out}: must name a file that ends in {', '.join(endings)}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out.parent):

@@ -134,7 +134,7 @@ def _evaluate_trials(options: argparse.Namespace) -> None:
     from lupi_jax.runtime.hosts import is_first
 
     if options.workdir is None:
-        raise InputError("--trials are of the runs below --workdir: give it")
+        raise InputError("--trials needs --workdir, the directory that holds the trial-N runs")
     trials = parse_trials(options.trials)
     below = {trial: options.workdir / f"trial-{trial}" for trial in trials}
     lacking = [str(t) for t, workdir in below.items() if not (workdir / "checkpoints").is_dir()]

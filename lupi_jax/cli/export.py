@@ -59,7 +59,7 @@ def _export_features(options: argparse.Namespace) -> None:
     from lupi_jax.runtime.terminal import showing
 
     if options.feature is not None:
-        raise InputError("--feature is of --stablehlo: an export of features has both")
+        raise InputError("--feature applies only to --stablehlo; --out writes both features")
     _check_place(options.out)
     run = load(options)
     data, split = run.config.data, options.split or "test"
@@ -86,7 +86,9 @@ def _export_network(options: argparse.Namespace) -> None:
     from lupi_jax.runtime.hosts import is_first
 
     if options.split is not None or options.data_root is not None:
-        raise InputError("--split and --data-root are of --out: a network is exported without data")
+        raise InputError(
+            "--split and --data-root apply only to --out: a network is exported without data"
+        )
     require_place(options.stablehlo)
     run = load(options)
     if not is_first():
@@ -105,12 +107,12 @@ def _export_network(options: argparse.Namespace) -> None:
 
 def _check_place(out: Path) -> None:
     from lupi_jax.evaluation.features import check_form, holds_features
-    from lupi_jax.runtime.files import PARTIAL
+    from lupi_jax.runtime.files import is_vacant
 
     check_form(out)
     other = out.is_file() if not out.suffix else out.is_dir()
     if out.is_dir() and not holds_features(out):
-        other = other or any(not file.name.startswith(PARTIAL) for file in out.iterdir())
+        other = other or not is_vacant(out)
     if other:
         raise InputError(f"--out {out}: something else is there; give another name")
 

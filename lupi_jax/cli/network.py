@@ -31,7 +31,7 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint",
         metavar="newest|best|STEP",
-        help="checkpoint of a run: the newest, the best or that of a step (newest)",
+        help="checkpoint of a run: newest, best or a step number (newest)",
     )
     parser.set_defaults(takes_fields=True)
 
@@ -52,13 +52,13 @@ def add_untrained(parser: argparse.ArgumentParser) -> None:
 
 def add_fetch(parser: argparse.ArgumentParser) -> None:
     """`--fetch`."""
-    text = "download pretrained weights that the cache of the hub lacks"
+    text = "download pretrained weights that are not in the Hugging Face cache"
     parser.add_argument("--fetch", action="store_true", help=text)
 
 
 def add_trials(parser: argparse.ArgumentParser, what: str) -> None:
     """`--trials`, and what the command does with them."""
-    text = f"splits of RegDB, as all, 3, 1,4 or 2..5: {what} (that of data.trial alone)"
+    text = f"splits of RegDB, as all, 3, 1,4 or 2..5: {what} (default: the split in data.trial)"
     parser.add_argument("--trials", metavar="WHICH", help=text)
 
 

@@ -32,8 +32,8 @@ def run(options: argparse.Namespace) -> None:
     """Compare with the released code's numbers, in a checkout of the sources."""
     if not (ROOT / "experiments/parity").is_dir():
         raise InputError(
-            "lupi parity needs figures that are with the sources alone: clone them, and run "
-            "`python -m experiments.parity` there"
+            "lupi parity needs reference figures that only a source checkout has: clone "
+            "the repository, and run `python -m experiments.parity` there"
         )
     sys.path.insert(0, str(ROOT))
     from experiments.parity.__main__ import compare

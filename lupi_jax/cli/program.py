@@ -43,7 +43,7 @@ to start with:
   lupi train --config configs/synthetic.py --workdir runs/demo
   lupi evaluate --workdir runs/demo
 
-commands (more of each: lupi COMMAND --help):
+commands (details: lupi COMMAND --help):
 """
 
 SMALLER = "training takes less with a lower batch.identities or data.image_size, or another feed"
@@ -115,10 +115,11 @@ def run(arguments: Sequence[str], alone: bool) -> int:
             if not several:
                 raise
             traceback.print_exc()
-            status, message = 1, "stopped by a fault of its own"
+            status, message = 1, "stopped by an unexpected error, shown above"
         # One line, whatever a library or a user's config file wrote into its exception.
         print(f"lupi: {shown(shorten(message, 1000))}", file=sys.stderr)
-        if status != StoppedError.status if several else alone:
+        leaves = status != StoppedError.status if several else alone
+        if leaves:
             # The first goes last: else JAX aborts the others before they have said why they end.
             _leave(status, wait=3 if hosts and several and hosts.is_first() else 0)
         return status

@@ -53,6 +53,15 @@ def source_of(options: argparse.Namespace) -> "lupi.config.SourceConfig":
 
 
 def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is no whole number above 0")
+    return _whole(text, 1)
+
+
+def not_negative(text: str) -> int:
+    """An argument as a whole number of at least 0; argparse names another one."""
+    return _whole(text, 0)
+
+
+def _whole(text: str, least: int) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least {least}")
     return int(text)

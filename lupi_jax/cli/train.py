@@ -6,6 +6,7 @@ from pathlib import Path
 import lupi_jax as lupi
 from lupi_jax.cli.console import say
 from lupi_jax.cli.network import add_fetch, add_processes, add_trials, parse_trials
+from lupi_jax.cli.source import not_negative
 from lupi_jax.errors import InputError
 
 SUMMARY = "train a network, or go on with a run"
@@ -18,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `lupi train`."""
     parser.usage = "lupi train --config FILE[:VARIANT] --workdir DIR [--config.FIELD=VALUE ...]"
     add = parser.add_argument
-    config = "configuration, a Python file, and one of its variants (required)"
+    config = "Python file with the configuration, and optionally one of its variants (required)"
     add("--config", required=True, metavar="FILE[:VARIANT]", help=config)
     workdir = "directory of the run, to make or to go on with (required)"
     add("--workdir", type=Path, required=True, metavar="DIR", help=workdir)
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_trials(parser, "one network for each split, in DIR/trial-N")
     add(
         "--profile",
-        type=int,
+        type=not_negative,
         nargs="?",
         const=10,
         metavar="STEPS",
@@ -41,29 +42,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Train one network, or one for each of several splits of RegDB."""
-    from lupi_jax.config.file import load_config
     from lupi_jax.runtime.backend import start_backend
 
     start_backend()
-    overrides = options.overrides
-    evaluate = f"lupi evaluate --workdir {options.workdir}"
-    if options.trials is None:
-        configs = {options.workdir: load_config(options.config, overrides)}
-    else:
-        if "data.trial" in overrides:
-            raise InputError(
-                "--trials and --config.data.trial both say which splits: give one of them"
-            )
-        configs = {}
-        for trial in parse_trials(options.trials):
-            fields = {**overrides, "data.trial": str(trial)}
-            configs[options.workdir / f"trial-{trial}"] = load_config(options.config, fields)
-        if any(config.data.name != "regdb" for config in configs.values()):
-            raise InputError("--trials are RegDB's splits: leave it out for another data set")
-        evaluate += f" --trials {options.trials}"
-    for workdir, config in configs.items():
-        if options.trials is not None:
+    for workdir, config in _configs(options).items():
+        if workdir != options.workdir:
             say(f"split {config.data.trial} of RegDB:")
         validation = lupi.evaluation.make_validation
-        lupi.train(config, workdir, validation, options.fetch, max(options.profile or 0, 0))
-    say(f"trained; next: {evaluate}")
+        lupi.train(config, workdir, validation, options.fetch, options.profile or 0)
+    trials = "" if options.trials is None else f" --trials {options.trials}"
+    say(f"trained; next: lupi evaluate --workdir {options.workdir}{trials}")
+
+
+def _configs(options: argparse.Namespace) -> "dict[Path, lupi.Config]":
+    """The configuration of each network to train, by its run's directory."""
+    from lupi_jax.config.file import load_config
+
+    overrides = options.overrides
+    if options.trials is None:
+        return {options.workdir: load_config(options.config, overrides)}
+    if "data.trial" in overrides:
+        raise InputError("--trials and --config.data.trial both say which splits: give one of them")
+    configs = {
+        options.workdir / f"trial-{trial}": load_config(
+            options.config, {**overrides, "data.trial": str(trial)}
+        )
+        for trial in parse_trials(options.trials)
+    }
+    if any(config.data.name != "regdb" for config in configs.values()):
+        raise InputError("--trials are RegDB's splits: leave it out for another data set")
+    return configs

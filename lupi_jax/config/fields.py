@@ -63,7 +63,7 @@ class SourceConfig(Settings):
     trial: int = field(
         1,
         "Split of RegDB. Each split trains its own network.",
-        Rule(lambda trial: 1 <= trial <= 10, "must be one of 1 to 10"),
+        Rule(lambda trial: 1 <= trial <= 10, "must be from 1 to 10"),
         may_change=("evaluated",),
     )
     image_size: tuple[int, int] = field(
@@ -72,7 +72,10 @@ class SourceConfig(Settings):
         Rule(lambda size: min(size) >= 32, "must be at least (32, 32)"),
     )
     validation_identities: int = field(
-        0, "Training identities held out for validation, to keep the best checkpoint.", NOT_NEGATIVE
+        0,
+        "Training identities held out for validation, to keep the best checkpoint. 0 keeps the "
+        "newest.",
+        NOT_NEGATIVE,
     )
     validation_split: bool = field(
         False,
@@ -82,12 +85,19 @@ class SourceConfig(Settings):
     feed: Literal["auto", "tfdata", "memmap", "device"] = field(
         "auto",
         '"tfdata" decodes files as it goes. "memmap" decodes them once into a memory-mapped array '
-        'under the workdir. "device" holds all training images in the memory of every device. '
+        'under the workdir, and needs no TensorFlow. "device" holds all training images in '
+        "the memory of every device. "
         '"auto" is tfdata where TensorFlow works, else memmap. All give the same batches.',
         may_change=("resumed",),
     )
     workers: int = field(4, "Files decoded at once.", POSITIVE, may_change=ANY_TIME)
-    prefetch: int = field(4, "Batches kept ready.", POSITIVE, may_change=("resumed",))
+    prefetch: int = field(
+        4,
+        "Batches kept ready. The memory of a feed holds that many and one more, and an image for "
+        "each of `workers`.",
+        POSITIVE,
+        may_change=("resumed",),
+    )
 
     @property
     def validates(self) -> bool:
@@ -100,7 +110,9 @@ class BatchConfig(Settings):
     """A batch has `identities` x `images` visible and as many infrared images."""
 
     identities: int = field(8, "Different people in a batch, P.", POSITIVE)
-    images: int = field(4, "Images of each in each modality, K. Fewer are repeated.", POSITIVE)
+    images: int = field(
+        4, "Images of each identity in each modality, K; repeated where there are fewer.", POSITIVE
+    )
 
 
 @dataclass(frozen=True)
@@ -153,7 +165,7 @@ class OptimizerConfig(Settings):
         5e-4, "Added to SGD's gradient, or Adam's update, times the parameter.", NOT_NEGATIVE
     )
     clip: float = field(
-        0.0, "Global norm above which the gradient is scaled down. 0 never does.", NOT_NEGATIVE
+        0.0, "Global norm above which the gradient is scaled down. 0: never.", NOT_NEGATIVE
     )
     warmup: float = field(10.0, "Length of the linear warm-up, in `unit`s.", NOT_NEGATIVE)
     milestones: tuple[float, ...] = field(
@@ -203,7 +215,8 @@ class EvaluationConfig(Settings):
     )
     precision: Literal["default", "high", "highest"] = field(
         "highest",
-        '`precision` at test time and in exports. "highest" is the same on every device.',
+        '`precision` at test time and in exports. "highest" is the same on every device. A '
+        "bfloat16 network is not affected.",
         may_change=ANY_TIME,
     )
 
@@ -212,7 +225,12 @@ class EvaluationConfig(Settings):
 class LogConfig(Settings):
     """What a run writes down."""
 
-    every: int = field(20, "Steps in one row of the log.", POSITIVE, may_change=("resumed",))
+    every: int = field(
+        20,
+        "Steps between rows of the log; a row is the mean over these steps.",
+        POSITIVE,
+        may_change=("resumed",),
+    )
     validate_every: int = field(
         0, "Steps between validations; the last is validated too. 0 never validates.", NOT_NEGATIVE
     )
@@ -233,12 +251,13 @@ class Config(Settings):
         0,
         "Seed of all that is drawn: initial weights, batches, views, held-out identities.",
         NOT_NEGATIVE,
-        Rule(lambda seed: seed < 2**32, "must be below 2^32: JAX's keys take no more of it"),
+        Rule(lambda seed: seed < 2**32, "must be below 2^32: JAX's random keys hold 32 bits"),
     )
     steps: int = field(0, "Training steps.", NOT_NEGATIVE, may_change=("resumed",))
     epochs: float = field(
         0.0,
-        "Instead of `steps`: passes of floor(max(visible, infrared) / (P K)) + 1 steps each.",
+        "Instead of `steps`: passes of floor(max(visible, infrared) / (P K)) + 1 steps each, "
+        "counted over all training images, held-out identities excluded.",
         NOT_NEGATIVE,
         may_change=("resumed",),
     )
@@ -249,8 +268,9 @@ class Config(Settings):
         "recipe", "infrared_privileged", "visible_privileged", "intermediate_privileged"
     ] = field(
         "recipe",
-        "Which modality is privileged, in the order of the paper's Fig. 1 (a) to (c), unless the "
-        "recipe says it. It fills `modalities` and `evaluation.pairs` where they are left out.",
+        'Which modality is privileged, in the order of the paper\'s Fig. 1 (a) to (c); "recipe" '
+        "leaves it to the recipe. It fills `modalities` and `evaluation.pairs` where they "
+        "are left out.",
     )
     modalities: tuple[str, ...] = field(
         tuple(str(m) for m in Modality), "Modalities trained on.", _different(list(Modality))
@@ -258,7 +278,7 @@ class Config(Settings):
     pretrained: str = field(
         "",
         "Weights to start from: a file, `hf://owner/name`, or a run of `lupi train` (its newest "
-        "checkpoint; DIR@best or DIR@STEP another). Without any they are drawn.",
+        "checkpoint; DIR@best or DIR@STEP another). Empty: drawn at random.",
         path=True,
     )
     pretrained_fresh: tuple[str, ...] = field(
@@ -274,7 +294,8 @@ class Config(Settings):
     )
     step_timeout: float = field(
         1800.0,
-        "Seconds without a step after which a process, or its input, counts as hung. 0: never.",
+        "Seconds without a step after which a process takes another one, or its input, for hung, "
+        "and ends itself. The first step counts its compilation. 0: never.",
         NOT_NEGATIVE,
         may_change=("resumed",),
     )

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import importlib.util
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,9 +17,12 @@ def load_config(spec: str, overrides: Mapping[str, str]) -> Config:
     """Read `file.py` or `file.py:variant` and apply overrides.
 
     The file is Python, as is the habit of ml_collections: it is executed, so use none you do not
-    trust. It defines `get_config()` or `get_config(variant)`, which returns a ConfigDict. Where
-    there is no `configs/NAME.py`, the one that was installed with this package is read. `overrides`
-    are {dotted field name: value as text}.
+    trust. It defines `get_config()` or `get_config(variant)`, which returns a ConfigDict.
+
+    Args:
+      spec: path of the file, with the variant after a colon where the file has variants. Where
+        there is no `configs/NAME.py`, the one that was installed with this package is read.
+      overrides: {dotted field name: value as text}.
 
     Raises:
       InputError: the file cannot be used, or fields are wrong; all of them are named.
@@ -31,8 +35,12 @@ def load_config(spec: str, overrides: Mapping[str, str]) -> Config:
     module = importlib.util.module_from_spec(module_spec)
     try:
         module_spec.loader.exec_module(module)
-        made = module.get_config(variant) if variant else module.get_config()
-        values = made.to_dict()
+        get_config = module.get_config
+        if variant and not inspect.signature(get_config).parameters:
+            raise InputError(f"{path} has no variants: leave out ':{variant}'")
+        values = (get_config(variant) if variant else get_config()).to_dict()
+    except InputError:
+        raise
     except (Exception, SystemExit) as error:
         text = f"{spec} gives no configuration: {type(error).__name__}: {error}"
         raise InputError(text) from error
@@ -51,7 +59,12 @@ def _find(path: Path) -> Path:
 
 
 def change_config(config: Config, overrides: Mapping[str, str], allowed: Sequence[str]) -> Config:
-    """A finished run's configuration with a few of the `allowed` fields changed.
+    """A finished run's configuration with a few fields changed.
+
+    Args:
+      config: of the run.
+      overrides: {dotted field name: value as text}.
+      allowed: the fields that may change.
 
     Raises:
       InputError: names all fields that are wrong or may not change.
@@ -60,7 +73,7 @@ def change_config(config: Config, overrides: Mapping[str, str], allowed: Sequenc
     fixed = [name for name in differences(config, changed) if name not in allowed]
     if fixed:
         raise InputError(
-            f"{', '.join(fixed)}: a trained network is what it is; what may be changed here: "
+            f"{', '.join(fixed)}: cannot change for a trained network; fields that can: "
             f"{', '.join(allowed)}"
         )
     return changed
@@ -70,12 +83,12 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, str]:
     """`--config.a.b=value` or `--config.a.b value` arguments as {"a.b": "value"}.
 
     Raises:
-      InputError: an argument is no such thing.
+      InputError: an argument does not have this form.
     """
     overrides, rest = {}, list(arguments)
     while rest:
         name, equals, value = rest.pop(0).partition("=")
-        if not name.startswith(PREFIX):
+        if not name.startswith(PREFIX) or name == PREFIX:
             raise InputError(f"unknown argument {name}: fields are set as {PREFIX}seed=1")
         if not equals:
             if not rest:

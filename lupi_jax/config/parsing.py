@@ -10,7 +10,7 @@ from lupi_jax.config.fields import Config
 from lupi_jax.config.recipes import RECIPES, SETTINGS
 from lupi_jax.config.rules import contradictions
 from lupi_jax.errors import InputError
-from lupi_jax.modality import Modality
+from lupi_jax.modality import has_twins
 from lupi_jax.settings import Occasion, fields_of
 
 
@@ -37,7 +37,7 @@ def parse_config(values: Mapping[str, Any], overrides: Mapping[str, str] | None 
     problems = {}
     for name in sorted(given.keys() - known.keys()):
         close = difflib.get_close_matches(name, known, 1)
-        problems[name] = "is no field" + (f" (did you mean {close[0]}?)" if close else "")
+        problems[name] = "is not a field" + (f" (did you mean {close[0]}?)" if close else "")
     read: dict[str, Any] = {}
     for name, field in known.items():
         if given.get(name) is not None:
@@ -121,6 +121,6 @@ def _left_out(read: Mapping[str, Any]) -> dict[str, Any]:
     if "steps" in read or "epochs" in read:
         fields["epochs"] = Config.epochs
     modalities = read.get("modalities", fields["modalities"])
-    if not {Modality.VISIBLE, Modality.INTERMEDIATE} <= set(modalities):
+    if not has_twins(modalities):
         fields["loss.color_free"] = "none"
     return fields

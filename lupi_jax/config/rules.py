@@ -5,7 +5,7 @@ from typing import Any
 
 from lupi_jax.config.fields import Config, EvaluationConfig, SourceConfig
 from lupi_jax.errors import InputError
-from lupi_jax.modality import Modality, stem_for
+from lupi_jax.modality import Modality, has_twins, stem_for
 
 _Rule = tuple[tuple[str, ...], Callable[..., bool], str]
 """The fields a rule is about, whether their values fulfil it, and what to say if they do not."""
@@ -15,7 +15,7 @@ def _only_for(*sources: str, name: str, left_out: Any) -> _Rule:
     return (
         ("data.name", name),
         lambda source, value: source in sources or value == left_out,
-        f"{name} is a choice for data.name = {' and '.join(sources)} alone: leave it out",
+        f"{name} applies only to data.name = {' or '.join(sources)}: leave it out",
     )
 
 
@@ -29,7 +29,7 @@ _RULES: tuple[_Rule, ...] = (
     (
         ("optimizer.milestones", "optimizer.factors"),
         lambda milestones, factors: len(milestones) == len(factors),
-        "optimizer.factors must be as many as optimizer.milestones",
+        "optimizer.factors must have the same length as optimizer.milestones",
     ),
     (
         ("log.validate_every", "data.validation_identities", "data.validation_split"),
@@ -60,7 +60,7 @@ _RULES: tuple[_Rule, ...] = (
     (
         ("evaluation.pairs", "evaluation.reranking"),
         lambda pairs, way: way == "none" or all(pair.count("infrared") == 1 for pair in pairs),
-        "evaluation.reranking is for pairs of infrared and visible (or intermediate) images",
+        "evaluation.reranking needs infrared on exactly one side of every pair",
     ),
     (
         ("modalities", "evaluation.pairs", "data.validation_identities", "data.validation_split"),
@@ -76,7 +76,7 @@ _RULES: tuple[_Rule, ...] = (
     ),
     (
         ("modalities", "loss.color_free"),
-        lambda trained, kind: kind == "none" or {"visible", "intermediate"} <= set(trained),
+        lambda trained, kind: kind == "none" or has_twins(trained),
         "loss.color_free must be none where modalities lack visible or intermediate",
     ),
 )

@@ -35,6 +35,8 @@ def embed_batch(
     """Pooled and neck features [n, d] float32, L2-normalised, in pure JAX.
 
     Args:
+      model: the network.
+      variables: its parameters and running statistics.
       images: [n, h, w, 3], uint8, or floating and normalised already.
       modality: whose stem they go through.
     """
@@ -75,6 +77,8 @@ def embed_images(
     """Pooled and neck features [n, d] float32, L2-normalised, of n images in their order.
 
     Args:
+      model: the network.
+      variables: its parameters and running statistics.
       images: each [h, w, 3], uint8, or floating and normalised already.
       modality: whose stem they go through.
       batch_size: images that this process's devices embed at once, rounded up to what they divide.
@@ -120,16 +124,20 @@ def extract_features(
     modality: Modality,
     feature: str = "neck",
 ) -> np.ndarray:
-    """Features [n, d] float32, L2-normalised, of images in memory, at the network's own size.
+    """Features of images in memory, at the network's own size.
 
     `lupi_jax.extractor` takes files and images of any size, and resizes them as training does.
 
     Args:
-      variables: as `lupi_jax.load` gives them.
+      model: the network.
+      variables: its parameters and running statistics, as `lupi_jax.load` gives them.
       images: [n, h, w, 3] RGB (OpenCV gives BGR: `images[..., ::-1]`), resized by Lanczos, uint8
         from 0 to 255, or floating and normalised already by `lupi_jax.normalise`.
       modality: whose stem they go through.
       feature: "neck" (after the BN neck) or "pooled" (before it).
+
+    Returns:
+      [n, d] float32, L2-normalised.
 
     Raises:
       ValueError: `images` is not [n, h, w, 3] with n > 0, or of another dtype or size than that;
@@ -194,8 +202,12 @@ def embed_index(
     Args:
       config: its `data` says how images are read, its `views` and `seed` how intermediate ones are
         made.
+      model: the network.
+      variables: its parameters and running statistics.
       index: n images; rows of the intermediate modality name the visible image they are made of.
       read: gives their pixels; None to read them as `config` says.
+      batch_size: images embedded at once.
+      show: shows how many images are embedded.
 
     Raises:
       InputError: an image cannot be read, the network was trained without its modality, or gives

@@ -60,8 +60,11 @@ def evaluate(
 
     Args:
       config: its `data` says where the images are, its `evaluation` what is measured.
+      model: the network.
+      variables: its parameters and running statistics.
       split: "test", "val" or "train".
       trained_on: identities the network has seen: only the split "train" may have them.
+      show: shows how many images are embedded, and how many rows of figures are measured.
 
     Raises:
       InputError: the data cannot be read or evaluated, or were trained on.
@@ -92,6 +95,10 @@ def evaluate(
 
 def make_validation(config: Config, index: Index) -> Callable[[EmbedNet, Any], dict[str, float]]:
     """How the training loop judges a network on held-out images, with one gallery for each task.
+
+    Args:
+      config: of the run.
+      index: the held-out images.
 
     Returns:
       (model, variables) -> {"mean_ap", "rank1"}, means over the tasks for the neck's feature.

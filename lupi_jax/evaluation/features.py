@@ -34,9 +34,13 @@ _CHECKED_ELEMENTS = 2**22  # 16 MiB at once
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Features:
-    """[n, d] float32, L2-normalised, before and after the neck, of the n images of `index`.
+    """Features of n images.
 
-    `origin` says what made them (`lupi_jax.evaluation.origin`), and is empty where nobody knows.
+    Attributes:
+      pooled: [n, d] float32, L2-normalised, before the BN neck.
+      neck: [n, d] float32, L2-normalised, after it: the usual retrieval feature.
+      index: the images.
+      origin: what made them (`lupi_jax.evaluation.origin`), empty where nobody knows.
     """
 
     pooled: np.ndarray

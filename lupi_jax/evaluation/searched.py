@@ -85,7 +85,7 @@ def protocol_name(config: Config, index: Index, split: str = "test") -> str:
         name += ", validation identities"
     elif not whole:
         name += f", not its whole test set ({len(index.classes)} people, {len(index)} images)"
-    if data.name in ("sysu", "regdb", "llcm") and is_generated(Path(data.root)):
+    if data.name in published.NAMES and is_generated(Path(data.root)):
         name += ", rendered people"
     junk, nobody = int(np.sum(index.identities == JUNK)), int(np.sum(~index.is_person))
     if nobody > junk:

@@ -70,8 +70,12 @@ def color_free_mse(visible: Array, intermediate: Array) -> Array:
 
     The released code multiplies it by 10, which is the weight lambda of Eq. 7.
 
-    The two are [n, d] embeddings, of visible images and of the intermediate images made from them.
-    The gradient reaches both.
+    Args:
+        visible: [n, d] embeddings of visible images.
+        intermediate: [n, d] embeddings of the intermediate images made from the same images.
+
+    Returns:
+        Scalar, 0 or more; its gradient reaches both arguments.
 
     Raises:
         ValueError: if shapes do not agree.

@@ -17,8 +17,12 @@ def euclidean(x: Array, y: Array) -> Array:
     The square is clamped at 1e-12 before the root, so that no distance is below 1e-6 and the
     gradient at coincident rows is finite. Same form as the released code.
 
+    Args:
+        x: [m, d] embeddings.
+        y: [n, d] embeddings.
+
     Returns:
-        [m, n] distances of [m, d] and [n, d], at least 1e-6, in float32 or float64.
+        [m, n] distances, at least 1e-6, in float32 or float64.
 
     Raises:
         ValueError: if `x` or `y` is not a matrix, or they differ in d.

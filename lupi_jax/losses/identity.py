@@ -14,6 +14,9 @@ def identity_cross_entropy(logits: Array, labels: Array) -> Array:
         logits: [n, c] classifier outputs, before the softmax.
         labels: [n] identities as class numbers, 0 to c - 1. One outside that range gives NaN.
 
+    Returns:
+        Scalar, 0 or more.
+
     Raises:
         ValueError: if shapes do not agree.
     """

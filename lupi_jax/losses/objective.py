@@ -14,6 +14,7 @@ from lupi_jax.losses.triplet import (
     unimodal_triplet,
     weighted_regularized_triplet,
 )
+from lupi_jax.modality import has_twins
 from lupi_jax.settings import LossSettings
 
 _MODALITIES = ("visible", "infrared", "intermediate")
@@ -36,6 +37,7 @@ def objective(
             row i of visible and intermediate is of one image.
         logits: [n, c] classifier outputs, by the same names.
         labels: [n] identities as class numbers, 0 to c - 1.
+        settings: which losses, and with which weights.
 
     Returns:
         The total, a scalar, and its terms as weighted: "identity" always, "triplet" and
@@ -67,7 +69,7 @@ def objective(
             terms["triplet"] = bimodal_triplet(one, other, labels, margin)
         case reduction, [v, t, z]:
             terms["triplet"] = dual_triplet(v, t, z, labels, margin, reduction)
-    if settings.color_free != "none" and {"visible", "intermediate"} <= set(names):
+    if settings.color_free != "none" and has_twins(names):
         terms["color_free"] = settings.color_free_weight * _color_free(pooled, logits, settings)
     return jnp.asarray(sum(terms.values())), terms
 

@@ -108,11 +108,20 @@ def dual_triplet(
 
 
 def bimodal_triplet(visible: Array, infrared: Array, labels: Array, margin: float = 0.3) -> Array:
-    """Triplet loss between two modalities, [n, d] each with [n] `labels` in common.
+    """Triplet loss between two modalities.
 
     Anchors of one modality take positives and negatives from the other, by `cross_triplet`; the
     result is the mean of both directions. The loss of the two-modality training of the paper's
     Table 3, in the released code's form.
+
+    Args:
+        visible: [n, d] embeddings.
+        infrared: [n, d] embeddings.
+        labels: [n] identities of the rows, the same in both modalities.
+        margin: see `cross_triplet`.
+
+    Returns:
+        Scalar, 0 or more.
 
     Raises:
         ValueError: if shapes do not agree.
@@ -126,9 +135,17 @@ def bimodal_triplet(visible: Array, infrared: Array, labels: Array, margin: floa
 def unimodal_triplet(features: Array, labels: Array, margin: float = 0.3) -> Array:
     """Batch-hard triplet loss inside one modality (Hermans et al., arXiv:1703.07737, 2017).
 
-    It is `cross_triplet` of [n, d] features and their [n] labels with themselves. An anchor counts
-    among its own positives, as in the released code; that matters only to an identity with one row,
-    whose loss is max(0, margin - D_an).
+    It is `cross_triplet` of the features with themselves. An anchor counts among its own positives,
+    as in the released code; that matters only to an identity with one row, whose loss is
+    max(0, margin - D_an).
+
+    Args:
+        features: [n, d] embeddings.
+        labels: [n] identities.
+        margin: see `cross_triplet`.
+
+    Returns:
+        Scalar, 0 or more.
 
     Raises:
         ValueError: if shapes do not agree.

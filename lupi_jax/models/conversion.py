@@ -33,7 +33,9 @@ Variables = dict[str, Any]
 def classes_of(state_dict: Mapping[str, np.ndarray]) -> int | None:
     """How many identities the network of these weights classifies; None without a classifier.
 
-    A torchvision ResNet's `fc` does not count.
+    Args:
+      state_dict: {name: array} as `from_torch` takes it. A torchvision ResNet's `fc` does not
+        count.
     """
     weight = unwrapped(state_dict).get("classifier.weight")
     return len(weight) if weight is not None and np.ndim(weight) == 2 else None
@@ -41,6 +43,9 @@ def classes_of(state_dict: Mapping[str, np.ndarray]) -> int | None:
 
 def modalities_of(state_dict: Mapping[str, np.ndarray]) -> tuple[Modality, ...]:
     """The modalities that these weights have a stem for; all where one stem serves each.
+
+    Args:
+      state_dict: {name: array} as `from_torch` takes it.
 
     Raises:
       InputError: the weights are of no network known here.
@@ -162,8 +167,13 @@ def _never_run(weights: Weights, model: EmbedNet) -> set[str]:
 def remarks_on(state_dict: Mapping[str, np.ndarray], model: EmbedNet) -> list[str]:
     """What a user should know of weights that `from_torch` takes, one line each.
 
-    Of a ResNet-18 with `non_local`: that the weights' non-local blocks are left out, or that the
-    weights have none.
+    Args:
+      state_dict: {name: array} as `from_torch` takes it.
+      model: the network to fill.
+
+    Returns:
+      Lines, an empty list where there is nothing to say. Of a ResNet-18 with `non_local`: that the
+      weights' non-local blocks are left out, or that the weights have none.
 
     Raises:
       InputError: the weights are of no network known here.

@@ -69,6 +69,11 @@ class EmbedNet(nn.Module):
     shared_from: str = "layer2"
     image_size: tuple[int, int] | None = None
 
+    def __post_init__(self) -> None:
+        if self.shared_from not in SHARED_FROM:
+            raise ValueError(f"shared_from: want one of {SHARED_FROM}, got {self.shared_from!r}")
+        super().__post_init__()
+
     @property
     def features(self) -> int:
         """Length d of the embedding."""

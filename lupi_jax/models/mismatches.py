@@ -13,6 +13,9 @@ from lupi_jax.models.torch_names import LUPI, OURS, TORCHVISION, Path, Weights, 
 
 Shapes = Mapping[Path, tuple[int, ...]]
 
+MOST_FRESH = 8
+"""Where more modules than this do not fit, the weights are of another network."""
+
 
 def check_fit(
     weights: Weights, model: EmbedNet, shapes: Shapes, kept: set[Path], unexpected: list[str]
@@ -50,7 +53,7 @@ def check_fit(
         return
     if other := _other_network(weights, model):
         report.insert(0, other)
-    else:
+    elif len({name.split(".")[0] for what in problems.values() for name in what}) <= MOST_FRESH:
         report.append("name what to start anew, or to leave out, in --config.pretrained_fresh")
     raise InputError(
         f"these weights of {weights.family.title} do not fit EmbedNet({model.num_classes}, "
@@ -71,7 +74,9 @@ def _other_network(weights: Weights, model: EmbedNet) -> str:
     shape = (blocks, has(2, 0, "conv3"))
     known = [n for n, net in BACKBONES.items() if (net.blocks[1:], net.bottleneck) == shape]
     if model.backbone not in known:
-        return f"they are of {known[0]}" if known else f"layer2 to layer4 have {blocks} blocks"
+        if known:
+            return f"they are of {known[0]}: set --config.model.backbone={known[0]}"
+        return f"layer2 to layer4 have {blocks} blocks"
     shared = weights.has(("params", "trunk", "layer1", "block0", "conv1", "kernel"))
     if weights.family in (LUPI, OURS) and shared != (model.shared_from == "layer1"):
         if shared:
@@ -108,8 +113,8 @@ def check_fresh(
     tops = {path.split("/")[0] for path in our_names}
     their_tops = {name.split(".")[0] for name in their_names}
     raise InputError(
-        f"pretrained_fresh names nothing by {', '.join(map(repr, wrong))}: the network has "
-        f"{_listed(tops)}, the weights have {_listed(their_tops)}"
+        f"pretrained_fresh: {', '.join(map(repr, wrong))} is not the name of a module or "
+        f"tensor: the network has {_listed(tops)}, the weights have {_listed(their_tops)}"
     )
 
 

@@ -179,7 +179,7 @@ def _cached(address: str, fetch: bool) -> Path:
         )
     except Exception as error:
         raise InputError(
-            f"{address} cannot be had ({_brief(error)}): "
+            f"{address} cannot be fetched or found in the cache ({_brief(error)}): "
             f"{'' if fetch else 'allow to download it with --fetch, or '}{what} on a machine with "
             "a network, and give its path here as `pretrained`"
         ) from error

@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 
 import jax
+from filelock import FileLock
 
 BYTES = 2 * 2**30
 """The least recently used programs beyond this are deleted."""
@@ -24,12 +25,22 @@ def keep_programs() -> None:
         home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         folder = Path(home) / "lupi_jax" / _processor()
         folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lockfile", timeout=10):  # JAX's own
+            _mend(folder)
     except (OSError, RuntimeError):
         return
     # What cannot be read or written is compiled; that is no news.
     warnings.filterwarnings("ignore", message=".*persistent compilation cache")
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_compilation_cache_max_size", BYTES)
+
+
+def _mend(folder: Path) -> None:
+    """Remove programs that were cut off: JAX writes their time last, and neither a second time."""
+    for program in folder.glob("*-cache"):
+        written = program.with_name(program.name.removesuffix("-cache") + "-atime")
+        if not written.is_file() or written.stat().st_size != 8:
+            program.unlink()
 
 
 def _processor() -> str:

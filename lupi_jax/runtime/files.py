@@ -20,7 +20,7 @@ PARTIAL = ".lupi-partial-"
 _CHUNK = 2**24  # bytes
 
 
-def expand(path: str | Path) -> Path:
+def expand(path: str | os.PathLike[str]) -> Path:
     """`path`, with a `~` or `~user` that begins it replaced by that home directory.
 
     A shell does it for `--out ~/x`, and not for `--out=~/x`.

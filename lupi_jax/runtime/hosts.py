@@ -48,7 +48,7 @@ def join(
       InputError: there is nothing to join.
     """
     given = (coordinator, processes, process)
-    whole = None not in given and mode != "off" and re.fullmatch(r".+:[0-9]+", str(coordinator))
+    whole = None not in given and mode != "off"
     if any(x is not None for x in given) and not whole:
         raise InputError(
             "--coordinator HOST:PORT, --processes and --process go together, and not with "
@@ -67,6 +67,8 @@ def join(
 
 def _check_place(coordinator: str, processes: int, process: int) -> None:
     """Raise InputError where no process can be number `process` of `processes`, or at this port."""
+    if not re.fullmatch(r".+:[0-9]+", coordinator):
+        raise InputError(f"--coordinator {coordinator}: give HOST:PORT of process 0")
     port = coordinator.rpartition(":")[2]
     if not 0 < int(port[:6]) < 2**16:
         raise InputError(f"--coordinator {coordinator}: give a port between 1 and 65535")

@@ -69,7 +69,7 @@ def write_set(
             damaged, or `out` holds something else or cannot be written.
     """
     if layout not in _PLANS:
-        raise InputError(f"layout={layout!r} of a synthetic set is none of {', '.join(_PLANS)}")
+        raise InputError(f"layout={layout!r} of a synthetic set is not one of {', '.join(_PLANS)}")
     _require_range("seed", seed, 0, 2**63 - 1)
     _require_range("height", height, 32, 1024)
     _require_range("width", width, 16, 1024)

@@ -123,8 +123,8 @@ def _writable(listed: list[Listed]) -> list[Listed]:
     for image in listed:
         if PurePosixPath(image.path).suffix.lower() not in FORMATS:
             raise InputError(
-                f"{image.file}, line {image.line}: {image.path} is none of {', '.join(FORMATS)}: "
-                "restore the list the data set came with"
+                f"{image.file}, line {image.line}: {image.path} is not one of "
+                f"{', '.join(FORMATS)}: restore the list the data set came with"
             )
     return listed
 

@@ -20,6 +20,15 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 _FORMAT = tfds.core.FileFormat.ARRAY_RECORD
+_OF_FILES = (
+    "add_tfds_id",
+    "experimental_interleave_sort_fn",
+    "interleave_block_length",
+    "interleave_cycle_length",
+    "num_parallel_calls_for_interleave_files",
+    "override_buffer_size",
+)
+"""Fields of `tfds.ReadConfig` that mean nothing where single records are read, not files."""
 
 
 def decode_image(content: bytes) -> np.ndarray:
@@ -67,12 +76,18 @@ class ReidBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
         """Random access to a split, `source[i]` and `len(source)`, as in TFDS, without TensorFlow.
 
         Raises:
-          InputError: the data set is not built, or a split is empty.
+          InputError: the data set is not built, a split is empty, or `decoders` leaves features
+            out, which TFDS does in `as_dataset` only.
         """
         if not self.info.splits:
             raise InputError(
                 f"{self.info.full_name} is not built in {self.data_dir_root}: build it by "
                 f"`python -m lupi_jax.tfds {self.name}`"
+            )
+        if isinstance(decoders, tfds.decode.PartialDecoding):
+            raise InputError(
+                "PartialDecoding is for as_dataset; here give decoders = "
+                "{'image': tfds.decode.SkipDecoding()} to leave images encoded"
             )
         for part in tree.flatten(split):
             if part is not None and not self.info.splits[part].num_examples:
@@ -144,11 +159,19 @@ class ReidBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
     ) -> "tf.data.Dataset":
         """One split as a `tf.data.Dataset`, which TFDS itself does not make of array_record.
 
-        Fields of `read_config` that are about files mean nothing here: single records are read.
+        Raises:
+          InputError: the split is empty, or `read_config` sets a field that is about files.
         """
         read_config = read_config or tfds.ReadConfig()
         if (read_config.file_format or self.info.file_format) != _FORMAT:
             return super()._as_dataset(split, decoders, read_config, shuffle_files)
+        usual = tfds.ReadConfig()
+        for field in _OF_FILES:
+            if getattr(read_config, field) != getattr(usual, field):
+                raise InputError(
+                    f"read_config.{field} is for formats that are read file by file, not for "
+                    f"{_FORMAT.value}: leave it out, or build with --file_format=tfrecord"
+                )
         import tensorflow as tf
 
         features: Any = self.info.features

@@ -63,9 +63,8 @@ def prepare_data(config: Config) -> TrainingData:
       InputError: the data cannot serve this configuration.
     """
     sources = source_modalities(config.modalities)
-    index, validation = read_training(config.data, config.seed)
-    images = _larger_modality(index)
-    index = index[np.isin(index.modalities, sources)]
+    everything, validation = read_training(config.data, config.seed)
+    index = everything[np.isin(everything.modalities, sources)]
     require_modalities(index, sources)
     if len(index.classes) == 1:
         raise InputError(
@@ -73,12 +72,13 @@ def prepare_data(config: Config) -> TrainingData:
             "there is nobody to tell apart: add images of others"
         )
     sampler = make_sampler(index, config)
-    return TrainingData(index, sampler, validation, images // sampler.batch_size + 1)
+    return TrainingData(index, sampler, validation, _steps_per_epoch(everything, sampler))
 
 
-def _larger_modality(index: Index) -> int:
-    """Images of the modality that has more of them."""
-    return max(index.count(m) for m in (Modality.VISIBLE, Modality.INFRARED))
+def _steps_per_epoch(index: Index, sampler: IdentitySampler) -> int:
+    """floor(n / (P K)) + 1, where the modality that has more images has n."""
+    images = max(index.count(m) for m in (Modality.VISIBLE, Modality.INFRARED))
+    return images // sampler.batch_size + 1
 
 
 def make_parallel_step(
@@ -177,7 +177,7 @@ def restore(parts: Parts, checkpoints: Checkpoints, workdir: Path, fetch: bool) 
 
     def same_run(saved: dict[str, Any]) -> None:
         # A record without an epoch's length is of a run that counted only images trained on.
-        former = _larger_modality(parts.data.train) // parts.data.sampler.batch_size + 1
+        former = _steps_per_epoch(parts.data.train, parts.data.sampler)
         check_same_run({"steps_per_epoch": former, **saved}, parts.record, workdir)
 
     with phase("looking for a checkpoint, and restoring"):

@@ -22,6 +22,7 @@ from orbax.checkpoint.future import CommitFutureAwaitingContractedSignals, Futur
 
 from lupi_jax.errors import InputError, shorten
 from lupi_jax.runtime import hosts
+from lupi_jax.runtime.backend import is_out_of_memory
 from lupi_jax.runtime.files import check_name, expand, unreadable
 from lupi_jax.training import seal
 from lupi_jax.training.step import TrainState
@@ -56,7 +57,9 @@ class Checkpoints:
                 f"no checkpoint under {workdir}: give the --workdir of a `lupi train` run"
             )
         self._figures: dict[int, dict[str, float]] = {}
-        policy = AnyPreservationPolicy([LatestN(keep), _Best(lambda: self.best)])
+        # What cannot be read may hold the best figures, so that it stays.
+        self._unread: set[int] = set()
+        policy = AnyPreservationPolicy([LatestN(keep), _Keep(lambda: {self.best, *self._unread})])
         options = ocp.CheckpointManagerOptions(
             preservation_policy=policy, read_only=read_only, create=False
         )
@@ -68,8 +71,13 @@ class Checkpoints:
             )
         # Now: reading waits for a save, and takes over what goes wrong with it.
         for step in self._manager.all_steps():
-            with contextlib.suppress(InputError), self._reading(step):
-                self._figures[step] = self._record(step)["figures"]
+            try:
+                with self._reading(step):
+                    self._figures[step] = self._record(step)["figures"]
+            except DamagedError:
+                continue
+            except InputError:
+                self._unread.add(step)
         if read_only and self.newest is None:
             raise InputError(f"no complete checkpoint under {workdir}: train there first")
 
@@ -218,14 +226,24 @@ class Checkpoints:
         return None
 
     def _whole(self, step: int, read: Callable[[], T]) -> T | None:
-        """What `read` gives; None where it is damaged in any process, and is then set aside."""
-        found, fault = None, "damaged elsewhere"
+        """What `read` gives; None where it is damaged in any process, and is then set aside.
+
+        Where `read` raises anything else in one process, all of them raise.
+        """
+        found, refusal, fault = None, None, "damaged elsewhere"
         try:
             found = read()
         except DamagedError as error:
             fault = error.fault
+        except Exception as error:
+            if hosts.is_lost(error):
+                raise
+            refusal = error
         if hosts.all_agree(found is not None):
             return found
+        if not hosts.all_agree(refusal is None):
+            place = self.directory / str(step)
+            raise refusal or InputError(f"another process cannot read {place}: see its message")
         self._set_aside(step, fault)
         return None
 
@@ -261,7 +279,7 @@ class Checkpoints:
             )
 
         # Orbax and TensorStore have a dozen types for it.
-        return _raising(fault, Exception)
+        return _raising(fault, (Exception,), _says_nothing_of_files)
 
     def _writing(self, what: str) -> AbstractContextManager[None]:
         """What goes wrong in here says that the disk cannot be written."""
@@ -271,21 +289,30 @@ class Checkpoints:
         )
         return _raising(
             lambda why: InputError(f"cannot {what} under {self.directory} ({why}): {advice}"),
-            *(OSError, ValueError, RuntimeError),
+            (OSError, ValueError, RuntimeError),
         )
 
 
 @contextlib.contextmanager
-def _raising(make: Callable[[str], InputError], *kinds: type[Exception]) -> Iterator[None]:
-    """Raise what `make` makes of the cause of an error of `kinds`, unless a process is lost."""
+def _raising(
+    make: Callable[[str], InputError],
+    kinds: tuple[type[Exception], ...],
+    stays: Callable[[Exception], bool] = hosts.is_lost,
+) -> Iterator[None]:
+    """Raise what `make` makes of the cause of an error of `kinds`, unless it `stays` as it is."""
     try:
         yield
     except InputError:
         raise
     except kinds as error:
-        if hosts.is_lost(error):
+        if stays(error):
             raise
         raise make(shorten(error)) from error
+
+
+def _says_nothing_of_files(error: Exception) -> bool:
+    """Whether another process is lost, or this one has no memory left to read to."""
+    return hosts.is_lost(error) or isinstance(error, MemoryError) or is_out_of_memory(error)
 
 
 class DamagedError(InputError):
@@ -325,13 +352,13 @@ class _RecordRestore(ocp.args.CheckpointArgs):
 
 
 @dataclasses.dataclass
-class _Best(PreservationPolicy):
-    """Keeps one checkpoint: that of the step `best` gives."""
+class _Keep(PreservationPolicy):
+    """Keeps the checkpoints of the steps that `steps` gives."""
 
-    best: Callable[[], int | None]
+    steps: Callable[[], set[int | None]]
 
     def should_preserve(
         self, checkpoints: Sequence[Any], *, context: PreservationContext
     ) -> Sequence[bool]:
-        best = self.best()
-        return [info.step == best for info in checkpoints]
+        steps = self.steps()
+        return [info.step in steps for info in checkpoints]

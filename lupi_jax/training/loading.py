@@ -23,6 +23,9 @@ class Run:
     """A network and where it came from.
 
     Attributes:
+      model: the network.
+      variables: its parameters and running statistics.
+      config: of the run.
       name: what to call it: "step 600", "untrained", "released.t".
       step: of the checkpoint; 0 for an untrained network, None for one trained elsewhere.
       record: what results say of it, a `run_record` or part of one.

@@ -196,7 +196,7 @@ def _announce(parts: Parts, state: TrainState, start: int) -> None:
         f"{data.train.count(Modality.INFRARED)} infrared images; "
         f"{config.model.backbone}, {count:,} parameters, recipe {config.recipe}; "
         f"{'finished at' if start >= steps else 'going on from' if start else 'from'} step {start} "
-        f"of {steps} ({data.steps_per_epoch} an epoch) "
+        f"of {steps} ({data.steps_per_epoch} per epoch) "
         f"on {jax.device_count()} x {jax.devices()[0].device_kind}"
     )
 

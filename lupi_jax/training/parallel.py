@@ -166,7 +166,7 @@ class ParallelStep:
         rows, local = len(batch["labels"]), self.devices // processes
         if rows % local:
             raise InputError(
-                f"a batch of {rows * processes} rows a modality does not divide among "
+                f"a batch of {rows * processes} rows per modality cannot be divided among "
                 f"{self.devices} devices: change batch.identities or batch.images"
             )
         if self._by_rows is None:
@@ -181,7 +181,7 @@ def _check_processes(how: str) -> None:
     if jax.local_device_count() * processes != jax.device_count():
         raise InputError(
             f"{processes} processes share {jax.device_count()} devices, and this one has "
-            f"{jax.local_device_count()}: give each as many"
+            f"{jax.local_device_count()}: give every process equally many"
         )
     if how == "pmap" and processes > 1:
         raise InputError(

@@ -9,6 +9,7 @@ from typing import Any
 
 from lupi_jax.config import Config, changeable, differences, parse_record
 from lupi_jax.data import Index
+from lupi_jax.data.sources import published
 from lupi_jax.data.sources.manifest import is_generated
 from lupi_jax.errors import InputError
 
@@ -55,7 +56,7 @@ def same_numbers(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     """
     if os.path.realpath(then["root"]) == os.path.realpath(now["root"]):
         return True
-    return then["name"] == now["name"] and now["name"] in ("sysu", "regdb", "llcm")
+    return then["name"] == now["name"] and now["name"] in published.NAMES
 
 
 def same_people(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:

@@ -19,7 +19,8 @@ def make_record(
 ) -> dict[str, Any]:
     """What a checkpoint says of itself, plain values that survive JSON.
 
-    Its run, its validation figures, the digests of its arrays, {part: tree}, and that of all this.
+    Its run, its validation figures, the digests of its arrays, {part: tree}, and the digest of the
+    whole record.
     """
     with phase("hashing the checkpoint, in the background"):
         digests = {name: digest(tree) for name, tree in arrays.items()}

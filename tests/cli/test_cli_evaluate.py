@@ -106,7 +106,7 @@ def test_another_question_does_not_overwrite_the_answer(demo, capfd):
     assert {name: after[name] for name in before} == before
     assert main(["evaluate", *demo.run, "--config.steps=5"]) == 2
     err = capfd.readouterr().err
-    assert "steps: a trained network is what it is" in err
+    assert "steps: cannot change for a trained network" in err
 
 
 def test_a_result_of_a_run_older_than_a_field_is_named_by_what_differs_from_it():

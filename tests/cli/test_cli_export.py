@@ -82,10 +82,10 @@ def test_features_are_written_beside_nothing_else(demo, own, refused):
 def test_an_export_is_of_features_or_of_the_network(demo, own, refused):
     export = ("export", *demo.run)
     message = refused(*export, "--out", own / "f.npz", "--feature", "pooled")
-    assert message.startswith("--feature is of --stablehlo")
+    assert message.startswith("--feature applies only to --stablehlo")
     for more in (("--split", "val"), ("--data-root", own)):
         message = refused(*export, "--stablehlo", own / "network", *more)
-        assert message.startswith("--split and --data-root are of --out")
+        assert message.startswith("--split and --data-root apply only to --out")
     assert refused(*export, "--stablehlo", own).startswith(f"{own}: something else is there")
     assert not (own / "network").exists()
 

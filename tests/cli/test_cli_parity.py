@@ -44,7 +44,7 @@ def test_without_the_sources_it_says_where_they_are(capfd, monkeypatch, tmp_path
     assert main(["parity"]) == 2
     out, err = capfd.readouterr()
     assert (out, err.count("\n")) == ("", 1)
-    assert "clone them, and run `python -m experiments.parity` there" in err
+    assert "clone the repository, and run `python -m experiments.parity` there" in err
 
 
 def test_the_package_of_the_figures_is_the_same_command(capfd, monkeypatch):

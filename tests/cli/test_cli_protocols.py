@@ -146,7 +146,7 @@ def test_splits_that_are_not_there_or_not_their_own_are_refused(regdb, refused, 
 
 def test_trials_are_regdb_s(regdb, refused):
     message = refused(*train(regdb, "folder"), "--trials", "all")
-    assert message.startswith("config: data.trial is a choice for data.name = regdb alone")
+    assert message.startswith("config: data.trial applies only to data.name = regdb")
     assert refused(*train(regdb, "regdb", "--config.data.trial=2"), "--trials", "1") == (
         "--trials and --config.data.trial both say which splits: give one of them"
     )
@@ -203,7 +203,7 @@ def test_model_selection_sees_the_validation_identities_only(sysu, said):
 
 def test_a_split_the_data_set_has_not(regdb, refused):
     message = refused("evaluate", "--workdir", regdb / "run/trial-1", "--split", "val")
-    assert message == "split 'val' is none of train, test"
+    assert message == "split 'val' is not one of train, test"
 
 
 def test_re_ranked_figures_are_those_of_re_ranked_distances_and_say_so(regdb, said, tmp_path):
@@ -281,7 +281,7 @@ def test_re_ranking_is_for_two_spectra(regdb, refused):
         "--config.evaluation.pairs=('visible_to_visible',)",
     )
     message = refused("evaluate", "--workdir", regdb / "run/trial-1", *asked)
-    assert message.startswith("config: evaluation.reranking is for pairs of infrared and visible")
+    assert message.startswith("config: evaluation.reranking needs infrared on exactly one side")
 
 
 def test_networks_without_a_run_do_not_overwrite_each_other(sysu, said, tmp_path):
@@ -347,7 +347,7 @@ def test_a_terminal_shows_the_first_of_many_problems_of_a_kind(
     assert main(["check-data", *data]) == 2
     few = capfd.readouterr().out
     assert few.count("no image file at") == 5
-    assert "... and 15 more such" in few
+    assert "... and 15 more of this kind" in few
     assert "identity 'x'" in few
 
 
@@ -355,4 +355,4 @@ def test_as_many_workers_as_there_can_be(capfd):
     with pytest.raises(SystemExit) as end:
         main(["check-data", "--data", "folder", "--root", "x", "--workers", "0"])
     assert end.value.code == 2
-    assert "0 is no whole number above 0" in capfd.readouterr().err
+    assert "0 is not a whole number of at least 1" in capfd.readouterr().err

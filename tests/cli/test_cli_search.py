@@ -146,7 +146,7 @@ def test_search_arguments_that_cannot_be_used(demo, own, refused):
     assert refused(*search, own / "gone.jpg") == f"no image or folder at {own / 'gone.jpg'}"
     assert refused(*search, query, "--top", "0") == "--top 0: must be positive"
     message = refused(*search, query, "--out", own / "ranking.doc")
-    assert message.startswith(f"--out {own / 'ranking.doc'}: end it on one of .png")
+    assert message.startswith(f"--out {own / 'ranking.doc'}: must name a file that ends in .png")
     broken = query / "c1_0000.jpg"
     broken.write_bytes(b"no image")
     assert refused(*search, broken) == f"{broken}: unreadable image; replace or remove it"

@@ -64,10 +64,17 @@ def test_config_fields_misspelt_and_out_of_range(own, refused):
     wrong = ("--config.bach.images=1", "--config.views.flip", "-1", "--config.seed=x")
     message = refused(*train_own(own, *wrong, "--config.log.keep=0"))
     assert message == (
-        "config: bach.images is no field (did you mean batch.images?); "
+        "config: bach.images is not a field (did you mean batch.images?); "
         "seed = 'x' is not a whole number; views.flip = -1.0 must lie in [0, 1]; "
         "log.keep = 0 must be positive"
     )
+
+
+def test_a_negative_number_of_steps_to_profile(own, capfd):
+    with pytest.raises(SystemExit) as end:
+        main(["train", *train_own(own, "--profile", "-5")[1:]])
+    assert end.value.code == 2
+    assert "--profile: -5 is not a whole number of at least 0" in capfd.readouterr().err
 
 
 def test_more_identities_a_batch_than_there_are(own, refused):

@@ -138,7 +138,7 @@ def test_what_network_is_asked_for_clearly(evaluate, checkpoint, capfd, sysu):
     root = f"--config.data.root={sysu}"
     assert "--config needs --checkpoint" in refused(capfd, "evaluate", *config, root)
     assert "leave out --untrained" in refused(capfd, *evaluate, "--untrained")
-    assert "config: data.nmae is no field" in refused(capfd, *evaluate, "--config.data.nmae=x")
+    assert "config: data.nmae is not a field" in refused(capfd, *evaluate, "--config.data.nmae=x")
     missing = refused(capfd, *evaluate[:-1], str(checkpoint.with_name("gone.t")))
     assert "no weights at" in missing
     assert "gone.t" in missing

@@ -106,9 +106,9 @@ def test_seeds_alone_are_no_comparison(runs, capfd):
         (
             ["long-0", "long-1"],
             ["--out", "curves.txt"],
-            "curves.txt: end it on one of .png, .jpg, .jpeg, .pdf, .svg",
+            "curves.txt: must name a file that ends in .png, .jpg, .jpeg, .pdf, .svg",
         ),
-        (["long-0", "long-1"], ["--config.steps=9"], "steps: a trained network is what it is"),
+        (["long-0", "long-1"], ["--config.steps=9"], "steps: cannot change for a trained network"),
     ],
 )
 def test_what_cannot_be_compared_is_answered_by_one_line(runs, names, more, message, capfd):

@@ -185,8 +185,8 @@ def test_every_mistake_is_found_at_once_in_one_line():
     )
     found = set(message.split("; "))
     assert found == {
-        "sead is no field (did you mean seed?)",
-        "optimizer.rte is no field (did you mean optimizer.rate?)",
+        "sead is not a field (did you mean seed?)",
+        "optimizer.rte is not a field (did you mean optimizer.rate?)",
         "recipe = 'papr' is not one of paper, released, baseline, agw",
         "batch.images = 'four' is not a whole number",
         "model.backbone = 'resnet101' is not one of resnet50, resnet34, resnet18, thin, "
@@ -224,8 +224,8 @@ def test_every_mistake_is_found_at_once_in_one_line():
         (merged(optimizer__factors=(0.1, -1)), "optimizer.factors = (0.1, -1.0) must not be neg"),
         (merged(data__workers=0), "data.workers = 0 must be positive"),
         (merged(optimiser__rate=0.1), "did you mean optimizer.rate?"),
-        (merged(batch=5), "batch is no field"),
-        (merged(data__name="regdb", data__trial=11), "data.trial = 11 must be one of 1 to 10"),
+        (merged(batch=5), "batch is not a field"),
+        (merged(data__name="regdb", data__trial=11), "data.trial = 11 must be from 1 to 10"),
         (
             merged(evaluation__pairs=("visible_to_thermal",)),
             "must be different names out of visible_to_visible, visible_to_infrared",
@@ -241,11 +241,11 @@ CROSS = [
     (merged(steps=0), "set one of steps and epochs and leave the other 0"),
     (
         merged(optimizer__factors=(0.1,)),
-        "optimizer.factors must be as many as optimizer.milestones",
+        "optimizer.factors must have the same length as optimizer.milestones",
     ),
     (
         merged(evaluation__protocol="agw"),
-        "evaluation.protocol is a choice for data.name = sysu alone: leave it out",
+        "evaluation.protocol applies only to data.name = sysu: leave it out",
     ),
     (
         merged(
@@ -255,9 +255,9 @@ CROSS = [
     ),
     (
         merged(evaluation__trials=3),
-        "evaluation.trials is a choice for data.name = sysu and llcm alone: leave it out",
+        "evaluation.trials applies only to data.name = sysu or llcm: leave it out",
     ),
-    (merged(data__trial=2), "data.trial is a choice for data.name = regdb alone: leave it out"),
+    (merged(data__trial=2), "data.trial applies only to data.name = regdb: leave it out"),
     (
         merged(
             modalities=("visible", "intermediate"),
@@ -287,7 +287,7 @@ CROSS = [
     ),
     (
         merged(data__name="sysu", data__index="images.csv"),
-        "data.index is a choice for data.name = folder alone: leave it out",
+        "data.index applies only to data.name = folder: leave it out",
     ),
     (
         merged(modalities=("visible", "infrared"), loss__color_free="released"),

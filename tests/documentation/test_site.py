@@ -41,7 +41,7 @@ def test_links_out_of_the_site_are_names(site):
     assert 'href="../../experiments' not in page
 
 
-def test_every_field_is_documented():
+def test_the_page_of_fields_gives_their_types_defaults_and_recipes():
     fields = entries()
     assert fields.keys() == field_types().keys()
     assert "default `'sum'`; released, baseline: `'mean'`" in fields["loss.triplet"]

@@ -201,7 +201,7 @@ def test_a_plan_says_what_is_left_and_how_long_it_takes(people, results, capsys)
         (["--root", "nowhere"], "nowhere"),
         (["--plan"], "nothing was trained yet: give --rate"),
         (["--cells", "randg,ours"], "--cells ours: give some of identity, triplet, color_free"),
-        (["--config.nothing=1"], "nothing is no field"),
+        (["--config.nothing=1"], "nothing is not a field"),
         (["--confg"], "unknown argument --confg"),
     ],
 )

@@ -113,6 +113,8 @@ def test_a_shared_layer1_is_the_trunks() -> None:
     assert jax.tree.map(jnp.shape, shared["trunk"]["layer1"]) == jax.tree.map(
         jnp.shape, own["stem_visible"]["layer1"]
     )
+    with pytest.raises(ValueError, match=r"shared_from: want one of .*, got 'layer3'"):
+        EmbedNet(3, "thin", shared_from="layer3")
 
 
 def test_a_shared_layer1_computes_as_copies_of_it_but_for_its_statistics() -> None:

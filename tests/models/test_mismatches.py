@@ -43,6 +43,7 @@ def test_a_report_stays_short(weights: Weights) -> None:
     assert "30 unexpected: stray00.weight, " in message
     assert "stray19.weight, ..." in message
     assert "stray20" not in message
+    assert "pretrained_fresh" not in message
 
 
 def test_only_what_agw_leaves_unused_is_ignored(agw: Weights) -> None:
@@ -132,7 +133,10 @@ def test_what_the_network_must_be_is_said(weights: Weights) -> None:
 
 def test_a_name_of_nothing_is_refused(weights: Weights) -> None:
     message = refusal(weights, MODEL, fresh=("classifier", "clasifier", "trunk/layer"))
-    assert "names nothing by 'clasifier', 'trunk/layer': the network has" in message
+    assert (
+        "'clasifier', 'trunk/layer' is not the name of a module or tensor: the network has"
+        in message
+    )
     assert "the network has classifier, neck, stem_infrared, stem_intermediate," in message
     assert "the weights have NL_2, NL_3, base_resnet, bottleneck, classifier, gray_mod" in message
 

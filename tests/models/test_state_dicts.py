@@ -225,7 +225,7 @@ def test_a_cached_file_of_the_hub_needs_no_network(cache: Path) -> None:
 
 def test_what_is_not_cached_says_what_to_fetch(cache: Path) -> None:
     message = refusal("hf://timm/resnet50.tv_in1k")
-    assert "cannot be had (LocalEntryNotFoundError: " in message
+    assert "cannot be fetched or found in the cache (LocalEntryNotFoundError: " in message
     assert "fetch model.safetensors of the Hugging Face repository timm/resnet50.tv_in1k" in message
     assert "give its path here as `pretrained`" in message
     put(cache, "model.safetensors", WEIGHTS)
@@ -249,7 +249,8 @@ def test_the_hub_s_refusals_are_passed_on(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
     message = refusal("hf://timm/resnet50.tv_in1k@v2")
-    assert f"cannot be had ({error.__name__}: two lines): fetch model.safetensors of" in message
+    what = f"cannot be fetched or found in the cache ({error.__name__}: two lines)"
+    assert f"{what}: fetch model.safetensors of" in message
 
 
 def test_what_is_not_to_be_fetched_comes_from_the_cache_or_not_at_all(

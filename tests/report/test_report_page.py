@@ -305,13 +305,15 @@ def test_the_same_run_gives_the_same_page(workdir, html, tmp_path):
 def test_what_cannot_be_reported_is_said_in_a_line(workdir, refused, tmp_path, monkeypatch):
     assert "no checkpoint under" in refused("--workdir", tmp_path / "none")
     assert "no data at" in refused("--workdir", workdir, "--data-root", tmp_path / "none")
-    assert "; it names a file" in refused("--workdir", workdir, "--out", tmp_path)
-    assert "end it on one of .html" in refused("--workdir", workdir, "--out", tmp_path / "page.pdf")
+    assert "must name a file that ends in" in refused("--workdir", workdir, "--out", tmp_path)
+    assert "must name a file that ends in .html" in refused(
+        "--workdir", workdir, "--out", tmp_path / "page.pdf"
+    )
     blocked = tmp_path / "file"
     blocked.write_text("")
     said = refused("--workdir", workdir, "--out", blocked / "report.html")
     assert said.startswith(f"--out {blocked / 'report.html'}: cannot be written")
-    assert "a trained network is what it is" in refused("--workdir", workdir, "--config.seed=4")
+    assert "cannot change for a trained network" in refused("--workdir", workdir, "--config.seed=4")
     monkeypatch.setitem(sys.modules, "sklearn", None)
     assert "pip install 'lupi-jax[report]'" in refused("--workdir", workdir)
     with pytest.raises(SystemExit) as left:

@@ -46,6 +46,19 @@ def test_a_home_that_is_none_keeps_nothing(tmp_path: Path) -> None:
     assert folder_of(XDG_CACHE_HOME=str(tmp_path / "file")) == "None"
 
 
+def test_a_program_that_was_cut_off_is_compiled_and_kept_again(tmp_path: Path) -> None:
+    folder = Path(folder_of(XDG_CACHE_HOME=str(tmp_path)))
+    (program,) = folder.glob("jit__lambda*-cache")
+    whole = program.read_bytes()
+    time = program.with_name(program.name.removesuffix("-cache") + "-atime")
+    for damage in (time.unlink, lambda: time.write_bytes(b"1")):
+        program.write_bytes(whole[:10])
+        damage()
+        assert folder_of(XDG_CACHE_HOME=str(tmp_path)) == str(folder)
+        assert len(program.read_bytes()) > 10
+        assert time.stat().st_size == 8
+
+
 def test_a_program_that_was_cut_off_is_compiled_without_a_word(tmp_path: Path) -> None:
     folder = Path(folder_of(XDG_CACHE_HOME=str(tmp_path)))
     (program,) = folder.glob("jit__lambda*-cache")

@@ -277,7 +277,7 @@ def test_a_batch_that_does_not_divide_is_refused_with_the_numbers(
     for ended in run(2, train(people, tmp_path, *odd)):
         assert ended.status == 2
         assert ended.err.splitlines()[-1] == (
-            "lupi: a batch of 3 rows does not divide among 2 processes: change batch.identities "
+            "lupi: a batch of 3 rows cannot be divided among 2 processes: change batch.identities "
             "or batch.images"
         )
         assert "Traceback" not in ended.err

@@ -263,7 +263,7 @@ DAMAGED = [
         damage("test_visible_2.txt", "Visible/2/", "Thermal/2/"),
         r"line 1: want .* got 'Thermal/2/",
     ),
-    ("regdb", REGDB_SUFFIX, r"test_thermal_4\.txt, line 3: .*\.tga is none of \.jpg"),
+    ("regdb", REGDB_SUFFIX, r"test_thermal_4\.txt, line 3: .*\.tga is not one of \.jpg"),
     ("regdb", damage("train_visible_1.txt", "/9/", "/30/"), r"label 0 and person 9 disagree"),
     ("regdb", drop_a_person, r"lists of split 3 have other numbers"),
     ("llcm", remove("train_nir.txt"), r"train_nir\.txt is missing"),

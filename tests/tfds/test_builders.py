@@ -278,6 +278,11 @@ def test_what_cannot_be_read_is_refused_in_one_line(built, tmp_path):
             read_split("test[:0]")
         with pytest.raises(ValueError, match=r"Unknown split 'val'"):
             read_split("val")
+    message = r"read_config\.add_tfds_id is for formats that are read file by file"
+    with pytest.raises(InputError, match=message):
+        builder.as_dataset(split="test", read_config=tfds.ReadConfig(add_tfds_id=True))
+    with pytest.raises(InputError, match="PartialDecoding is for as_dataset"):
+        builder.as_data_source("test", decoders=tfds.decode.PartialDecoding({"identity": True}))
     with pytest.raises(InputError, match=r"llcm/1\.0\.0 is not built in"):
         tfds.builder("llcm", data_dir=tmp_path).as_data_source("test")
 

@@ -16,6 +16,7 @@ from jax.sharding import SingleDeviceSharding
 from twelve_steps import ITEMS
 
 from lupi_jax.errors import InputError
+from lupi_jax.runtime import hosts
 from lupi_jax.training import seal
 from lupi_jax.training.checkpoints import Checkpoints
 from lupi_jax.training.network import abstract
@@ -116,6 +117,60 @@ def test_a_file_that_cannot_be_read_is_not_damage(tmp_path: Path) -> None:
         resumed = checkpoints.resume(lambda run: None, like)
     assert resumed is not None
     assert int(resumed.step) == 4
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError("an array of 9 GiB"), RuntimeError("RESOURCE_EXHAUSTED: Out of memory")]
+)
+def test_too_little_memory_is_not_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def digest(tree: Any) -> str:
+        raise error
+
+    save_tiny(tmp_path, 4)
+    monkeypatch.setattr(seal, "digest", digest)
+    with Checkpoints(tmp_path) as checkpoints, pytest.raises(type(error), match=str(error)):
+        checkpoints.resume(lambda run: None, like)
+    assert not (tmp_path / "damaged").exists()
+
+
+def test_a_best_checkpoint_that_cannot_be_read_stays(tmp_path: Path) -> None:
+    save_tiny(tmp_path, 2, mean_ap=0.9)
+    save_tiny(tmp_path, 4, 6, mean_ap=0.1)
+    record = tmp_path / "checkpoints/2/run/metadata"
+    record.rename(tmp_path / "record")
+    record.symlink_to(record.name)  # leads to itself: the system refuses to open it
+    save_tiny(tmp_path, 8, 10)
+    record.unlink()
+    (tmp_path / "record").rename(record)
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.best == 2
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_processes_vote_before_one_of_them_raises(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: bool
+) -> None:
+    """The others wait in the vote for a process that cannot read the checkpoint."""
+    votes = []
+
+    def all_agree(yes: bool) -> bool:
+        votes.append(yes)
+        return False
+
+    def refuse(run: Any) -> Any:
+        raise InputError("cannot read the disk")
+
+    save_tiny(tmp_path, 4)
+    monkeypatch.setattr(hosts, "all_agree", all_agree)
+    if here:
+        monkeypatch.setattr(seal, "run_of", refuse)
+    message = "cannot read the disk" if here else "another process cannot read .*/checkpoints/4"
+    with Checkpoints(tmp_path) as checkpoints, pytest.raises(InputError, match=message):
+        checkpoints.resume(lambda run: None, like)
+    assert votes == ([False, False] if here else [True, True])
+    assert not (tmp_path / "damaged").exists()
 
 
 def test_a_checkpoint_damaged_twice_is_kept_twice(tmp_path: Path) -> None:

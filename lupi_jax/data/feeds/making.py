@@ -60,8 +60,18 @@ def make_feed(
 ) -> Callable[[int, int], Iterator[Batch]]:
     """A feed (start, stop) -> batches of steps start..stop - 1, as `config.data.feed` says.
 
-    All feeds give the same images, bit for bit; "device" their rows of what `read_all` reads. The
-    memory-mapped feed keeps its decoded images in the directory `cache`.
+    All feeds give the same images, bit for bit; "device" gives their rows of what `read_all` reads.
+
+    Args:
+      index: training images.
+      sampler: which of them make up a batch.
+      config: of the run.
+      cache: directory in which the memory-mapped feed keeps its decoded images.
+      host: which rows of a batch this process feeds.
+      show: shows how many images are decoded for the memory-mapped feed.
+
+    Raises:
+      InputError: a prepared set is not whole or not of these images, or images cannot be prepared.
     """
     data = config.data
 

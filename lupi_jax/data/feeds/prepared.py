@@ -87,8 +87,17 @@ def prepare(
     Shards appear under their names only when they are complete, and the manifest, which holds
     their checksums, when all are: whatever interrupts this, calling it again goes on. Called on a
     whole set it reads every shard; those whose checksum is another, or whose images have changed,
-    are made anew. `size` is (height, width) in pixels; `folder` is absent, empty, or a set of
-    images of the same names and size, whole or begun.
+    are made anew.
+
+    Args:
+      index: n images.
+      size: (height, width) in pixels that they are resized to.
+      folder: absent, empty, or a set of images of the same names and size, whole or begun.
+      workers: files decoded, and shards checked, at once.
+      show: shows how many files are read, shards are checked, and images are decoded.
+
+    Returns:
+      How many images were decoded, how many shards were whole, and which were damaged.
 
     Raises:
       InputError: an image cannot be read, `folder` holds something else, or it cannot be written
@@ -210,6 +219,8 @@ def _load(file: Path) -> tuple[_Plan, dict[str, str]]:
     content = file.read_bytes()
     try:
         record = json.loads(content)
+        if record["format"] > FORMAT:
+            raise InputError(f"{file} was prepared by a newer lupi_jax: upgrade")
         if record["format"] != FORMAT:
             raise ValueError
         height, width = map(int, record["size"])
@@ -217,6 +228,8 @@ def _load(file: Path) -> tuple[_Plan, dict[str, str]]:
         decoding = int(record.get("decoding", 1))
         plan = _Plan((height, width), int(record["rows_per_shard"]), files, decoding)
         return plan, dict(record.get("checksums", {}))
+    except InputError:
+        raise
     except (ValueError, KeyError, TypeError):
         what = f"{file} is damaged or of another version"
         raise InputError(f"{what}: delete {file.parent} and prepare it anew") from None

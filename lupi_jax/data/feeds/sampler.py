@@ -16,7 +16,12 @@ images as rows of the index, int32 [n]; the other feeds as pixels, uint8 [n, h, 
 
 @dataclasses.dataclass(frozen=True)
 class HostRows:
-    """The contiguous share of a global batch that one of several processes feeds."""
+    """The contiguous share of a global batch that one of several processes feeds.
+
+    Attributes:
+      process: number of this one, from 0.
+      processes: how many there are.
+    """
 
     process: int = 0
     processes: int = 1
@@ -30,7 +35,7 @@ class HostRows:
         share, rest = divmod(len(rows), self.processes)
         if rest:
             raise InputError(
-                f"a batch of {len(rows)} rows does not divide among {self.processes} processes: "
+                f"a batch of {len(rows)} rows cannot be divided among {self.processes} processes: "
                 "change batch.identities or batch.images"
             )
         return rows[self.process * share : (self.process + 1) * share]
@@ -63,8 +68,14 @@ class IdentitySampler:
 
     Row i of the visible and of the infrared images of a batch show the same identity. This is
     the baseline's and the released code's sampling (Ye et al., AGW); an identity with fewer than
-    K images, or one, simply repeats. `identities` is P, `images` K; the order of `tables`,
-    {source modality: its rows of the index by label}, fixes what is drawn.
+    K images, or one, simply repeats.
+
+    Attributes:
+      seed: with the step, fixes a batch.
+      tables: {source modality: its rows of the index by label}; their order fixes what is drawn.
+      classes: number of identities.
+      identities: P.
+      images: K.
     """
 
     seed: int

@@ -55,7 +55,7 @@ def check_root(
         what = f"{root} is no directory" if os.path.exists(root) else f"no data at {root}"
         raise InputError(f"{what}: correct {ROOT}{advice}")
     if split not in (*splits, None):
-        raise InputError(f"split {split!r} is none of {', '.join(splits)}")
+        raise InputError(f"split {split!r} is not one of {', '.join(splits)}")
     return root
 
 

@@ -36,6 +36,11 @@ def read_folder(root: str | Path, split: str, report: OnFault = refuse) -> Index
     split may lack images of one modality. Hidden files and what file browsers leave are passed
     over.
 
+    Args:
+      root: directory of `train` and `test`.
+      split: "train" or "test".
+      report: told of every fault that leaves something to read; by default the first is raised.
+
     Raises:
       InputError: the root or split is missing or empty, a directory cannot be read, an identity
         has no image in its directory or has two of them, or something does not fit the layout.
@@ -82,8 +87,13 @@ def read_any_images(
     """Index one image file, or all below a directory, whatever their names.
 
     Identities and cameras are -1: unknown. Hidden files and what file browsers leave are no images.
-    Links to directories are followed, and every directory is read once. `pass_over` is told of
-    every other file, and of the links to directories that were read already or that they lie in.
+    Links to directories are followed, and every directory is read once.
+
+    Args:
+      path: of the file or the directory.
+      modality: of all of the images.
+      pass_over: told of every other file, and of the links to directories that were read already
+        or that they lie in.
 
     Raises:
       InputError: there is no such file or no image below the directory.

@@ -54,6 +54,7 @@ def read_llcm(root: str | Path, split: str, report: OnFault = refuse) -> Index:
     Args:
       root: directory of `vis`, `nir`, `test_vis`, `test_nir` and `idx`.
       split: "train" or "test".
+      report: told of every fault that leaves something to read; by default the first is raised.
 
     Raises:
       InputError: something is missing, unreadable, damaged or misnamed; labels and people

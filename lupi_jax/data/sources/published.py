@@ -2,6 +2,9 @@
 
 from lupi_jax.modality import Modality
 
+NAMES = ("sysu", "regdb", "llcm")
+"""The published data sets, as `data.name` calls them."""
+
 SYSU_IDENTITIES = {"train": 296, "val": 99, "test": 96}
 """SYSU-MM01 (Wu et al., ICCV 2017): identities in each list; the first two are trained on."""
 

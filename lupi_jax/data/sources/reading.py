@@ -21,7 +21,11 @@ def read_index(source: SourceConfig, split: str, report: OnFault = refuse) -> In
     """Index one split of a source: "train", "test", or "val" where it has one.
 
     SYSU-MM01's "train" holds its "val", as the field trains on both; an index file's does not.
-    `report` is told of every fault that leaves something to read; by default the first is raised.
+
+    Args:
+      source: which data set, where, and which split of RegDB.
+      split: its name.
+      report: told of every fault that leaves something to read; by default the first is raised.
 
     Junk and distractors are in it.
 
@@ -81,8 +85,11 @@ def read_searched(source: SourceConfig, split: str, seed: int) -> Index:
 def read_training(source: SourceConfig, seed: int) -> tuple[Index, Index | None]:
     """The images to train on, and those of the identities held out for validation (or None).
 
-    Junk and distractors are not trained on. The source's `validation_identities`, drawn by `seed`,
-    or `validation_split` say who is held out.
+    Junk and distractors are not trained on.
+
+    Args:
+      source: its `validation_identities` or `validation_split` says who is held out.
+      seed: draws the identities in the first case.
 
     Raises:
       InputError: as `read_index`, or too few identities are left.

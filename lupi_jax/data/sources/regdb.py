@@ -36,6 +36,7 @@ def read_regdb(root: str | Path, split: str, trial: int, report: OnFault = refus
       root: directory of `Visible`, `Thermal` and `idx`.
       split: "train" or "test".
       trial: which of the ten splits, 1 to 10.
+      report: told of every fault that leaves something to read; by default the first is raised.
 
     Raises:
       InputError: the trial is out of range; something is missing, unreadable or damaged; labels

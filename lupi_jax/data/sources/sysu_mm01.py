@@ -45,6 +45,11 @@ def read_sysu(root: str | Path, split: str, report: OnFault = refuse) -> Index:
     "train" is what the field trains on, the training and the validation identities together
     (296 + 99 in the original); "val" the latter alone; "test" the test identities (96).
 
+    Args:
+      root: directory of `cam1` to `cam6` and `exp`.
+      split: "train", "val" or "test".
+      report: told of every fault that leaves something to read; by default the first is raised.
+
     Raises:
       InputError: something is missing, unreadable, damaged or misnamed; two lists share an
         identity; or one of the split has no image.
@@ -77,7 +82,10 @@ def read_permutations(root: str | Path) -> dict[tuple[int, int], np.ndarray]:
 
 
 def read_permutation_file(file: Path) -> dict[tuple[int, int], np.ndarray]:
-    """The orders in which the official protocol draws its galleries, from `rand_perm_cam.mat`.
+    """The orders in which the official protocol draws its galleries.
+
+    Args:
+      file: the data set's `rand_perm_cam.mat`.
 
     Returns:
       (identity, camera) -> [trials, n] int32; each row orders that identity's n images of that
@@ -111,7 +119,10 @@ def read_permutation_file(file: Path) -> dict[tuple[int, int], np.ndarray]:
             if isinstance(orders, np.ndarray) and not orders.size:
                 continue
             if not _are_permutations(orders):
-                raise damaged
+                raise InputError(
+                    f"{file}: identity {identity} of camera {camera} has no permutations of its "
+                    "images: restore it from the data set"
+                )
             permutations[identity, camera] = orders.astype(np.int32) - 1
     return permutations
 

@@ -64,6 +64,7 @@ def read_table(
       root: directory the paths are relative to.
       split: "train", "val" or "test", or None for all three.
       distractors: whether identity 0 is nobody.
+      report: told of every fault of a row, which is then left out; by default the first is raised.
 
     Raises:
       InputError: the root or the file is missing, unreadable or of another kind; a column is
@@ -183,5 +184,5 @@ def _fault(path: str, identity: str, camera: str, modality: str, split: str) -> 
             return f"{name} {cell[:80]!r} is no whole number from 0 to {_LARGEST}"
     for name, cell, names in (("modality", modality, _MODALITIES), ("split", split, TABLE_SPLITS)):
         if cell not in names:
-            return f"{name} {cell[:80]!r} is none of {', '.join(names)}"
+            return f"{name} {cell[:80]!r} is not one of {', '.join(names)}"
     return ""

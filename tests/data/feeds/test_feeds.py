@@ -126,7 +126,9 @@ def test_the_shares_of_two_processes_make_up_the_batch(index, feed_of):
 
 
 def test_a_batch_that_does_not_divide_among_processes_is_refused(index, feed_of):
-    with pytest.raises(InputError, match=r"6 rows does not divide among 4 processes: change batch"):
+    with pytest.raises(
+        InputError, match=r"6 rows cannot be divided among 4 processes: change batch"
+    ):
         next(feed_of(index, 0, 4)(0, 1))
 
 

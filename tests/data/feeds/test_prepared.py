@@ -171,6 +171,17 @@ def test_what_the_set_is_not_of_is_refused(index, folder, tmp_path):
                 use(index[np.arange(18)], SIZE, folder)
 
 
+def test_a_set_of_a_newer_version_is_not_to_be_deleted(index, folder):
+    prepare(index, SIZE, folder)
+    manifest = folder / "prepared.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format": 2}))
+    for use in (prepare, lambda index, size, folder: prepared_reader(folder, index, size)):
+        with pytest.raises(
+            InputError, match=r"/prepared\.json was prepared by a newer .*: upgrade$"
+        ):
+            use(index, SIZE, folder)
+
+
 def test_a_copy_of_the_data_set_is_the_same_images(index, folder, tmp_path):
     prepare(index, SIZE, folder)
     shutil.copytree(index.root, tmp_path / "copy", copy_function=shutil.copyfile)

@@ -129,7 +129,7 @@ def test_reading_past_faults_tells_them_all_and_keeps_the_rest(root):
 
 
 def test_an_unknown_split_is_refused(root):
-    with pytest.raises(InputError, match="'val' is none of train, test"):
+    with pytest.raises(InputError, match="'val' is not one of train, test"):
         read_folder(root, "val")
 
 

@@ -150,7 +150,7 @@ def test_what_does_not_fit_the_layout_is_named(root, path, message):
 def test_a_missing_root_directory_or_camera_is_named(root, tmp_path):
     with pytest.raises(InputError, match=r"no data at .*nowhere: correct data\.root.*LLCM"):
         read_llcm(tmp_path / "nowhere", "test")
-    with pytest.raises(InputError, match="'val' is none of train, test"):
+    with pytest.raises(InputError, match="'val' is not one of train, test"):
         read_llcm(root, "val")
     (root / "test_nir/cam6").rmdir()
     (root / "test_nir/cam7").rmdir()

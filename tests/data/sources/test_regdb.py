@@ -70,7 +70,7 @@ def test_a_list_may_come_from_windows_and_leave_lines_blank(root):
 def test_a_missing_root_split_or_trial_is_refused(root, tmp_path):
     with pytest.raises(InputError, match=r"no data at .*nowhere: correct data\.root.*RegDB"):
         read_regdb(tmp_path / "nowhere", "train", 3)
-    with pytest.raises(InputError, match="'all' is none of train, test"):
+    with pytest.raises(InputError, match="'all' is not one of train, test"):
         read_regdb(root, "all", 3)
     for trial in (0, 11):
         with pytest.raises(InputError, match=rf"data\.trial = {trial} is out of range"):

@@ -204,7 +204,7 @@ def test_a_missing_root_an_unknown_split_and_another_kind_of_file_are_refused(ro
         read_table(file, root / "nowhere", "train")
     with pytest.raises(InputError, match=r"table\.csv is no directory: correct data\.root"):
         read_table(file, file, "train")
-    with pytest.raises(InputError, match="'dev' is none of train, val, test"):
+    with pytest.raises(InputError, match="'dev' is not one of train, val, test"):
         read_table(file, root, "dev")
     with pytest.raises(InputError, match=r"day/a\.jpg: a table of images is a \.csv or a \.parq"):
         read_table(root / "day/a.jpg", root, "train")
@@ -309,9 +309,9 @@ GOOD = "day/a.jpg,1,1,visible,train"
         ([f"a,{'9' * 5000},1,visible,train"], r"identity '9{80}' is no whole number"),
         (["a,1,,visible,train"], r"table\.csv, line 2: camera '' is no whole number"),
         (["a,1,1_0,visible,train"], r"camera '1_0' is no whole number"),
-        (["a,1,1,Visible,train"], r"line 2: modality 'Visible' is none of visible, infrared"),
-        (["a,1,1,intermediate,train"], r"modality 'intermediate' is none of visible, infrared"),
-        ([GOOD, "a,1,1,visible,dev", GOOD], r"line 3: split 'dev' is none of train, val, test"),
+        (["a,1,1,Visible,train"], r"line 2: modality 'Visible' is not one of visible, infrared"),
+        (["a,1,1,intermediate,train"], r"modality 'intermediate' is not one of visible, infrared"),
+        ([GOOD, "a,1,1,visible,dev", GOOD], r"line 3: split 'dev' is not one of train, val, test"),
         (
             [GOOD, "b,1,1,visible,train", "./day//a.jpg,1,1,visible,val", GOOD],
             r"table\.csv, line 4: 'day/a\.jpg' is listed on line 2 already: remove",
@@ -390,11 +390,11 @@ def test_a_link_that_the_owner_of_the_root_made_is_followed(root):
         ({"camera": pa.bool_()}, {"camera": True}, r"row 1: camera 'True' is no whole number"),
         ({"camera": pa.null()}, {"camera": None}, r"row 1: a cell is null"),
         ({"path": pa.binary()}, {"path": b"a"}, r"row 2: \"b'a'\" is listed on row 1 already"),
-        ({"split": pa.list_(pa.string())}, {"split": ["train"]}, r"row 1: split .* is none of"),
+        ({"split": pa.list_(pa.string())}, {"split": ["train"]}, r"row 1: split .* is not one of"),
         (
             {"modality": pa.dictionary(pa.int8(), pa.int64())},
             {"modality": 0},
-            r"row 1: modality '0' is none of visible, infrared",
+            r"row 1: modality '0' is not one of visible, infrared",
         ),
         ({}, {"path": None}, r"table\.parquet, row 2: a cell is null: fill it in"),
         ({}, {"camera": None}, r"table\.parquet, row 2: a cell is null: fill it in"),
@@ -403,7 +403,7 @@ def test_a_link_that_the_owner_of_the_root_made_is_followed(root):
         ({}, {"path": "../x\n"}, r"row 2: path '\.\./x\\n' must be relative"),
         ({}, {"path": "../x"}, r"row 2: path '\.\./x' must be relative"),
         ({}, {"path": "day/\0"}, r"row 2: path 'day/\\x00' must be relative"),
-        ({}, {"modality": "rgb"}, r"row 2: modality 'rgb' is none of visible, infrared"),
+        ({}, {"modality": "rgb"}, r"row 2: modality 'rgb' is not one of visible, infrared"),
         ({}, {"path": "x"}, r"table\.parquet, row 3: 'x' is listed on row 2 already: remove one"),
     ],
 )
