@@ -2,8 +2,8 @@
 
     import lupi_jax as lupi
 
-    model, variables = lupi.load("runs/demo")
-    features = lupi.extract_features(model, variables, images, lupi.Modality.INFRARED)
+    extract = lupi.extractor("runs/demo")
+    features = extract(["night/1.jpg", "night/2.jpg"], lupi.Modality.INFRARED)
 
 Importing this package imports neither JAX nor TensorFlow nor Orbax: a name is looked up in its
 module when it is first used.
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from lupi_jax.config import Config, parse_config
     from lupi_jax.errors import DivergedError, InputError
     from lupi_jax.evaluation import (
+        Extractor,
         RetrievalMetrics,
         extract_features,
+        extractor,
         maximum_mean_discrepancy,
         retrieval_metrics,
     )
@@ -32,11 +34,13 @@ __all__ = [
     "DivergedError",
     "EmbedNet",
     "Embedding",
+    "Extractor",
     "InputError",
     "Modality",
     "RetrievalMetrics",
     "ViewSettings",
     "extract_features",
+    "extractor",
     "load",
     "losses",
     "make_views",
@@ -54,8 +58,10 @@ _MODULES = {
     "data": (),
     "errors": ("DivergedError", "InputError"),
     "evaluation": (
+        "Extractor",
         "RetrievalMetrics",
         "extract_features",
+        "extractor",
         "maximum_mean_discrepancy",
         "retrieval_metrics",
     ),

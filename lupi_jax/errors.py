@@ -29,6 +29,12 @@ class StoppedError(RuntimeError):
     status: ClassVar[int] = 75
 
 
+class LeftOutError(RuntimeError):
+    """Some of what was given could not be used and is named; the command did the rest."""
+
+    status: ClassVar[int] = 3
+
+
 LOST_STATUS = 76
 """The exit status where another process of the run is gone, or hangs."""
 
@@ -41,6 +47,22 @@ def shorten(text: object, most: int = 300) -> str:
     line = " ".join(str(text).split())
     half = (most - 5) // 2
     return line if len(line) <= most else f"{line[:half]} ... {line[-half:]}"
+
+
+def shown(text: object) -> str:
+    """`text` as anything can show it: in it a name of a file may have any bytes but / and NUL.
+
+    Bytes that are no UTF-8, line breaks and other control characters become escapes, as \\xff.
+    """
+    return "".join(map(_shown, str(text)))
+
+
+def _shown(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # what Python makes of a byte that is no UTF-8
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    if character.isprintable():
+        return character
+    return character.encode("unicode_escape").decode()
 
 
 def some(items: Collection[object], most: int = 10) -> str:

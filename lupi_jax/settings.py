@@ -17,6 +17,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, TypeVar
 
+from lupi_jax.errors import InputError
+from lupi_jax.runtime.files import expand
+
 T = TypeVar("T")
 Occasion = Literal["resumed", "evaluated"]
 
@@ -33,13 +36,20 @@ NOT_NEGATIVE = Rule(lambda value: value >= 0, "must not be negative")
 FRACTION = Rule(lambda value: 0 <= value <= 1, "must lie in [0, 1]")
 
 
-def field(default: T, help: str, *rules: Rule, may_change: tuple[Occasion, ...] = ()) -> T:
+def field(
+    default: T,
+    help: str,
+    *rules: Rule,
+    may_change: tuple[Occasion, ...] = (),
+    path: bool = False,
+) -> T:
     """Declare a field of a `Settings` class: `help` in sentences, `rules` beyond its type.
 
     `may_change` says when a run that exists may take another value: "resumed", because its numbers
-    stay the same, or "evaluated", because its network does.
+    stay the same, or "evaluated", because its network does. Text that is a `path` may begin with
+    `~`, the home directory; "none" leaves it empty.
     """
-    metadata = {"help": help, "rules": rules, "may_change": may_change}
+    metadata = {"help": help, "rules": rules, "may_change": may_change, "path": path}
     return typing.cast(T, dataclasses.field(default=default, metadata=metadata))
 
 
@@ -53,6 +63,7 @@ class Field:
     help: str
     rules: tuple[Rule, ...]
     may_change: tuple[Occasion, ...]
+    path: bool
 
     def parse(self, text: str) -> Any:
         """The Python value that `text` writes, or `text` itself where the field holds text."""
@@ -75,6 +86,7 @@ class Field:
             result = _convert(value, self.kind)
         except (TypeError, ValueError):
             raise ValueError(f"= {value!r} is not {describe(self.kind)}") from None
+        result = _read_path(result) if self.path else result
         for rule in self.rules:
             if not rule.holds(result):
                 raise ValueError(f"= {result!r} {rule.message}")
@@ -160,6 +172,16 @@ def _convert(value: Any, kind: Any) -> Any:
     if kind is float and not math.isfinite(value):
         raise ValueError
     return kind(value)
+
+
+def _read_path(text: str) -> str:
+    """A path without `~`, as it is written otherwise; "" for "none"."""
+    if text.lower() == "none":
+        return ""
+    try:
+        return str(expand(text)) if text.startswith("~") else text
+    except InputError as error:
+        raise ValueError(f"= {error}") from error
 
 
 @dataclass(frozen=True)

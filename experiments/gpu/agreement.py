@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from experiments.benchmarks.turns import in_own_process
 from experiments.gpu.commands import configuration
 from experiments.gpu.figures import Figure, attempt, say
 from experiments.gpu.running import Command, environment, variables
 from experiments.gpu.setup import Setup
+from lupi_jax.data.decoding import decode
 
 if TYPE_CHECKING:
     from experiments.parity import Row
@@ -74,7 +74,7 @@ def _say(name: str, other: np.ndarray, found: dict[str, np.ndarray]) -> None:
 
 def _read_images(setup: Setup) -> np.ndarray:
     files = sorted((setup.folder / "test" / "visible").rglob("*.jpg"))[: setup.sizes.compared]
-    return np.stack([np.asarray(Image.open(file)) for file in files])
+    return np.stack([np.asarray(decode(file, file)) for file in files])
 
 
 def features(config: str, images: Path, precision: str) -> np.ndarray:

@@ -46,6 +46,7 @@ INDIFFERENT = {*RESUMABLE, "log.validate_every", "data.workers"} - {"steps", "ep
 
 # Fields that are younger than the recorded runs, with what those did: so they keep their keys.
 _YOUNGER = {
+    "data.identity_zero": "auto",
     "model.shared_from": "layer2",
     "precision": "default",
     "views.share_crop_and_flip": False,

@@ -24,9 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         process then belongs to the command, which may end it.
 
     Returns:
-      The exit status: 0; 1, training diverged, or no parity; 2, bad input; 75, training was asked
-      to stop, with all that was trained saved; 76, another process of the run is lost or hangs;
-      130, interrupted.
+      The exit status: 0; 1, training diverged, or no parity; 2, bad input; 3, `lupi search` ranked
+      what it could, without images that cannot be read; 75, training was asked to stop, with all
+      that was trained saved; 76, another process of the run is lost or hangs; 130, interrupted.
     """
     alone = arguments is None
     if alone:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lupi_jax.cli.console import print_table, say
+from lupi_jax.cli.console import print_table, readable, say
 from lupi_jax.cli.source import add_source, source_of
 from lupi_jax.errors import InputError
 
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> None:
     with showing() as show:
         report = check_data(source_of(options), show("images"))
     if options.json:
-        print(json.dumps(dataclasses.asdict(report)))
+        print(json.dumps(readable(dataclasses.asdict(report))))
     else:
         if report.rows:
             _print_counts(report.rows, options)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lupi_jax as lupi
-from lupi_jax.cli.console import PICTURES, check_out, print_table, say
+from lupi_jax.cli.console import PICTURES, check_out, print_table, readable, say
 from lupi_jax.cli.network import add_checkpoint, add_images, load_from, measure
-from lupi_jax.errors import InputError
+from lupi_jax.errors import InputError, shown
 
 if TYPE_CHECKING:
     from lupi_jax.evaluation.methods import MeasuredRun
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> None:
         compared_curves(options.out, curves)
         say(f"wrote {options.out}")
     if options.json:
-        print(json.dumps(result, allow_nan=False))
+        print(json.dumps(readable(result), allow_nan=False))
     else:
         _print_figures(result)
         _print_differences(result)
@@ -112,11 +112,12 @@ def _print_figures(result: dict[str, Any]) -> None:
     for method in result["methods"]:
         if len(method["runs"]) > 1:
             seeds = ", ".join(map(str, method["seeds"]))
-            print(f"{method['name']}: mean of {', '.join(method['runs'])}, of the seeds {seeds}")
+            runs = ", ".join(method["runs"])
+            print(shown(f"{method['name']}: mean of {runs}, of the seeds {seeds}"))
     first, *others = result["methods"]
     for method in others:
         fields = ", ".join(f"{k} = {v}" for k, v in method["differs_in"].items())
-        print(f"{method['name']} differs from {first['name']} in: {fields}")
+        print(shown(f"{method['name']} differs from {first['name']} in: {fields}"))
 
 
 def _print_differences(result: dict[str, Any]) -> None:

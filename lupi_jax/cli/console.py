@@ -5,22 +5,26 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from lupi_jax.errors import InputError
+from lupi_jax.errors import InputError, shown
 
 PICTURES = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
 """Endings of the pictures that can be drawn."""
 
 
-def check_out(out: Path | None, endings: Sequence[str]) -> None:
+def check_out(out: Path | None, endings: Sequence[str], inputs: Sequence[Path] = ()) -> None:
     """Find out before the long part whether the file `--out` can be written, where it is given.
 
     Makes the directory that it is to be in.
 
     Raises:
-      InputError: it cannot, or its name has another ending.
+      InputError: it cannot, its name has another ending, or it is one of `inputs` or a file below
+        one.
     """
     if out is None:
         return
+    for place in inputs:
+        if out.exists() and out.resolve().is_relative_to(place.resolve()):
+            raise InputError(f"--out {out}: it would take the place of what is read from {place}")
     if out.is_dir() or out.suffix.lower() not in endings:
         raise InputError(f"--out {out}: must name a file that ends in {', '.join(endings)}")
     try:
@@ -39,6 +43,15 @@ def say(message: str) -> None:
     terminal.say(message)
 
 
+def readable(content: object) -> object:
+    """Plain values to be written as JSON, with every text in them as `errors.shown` has it."""
+    if isinstance(content, dict):
+        return {readable(name): readable(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [readable(value) for value in content]
+    return shown(content) if isinstance(content, str) else content
+
+
 def print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """A table on stdout; in a pipe or a file as wide as its content.
 
@@ -55,7 +68,8 @@ def print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[obj
     # Said, not left to rich, which takes a pipe for a terminal under FORCE_COLOR.
     terminal = sys.stdout.isatty()
     console = Console(force_terminal=terminal, width=None if terminal else 10_000)
-    columns = [(heading, *map(str, cells)) for heading, *cells in zip(headings, *rows, strict=True)]
+    columns = [(h, *map(shown, cells)) for h, *cells in zip(headings, *rows, strict=True)]
+    title = shown(title)
     widths = [max(map(cell_len, column)) for column in columns]
     narrow = sum(widths) + 3 * len(columns) + 1 > console.width
     table = Table()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import lupi_jax as lupi
-from lupi_jax.cli.console import print_table, say
+from lupi_jax.cli.console import print_table, readable, say
 from lupi_jax.cli.network import (
     add_images,
     add_network,
@@ -75,7 +75,7 @@ def _save(result: dict[str, Any], name: list[str], options: argparse.Namespace) 
     stem = folder and folder / "-".join([options.split, *name])
     if stem:
         file = stem.with_name(f"{stem.name}.json")
-        write_whole(file, json.dumps(result, indent=1) + "\n")
+        write_whole(file, json.dumps(readable(result), indent=1) + "\n")
         say(f"wrote {file}")
     return stem
 
@@ -84,7 +84,7 @@ def _print(result: dict[str, Any], title: str, as_json: bool) -> None:
     from lupi_jax.evaluation.figures import FIGURES, figure_text
 
     if as_json:
-        print(json.dumps(result))
+        print(json.dumps(readable(result)))
         return
     headings = ("query -> gallery", "search", "feature", "queries", "with match", "gallery")
     counts = ("queries", "valid_queries", "gallery_images")
@@ -232,6 +232,8 @@ def _result_name(run: "lupi.training.Run", found: "lupi.evaluation.Evaluation") 
     elsewhere = run.step is None or "steps" not in run.record
     if elsewhere or any(getattr(now, name) != trained[name] for name in ("root", "index", "trial")):
         parts.append(found.features.index.fingerprint)
+    if now.identity_zero != trained.get("identity_zero", "auto"):  # the same images, otherwise read
+        parts.append(f"zero-{now.identity_zero}")
     return parts + _changed(run)
 
 

@@ -77,16 +77,6 @@ def add_processes(parser: argparse.ArgumentParser) -> None:
     add("--process", type=int, metavar="I", help="number of this one, from 0")
 
 
-def overrides_of(options: argparse.Namespace) -> dict[str, str]:
-    """The configuration's fields that the command line sets, {dotted name: text}."""
-    from lupi_jax.config.file import parse_overrides
-
-    overrides = parse_overrides(options.rest)
-    if options.data_root is not None:
-        overrides["data.root"] = options.data_root
-    return overrides
-
-
 def load(options: argparse.Namespace) -> "lupi.training.Run":
     """The network that --workdir, or --config and --checkpoint, ask for."""
     from lupi_jax.config.file import load_config
@@ -100,7 +90,7 @@ def load(options: argparse.Namespace) -> "lupi.training.Run":
         )
     if options.config is None:
         return load_from(options.workdir, options)
-    config = load_config(options.config, overrides_of(options))
+    config = load_config(options.config, options.overrides)
     if options.untrained and options.checkpoint:
         raise InputError("--checkpoint is a trained network: leave out --untrained, or it")
     if options.untrained:
@@ -117,9 +107,8 @@ def load_from(workdir: Path, options: argparse.Namespace) -> "lupi.training.Run"
     """The network of the run in `workdir`, with the fields that the command line sets."""
     from lupi_jax.config.file import change_config
 
-    overrides = overrides_of(options)
     run = lupi.training.load_run(workdir, options.checkpoint or "newest", options.untrained)
-    return run.under(change_config(run.config, overrides, lupi.training.MOVABLE))
+    return run.under(change_config(run.config, options.overrides, lupi.training.MOVABLE))
 
 
 def measure(run: "lupi.training.Run", split: str) -> "lupi.evaluation.Evaluation":
@@ -152,7 +141,7 @@ def parse_trials(text: str) -> list[int]:
 
     trials: set[int] = set()
     for part in ("1..10" if text == "all" else text).split(","):
-        ends = re.fullmatch(r"(\d+)(?:\.\.(\d+))?", part)
+        ends = re.fullmatch(r"(\d{1,2})(?:\.\.(\d{1,2}))?", part)
         low, high = (int(ends[1]), int(ends[2] or ends[1])) if ends else (0, 0)
         if not TRIALS[0] <= low <= high <= TRIALS[-1]:
             raise InputError(f"--trials {text}: give all, or of 1 to 10 as in 3, 1,4 or 2..5")

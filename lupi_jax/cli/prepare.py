@@ -1,6 +1,7 @@
 """`lupi prepare`: a data set's images, decoded and resized once."""
 
 import argparse
+import re
 from pathlib import Path
 
 import lupi_jax as lupi
@@ -44,7 +45,8 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _parse_size(text: str) -> tuple[int, int]:
-    height, _, width = text.partition("x")
-    if not (height.isdecimal() and width.isdecimal()) or min(int(height), int(width)) < 32:
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    size = (int(match[1]), int(match[2])) if match else (0, 0)
+    if min(size) < 32:
         raise InputError(f"--size {text}: give height x width in pixels, at least 32x32")
-    return int(height), int(width)
+    return size

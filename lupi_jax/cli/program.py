@@ -10,12 +10,16 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import CoroutineType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from lupi_jax.cli import INTERRUPTED, raise_again
-from lupi_jax.errors import LOST_STATUS, InputError, StoppedError, shorten
+from lupi_jax.config.file import parse_overrides
+from lupi_jax.errors import LOST_STATUS, InputError, StoppedError, shorten, shown
+from lupi_jax.runtime.files import expand
 from lupi_jax.runtime.phases import hide_phases, phase, process_age, record_phase, show_phases
 
 COMMANDS = (
@@ -83,6 +87,9 @@ def run(arguments: Sequence[str], alone: bool) -> int:
     if arguments and arguments[0] == "--version":
         print(f"lupi-jax {importlib.metadata.version('lupi-jax')}")
         return 0
+    for name in ("COLUMNS", "LINES"):
+        if not os.environ.get(name, "1").strip("0"):
+            del os.environ[name]  # rich would print nothing; now the terminal itself is asked
     parser = make_parser()
     if not arguments:
         parser.print_help(sys.stderr)  # argparse would say that COMMAND is required, and no more
@@ -90,17 +97,19 @@ def run(arguments: Sequence[str], alone: bool) -> int:
     options, rest = parser.parse_known_args(arguments)
     if rest and not options.takes_fields:
         parser.error(f"unknown argument {rest[0]}")
-    options.rest = rest
     try:
+        _expand(options)
+        options.overrides = parse_overrides(rest)
+        if options.data_root is not None:
+            options.overrides["data.root"] = options.data_root
         _start(options)
         raise_again()
         options.run(options)
         sys.stdout.flush()  # what fails here would else fail when Python ends, as a traceback
         record_phase("the whole command", process_age())
     except BaseException as error:
-        from lupi_jax.runtime import hosts
-
-        several = hosts.joined()
+        hosts = sys.modules.get("lupi_jax.runtime.hosts")  # JAX may be what cannot be imported
+        several = hosts is not None and hosts.joined()
         status, message = verdict(error, options.saved)
         if status is None:
             if not several:
@@ -108,20 +117,42 @@ def run(arguments: Sequence[str], alone: bool) -> int:
             traceback.print_exc()
             status, message = 1, "stopped by an unexpected error, shown above"
         # One line, whatever a library or a user's config file wrote into its exception.
-        print(f"lupi: {shorten(message, 1000)}", file=sys.stderr)
+        print(f"lupi: {shown(shorten(message, 1000))}", file=sys.stderr)
         leaves = status != StoppedError.status if several else alone
         if leaves:
             # The first goes last: else JAX aborts the others before they have said why they end.
-            _leave(status, wait=3 if several and hosts.is_first() else 0)
+            _leave(status, wait=3 if hosts and several and hosts.is_first() else 0)
         return status
     return 0
 
 
+def _expand(options: argparse.Namespace) -> None:
+    """Put the home directory in place of the `~` that begins an option's value.
+
+    A shell has done it in `--out ~/x`, and not in `--out=~/x`. Nothing but paths begins like that.
+    """
+
+    def at_home(value: Any) -> Any:
+        if isinstance(value, list):
+            return [at_home(item) for item in value]
+        if not isinstance(value, str | Path) or not str(value).startswith("~"):
+            return value
+        return type(value)(expand(value))
+
+    for name, value in vars(options).items():
+        setattr(options, name, at_home(value))
+
+
 def _start(options: argparse.Namespace) -> None:
-    """Import what the command needs, set it up, and join other processes."""
+    """Import what the command needs, set it up, and join other processes.
+
+    Raises:
+      InputError: a library cannot be imported with its settings; or as `hosts.join`.
+    """
     if options.profile is not None:
         show_phases()
-    from lupi_jax.runtime import hosts
+    with _settings_named():
+        from lupi_jax.runtime import hosts
     from lupi_jax.runtime.compilation import keep_programs
     from lupi_jax.runtime.memory import keep_pages
 
@@ -138,22 +169,37 @@ def _start(options: argparse.Namespace) -> None:
             raise_again()  # the others are to hear why this process ends
         if not hosts.is_first():
             hide_phases()
-    for name in options.needs:
-        importlib.import_module(f"lupi_jax.{name}")
+    with _settings_named():
+        for name in options.needs:
+            importlib.import_module(f"lupi_jax.{name}")
     record_phase("imports", process_age())
+
+
+@contextlib.contextmanager
+def _settings_named() -> Iterator[None]:
+    """Say where a library has settings, if its import in here refuses one."""
+    try:
+        yield
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(
+            f"a library refuses its settings ({shorten(error)}): correct what sets them, such as "
+            "the variables JAX_* or a file matplotlibrc"
+        ) from error
 
 
 def verdict(error: BaseException, saved: str = "") -> tuple[int | None, str]:
     """Exit status and message for what ended a command; None for a fault of this package."""
+    own = getattr(type(error), "status", None)
+    if isinstance(own, int):
+        goes_on = "; the same command goes on" if isinstance(error, StoppedError) else ""
+        return own, f"{error}{goes_on}"
+
     from lupi_jax.runtime import hosts
     from lupi_jax.runtime.backend import SHARE_GPU, is_out_of_memory
 
-    own = getattr(type(error), "status", None)
     match error:
-        case StoppedError():
-            return own, f"{error}; the same command goes on"
-        case _ if isinstance(own, int):
-            return own, str(error)
         case _ if hosts.is_lost(error):
             return LOST_STATUS, f"another process of this run is lost ({error})"
         case OSError() if error.filename is not None:
@@ -179,6 +225,7 @@ def _quieten() -> None:
     absl_logging.set_verbosity(absl_logging.FATAL)  # Orbax and TFDS
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # Orbax's tasks
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # every try of a dead network
+    warnings.filterwarnings("ignore", module=r"PIL\b")  # of EXIF data that it cannot read
     sys.unraisablehook = _unraisable
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import lupi_jax as lupi
 from lupi_jax.cli.console import check_out, say
 from lupi_jax.cli.network import add_checkpoint, add_images, load, measure, selection
+from lupi_jax.errors import shown
 
 SUMMARY = "write one page about a run: figures, curves, rankings"
 EXAMPLE = "lupi report --workdir runs/demo --out report.html"
@@ -51,8 +52,8 @@ def _facts(
     height, width = config.data.image_size
     chosen = selection(run, options.checkpoint)
     return {
-        "Run": options.workdir.resolve().name,
-        "Data": f"{config.data.name} {config.data.root}",
+        "Run": shown(options.workdir.resolve().name),
+        "Data": shown(f"{config.data.name} {config.data.root}"),
         "Split": f"{options.split}: {len(index.classes)} people, {len(index)} images",
         "Protocol": found.protocol,
         "Recipe": f"{config.recipe}, trained on {', '.join(config.modalities)} images of "

@@ -5,14 +5,25 @@ import dataclasses
 import json
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import lupi_jax as lupi
 from lupi_jax.cli.console import PICTURES, check_out, print_table, say
 from lupi_jax.cli.network import add_network, load
-from lupi_jax.errors import InputError, some
+from lupi_jax.errors import InputError, LeftOutError, shown, some
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+
+    from lupi_jax.evaluation import Features
+    from lupi_jax.evaluation.readable import Readable
 
 SUMMARY = "rank a gallery for your own query images"
-EXAMPLE = "lupi search --workdir runs/demo --query some.jpg --gallery folder/ --out ranking.png"
+EXAMPLE = """lupi search --workdir runs/demo --query some.jpg --gallery folder/ --out ranking.png
+
+Images that cannot be read are named and left out, and the exit status is then 3."""
 NEEDS = ("evaluation", "report.pictures", "training")
 SAVED = "nothing was saved"
 
@@ -25,19 +36,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_network(parser)
     add = parser.add_argument
     query = "query image, or directory of query images (required)"
-    gallery = "directory of images, or features that `lupi export` wrote (required)"
+    gallery = "image, directory of images, or features that `lupi export` wrote (required)"
     for side, default, text in (("query", "infrared", query), ("gallery", "visible", gallery)):
         add(f"--{side}", type=Path, required=True, metavar="PLACE", help=text)
         choices, text = ("infrared", "visible"), f"modality of the {side} ({default})"
         add(f"--{side}-modality", choices=choices, default=default, help=text)
     add("--top", type=int, default=10, metavar="N", help="number of images for each query (10)")
+    text = "rank features of a gallery that another network made, or the same of other images"
+    add("--any-network", action="store_true", help=text)
     out = "picture to draw: ten queries, ten images each"
     add("--out", type=Path, metavar="PICTURE", help=out)
     add("--json", action="store_true", help="print JSON instead of a table")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Rank a gallery for query images that need not belong to a data set."""
+    """Rank a gallery for query images that need not belong to a data set.
+
+    Raises:
+      LeftOutError: everything is done, but for images that could not be read.
+    """
     import numpy as np
 
     from lupi_jax.evaluation.search import nearest, ranking_row
@@ -45,8 +62,8 @@ def run(options: argparse.Namespace) -> None:
 
     if options.top < 1:
         raise InputError(f"--top {options.top}: must be positive")
-    check_out(options.out, PICTURES)
-    query, gallery, size = _features(options)
+    check_out(options.out, PICTURES, (options.query, options.gallery))
+    query, gallery, size, embedded = _features(options)
     there = gallery.index.modalities == options.gallery_modality
     # Features that lie on disk are not copied to leave some out.
     excluded = np.broadcast_to(~there, (len(query.index), len(there)))
@@ -57,17 +74,24 @@ def run(options: argparse.Namespace) -> None:
         raise InputError(
             f"{options.gallery}: features must be finite and of length 1; export it anew"
         ) from error
+    left_out = _tell(embedded, options)
     ranked = [r[np.isfinite(d)] for r, d in zip(rows, distances, strict=True)]
     found = [
         {
-            "query": str(query.index.root / query.index.paths[i]),
+            "query": shown(query.index.root / query.index.paths[i]),
             "rank": rank + 1,
             "distance": float(distances[i, rank]),
-            "path": str(gallery.index.root / gallery.index.paths[row]),
+            "path": shown(gallery.index.root / gallery.index.paths[row]),
         }
         for i, own in enumerate(ranked)
         for rank, row in enumerate(own)
     ]
+    if options.out:
+        drawn = list(enumerate(ranked))[:DRAWN]
+        lists = [ranking_row(query, i, gallery, own[:DRAWN], size) for i, own in drawn]
+        ranking_picture(options.out, lists)
+        part = f": the first {DRAWN} of {len(ranked)} queries" if len(ranked) > DRAWN else ""
+        say(f"wrote {options.out}{part}")
     if options.json:
         print(json.dumps(found))
     else:
@@ -76,55 +100,110 @@ def run(options: argparse.Namespace) -> None:
             ("query", "rank", "distance", "image"),
             [(r["query"], r["rank"], f"{r['distance']:.4f}", r["path"]) for r in found],
         )
-    if options.out:
-        drawn = list(enumerate(ranked))[:DRAWN]
-        lists = [ranking_row(query, i, gallery, own[:DRAWN], size) for i, own in drawn]
-        ranking_picture(options.out, lists)
-        part = f": the first {DRAWN} of {len(ranked)} queries" if len(ranked) > DRAWN else ""
-        say(f"wrote {options.out}{part}")
+    if left_out:
+        images = "1 image was" if left_out == 1 else f"{left_out} images were"
+        raise LeftOutError(f"{images} left out, named above; all others are ranked")
 
 
 def _features(
     options: argparse.Namespace,
-) -> "tuple[lupi.evaluation.Features, lupi.evaluation.Features, tuple[int, int]]":
-    """Features of the queries and of the gallery, and the size of the network's images."""
+) -> "tuple[Features, Features, tuple[int, int], dict[str, Readable]]":
+    """Features of the queries and of the gallery, the size of the network's images, and what
+    embedding them here gave, by "query" and "gallery"."""
     from lupi_jax.evaluation.features import holds_features
+    from lupi_jax.evaluation.readable import embed_readable
     from lupi_jax.runtime.terminal import showing
 
-    indexes = [_read(options.query, options.query_modality)]
+    sides = {"query": _read(options.query, options.query_modality)}
     # What can be wrong with the gallery is found before the network is loaded.
     stored = []
     if not holds_features(options.gallery):
-        indexes.append(_read(options.gallery, options.gallery_modality))
+        sides["gallery"] = _read(options.gallery, options.gallery_modality)
     else:
         stored.append(lupi.evaluation.load_features(options.gallery))
         if not (stored[0].index.modalities == options.gallery_modality).any():
             raise InputError(f"{options.gallery} holds no {options.gallery_modality} features")
     network = load(options)
+    for features in stored:
+        _check_origin(features, network, options)
     data = dataclasses.replace(network.config.data, prepared="")  # these images are of no data set
     config = dataclasses.replace(network.config, data=data)
     with showing() as show:
-        embed = partial(
-            lupi.evaluation.embed_index, config, network.model, network.variables, show=show
+        embed = partial(embed_readable, config, network.model, network.variables, show=show)
+        found = {side: embed(index) for side, index in sides.items()}
+    query, gallery = *(each.features for each in found.values()), *stored
+    return query, gallery, data.image_size, found
+
+
+def _tell(embedded: "Mapping[str, Readable]", options: argparse.Namespace) -> int:
+    """Name the images that could not be read, of the query and the gallery; how many they are."""
+    for side, found in embedded.items():
+        for fault in found.faults:
+            say(f"left out: {fault}")
+        _doubt(side, found.spreads, options)
+    return sum(len(found.faults) for found in embedded.values())
+
+
+def _doubt(side: str, spreads: "np.ndarray", options: argparse.Namespace) -> None:
+    """Say so where the images of a side do not look as its modality does."""
+    from lupi_jax.evaluation.readable import COLOURED, GREY
+
+    count, coloured = len(spreads), int((spreads >= COLOURED).sum())
+    modality = vars(options)[f"{side}_modality"]
+    what, other = f"{coloured} of {count} images look coloured", "visible"
+    if modality == "visible":
+        what, other = f"all of {count} images look grey", "infrared"
+    if coloured if modality == "infrared" else (spreads <= GREY).all():
+        say(
+            f"note: {vars(options)[side]}: {what}, and go through the {modality} stem: if they are "
+            f"{other} ones, give --{side}-modality {other}"
         )
-        query, gallery = *map(embed, indexes), *stored
-    if gallery.neck.shape[1] != query.neck.shape[1]:
+
+
+def _check_origin(
+    gallery: "lupi.evaluation.Features", network: "lupi.training.Run", options: argparse.Namespace
+) -> None:
+    """Refuse, or say, that a gallery's features may not be comparable with the network's."""
+    from lupi_jax.evaluation.origin import is_known, origin_of, require_same_origin
+
+    size = network.config.data.image_size
+    run = {"run": options.workdir and str(options.workdir), "checkpoint": network.name}
+    own = {**origin_of(network.model, network.variables, size), **run}
+    length = gallery.neck.shape[1]
+    if length != network.model.features:
         raise InputError(
-            f"{options.gallery} holds features of length {gallery.neck.shape[1]}, this network "
-            f"makes {query.neck.shape[1]}: export them anew"
+            f"{options.gallery} holds features of length {length}, this network makes "
+            f"{network.model.features}: export them anew"
         )
-    return query, gallery, data.image_size
+    if not is_known(gallery.origin):
+        say(
+            f"note: {options.gallery} does not say which network made its features (an older "
+            "version exported them): rankings are right only if it was this one"
+        )
+    advice = "export it anew with this network, or insist with --any-network"
+    try:
+        require_same_origin(gallery.origin, own, str(options.gallery), advice)
+    except InputError:
+        if not options.any_network:
+            raise
+        say(f"note: {options.gallery}: another network made its features: distances mean little")
 
 
 def _read(path: Path, modality: str) -> "lupi.data.Index":
-    from lupi_jax.data.sources.folder import IMAGE_SUFFIXES
+    from lupi_jax.data.decoding import IMAGE_SUFFIXES
 
     passed_over: list[Path] = []
     index = lupi.data.read_any_images(path, lupi.Modality(modality), passed_over.append)
-    if passed_over:
-        kinds = some(sorted({file.suffix.lower() or "no ending" for file in passed_over}))
+    links = [str(place) for place in passed_over if place.is_dir()]
+    if links:
         say(
-            f"note: {path}: files passed over: {len(passed_over)} ({kinds}); images are "
+            f"note: {path}: linked directories passed over: {len(links)} ({some(links)}); every "
+            "directory is read once, and none that a link lies in"
+        )
+    if files := [file for file in passed_over if not file.is_dir()]:
+        kinds = some(sorted({file.suffix.lower() or "no ending" for file in files}))
+        say(
+            f"note: {path}: files passed over: {len(files)} ({kinds}); images are "
             f"{', '.join(IMAGE_SUFFIXES)}"
         )
     return index

@@ -8,7 +8,7 @@ from lupi_jax.errors import InputError
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:
-    """`--data`, `--root`, `--index` and `--workers`."""
+    """`--data`, `--root`, `--index`, `--identity-zero` and `--workers`."""
     add, names = parser.add_argument, ("sysu", "regdb", "llcm", "folder", "synthetic")
     add("--data", required=True, choices=names, help="kind of the data set (required)")
     add("--root", required=True, help="directory of the data set (required)")
@@ -19,6 +19,13 @@ def add_source(parser: argparse.ArgumentParser) -> None:
         help="with --data folder: a CSV or Parquet table of the images with the columns path "
         "(below the root), identity, camera, modality (visible, infrared) and split (train, val, "
         "test); without it directories and file names say all that",
+    )
+    add(
+        "--identity-zero",
+        choices=("auto", "person", "distractor"),
+        default="auto",
+        help="with --data folder: what identity 0 is, a person, or a distractor as in Market-1501; "
+        "auto is a person, and asks where there is junk, -1 (auto)",
     )
     add_workers(parser, "images read")
 
@@ -34,8 +41,14 @@ def source_of(options: argparse.Namespace) -> "lupi.config.SourceConfig":
     """The data set that the arguments of `add_source` name."""
     if options.index and options.data != "folder":
         raise InputError("--index describes images of --data folder: leave it out")
+    if options.identity_zero != "auto" and options.data != "folder":
+        raise InputError("--identity-zero is of --data folder: leave it out")
     return lupi.config.SourceConfig(
-        name=options.data, root=options.root, index=options.index, workers=options.workers
+        name=options.data,
+        root=options.root,
+        index=options.index,
+        identity_zero=options.identity_zero,
+        workers=options.workers,
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import lupi_jax as lupi
 from lupi_jax.cli.console import say
-from lupi_jax.cli.network import add_fetch, add_processes, add_trials, overrides_of, parse_trials
+from lupi_jax.cli.network import add_fetch, add_processes, add_trials, parse_trials
 from lupi_jax.cli.source import not_negative
 from lupi_jax.errors import InputError
 
@@ -58,7 +58,7 @@ def _configs(options: argparse.Namespace) -> "dict[Path, lupi.Config]":
     """The configuration of each network to train, by its run's directory."""
     from lupi_jax.config.file import load_config
 
-    overrides = overrides_of(options)
+    overrides = options.overrides
     if options.trials is None:
         return {options.workdir: load_config(options.config, overrides)}
     if "data.trial" in overrides:

@@ -43,13 +43,23 @@ class SourceConfig(Settings):
         '"sysu" (SYSU-MM01), "regdb" or "llcm", each as its owners give it out; "folder" or '
         '"synthetic": `{train,test}/{visible,infrared}/<identity>/c<camera>_<n>.jpg`.',
     )
-    root: str = field("", "Directory of the data set.", may_change=ANY_TIME)
+    root: str = field("", "Directory of the data set.", may_change=ANY_TIME, path=True)
     index: str = field(
         "",
         "For a folder: a table of its images, as `lupi check-data --help` describes it.",
         may_change=ANY_TIME,
+        path=True,
     )
-    prepared: str = field("", "Directory written by `lupi prepare`.", may_change=ANY_TIME)
+    identity_zero: Literal["auto", "person", "distractor"] = field(
+        "auto",
+        'What identity 0 is in a folder or a table: a "person", or "distractor" as in Market-1501, '
+        'never trained on or looked for, always wrong. "auto" is a person, and asks where there is '
+        "junk (-1), which is passed over everywhere.",
+        may_change=("evaluated",),
+    )
+    prepared: str = field(
+        "", "Directory written by `lupi prepare`.", may_change=ANY_TIME, path=True
+    )
     trial: int = field(
         1,
         "Split of RegDB. Each split trains its own network.",
@@ -77,7 +87,7 @@ class SourceConfig(Settings):
         '"tfdata" decodes files as it goes. "memmap" decodes them once into a memory-mapped array '
         'under the workdir, and needs no TensorFlow. "device" holds all training images in '
         "the memory of every device. "
-        '"auto" is tfdata where TensorFlow is installed, else memmap. All give the same batches.',
+        '"auto" is tfdata where TensorFlow works, else memmap. All give the same batches.',
         may_change=("resumed",),
     )
     workers: int = field(4, "Files decoded at once.", POSITIVE, may_change=ANY_TIME)
@@ -266,10 +276,15 @@ class Config(Settings):
         tuple(str(m) for m in Modality), "Modalities trained on.", _different(list(Modality))
     )
     pretrained: str = field(
-        "", "Weights to start from, a file or `hf://owner/name`. Empty: drawn at random."
+        "",
+        "Weights to start from: a file, `hf://owner/name`, or a run of `lupi train` (its newest "
+        "checkpoint; DIR@best or DIR@STEP another). Empty: drawn at random.",
+        path=True,
     )
     pretrained_fresh: tuple[str, ...] = field(
-        (), 'Modules that start anew instead, as ("classifier",).'
+        (),
+        'Modules that start anew instead, as ("neck",). A classifier does so by itself, unless a '
+        "run has trained it on the same identities.",
     )
     parallel: Literal["shard_map", "pmap"] = field("shard_map", "What maps the step over devices.")
     batch_norm: Literal["global", "device"] = field(

@@ -20,7 +20,8 @@ def parse_config(values: Mapping[str, Any], overrides: Mapping[str, str] | None 
     Args:
       values: fields by their dotted names, or nested. One that is absent or None takes the value of
         the setting or the recipe where they have one, else its default.
-      overrides: {dotted name: value as text} from a command line, which win over `values`.
+      overrides: {dotted name: value as text} from a command line, which win over `values`; of
+        `steps` and `epochs` one wins over the other.
 
     Raises:
       InputError: one line naming every unknown, mistyped or out-of-range field, and those that
@@ -28,8 +29,11 @@ def parse_config(values: Mapping[str, Any], overrides: Mapping[str, str] | None 
     """
     known = fields_of(Config)
     given = _flatten(values)
-    for name, text in (overrides or {}).items():
-        given[name] = known[name].parse(text) if name in known else text
+    said = {n: known[n].parse(x) if n in known else x for n, x in (overrides or {}).items()}
+    for name, other in (("steps", "epochs"), ("epochs", "steps")):
+        if said.get(name) and other not in said:
+            given.pop(other, None)
+    given |= said
     problems = {}
     for name in sorted(given.keys() - known.keys()):
         close = difflib.get_close_matches(name, known, 1)
@@ -46,7 +50,14 @@ def parse_config(values: Mapping[str, Any], overrides: Mapping[str, str] | None 
     lines += contradictions(fields, problems)
     if lines:
         raise InputError(f"config: {'; '.join(lines)}")
-    return _build(Config, fields)
+    arguments: dict[str, Any] = {}
+    for name, kind in typing.get_type_hints(Config).items():
+        arguments[name] = fields.get(name)
+        if dataclasses.is_dataclass(kind):  # a group of fields, which hold no further groups
+            group: Any = kind
+            names = [each.name for each in dataclasses.fields(kind)]
+            arguments[name] = group(**{each: fields[f"{name}.{each}"] for each in names})
+    return Config(**arguments)
 
 
 def parse_record(values: Mapping[str, Any]) -> Config:
@@ -113,13 +124,3 @@ def _left_out(read: Mapping[str, Any]) -> dict[str, Any]:
     if not has_twins(modalities):
         fields["loss.color_free"] = "none"
     return fields
-
-
-def _build(cls: type, fields: Mapping[str, Any], prefix: str = "") -> Any:
-    arguments = {}
-    for name, kind in typing.get_type_hints(cls).items():
-        if dataclasses.is_dataclass(kind):
-            arguments[name] = _build(typing.cast(type, kind), fields, f"{prefix}{name}.")
-        else:
-            arguments[name] = fields[prefix + name]
-    return cls(**arguments)

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from lupi_jax.config.fields import EvaluationConfig, SourceConfig
+from lupi_jax.config.fields import Config, EvaluationConfig, SourceConfig
+from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality, has_twins, stem_for
 
 _Rule = tuple[tuple[str, ...], Callable[..., bool], str]
@@ -47,6 +48,7 @@ _RULES: tuple[_Rule, ...] = (
         "data.feed = device needs parallel = shard_map",
     ),
     _only_for("folder", name="data.index", left_out=SourceConfig.index),
+    _only_for("folder", name="data.identity_zero", left_out=SourceConfig.identity_zero),
     _only_for("sysu", name="evaluation.protocol", left_out=EvaluationConfig.protocol),
     _only_for("sysu", "llcm", name="evaluation.trials", left_out=EvaluationConfig.trials),
     _only_for("regdb", name="data.trial", left_out=SourceConfig.trial),
@@ -87,3 +89,22 @@ def contradictions(fields: Mapping[str, Any], wrong: Collection[str]) -> list[st
         for names, holds, message in _RULES
         if not any(name in wrong for name in names) and not holds(*(fields[n] for n in names))
     ]
+
+
+def require_triplets(config: Config) -> None:
+    """Check that the batches of a run to come have what its triplet loss compares.
+
+    It is no rule of every configuration: a run that was trained without is read all the same.
+
+    Raises:
+      InputError: they have no negative, so that the loss is always 0, or no positive.
+    """
+    if config.loss.triplet == "none":
+        return
+    lacking = ""
+    if config.batch.identities == 1:
+        lacking = "batch.identities = 1 leaves the triplet loss no negative, so that it is always 0"
+    elif config.batch.images == 1 and len(config.modalities) == 1:
+        lacking = "batch.images = 1 of one modality leaves the triplet loss no positive"
+    if lacking:
+        raise InputError(f"config: {lacking}: give 2 or more, or loss.triplet = none")

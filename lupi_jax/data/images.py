@@ -1,4 +1,4 @@
-"""One image file to pixels; every feed and the evaluator decode through here."""
+"""Image files to arrays of one size; every feed and the evaluator read through here."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,10 +9,9 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
+from lupi_jax.data.decoding import decode
 from lupi_jax.data.index import Index
-from lupi_jax.errors import InputError
-
-MAX_PIXELS = 64_000_000
+from lupi_jax.runtime.files import expand
 
 ReadRow = Callable[[int], np.ndarray]
 """Row of an index -> its image, uint8 [h, w, 3]."""
@@ -22,37 +21,22 @@ S = TypeVar("S")
 
 
 def read_image(path: str | Path, size: tuple[int, int]) -> np.ndarray:
-    """Decode an image and resize it to `size` = (height, width) with Lanczos, as the original.
+    """The picture in a file as `decoding.decode` gives it, uint8 [h, w, 3] in sRGB.
 
-    Grey images become three equal channels: uint8 [h, w, 3]. The header is checked first.
+    Resized to `size` = (height, width) with Lanczos, as the original; grey images become three
+    equal channels.
 
     Raises:
-      InputError: the file is missing, no image, damaged, larger than 64 megapixels, or grey
-        with more than 8 bits.
+      InputError: as `decode`, which names the file.
     """
-    try:
-        if Path(path).is_fifo():  # opening it would wait for a writer
-            raise InputError(f"{path}: a pipe, no image; replace or remove it")
-        with Image.open(path) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise InputError(
-                    f"{path}: {image.width} x {image.height} pixels are too many; make it smaller"
-                )
-            if image.mode.startswith(("I", "F")):
-                raise InputError(f"{path}: more than 8 bits a channel; convert it to 8 bits first")
-            image = image.convert("RGB")
-            if image.size != (size[1], size[0]):
-                image = image.resize((size[1], size[0]), Image.Resampling.LANCZOS)
-            return np.asarray(image)
-    except InputError:
-        raise
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file; replace or remove it") from error
-    except Image.DecompressionBombError as error:
-        raise InputError(f"{path}: too many pixels; make it smaller") from error
-    except Exception as error:
-        # On damaged bytes Pillow raises whatever its parsers meet, a dozen types.
-        raise InputError(f"{path}: unreadable image; replace or remove it") from error
+    return fit_image(decode(expand(path), path), size)
+
+
+def fit_image(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
+    """An image of mode RGB at `size` = (height, width), as every network gets it: [h, w, 3]."""
+    if image.size != (size[1], size[0]):
+        image = image.resize((size[1], size[0]), Image.Resampling.LANCZOS)
+    return np.asarray(image)
 
 
 def parallel_map(

@@ -11,6 +11,14 @@ import numpy as np
 from lupi_jax.errors import InputError, some
 from lupi_jax.modality import Modality
 
+JUNK = -1
+"""The identity of images that an evaluation passes over, as in Market-1501: bad detections, people
+nobody named."""
+
+DISTRACTOR = 0
+"""The identity of Market-1501's distractors: other people, whom nobody looks for. In other data
+sets 0 is a person, so that `Index.distractors` has to say so."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Index:
@@ -22,6 +30,7 @@ class Index:
       identities: [n] int32, the data set's own numbers.
       cameras: [n] int32.
       modalities: [n] str, values of `Modality`.
+      distractors: whether identity 0 is `DISTRACTOR` rather than a person.
     """
 
     root: Path
@@ -29,6 +38,7 @@ class Index:
     identities: np.ndarray
     cameras: np.ndarray
     modalities: np.ndarray
+    distractors: bool = dataclasses.field(default=False, kw_only=True)
 
     @property
     def _columns(self) -> tuple[np.ndarray, ...]:
@@ -39,7 +49,8 @@ class Index:
 
     def __getitem__(self, rows: np.ndarray) -> "Index":
         """The images of `rows`, a boolean mask or row numbers."""
-        return Index(self.root, *(column[rows] for column in self._columns))
+        columns = (column[rows] for column in self._columns)
+        return Index(self.root, *columns, distractors=self.distractors)
 
     def count(self, modality: Modality) -> int:
         """How many images one modality has."""
@@ -50,17 +61,22 @@ class Index:
         """16 hexadecimal digits that change with any path, identity, camera or modality."""
         digest = hashlib.sha256()
         for array in self._columns:
-            digest.update("\0".join(map(str, array)).encode() + b"\n")
+            digest.update("\0".join(map(str, array)).encode(errors="surrogateescape") + b"\n")
         return digest.hexdigest()[:16]
 
     @property
+    def is_person(self) -> np.ndarray:
+        """[n] bool, False for junk and distractors: who is trained on, and looked for."""
+        return ~np.isin(self.identities, [JUNK, DISTRACTOR] if self.distractors else [JUNK])
+
+    @property
     def classes(self) -> np.ndarray:
-        """Sorted distinct identities; a training label is a position in here."""
-        return np.unique(self.identities)
+        """Sorted distinct identities of people; a training label is a position in here."""
+        return np.unique(self.identities[self.is_person])
 
     @property
     def labels(self) -> np.ndarray:
-        """[n] int32 training labels, 0..len(classes)-1."""
+        """[n] int32 training labels, 0..len(classes)-1; all images are of people."""
         return np.searchsorted(self.classes, self.identities).astype(np.int32)
 
 
@@ -88,7 +104,8 @@ def make_index(root: Path, rows: list[Row]) -> Index:
 def concatenate(parts: Sequence[Index]) -> Index:
     """The images of `parts`, all below one root, one after the other; at least one part."""
     columns = zip(*(part._columns for part in parts), strict=True)
-    return Index(parts[0].root, *map(np.concatenate, columns))
+    joined = map(np.concatenate, columns)
+    return Index(parts[0].root, *joined, distractors=parts[0].distractors)
 
 
 def require_modalities(index: Index, modalities: tuple[Modality, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from lupi_jax.evaluation.embedding import embed_images, embed_index, extract_features
 from lupi_jax.evaluation.evaluator import Evaluation, evaluate, make_validation
+from lupi_jax.evaluation.extracting import Extractor, extractor
 from lupi_jax.evaluation.features import Features, load_features
 from lupi_jax.evaluation.figures import average_runs, evaluate_features
 from lupi_jax.evaluation.metrics import (
@@ -19,6 +20,7 @@ from lupi_jax.evaluation.metrics import (
 __all__ = [
     "Comparison",
     "Evaluation",
+    "Extractor",
     "Features",
     "RetrievalMetrics",
     "average_runs",
@@ -29,6 +31,7 @@ __all__ = [
     "evaluate",
     "evaluate_features",
     "extract_features",
+    "extractor",
     "feature_metrics",
     "k_reciprocal_distances",
     "load_features",

@@ -13,8 +13,11 @@ from jax import Array
 
 from lupi_jax.config import Config
 from lupi_jax.data import Index, make_reader, read_rows
+from lupi_jax.data.images import ReadRow
 from lupi_jax.errors import InputError
 from lupi_jax.evaluation.features import Features, are_unit
+from lupi_jax.evaluation.inputs import check_feature, check_pixels, check_shape
+from lupi_jax.evaluation.origin import origin_of
 from lupi_jax.modality import Modality, stem_for
 from lupi_jax.models import Embedding, EmbedNet
 from lupi_jax.runtime import hosts
@@ -82,13 +85,15 @@ def embed_images(
         Every batch is filled up to it, so that one compiled program serves all.
 
     Raises:
-      ValueError: there is no image, or the network has no stem for `modality`.
+      ValueError: there is no image, an image is what `check_pixels` refuses, or the network has no
+        stem for `modality`.
     """
     pooled, neck = [], []
     devices = jax.local_device_count()
     whole, rows = hosts.over_local_devices()
     variables = jax.device_put(_through(Modality(modality), variables), whole)
     for batch, count in _padded(images, -(-batch_size // devices) * devices):
+        check_pixels(model, batch)
         batch = jax.device_put(batch, rows)
         with nullcontext() if pooled else phase("compiling, and embedding the first batch"):
             features = _embed(model, variables, batch, Modality.VISIBLE)
@@ -119,12 +124,15 @@ def extract_features(
     modality: Modality,
     feature: str = "neck",
 ) -> np.ndarray:
-    """Features of images in memory.
+    """Features of images in memory, at the network's own size.
+
+    `lupi_jax.extractor` takes files and images of any size, and resizes them as training does.
 
     Args:
       model: the network.
       variables: its parameters and running statistics, as `lupi_jax.load` gives them.
-      images: [n, h, w, 3], uint8, or floating and normalised already.
+      images: [n, h, w, 3] RGB (OpenCV gives BGR: `images[..., ::-1]`), resized by Lanczos, uint8
+        from 0 to 255, or floating and normalised already by `lupi_jax.normalise`.
       modality: whose stem they go through.
       feature: "neck" (after the BN neck) or "pooled" (before it).
 
@@ -132,12 +140,18 @@ def extract_features(
       [n, d] float32, L2-normalised.
 
     Raises:
-      ValueError: `images` is not [n, h, w, 3] with n > 0, or `feature` is unknown.
+      ValueError: `images` is not [n, h, w, 3] with n > 0, or of another dtype or size than that;
+        floating images are not finite, or not normalised by their range; or `feature` is unknown.
     """
-    if np.ndim(images) != 4 or np.shape(images)[-1] != 3 or not len(images):
-        raise ValueError(f"images must be [n, h, w, 3] with n > 0, not {np.shape(images)}")
-    if feature not in ("neck", "pooled"):
-        raise ValueError(f"feature must be neck or pooled, not {feature!r}")
+    images = np.asarray(images)
+    check_shape(images.shape)
+    check_feature(feature)
+    check_pixels(model, images)
+    if images.dtype != np.uint8 and images.min() >= 0 and images.max() <= 1:
+        raise ValueError(
+            "images from 0 to 1 are not normalised: give uint8 from 0 to 255, or "
+            "lupi_jax.normalise(255 * images)"
+        )
     pooled, neck = embed_images(model, variables, images, modality, min(BATCH, len(images)))
     return neck if feature == "neck" else pooled
 
@@ -179,6 +193,7 @@ def embed_index(
     index: Index,
     batch_size: int = BATCH,
     show: Show = silent,
+    read: ReadRow | None = None,
 ) -> Features:
     """Features of every image of `index`, each through its stem (`modality.stem_for`).
 
@@ -192,12 +207,13 @@ def embed_index(
       index: n images; rows of the intermediate modality name the visible image they are made of.
       batch_size: images embedded at once.
       show: shows how many images are embedded.
+      read: gives their pixels; None to read them as `config` says.
 
     Raises:
       InputError: an image cannot be read, the network was trained without its modality, or gives
         it a feature that is zero or not finite.
     """
-    read = make_reader(index, config.data.image_size, config.data.prepared)
+    read = read or make_reader(index, config.data.image_size, config.data.prepared)
     stems, width = stems_of(variables), model.features
     pooled, neck = (np.empty((len(index), width), np.float32) for _ in range(2))
     of_modality = {m: np.flatnonzero(index.modalities == m) for m in Modality}
@@ -228,4 +244,4 @@ def embed_index(
             f"this network gives features that are zero or not finite for images of {index.root}: "
             "its training went wrong"
         )
-    return Features(pooled, neck, index)
+    return Features(pooled, neck, index, origin_of(model, variables, config.data.image_size))

@@ -15,9 +15,11 @@ from jax import Array, export
 
 from lupi_jax.errors import InputError
 from lupi_jax.evaluation.embedding import embed_batch, stems_of
+from lupi_jax.evaluation.inputs import check_feature
+from lupi_jax.evaluation.origin import origin_of
 from lupi_jax.modality import Modality, stem_for
 from lupi_jax.models import EmbedNet
-from lupi_jax.runtime.files import is_vacant, replacing_files
+from lupi_jax.runtime.files import expand, is_vacant, replacing_files
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
@@ -58,8 +60,7 @@ def export_network(
     Raises:
       ValueError: the network has no stem for `modality`, or `feature` is unknown.
     """
-    if feature not in ("neck", "pooled"):
-        raise ValueError(f"feature must be neck or pooled, not {feature!r}")
+    check_feature(feature)
     stem = stem_for(modality, stems_of(variables))
     if stem is None:
         raise ValueError(f"the network cannot embed {modality} images")
@@ -88,7 +89,7 @@ def save_network(
     Args:
       size: (height, width) of the images in pixels.
       feature: "neck" (after the BN neck) or "pooled" (before it).
-      facts: what else `artefact.json` says of the network, plain values.
+      facts: what `artefact.json` says of the network beside its fingerprint, plain values.
 
     Returns:
       The modalities that have a program.
@@ -96,7 +97,7 @@ def save_network(
     Raises:
       InputError: the folder holds something else, or cannot be written.
     """
-    folder = Path(folder)
+    folder = expand(folder)
     require_place(folder)
     own = stems_of(variables)
     programs = {
@@ -104,7 +105,8 @@ def save_network(
         for m in _CAMERAS
         if stem_for(m, own) is not None
     }
-    record = {**_record(programs, model, size, feature), "network": dict(facts or {})}
+    said = {**origin_of(model, variables, size), **(facts or {})}
+    record = {**_record(programs, model, size, feature), "network": said}
     try:
         with replacing_files(folder, [*(f"{m}.bin" for m in _CAMERAS), FACTS]) as part:
             for modality, program in programs.items():

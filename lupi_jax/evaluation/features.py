@@ -2,10 +2,10 @@
 
 `.npz` and a directory of `.npy` files hold `features` (of the neck) and `pooled` [n, d] float32,
 `ids` and `cameras` [n] int32, `modality` and `paths` [n] str. In `.safetensors` the latter two are
-[n, bytes] uint8, UTF-8 filled up with zeros, and its metadata say what the features are of.
+[n, bytes] uint8, UTF-8 filled up with zeros. What made the features (`origin`) is JSON: an array
+`made_by` of one text in `.npz`, `made_by.json` in a directory, metadata of `.safetensors`.
 """
 
-import contextlib
 import dataclasses
 import json
 import os
@@ -19,12 +19,15 @@ import safetensors.numpy
 
 from lupi_jax.data import Index
 from lupi_jax.errors import InputError
-from lupi_jax.runtime.files import replacing
+from lupi_jax.evaluation.origin import Origin
+from lupi_jax.runtime.files import expand, replacing, replacing_files
 
 ARRAYS = ("pooled", "ids", "cameras", "modality", "paths", "features")
-"""What is written of features, in the order in which the files of a directory are replaced."""
+"""What is written of features; a directory that has the last of them has all."""
 
 SUFFIXES = (".npz", ".safetensors")
+
+_ORIGIN = "made_by"
 
 _CHECKED_ELEMENTS = 2**22  # 16 MiB at once
 
@@ -37,15 +40,17 @@ class Features:
       pooled: [n, d] float32, L2-normalised, before the BN neck.
       neck: [n, d] float32, L2-normalised, after it: the usual retrieval feature.
       index: the images.
+      origin: what made them (`lupi_jax.evaluation.origin`), empty where nobody knows.
     """
 
     pooled: np.ndarray
     neck: np.ndarray
     index: Index
+    origin: Origin = dataclasses.field(default_factory=dict)
 
     def __getitem__(self, rows: np.ndarray) -> "Features":
         """The features of `rows`, a boolean mask or row numbers."""
-        return Features(self.pooled[rows], self.neck[rows], self.index[rows])
+        return Features(self.pooled[rows], self.neck[rows], self.index[rows], self.origin)
 
     def save(self, path: str | Path, facts: Mapping[str, Any] | None = None) -> None:
         """Write them in the form that the suffix of `path` names.
@@ -53,12 +58,12 @@ class Features:
         What was there before stays until all is written.
 
         Args:
-          facts: what they are of, plain values, for the metadata of `.safetensors`.
+          facts: what else to say of them, plain values, beside their origin.
 
         Raises:
           InputError: they cannot be written there, or no form has this suffix.
         """
-        path = Path(path)
+        path = expand(path)
         check_form(path)
         arrays: dict[str, np.ndarray] = {
             "features": self.neck,
@@ -68,19 +73,17 @@ class Features:
             "modality": self.index.modalities,
             "paths": np.array([str(self.index.root / p) for p in self.index.paths]),
         }
+        origin = json.dumps({**self.origin, **(facts or {})})
         try:
-            if not path.suffix and path.is_dir():
-                _replace_arrays(path, arrays)
+            if path.suffix:
+                with replacing(path) as part:
+                    _write_file(part, arrays, origin)
                 return
-            with replacing(path) as part:
-                if path.suffix == ".npz":
-                    np.savez(part, **arrays)  # pyright: ignore[reportArgumentType]
-                elif path.suffix == ".safetensors":
-                    _write_safetensors(part, arrays, facts or {})
-                else:
-                    part.mkdir()
-                    for name, array in arrays.items():
-                        _write_npy(part / f"{name}.npy", array)
+            names = [f"{_ORIGIN}.json", *(f"{name}.npy" for name in ARRAYS)]
+            with replacing_files(path, names) as part:
+                (part / f"{_ORIGIN}.json").write_text(origin)
+                for name, array in arrays.items():
+                    _write_npy(part / f"{name}.npy", array)
         except OSError as error:
             raise InputError(
                 f"{path}: features cannot be written there ({error.strerror or error}); make room "
@@ -94,14 +97,14 @@ def load_features(path: str | Path) -> Features:
     Raises:
       InputError: the features are missing or damaged.
     """
-    path = Path(path)
+    path = expand(path)
     if not path.is_file() and not (path / "features.npy").is_file():
         raise InputError(f"no feature file at {path}: write one with `lupi export --out {path}`")
     try:
         arrays = _read_arrays(path)
         columns = (arrays[name] for name in ("paths", "ids", "cameras", "modality"))
         index = Index(Path(), *columns)
-        features = Features(arrays["pooled"], arrays["features"], index)
+        features = Features(arrays["pooled"], arrays["features"], index, _read_origin(path))
     except Exception as error:
         raise InputError(f"{path} is no feature file as `lupi export` writes it") from error
     values = (features.neck, features.pooled)
@@ -131,9 +134,9 @@ def check_form(path: Path) -> None:
 
 def holds_features(path: str | Path) -> bool:
     """Whether features are there, or should be by the path's name, rather than images."""
-    path = Path(path)
+    path = expand(path)
     arrays = (path / f"{name}.npy" for name in ARRAYS)
-    return path.suffix in SUFFIXES or path.is_file() or any(file.is_file() for file in arrays)
+    return path.suffix in SUFFIXES or any(file.is_file() for file in arrays)
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -145,20 +148,33 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
         for name in ("modality", "paths"):
             encoded = np.ascontiguousarray(arrays[name], np.uint8)
             words = encoded.view(f"S{encoded.shape[1]}").reshape(len(encoded))
-            arrays[name] = np.char.decode(words, "utf-8")
+            arrays[name] = np.char.decode(words, "utf-8", "surrogateescape")
         return arrays
     with np.load(path, allow_pickle=False) as arrays:
         return dict(arrays)
 
 
-def _replace_arrays(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    # Written inside the directory, which may be a volume or a link: its parent belongs to others.
-    with contextlib.ExitStack() as written:
-        for name in reversed(ARRAYS):  # the last to be written is the first to be put in place
-            file = folder / f"{name}.npy"
-            _write_npy(written.enter_context(replacing(file)), arrays[name])
-        # Without features.npy nothing is loaded: it goes first and comes last.
-        (folder / "features.npy").unlink(missing_ok=True)
+def _read_origin(path: Path) -> Origin:
+    """What made features, {} where an older version wrote them and said nothing."""
+    said = "{}"
+    if not path.is_file():
+        if (file := path / f"{_ORIGIN}.json").exists():
+            said = file.read_text()
+    elif path.suffix == ".safetensors":
+        with safetensors.safe_open(path, "numpy") as opened:
+            said = (opened.metadata() or {}).get("lupi_jax", said)
+    else:
+        with np.load(path, allow_pickle=False) as arrays:
+            said = str(arrays[_ORIGIN]) if _ORIGIN in arrays else said
+    return dict(json.loads(said))
+
+
+def _write_file(path: Path, arrays: Mapping[str, np.ndarray], origin: str) -> None:
+    if path.suffix == ".npz":
+        said = {**arrays, _ORIGIN: np.array(origin)}
+        np.savez(path, **said)  # pyright: ignore[reportArgumentType]
+    else:
+        _write_safetensors(path, arrays, origin)
 
 
 def _write_npy(path: Path, array: np.ndarray) -> None:
@@ -172,17 +188,15 @@ def _write_npy(path: Path, array: np.ndarray) -> None:
         os.fsync(out.fileno())
 
 
-def _write_safetensors(
-    path: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]
-) -> None:
+def _write_safetensors(path: Path, arrays: Mapping[str, np.ndarray], origin: str) -> None:
     plain = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     for name in ("modality", "paths"):
-        encoded = np.char.encode(plain[name], "utf-8")
+        encoded = np.char.encode(plain[name], "utf-8", "surrogateescape")  # as names of files are
         plain[name] = encoded.view(np.uint8).reshape(len(encoded), encoded.itemsize)
     path.touch()
     mode = path.stat().st_mode
     try:
-        safetensors.numpy.save_file(plain, path, {"lupi_jax": json.dumps(facts)})
+        safetensors.numpy.save_file(plain, path, {"lupi_jax": origin})
     except safetensors.SafetensorError as error:  # as a full disk
         raise OSError(str(error)) from error
     path.chmod(mode)  # the library makes files that only their owner may read

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lupi_jax.data import read_image
+from lupi_jax.errors import shown
 from lupi_jax.evaluation.features import Features
 from lupi_jax.evaluation.metrics.retrieval import BLOCK_ELEMENTS, pairwise_distances
 from lupi_jax.evaluation.metrics.tasks import Trial
@@ -145,7 +146,7 @@ def ranking_row(
     def title(number: int, camera: int, path: str) -> str:
         if number >= 0:
             return f"{number} · cam {camera}"
-        name = path.rpartition(".")[0]
+        name = shown(path.rpartition(".")[0])
         return name if len(name) <= _NAME else "…" + name[1 - _NAME :]
 
     images = zip(found.identities, found.cameras, found.paths, strict=True)

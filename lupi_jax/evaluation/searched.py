@@ -7,6 +7,7 @@ import numpy as np
 
 from lupi_jax.config import Config
 from lupi_jax.data import Index, read_permutations
+from lupi_jax.data.index import JUNK
 from lupi_jax.data.sources import published
 from lupi_jax.data.sources.manifest import is_generated
 from lupi_jax.errors import InputError, some
@@ -26,8 +27,12 @@ def _pairs(config: Config) -> tuple[Pair, ...]:
 
 
 def images_asked_for(config: Config, index: Index) -> Index:
-    """The images that the configured pairs are about, those of the intermediate modality added."""
+    """The images that the configured pairs are about, those of the intermediate modality added.
+
+    Junk is passed over; distractors are in galleries.
+    """
     wanted = {m for pair in _pairs(config) for m in pair}
+    index = index[index.identities != JUNK]
     if Modality.INTERMEDIATE in wanted:
         index = with_intermediate(index)
     return index[np.isin(index.modalities, [str(m) for m in wanted])]
@@ -82,6 +87,11 @@ def protocol_name(config: Config, index: Index, split: str = "test") -> str:
         name += f", not its whole test set ({len(index.classes)} people, {len(index)} images)"
     if data.name in published.NAMES and is_generated(Path(data.root)):
         name += ", rendered people"
+    junk, nobody = int(np.sum(index.identities == JUNK)), int(np.sum(~index.is_person))
+    if nobody > junk:
+        name += f", {nobody - junk} distractors"
+    if junk:
+        name += f", without {junk} junk images"
     if config.evaluation.reranking != "none":
         name += ", with k-reciprocal re-ranking"
     return name

@@ -56,24 +56,22 @@ def objective(
     labels = jnp.asarray(labels)
     rows = jnp.concatenate([logits[name] for name in names])
     terms = {"identity": identity_cross_entropy(rows, jnp.tile(labels, len(names)))}
-    if settings.triplet != "none":
-        terms["triplet"] = _triplet([pooled[name] for name in names], labels, settings)
+    features, margin = [pooled[name] for name in names], settings.margin
+    match settings.triplet, features:
+        case "none", _:
+            pass
+        case "weighted_regularized", _:
+            rows, tiled = jnp.concatenate(features), jnp.tile(labels, len(names))
+            terms["triplet"] = weighted_regularized_triplet(rows, tiled)
+        case _, [one]:
+            terms["triplet"] = unimodal_triplet(one, labels, margin)
+        case _, [one, other]:
+            terms["triplet"] = bimodal_triplet(one, other, labels, margin)
+        case reduction, [v, t, z]:
+            terms["triplet"] = dual_triplet(v, t, z, labels, margin, reduction)
     if settings.color_free != "none" and has_twins(names):
         terms["color_free"] = settings.color_free_weight * _color_free(pooled, logits, settings)
     return jnp.asarray(sum(terms.values())), terms
-
-
-def _triplet(features: list[Array], labels: Array, settings: LossSettings) -> Array:
-    if settings.triplet == "weighted_regularized":
-        rows = jnp.concatenate(features)
-        return weighted_regularized_triplet(rows, jnp.tile(labels, len(features)))
-    match features:
-        case [one]:
-            return unimodal_triplet(one, labels, settings.margin)
-        case [one, other]:
-            return bimodal_triplet(one, other, labels, settings.margin)
-    v, t, z = features
-    return dual_triplet(v, t, z, labels, settings.margin, reduction=settings.triplet)
 
 
 def _color_free(

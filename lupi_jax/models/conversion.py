@@ -18,6 +18,7 @@ from lupi_jax.models.torch_names import (
     AGW_BASE,
     AGW_STEMS,
     LUPI,
+    OURS,
     Family,
     Path,
     Weights,
@@ -65,10 +66,11 @@ def from_torch(
     Args:
       state_dict: {name: array} in PyTorch's layouts, with or without nn.DataParallel's `module.`.
         It is of a released LUPI network (names as `visible_module.resnet_part1.0.weight`), of AGW
-        (`visible_module.visible.conv1.weight`), or of a torchvision ResNet (`conv1.weight`). A
-        torchvision ResNet's stem is copied to every modality, its `fc` is ignored, and what it does
-        not have (non-local blocks, neck, classifier) is taken from `initial`. What a released
-        ResNet-18 stores of non-local blocks that it never runs is left out (`remarks_on`).
+        (`visible_module.visible.conv1.weight`), of a torchvision ResNet (`conv1.weight`), or what
+        `to_named` gives. A torchvision ResNet's stem is copied to every modality, its `fc` is
+        ignored, and what it does not have (non-local blocks, neck, classifier) is taken from
+        `initial`. What a released ResNet-18 stores of non-local blocks that it never runs is left
+        out (`remarks_on`).
       model: the network to fill.
       modalities: whose stems to fill; other stems of `state_dict` are left out.
       initial: variables to take the rest from; fresh ones (key 0) where None.
@@ -189,6 +191,15 @@ def remarks_on(state_dict: Mapping[str, np.ndarray], model: EmbedNet) -> list[st
         "these weights have no non-local blocks; where the original's `--method base` made them, "
         "set --config.model.non_local=False and --config.model.pooling=average"
     ]
+
+
+def to_named(variables: Variables) -> dict[str, np.ndarray]:
+    """{name: array} of all of our variables, by the names of our modules, for `from_torch`.
+
+    Unlike those of `to_torch`, these names can say every network.
+    """
+    flat: dict[Path, Any] = flatten_dict(variables)
+    return {str(OURS.name_of(path)): to_theirs(np.asarray(x)) for path, x in flat.items()}
 
 
 def to_torch(

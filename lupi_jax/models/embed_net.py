@@ -54,6 +54,8 @@ class EmbedNet(nn.Module):
       precision: of matrix products and convolutions, as `jax.default_matmul_precision` takes it;
         None takes JAX's own.
       shared_from: the first layer that all modalities share, one of `SHARED_FROM`.
+      image_size: (height, width) in pixels that it is trained at, None where nobody said. It embeds
+        images of any size; `extract_features` refuses others.
     """
 
     num_classes: int
@@ -65,6 +67,7 @@ class EmbedNet(nn.Module):
     axis_name: str | None = None
     precision: str | None = None
     shared_from: str = "layer2"
+    image_size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.shared_from not in SHARED_FROM:

@@ -9,7 +9,7 @@ import numpy as np
 from lupi_jax.errors import InputError, some
 from lupi_jax.models.embed_net import EmbedNet
 from lupi_jax.models.resnet import BACKBONES
-from lupi_jax.models.torch_names import LUPI, TORCHVISION, Path, Weights, their_shape
+from lupi_jax.models.torch_names import LUPI, OURS, TORCHVISION, Path, Weights, their_shape
 
 Shapes = Mapping[Path, tuple[int, ...]]
 
@@ -77,9 +77,12 @@ def _other_network(weights: Weights, model: EmbedNet) -> str:
         if known:
             return f"they are of {known[0]}: set --config.model.backbone={known[0]}"
         return f"layer2 to layer4 have {blocks} blocks"
-    if weights.family is LUPI and model.shared_from != "layer2":
+    shared = weights.has(("params", "trunk", "layer1", "block0", "conv1", "kernel"))
+    if weights.family in (LUPI, OURS) and shared != (model.shared_from == "layer1"):
+        if shared:
+            return "all modalities share layer1 in them: set --config.model.shared_from=layer1"
         return "each modality has its own layer1 in them: set --config.model.shared_from=layer2"
-    has_blocks = any(name.startswith("NL_") for name in weights.tensors)
+    has_blocks = any(name.startswith("NL_") or "/non_local" in name for name in weights.tensors)
     if weights.family is TORCHVISION or has_blocks == model.non_local:
         return ""
     if has_blocks:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lupi_jax.errors import InputError, shorten, some
+from lupi_jax.runtime.files import expand
 
 _HUB = "hf://"
 _HUB_FILE = "model.safetensors"
@@ -45,7 +46,7 @@ def read_state_dict(source: str | Path, fetch: bool = True) -> dict[str, np.ndar
     Raises:
       InputError: the file is missing, of another kind, damaged, or holds anything but tensors.
     """
-    path = _cached(str(source), fetch) if str(source).startswith(_HUB) else Path(source)
+    path = _cached(str(source), fetch) if str(source).startswith(_HUB) else expand(source)
     if not path.is_file():
         raise InputError(f"no weights at {path}: put a file there or correct the path")
     read = _reader(path, path)

@@ -40,7 +40,7 @@ class Family:
     title: str
     mark: str
     table: tuple[tuple[str, str], ...]
-    ignored: str
+    ignored: str = "(?!)"
     absent: str = "(?!)"
     stem_relu: bool | None = None
 
@@ -123,6 +123,9 @@ TORCHVISION = Family(
 
 FAMILIES = (LUPI, AGW, TORCHVISION)
 
+# A network of this package, by the names of our own modules; the layouts are PyTorch's.
+OURS = Family(title="a run of `lupi train`", mark=r"trunk/.+", table=((r"(.+)", r"\1"),))
+
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
@@ -139,7 +142,7 @@ class Weights:
           InputError: the weights are of no network known here.
         """
         tensors = unwrapped(state_dict)
-        for family in FAMILIES:
+        for family in (*FAMILIES, OURS):
             if any(re.fullmatch(family.mark, name) for name in tensors):
                 return cls(tensors, family)
         conv1 = ("params", "stem_visible", "conv1", "kernel")

@@ -15,6 +15,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.style import context
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -62,9 +63,10 @@ _STYLE: dict[Any, Any] = {
     "axes.grid": True,
     "axes.axisbelow": True,
 }
+_page_style = context(["default", _STYLE], after_reset=True)
 
 
-@mpl.rc_context(_STYLE)
+@_page_style
 def panel_chart(panel: Panel, name: str) -> str:
     """One panel of `training_panels`."""
     figure, axes = _axes()
@@ -80,7 +82,7 @@ def panel_chart(panel: Panel, name: str) -> str:
     return _svg(figure, name, f"{panel.name} over the steps of training; at its end {ends}")
 
 
-@mpl.rc_context(_STYLE)
+@_page_style
 def cmc_chart(curves: Sequence[tuple[str, str, NDArray]], name: str) -> str:
     """CMC curves in percent of (search, feature, [ranks] fractions) each."""
     searches = list(dict.fromkeys(search for search, *_ in curves))
@@ -112,18 +114,18 @@ def cmc_chart(curves: Sequence[tuple[str, str, NDArray]], name: str) -> str:
     return _svg(figure, name, f"CMC curves, percent. {ends}")
 
 
-@mpl.rc_context(_STYLE)
+@_page_style
 def distance_chart(counts: PairCounts, name: str) -> str:
-    """Histograms of the distances of at least one pair, each of area 1."""
+    """Histograms of the distances of at least one pair, each in percent of its pairs."""
     figure, axes = _axes()
-    for values, label, colour, style, alpha in (
+    for values, label, colour, line, alpha in (
         (counts.same, "same identity", _BLUE, "-", 0.3),
         (counts.different, "different identities", _RED, "--", 0.15),
     ):
         if values.sum():
             shares = 100 * values / values.sum()
             axes.stairs(shares, counts.edges, fill=True, color=colour, alpha=alpha, lw=0)
-            axes.stairs(shares, counts.edges, color=colour, ls=style, lw=1.6, label=label)
+            axes.stairs(shares, counts.edges, color=colour, ls=line, lw=1.6, label=label)
     filled = np.flatnonzero(counts.same + counts.different)
     low, high = counts.edges[max(filled[0] - 1, 0)], counts.edges[filled[-1] + 1]
     axes.set_xlim(float(low), float(high) + 0.02)
@@ -138,7 +140,7 @@ def distance_chart(counts: PairCounts, name: str) -> str:
     )
 
 
-@mpl.rc_context(_STYLE)
+@_page_style
 def identity_chart(places: NDArray, identities: NDArray, modalities: NDArray, name: str) -> str:
     """Images at places [n, 2] on a plane: a colour for each identity, a mark for each modality.
 

@@ -174,6 +174,7 @@ def _list(row: RankingRow, precision: float) -> dict[str, Any]:
 
 def _distances(features: Features) -> list[tuple[str, PairCounts, str]]:
     """(what is compared, counts, chart) for every two modalities, the same one twice included."""
+    features = features[features.index.is_person]
     index = features.index
     sides = {m: features[index.modalities == m] for m in Modality if index.count(m)}
     result = []

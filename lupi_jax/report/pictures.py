@@ -6,18 +6,19 @@ Colours are Okabe and Ito's; whatever a colour says, a mark or a line style says
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.style import context
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from lupi_jax.errors import shown
 from lupi_jax.evaluation.search import RankingRow
-from lupi_jax.runtime.files import replacing
+from lupi_jax.runtime.files import expand, replacing
 
 _GREEN, _RED, _GREY = "#009E73", "#D55E00", "#808080"
 # Square line ends take a line width from every gap, so the gaps are given that much wider.
@@ -31,11 +32,15 @@ _STYLES = ("-", "--", "-.", ":")
 _LOSS = "loss/"
 _VALIDATION = {"mean_ap": "mAP", "mean_inp": "mINP", "rank1": "rank-1", "rank10": "rank-10"}
 
+own_style = context("default", after_reset=True)
+"""Decorates what draws: a user's matplotlibrc (LaTeX, other sizes and colours) is not for it."""
+
 _DPI = 150
 # Lengths of the image grids, in inches.
 _CELL, _GAP, _MARGIN, _TEXT_LINE = 0.9, 0.12, 0.12, 0.15
 
 
+@own_style
 def ranking_picture(path: str | os.PathLike[str], rows: Sequence[RankingRow]) -> None:
     """Draw ranking lists: one row for each query, its results to the right, the closest first.
 
@@ -116,7 +121,7 @@ def draw_lines(axes: Axes, panel: Panel, width: float, order: Sequence[str] = ()
         axes.plot(
             steps,
             values,
-            label=label,
+            label=shown(label),
             markersize=3,
             linewidth=width,
             color=LINE_COLOURS[colour],
@@ -125,6 +130,7 @@ def draw_lines(axes: Axes, panel: Panel, width: float, order: Sequence[str] = ()
         )
 
 
+@own_style
 def training_curves(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]) -> None:
     """Draw `training_panels` side by side, to a file as in `ranking_picture`.
 
@@ -139,6 +145,7 @@ def training_curves(path: str | os.PathLike[str], rows: Sequence[Mapping[str, An
     _save(figure, path)
 
 
+@own_style
 def compared_curves(
     path: str | os.PathLike[str], methods: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]
 ) -> None:
@@ -220,5 +227,5 @@ def _show(
 
 
 def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    with replacing(Path(path)) as part:
+    with replacing(expand(path)) as part:
         figure.savefig(part, dpi=_DPI)

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from lupi_jax.config import Config, parse_config, to_fields
+from lupi_jax.errors import shown
 
 GIVEN = ("recipe", "setting", "steps", "epochs", "data.name", "data.root")
 """Fields that say what a run is: the defaults of the others are meant beside them."""
@@ -39,4 +40,4 @@ def settings_of(config: Config) -> list[Setting]:
 def _text(value: Any) -> str:
     if isinstance(value, tuple):
         return ", ".join(map(_text, value)) or "none"
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value) or "none"
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else shown(value) or "none"

@@ -3,6 +3,7 @@
 import contextlib
 import glob
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -10,11 +11,51 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from lupi_jax.errors import InputError, shown
+
 PARTIAL = ".lupi-partial-"
 """How the name of a file or directory begins that has not been written to its end."""
 
 
 _CHUNK = 2**24  # bytes
+
+
+def expand(path: str | Path) -> Path:
+    """`path`, with a `~` or `~user` that begins it replaced by that home directory.
+
+    A shell does it for `--out ~/x`, and not for `--out=~/x`.
+
+    Raises:
+      InputError: there is no such home directory.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        begin = Path(path).parts[0]
+        raise InputError(
+            f"{path}: {begin} names no home directory here: write the path out, or ./{begin} for a "
+            "directory of that name"
+        ) from error
+
+
+_REFUSED = re.compile(r"[\\?#\x00-\x1f\x7f\ud800-\udfff]|%[0-9A-Fa-f]{2}")
+
+
+def check_name(workdir: Path) -> None:
+    """Refuse the path of a run's directory where Orbax would write or read at another one.
+
+    It takes paths for addresses: a backslash becomes a slash, `?` and `#` end a path, and `%41` is
+    a letter. Bytes that are not UTF-8 and control characters cannot be told in a message.
+
+    Raises:
+      InputError: names the character.
+    """
+    path = str(workdir.absolute())
+    if found := _REFUSED.search(path):
+        raise InputError(
+            f"{shown(path)}: the directory of a run cannot have {shown(found[0])} in its path; "
+            "give another --workdir"
+        )
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from lupi_jax.errors import shown
 from lupi_jax.runtime.hosts import is_first
 from lupi_jax.runtime.progress import Advance, Show, silent
 
@@ -29,7 +30,7 @@ LOG_SECONDS = 30.0
 def say(message: str) -> None:
     """Print one line on stderr; of several processes the first does."""
     if is_first():
-        print(message, file=sys.stderr)
+        print(shown(message), file=sys.stderr)
 
 
 def stderr_console(quiet: bool = False) -> Console:

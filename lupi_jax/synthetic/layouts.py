@@ -9,6 +9,7 @@ from typing import Any
 
 from lupi_jax.data.sources.manifest import GENERATOR
 from lupi_jax.errors import InputError
+from lupi_jax.runtime.files import expand
 from lupi_jax.synthetic.plans import People, plan_folder, plan_llcm, plan_regdb, plan_sysu
 from lupi_jax.synthetic.stand_ins import llcm_like, regdb_like, sysu_like
 from lupi_jax.synthetic.writing import VERSION, Content, Progress, write_content
@@ -83,7 +84,7 @@ def write_set(
         content = _PLANS[layout](People(**chosen, seed=seed))
     else:
         chosen = _choose_like(layout, like, asked)
-        content = _follow(layout, Path(like), chosen["images_per_modality"])
+        content = _follow(layout, expand(like), chosen["images_per_modality"])
         chosen["identities"] = len({picture.identity for picture in content.pictures})
     parameters = {
         "generator": GENERATOR,
@@ -98,7 +99,7 @@ def write_set(
     }
     if like is not None:
         parameters["like"] = _digest(content.files)
-    return write_content(Path(out), parameters, content, workers, progress)
+    return write_content(expand(out), parameters, content, workers, progress)
 
 
 LAYOUTS: dict[str, Callable[..., bool]] = {

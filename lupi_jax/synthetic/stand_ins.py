@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 
+from lupi_jax.data.decoding import FORMATS
 from lupi_jax.data.sources import llcm, regdb, sysu_mm01
 from lupi_jax.data.sources.lists import Listed, require_images
 from lupi_jax.errors import InputError
@@ -22,7 +23,7 @@ from lupi_jax.synthetic.plans import (
     llcm_test_pictures,
     sysu_picture,
 )
-from lupi_jax.synthetic.writing import FORMATS, Content, Picture, tally
+from lupi_jax.synthetic.writing import Content, Picture, tally
 
 _SYSU_LISTS = tuple(f"{name}_id" for name in ("train", "val", "test", "available"))
 

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from lupi_jax.data.decoding import FORMATS
 from lupi_jax.data.sources.manifest import MANIFEST, MARKER
 from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
@@ -37,9 +38,6 @@ Progress = Callable[[int, int], None]
 
 VERSION = 1
 """Raised whenever the same parameters would make other bytes."""
-
-FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".bmp": "BMP"}
-"""What a picture is encoded as, by the suffix of its path."""
 
 _CHUNK = 8
 """Pictures a process takes at a time, and finishes after an interrupt."""
@@ -257,7 +255,7 @@ def _json(content: dict[str, Any]) -> bytes:
 
 
 def _encode(pixels: np.ndarray, path: str, camera: int) -> bytes:
-    """Returns a file's bytes; the quality is the camera's, for JPEG alone loses anything."""
+    """Returns a file's bytes; the quality is the camera's, of a JPEG file."""
     kind = FORMATS[PurePosixPath(path).suffix.lower()]
     options = {"quality": CAMERAS[camera].jpeg_quality} if kind == "JPEG" else {}
     buffer = io.BytesIO()

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 from lupi_jax.config import Config
+from lupi_jax.config.rules import require_triplets
 from lupi_jax.data import (
     IdentitySampler,
     Index,
@@ -19,6 +20,7 @@ from lupi_jax.data import (
     require_modalities,
     source_modalities,
 )
+from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
 from lupi_jax.models import EmbedNet
 from lupi_jax.runtime.phases import phase
@@ -27,12 +29,12 @@ from lupi_jax.training.network import (
     abstract,
     for_evaluation,
     fresh_variables,
-    initial_variables,
     make_model,
     trained_modalities,
 )
 from lupi_jax.training.optimizer import learning_rate, make_optimizer
 from lupi_jax.training.parallel import ParallelStep
+from lupi_jax.training.pretrained import initial_variables
 from lupi_jax.training.run import check_same_run, run_record
 from lupi_jax.training.step import AXIS, TrainState, make_train_step
 
@@ -64,6 +66,11 @@ def prepare_data(config: Config) -> TrainingData:
     everything, validation = read_training(config.data, config.seed)
     index = everything[np.isin(everything.modalities, sources)]
     require_modalities(index, sources)
+    if len(index.classes) == 1:
+        raise InputError(
+            f"{index.root}: everybody to train on is one identity ({index.classes[0]}), from whom "
+            "there is nobody to tell apart: add images of others"
+        )
     sampler = make_sampler(index, config)
     return TrainingData(index, sampler, validation, _steps_per_epoch(everything, sampler))
 
@@ -126,6 +133,7 @@ def build(config: Config, make_validation: MakeValidation | None) -> Parts:
       InputError: the data cannot serve this configuration, or the configuration this machine.
       ValueError: identities are held out, and `make_validation` is None.
     """
+    require_triplets(config)
     with phase("reading the index"):
         data = prepare_data(config)
     model = make_model(
@@ -176,5 +184,6 @@ def restore(parts: Parts, checkpoints: Checkpoints, workdir: Path, fetch: bool) 
         state = checkpoints.resume(same_run, like)
     if state is None:
         with phase("initialising the network"):
-            state = TrainState.create(initial_variables(config, model, fetch), tx)
+            variables = initial_variables(config, model, fetch, parts.record)
+            state = TrainState.create(variables, tx)
     return parts.parallel.place(state)

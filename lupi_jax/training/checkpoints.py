@@ -23,7 +23,7 @@ from orbax.checkpoint.future import CommitFutureAwaitingContractedSignals, Futur
 from lupi_jax.errors import InputError, shorten
 from lupi_jax.runtime import hosts
 from lupi_jax.runtime.backend import is_out_of_memory
-from lupi_jax.runtime.files import unreadable
+from lupi_jax.runtime.files import check_name, expand, unreadable
 from lupi_jax.training import seal
 from lupi_jax.training.step import TrainState
 
@@ -46,9 +46,12 @@ class Checkpoints:
         """Open the checkpoints of `workdir`; create their directory unless `read_only`.
 
         Raises:
-          InputError: `read_only`, and there is no checkpoint; or the directory cannot be made.
+          InputError: `read_only`, and there is no checkpoint; or the directory cannot be made, or
+            has a name that Orbax would change.
         """
-        self.directory = Path(workdir).absolute() / "checkpoints"
+        workdir = expand(workdir)
+        check_name(workdir)
+        self.directory = workdir.absolute() / "checkpoints"
         if read_only and not self.directory.is_dir():
             raise InputError(
                 f"no checkpoint under {workdir}: give the --workdir of a `lupi train` run"
@@ -104,9 +107,8 @@ class Checkpoints:
           InputError: there is none; names those there are.
         """
         steps = self._manager.all_steps()
-        step = {"newest": self.newest, "best": self.best}.get(str(which))
-        if str(which).isdecimal() and int(which) in steps:
-            step = int(which)
+        named = {"newest": self.newest, "best": self.best, **{str(step): step for step in steps}}
+        step = named.get(str(which))
         if step is None:
             reason = "no step has validation figures" if which == "best" else "no such step"
             raise InputError(

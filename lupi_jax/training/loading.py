@@ -1,27 +1,21 @@
 """The network of a run, or of a file of weights, as evaluation takes it."""
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import Any
 
 from lupi_jax.config import Config, parse_record
-from lupi_jax.data.sources import published
 from lupi_jax.errors import InputError
 from lupi_jax.models import EmbedNet, classes_of, from_torch, modalities_of, read_state_dict
-from lupi_jax.runtime.phases import phase
 from lupi_jax.training.checkpoints import Checkpoints
 from lupi_jax.training.network import (
-    abstract,
     as_parameters,
     for_evaluation,
-    fresh_variables,
-    initial_variables,
     make_model,
     say_remarks,
 )
-from lupi_jax.training.parallel import everywhere, local_copy
-from lupi_jax.training.run import versions
+from lupi_jax.training.pretrained import initial_variables, saved_network
+from lupi_jax.training.run import same_numbers, versions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,10 +49,9 @@ class Run:
         """
         if self.step == 0:
             return ()
-        then, now = self.record["config"]["data"], self.config.data
-        moved = os.path.realpath(then["root"]) != os.path.realpath(now.root)
-        same = now.name in published.NAMES or not moved
-        return tuple(self.record["identities"]) if self.step and same else None
+        then, now = self.record["config"]["data"], dataclasses.asdict(self.config.data)
+        same = self.step and same_numbers(then, now)
+        return tuple(self.record["identities"]) if same else None
 
     @property
     def precision(self) -> dict[str, str]:
@@ -87,14 +80,14 @@ def load_run(workdir: str | Path, checkpoint: str | int = "newest", untrained: b
     """
     with Checkpoints(workdir, read_only=True) as checkpoints:
         step = checkpoints.find(checkpoint)
-        record = checkpoints.run(step)
-        config = parse_record(record["config"])
-        model = for_evaluation(config, make_model(config, record["num_classes"]))
         if untrained:
+            record = checkpoints.run(step)
+            config = parse_record(record["config"])
+            model = for_evaluation(config, make_model(config, record["num_classes"]))
             return Run(model, initial_variables(config, model), config, "untrained", 0, record)
-        with phase("restoring"):
-            like = abstract(lambda: fresh_variables(config, model), everywhere())
-            variables = local_copy(checkpoints.variables(step, like))
+        model, variables, record = saved_network(checkpoints, step)
+        config = parse_record(record["config"])
+        model = for_evaluation(config, model)
         unfinished = record["steps"] - (checkpoints.newest or 0)
         return Run(model, variables, config, f"step {step}", step, record, max(0, unfinished))
 

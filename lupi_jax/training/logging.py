@@ -13,7 +13,7 @@ import jax
 from tensorboardX import SummaryWriter
 
 from lupi_jax.errors import DivergedError
-from lupi_jax.runtime.files import write_whole
+from lupi_jax.runtime.files import expand, write_whole
 from lupi_jax.runtime.terminal import make_bar, stderr_console
 from lupi_jax.training.hooks import Hook, Moment
 from lupi_jax.training.step import Metrics
@@ -63,11 +63,13 @@ class RunLog(Hook):
             self._file = path.open("a")
             folder = str(self._workdir / "tensorboard")
             self._events = SummaryWriter(folder, purge_step=self._start + 1)
-        self._progress.start()
+        if not self._progress.disable:  # else some versions of rich print an empty line
+            self._progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        if not self._progress.disable:
+            self._progress.stop()
         for opened in (self._events, self._file):
             if opened is not None:
                 opened.close()
@@ -172,7 +174,7 @@ class RunLog(Hook):
 
 def read_metrics(workdir: str | Path) -> list[dict[str, Any]]:
     """The rows of a run's metrics file, [] where there is none."""
-    path = Path(workdir) / METRICS_FILE
+    path = expand(workdir) / METRICS_FILE
     rows = []
     for line in path.read_text().splitlines() if path.is_file() else ():
         # A run that was killed may have left half a line.

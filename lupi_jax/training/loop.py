@@ -15,6 +15,7 @@ from lupi_jax.config import Config
 from lupi_jax.data import Batch, HostRows, make_feed, read_all
 from lupi_jax.errors import StoppedError
 from lupi_jax.modality import Modality
+from lupi_jax.runtime.files import expand
 from lupi_jax.runtime.hosts import is_first
 from lupi_jax.runtime.phases import phase, record_phase
 from lupi_jax.runtime.stopping import StopRequest, Watchdog
@@ -26,7 +27,9 @@ from lupi_jax.training.hooks import Hook, Moment
 from lupi_jax.training.logging import RunLog
 from lupi_jax.training.parallel import ParallelStep, local_copy, require_room
 from lupi_jax.training.profiling import Profile
+from lupi_jax.training.room import check_room
 from lupi_jax.training.step import TrainState
+from lupi_jax.training.workdir import held
 
 
 def train(
@@ -46,8 +49,8 @@ def train(
 
     Args:
       config: of the run.
-      workdir: gets `checkpoints/`, `metrics.jsonl`, `tensorboard/`, and the memory-mapped feed's
-        `cache/`.
+      workdir: gets `checkpoints/`, `metrics.jsonl`, `tensorboard/`, `lock`, and the memory-mapped
+        feed's `cache/`.
       make_validation: how held-out images are judged, `lupi_jax.evaluation.make_validation`;
         needed where the configuration holds some out.
       fetch: whether `pretrained` weights may come over the network.
@@ -57,13 +60,20 @@ def train(
       The last state.
 
     Raises:
-      InputError: the data, the configuration or the workdir cannot be used.
+      InputError: the data, the configuration or the workdir cannot be used, or another run trains
+        in that workdir. A directory that was made for the run and is empty is removed.
       DivergedError: a figure is not finite.
       StoppedError: SIGTERM or Ctrl-C asked for it; what was trained is saved, and the same call
         goes on.
     """
-    workdir = Path(workdir)
-    parts = build(config, make_validation)
+    workdir = expand(workdir)
+    with held(workdir):
+        return _train(build(config, make_validation), workdir, fetch, profile)
+
+
+def _train(parts: Parts, workdir: Path, fetch: bool, profile: int) -> TrainState:
+    """`train`, once the parts are made and the workdir is held."""
+    config = parts.config
     with (
         Watchdog(config.step_timeout) as watchdog,
         Checkpoints(workdir, config.log.keep) as checkpoints,
@@ -87,10 +97,10 @@ def train(
             _Validate(parts.validate, log, config.log.validate_every),
             _Save(checkpoints, parts.record, log, config.log.checkpoint_every),
         ]
+        batches = _compile(parts.parallel, state, batches, log, stop)
         with contextlib.ExitStack() as opened:
             for hook in hooks:
                 opened.enter_context(hook)
-            batches = _compile(parts.parallel, state, batches, log, stop)
             for step, batch in enumerate(wait.watch(batches), start + 1):
                 for hook in hooks:
                     hook.before(step, state)
@@ -207,6 +217,7 @@ def _compile(
     record_phase("waiting for the first batch", now - start)
     parallel.compile(state, first, stop.during)
     log.compiled(time.perf_counter() - now)
+    check_room(parallel.memory())
     return itertools.chain([first], batches)
 
 

@@ -12,7 +12,7 @@ from jax.sharding import Sharding
 from lupi_jax.config import Config
 from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
-from lupi_jax.models import EmbedNet, from_torch, initialize, read_state_dict, remarks_on
+from lupi_jax.models import EmbedNet, initialize, remarks_on
 from lupi_jax.runtime.terminal import say
 
 _COMPUTE = {"float32": None, "bfloat16": jnp.bfloat16, "float64": None}
@@ -34,6 +34,7 @@ def make_model(config: Config, num_classes: int, axis_name: str | None = None) -
         dtype=_COMPUTE[config.dtype],
         axis_name=axis_name,
         precision=None if config.precision == "default" else config.precision,
+        image_size=config.data.image_size,
     )
 
 
@@ -59,29 +60,6 @@ def fresh_variables(config: Config, model: EmbedNet) -> dict[str, Any]:
     """The network's variables drawn from the run's seed."""
     key = jax.random.key(config.seed)
     variables = initialize(model, key, trained_modalities(config), config.data.image_size)
-    return as_parameters(config, variables)
-
-
-def initial_variables(config: Config, model: EmbedNet, fetch: bool = False) -> dict[str, Any]:
-    """The network's variables before the first step: fresh, or with pre-trained weights.
-
-    `fetch` allows to fetch the weights over the network. No configuration can: a checkpoint from
-    elsewhere holds one.
-
-    Raises:
-      InputError: the pre-trained weights are missing or do not fit.
-    """
-    # The file first: what is wrong with it shows at once.
-    tensors = read_state_dict(config.pretrained, fetch) if config.pretrained else None
-    variables = fresh_variables(config, model)
-    if tensors is None:
-        return variables
-    modalities, fresh = trained_modalities(config), config.pretrained_fresh
-    try:
-        variables = from_torch(tensors, model, modalities, variables, fresh)
-    except InputError as error:
-        raise InputError(f"{config.pretrained}: {error}") from error
-    say_remarks(config.pretrained, tensors, model)
     return as_parameters(config, variables)
 
 

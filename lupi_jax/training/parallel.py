@@ -151,6 +151,16 @@ class ParallelStep:
             raise ValueError("compile the step first")
         return self._compiled.cost_analysis() or {}
 
+    def memory(self) -> Any:
+        """XLA's memory analysis of the compiled step, of one device; None where it has none.
+
+        Raises:
+          ValueError: the step has not been compiled.
+        """
+        if self._compiled is None:
+            raise ValueError("compile the step first")
+        return self._compiled.memory_analysis()
+
     def _rows_by_device(self, batch: Batch) -> Mapping[str, jax.Array | np.ndarray]:
         processes = jax.process_count()
         rows, local = len(batch["labels"]), self.devices // processes

@@ -1,12 +1,16 @@
 """What a run says of itself, and which other configurations may go on with it or evaluate it."""
 
 import dataclasses
+import os
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from lupi_jax.config import Config, changeable, differences, parse_record
 from lupi_jax.data import Index
+from lupi_jax.data.sources import published
+from lupi_jax.data.sources.manifest import is_generated
 from lupi_jax.errors import InputError
 
 MOVABLE = changeable("evaluated")
@@ -43,6 +47,30 @@ def run_record(config: Config, training: Index, steps: int, steps_per_epoch: int
         "data": training.fingerprint,
         "versions": versions(),
     }
+
+
+def same_numbers(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether an identity's number means the same person in two `data` groups of a configuration.
+
+    In a folder it does so in the same directory alone.
+    """
+    if os.path.realpath(then["root"]) == os.path.realpath(now["root"]):
+        return True
+    return then["name"] == now["name"] and now["name"] in published.NAMES
+
+
+def same_people(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether two runs, by their `run_record`s, train on the same identities.
+
+    Of two directories of rendered people, and of two tables, each may have its own.
+    """
+    old, new = then["config"]["data"], now["config"]["data"]
+    moved = os.path.realpath(old["root"]) != os.path.realpath(new["root"])
+    if moved and any(is_generated(Path(data["root"])) for data in (old, new)):
+        return False
+    tables = {os.path.realpath(data.get("index") or ".") for data in (old, new)}
+    same = len(tables) == 1 and same_numbers(old, new)
+    return same and then["identities"] == now["identities"]
 
 
 def check_same_run(saved: dict[str, Any], record: dict[str, Any], workdir: Path) -> None:

@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
-
 from lupi_jax.errors import InputError
+from lupi_jax.runtime.digest import digest
 from lupi_jax.runtime.phases import phase
 
 FORMAT = 2
@@ -63,16 +61,6 @@ def check_arrays(record: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
     for name, tree in arrays.items():
         if digest(tree) != record["digests"][name]:
             raise ValueError(f"its {name} have another checksum than when they were saved")
-
-
-def digest(tree: Any) -> str:
-    """SHA-256 of the arrays of `tree`, with their places, shapes and dtypes."""
-    found = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        array = np.ascontiguousarray(leaf)
-        found.update(f"{jax.tree_util.keystr(path)} {array.shape} {array.dtype}\n".encode())
-        found.update(array.tobytes())
-    return found.hexdigest()
 
 
 def _digest_of_record(record: Mapping[str, Any]) -> str:

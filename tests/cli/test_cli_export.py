@@ -40,6 +40,7 @@ def test_an_exported_network_gives_the_exported_features(demo, exported, tmp_pat
     assert record["network"]["step"] == 3
     assert record["images"]["shape"] == ["n", 32, 32, 3]
     stored = load_features(exported)
+    assert record["network"]["network_fingerprint"] == stored.origin["network_fingerprint"]
     for modality in ("visible", "infrared"):
         program = jax.export.deserialize(bytearray((folder / f"{modality}.bin").read_bytes()))
         rows = np.flatnonzero(stored.index.modalities == modality)[:2]
@@ -98,4 +99,4 @@ def test_an_export_that_was_cut_off_is_repeated(demo, own, refused):
     message = refused(*search)
     assert message == f"no feature file at {folder}: write one with `lupi export --out {folder}`"
     assert main(["export", *demo.run, "--out", str(folder)]) == 0
-    assert {path.suffix for path in folder.iterdir()} == {".npy"}
+    assert {path.suffix for path in folder.iterdir()} == {".npy", ".json"}

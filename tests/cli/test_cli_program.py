@@ -1,5 +1,6 @@
 """What all commands have in common: arguments, help, errors and exit statuses."""
 
+import os
 import runpy
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 import jax
 import jax.export
 import pytest
-from command_line import contents
+from command_line import CONFIGS, contents
 
 import lupi_jax as lupi
 from experiments.parity import MismatchError
@@ -142,7 +143,7 @@ def test_ctrl_c_during_start_up_is_one_line(module: str) -> None:
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
-def test_a_closed_stream_changes_no_status_and_no_file(own, tmp_path, closed) -> None:
+def test_a_closed_stream_changes_no_status_and_no_file(tmp_path, closed) -> None:
     """As a daemon starts a command: the first file to be opened must not become its stdout."""
     command = f"{sys.executable} -m lupi_jax"
     words = (
@@ -152,7 +153,7 @@ def test_a_closed_stream_changes_no_status_and_no_file(own, tmp_path, closed) ->
     assert done.returncode == 0
     assert (tmp_path / "people" / "synthetic.json").is_file()
     done = subprocess.run(
-        f"exec {command} check-data --data folder --root {own} {closed}", shell=True
+        f"exec {command} check-data --data synthetic --root {tmp_path}/people {closed}", shell=True
     )
     assert done.returncode == 0
     done = subprocess.run(
@@ -182,3 +183,82 @@ def test_places_that_cannot_be_are_refused_at_once(place, message, refused, tmp_
     coordinator, processes, process = map(str, place)
     where = ["--coordinator", coordinator, f"--processes={processes}", f"--process={process}"]
     assert refused("evaluate", "--workdir", tmp_path, *where).startswith(message)
+
+
+def test_settings_that_a_library_refuses_are_named(tmp_path, monkeypatch) -> None:
+    (tmp_path / "matplotlibrc").write_bytes(b"font.family: \xff\n")
+    start = [sys.executable, "-m", "lupi_jax", "evaluate", "--workdir", str(tmp_path)]
+    for name, value in (("MATPLOTLIBRC", str(tmp_path)), ("JAX_ENABLE_X64", "banana")):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, value)
+            done = subprocess.run(start, capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (2, "")
+        *before, last = done.stderr.splitlines()
+        assert all(str(tmp_path) in line for line in before)  # Matplotlib itself names the file
+        assert last.startswith("lupi: a library refuses its settings (")
+        assert "such as the variables JAX_* or a file matplotlibrc" in last
+
+
+def test_a_terminal_of_no_columns_is_asked_itself(monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "0")
+    monkeypatch.setenv("LINES", "40")
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "COLUMNS" not in os.environ
+    assert os.environ["LINES"] == "40"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["evaluate", "--workdir", "r", "--trials"],
+        ["prepare", "--data", "folder", "--root", "r", "--out", "o", "--size"],
+        ["search", "--workdir", "r", "--query", "q", "--gallery", "g", "--top"],
+        ["train", "--config", str(CONFIGS / "synthetic.py"), "--workdir", "r", "--config.seed"],
+        ["check-data", "--data", "folder", "--root", "r", "--workers"],
+        ["make-synthetic", "--out", "o", "--identities"],
+    ],
+)
+@pytest.mark.parametrize("number", ["9" * 5000, "-1", "1e3", "0x10", ""])
+def test_numbers_that_cannot_be_are_refused(words, number, tmp_path, monkeypatch, capfd) -> None:
+    monkeypatch.chdir(tmp_path)
+    try:
+        status = main([*words[:-1], f"{words[-1]}={number}"])
+    except SystemExit as stopped:
+        status = stopped.code
+    assert status == 2
+    assert capfd.readouterr().err.splitlines()[-1].startswith("lupi")
+    assert contents(tmp_path) == {}
+
+
+def test_every_path_of_every_command_may_begin_at_home(demo, tmp_path, monkeypatch, capfd):
+    """A shell puts the home directory in place of `~`, but not after `=`."""
+    monkeypatch.setenv("HOME", str(demo.workdir.parent))
+    monkeypatch.chdir(tmp_path)
+    run, data = f"~/{demo.workdir.name}", f"~/{demo.data.name}"
+    image = next((demo.data / "test/infrared").rglob("*.jpg")).relative_to(demo.data.parent)
+    for command in (
+        ["evaluate", f"--workdir={run}", f"--data-root={data}", "--out=~/results"],
+        ["export", f"--workdir={run}", "--out=~/gallery"],
+        ["search", f"--workdir={run}", f"--query=~/{image}", "--gallery=~/gallery"],
+        ["compare", run, "--out=~/curves.png"],
+        ["report", f"--workdir={run}", "--out=~/report.html"],
+        ["check-data", "--data=folder", f"--root={data}"],
+        ["prepare", "--data=folder", f"--root={data}", "--size=32x32", "--out=~/prepared"],
+        ["make-synthetic", "--out=~/few", "--identities=3", "--images-per-modality=1"],
+    ):
+        assert main(command) == 0, capfd.readouterr().err
+    made = {place.name for place in demo.workdir.parent.iterdir()}
+    assert {"results", "gallery", "curves.png", "report.html", "prepared", "few"} <= made
+    assert list(tmp_path.iterdir()) == []
+    features = lupi.evaluation.load_features("~/gallery")
+    assert len(features.neck) == 64
+    assert lupi.load(run)[0] == lupi.load(demo.workdir)[0]
+
+
+def test_a_home_that_is_not_there_is_named(refused, tmp_path):
+    message = refused("search", "--query=~nobody-here/x.jpg", "--gallery", tmp_path)
+    assert message == (
+        "~nobody-here/x.jpg: ~nobody-here names no home directory here: write the path out, or "
+        "./~nobody-here for a directory of that name"
+    )

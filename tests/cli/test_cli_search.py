@@ -1,7 +1,10 @@
 """`lupi search`: rankings, and what cannot be searched."""
 
 import json
+import os
 import shutil
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -47,7 +50,7 @@ def test_searching_features_in_a_directory_gives_the_same(demo, exported, tmp_pa
         assert found[0] == found[1]
         assert len(found[0]) == 8 * 32
         assert all(f"/{modality}/" in row["path"] for row in found[0])
-    assert sorted(path.suffix for path in folder.iterdir()) == [".npy"] * 6
+    assert sorted(path.suffix for path in folder.iterdir()) == [".json"] + [".npy"] * 6
 
 
 def test_files_that_are_no_images_are_counted(demo, exported, tmp_path, capfd):
@@ -61,7 +64,7 @@ def test_files_that_are_no_images_are_counted(demo, exported, tmp_path, capfd):
     out, err = capfd.readouterr()
     assert err == (
         f"note: {queries}: files passed over: 3 (.heic, no ending); images are "
-        ".jpg, .jpeg, .png, .bmp\n"
+        ".jpg, .jpeg, .png, .bmp, .gif, .tif, .tiff, .webp\n"
     )
     assert out.count("one.jpg") == 1
 
@@ -95,7 +98,7 @@ def test_a_feature_file_that_is_none(demo, own, refused, content):
     assert message == f"{file} is no feature file as `lupi export` writes it"
 
 
-def test_features_of_another_network(demo, own, refused):
+def test_features_of_another_length(demo, own, refused):
     file = own / "features.npz"
     columns = {"ids": [1], "cameras": [1], "modality": ["visible"], "paths": ["a.jpg"]}
     values = np.array([[0.6, 0.8]], np.float32)
@@ -104,6 +107,36 @@ def test_features_of_another_network(demo, own, refused):
     assert "holds features of length 2, this network makes 256" in refused(*search)
     message = refused(*search, "--gallery-modality", "infrared")
     assert message == f"{file} holds no infrared features"
+
+
+@pytest.mark.parametrize("name", ["features", "features.npz", "features.safetensors"])
+def test_features_of_another_network(demo, own, exported, refused, capfd, name):
+    """The same images and run by the network before its first step, in every form."""
+    place = own / name
+    assert main(["export", *demo.run, "--untrained", "--out", str(place)]) == 0
+    search = ["search", *demo.run, "--query", str(own / "test/infrared/1"), "--gallery", str(place)]
+    message = refused(*search)
+    made_by, asked_for = (load_features(x).origin["network_fingerprint"] for x in (place, exported))
+    assert message == (
+        f"{place}: made by network {made_by} ({demo.workdir}, untrained, 32 x 32 pixels), but the "
+        f"network asked for is network {asked_for} ({demo.workdir}, step 3, 32 x 32 pixels): "
+        "export it anew with this network, or insist with --any-network"
+    )
+    assert main([*search, "--any-network"]) == 0
+    out, err = capfd.readouterr()
+    assert out.count("test/infrared/1/") == 2 * 10
+    assert err == f"note: {place}: another network made its features: distances mean little\n"
+
+
+def test_features_that_do_not_say_what_made_them(demo, own, exported, capfd):
+    with np.load(exported) as arrays:
+        older = {name: array for name, array in arrays.items() if name != "made_by"}
+    np.savez(own / "older.npz", **older)
+    query = ["--query", str(own / "test/infrared/1"), "--gallery", str(own / "older.npz")]
+    assert main(["search", *demo.run, *query]) == 0
+    err = capfd.readouterr().err
+    assert err.startswith(f"note: {own / 'older.npz'} does not say which network made its features")
+    assert err.count("\n") == 1
 
 
 def test_search_arguments_that_cannot_be_used(demo, own, refused):
@@ -115,7 +148,12 @@ def test_search_arguments_that_cannot_be_used(demo, own, refused):
     assert message.startswith(f"--out {own / 'ranking.doc'}: must name a file that ends in .png")
     broken = query / "c1_0000.jpg"
     broken.write_bytes(b"no image")
-    assert refused(*search, query) == f"{broken}: unreadable image; replace or remove it"
+    assert refused(*search, broken) == f"{broken}: unreadable image; replace or remove it"
+    (query / "c2_0001.jpg").write_bytes(b"no image")
+    message = refused(*search, query)
+    assert message.startswith(
+        f"{broken}: unreadable image; replace or remove it; and no other of 2"
+    )
 
 
 def test_a_feature_that_is_not_of_length_1(demo, own, exported, refused):
@@ -126,3 +164,124 @@ def test_a_feature_that_is_not_of_length_1(demo, own, exported, refused):
     search = ("search", *demo.run, "--query", own / "test/infrared/1", "--gallery", folder)
     message = refused(*search)
     assert message == f"{folder}: features must be finite and of length 1; export it anew"
+
+
+@pytest.fixture
+def day(demo, tmp_path) -> Path:
+    """Four visible images of four people, named a to d."""
+    folder = tmp_path / "day"
+    folder.mkdir()
+    people = sorted((demo.data / "test/visible").iterdir())[:4]
+    for name, person in zip("abcd", people, strict=True):
+        shutil.copy(min(person.iterdir()), folder / f"{name}.jpg")
+    return folder
+
+
+@pytest.fixture
+def search(demo, capfd) -> Callable[..., tuple[int, list[tuple[str, float]], str]]:
+    """Searches for an infrared image: (status, [(name, distance) of the images], stderr)."""
+
+    def run(gallery: Path, *more: str) -> tuple[int, list[tuple[str, float]], str]:
+        capfd.readouterr()
+        query = str(demo.data / "test/infrared/0010/c3_0002.jpg")
+        given = [*demo.run, "--query", query, "--gallery", str(gallery), *more]
+        status = main(["search", *given, "--json"])
+        out, err = capfd.readouterr()
+        rows = json.loads(out) if out else []
+        paths = [(row["path"].removeprefix(f"{gallery}/"), row["distance"]) for row in rows]
+        return status, paths, err
+
+    return run
+
+
+def test_damaged_images_are_named_and_the_rest_is_ranked(demo, day, search, tmp_path, refused):
+    whole = search(day)
+    assert (whole[0], len(whole[1]), whole[2]) == (0, 4, "")
+    ranked = dict(whole[1])
+    del ranked["b.jpg"], ranked["d.jpg"]
+    (day / "b.jpg").write_bytes((day / "b.jpg").read_bytes()[:300])
+    (day / "d.jpg").write_bytes(b"8BPS\0\1 a picture")
+    picture = tmp_path / "ranking.png"
+    status, rest, err = search(day, "--out", str(picture))
+    assert status == 3
+    assert dict(rest) == pytest.approx(ranked, abs=1e-5)
+    assert list(dict(rest)) == list(ranked)
+    assert picture.is_file()
+    assert err.splitlines() == [
+        f"left out: {day}/b.jpg: unreadable image; replace or remove it",
+        f"left out: {day}/d.jpg: a PSD file; save it as JPEG, PNG, BMP, GIF, TIFF or WEBP",
+        f"wrote {picture}",
+        "lupi: 2 images were left out, named above; all others are ranked",
+    ]
+    given = ("--query", day, "--query-modality", "visible", "--gallery", day / "b.jpg")
+    message = refused("search", *demo.run, *given)
+    assert message == f"{day}/b.jpg: unreadable image; replace or remove it"
+
+
+def test_a_single_image_is_a_gallery(day, search):
+    distances = dict(search(day)[1])
+    status, found, err = search(day / "c.jpg")
+    assert (status, err) == (0, "")
+    assert [distance for _, distance in found] == pytest.approx([distances["c.jpg"]], abs=1e-5)
+
+
+def test_linked_directories_are_searched_once_each(day, search, tmp_path):
+    (tmp_path / "more").mkdir()
+    shutil.copy(day / "a.jpg", tmp_path / "more/e.jpg")
+    (tmp_path / "more/back").symlink_to(day)
+    (day / "0").symlink_to(tmp_path / "more")
+    (day / "up").symlink_to(tmp_path)
+    status, found, err = search(day)
+    assert status == 0
+    assert sorted(name for name, _ in found) == ["0/e.jpg", "a.jpg", "b.jpg", "c.jpg", "d.jpg"]
+    assert err == (
+        f"note: {day}: linked directories passed over: 2 ({day}/up, {day}/0/back); every "
+        "directory is read once, and none that a link lies in\n"
+    )
+
+
+def test_images_that_do_not_look_as_their_modality_are_noted(demo, day, search, capfd):
+    assert search(day, "--gallery-modality", "infrared")[2] == (
+        f"note: {day}: 4 of 4 images look coloured, and go through the infrared stem: if they are "
+        "visible ones, give --gallery-modality visible\n"
+    )
+    for file in day.iterdir():  # in three channels, and with what JPEG makes of them
+        with Image.open(file) as image:
+            grey = image.convert("L").convert("RGB")
+        grey.save(file, quality=30)
+    assert search(day, "--gallery-modality", "infrared")[2] == ""
+    assert search(day)[2] == (
+        f"note: {day}: all of 4 images look grey, and go through the visible stem: if they are "
+        "infrared ones, give --gallery-modality infrared\n"
+    )
+
+
+def test_a_name_that_is_no_text_is_shown_escaped(demo, day, tmp_path, capfd):
+    name = os.fsdecode(b"\xff\x1b[31m.jpg")
+    os.rename(day / "a.jpg", day / name)
+    for file in day.iterdir():
+        if file.name != name:
+            file.unlink()
+    picture = tmp_path / "ranking.png"
+    given = ["search", *demo.run, "--query", str(day), "--query-modality", "visible"]
+    given += ["--gallery", str(day), "--out", str(picture)]
+    shown = f"{day}/\\xff\\x1b[31m.jpg"
+    assert main(given) == 0
+    out, err = capfd.readouterr()
+    assert shown in out
+    assert err == f"wrote {picture}\n"
+    assert main([*given, "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)[0]["path"] == shown
+    (day / name).write_bytes(b"no image")
+    assert main(given) == 2
+    assert capfd.readouterr().err == f"lupi: {shown}: unreadable image; replace or remove it\n"
+
+
+def test_a_picture_takes_the_place_of_no_image_that_is_searched(demo, refused, tmp_path):
+    shutil.copytree(demo.data / "test/visible", tmp_path / "visible")
+    image = next((tmp_path / "visible").rglob("*.jpg"))
+    before = image.read_bytes()
+    sides = ["--query", image, "--query-modality", "visible", "--gallery", tmp_path / "visible"]
+    message = refused("search", *demo.run, *sides, "--out", image)
+    assert message == f"--out {image}: it would take the place of what is read from {image}"
+    assert image.read_bytes() == before

@@ -80,7 +80,7 @@ def test_a_negative_number_of_steps_to_profile(own, capfd):
 def test_more_identities_a_batch_than_there_are(own, refused):
     message = refused(*train_own(own, "--config.batch.identities=4"))
     assert message.startswith("batch.identities = 4 is more than the 3 training identities")
-    assert contents(own.parent / "run") == {}
+    assert not (own.parent / "run").exists()
 
 
 def test_an_unknown_argument_of_train(own, refused):
@@ -110,3 +110,30 @@ def test_another_configuration_in_an_existing_workdir(demo, refused, capfd):
         "optimizer.rate. Give the same values, or another --workdir"
     )
     assert contents(demo.workdir) == before
+
+
+def test_batches_that_a_triplet_loss_learns_nothing_from(own, refused):
+    nothing = "--config.batch.identities=1"
+    assert refused(*train_own(own, nothing)) == (
+        "config: batch.identities = 1 leaves the triplet loss no negative, so that it is always "
+        "0: give 2 or more, or loss.triplet = none"
+    )
+    alone = "--config.modalities=('visible',)"
+    message = refused(*train_own(own, alone, "--config.batch.images=1"))
+    assert message.startswith("config: batch.images = 1 of one modality leaves the triplet loss no")
+    for person in ("2", "3"):
+        for side in ("visible", "infrared"):
+            shutil.rmtree(own / "train" / side / person)
+    message = refused(*train_own(own, nothing, "--config.loss.triplet=none"))
+    assert message == (
+        f"{own}: everybody to train on is one identity (1), from whom there is nobody to tell "
+        "apart: add images of others"
+    )
+    assert not (own.parent / "run").exists()
+
+
+def test_the_home_directory_in_a_runs_paths(own, monkeypatch):
+    monkeypatch.setenv("HOME", str(own.parent))
+    command = train_own(Path("~/own"), "--config.steps=1", "--workdir=~/mine")
+    assert main(command) == 0
+    assert (own.parent / "mine" / "metrics.jsonl").is_file()

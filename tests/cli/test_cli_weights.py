@@ -16,7 +16,7 @@ from lupi_jax.config.file import load_config
 from lupi_jax.data import read_image, read_sysu
 from lupi_jax.evaluation import pairwise_distances, retrieval_metrics
 from lupi_jax.training import load_weights
-from lupi_jax.training.network import initial_variables
+from lupi_jax.training.pretrained import initial_variables
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 MODEL = lupi.EmbedNet(7, backbone="thin", non_local=True)

@@ -328,7 +328,7 @@ def test_a_configuration_survives_json(values):
 
 def test_fields_say_when_they_may_change():
     moved, resumed = changeable("evaluated"), changeable("resumed")
-    assert set(moved) - set(resumed) == {"data.trial"}
+    assert set(moved) - set(resumed) == {"data.trial", "data.identity_zero"}
     assert set(resumed) - set(moved) == {
         "steps",
         "epochs",
@@ -342,6 +342,7 @@ def test_fields_say_when_they_may_change():
     assert moved == (
         "data.root",
         "data.index",
+        "data.identity_zero",
         "data.prepared",
         "data.trial",
         "data.workers",

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from lupi_jax import Config, InputError
+from lupi_jax.config import SourceConfig, to_fields
 from lupi_jax.config.file import change_config, load_config, parse_overrides
 
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.py"))
+FOLDER = Path(__file__).parents[2] / "configs"
+CONFIGS = sorted(FOLDER.glob("*.py"))
 EPOCHS = {"paper": 121, "released": 121, "baseline": 121, "agw": 81}
 
 
@@ -134,3 +136,54 @@ def test_only_allowed_fields_of_a_finished_run_change(tmp_path):
     assert moved == dataclasses.replace(run, data=data)
     with pytest.raises(InputError, match=r"^seed, loss\.margin: .*: data\.root, data\.workers$"):
         change_config(run, {"loss.margin": "1", "seed": "3", "data.root": "y"}, allowed)
+
+
+def test_the_command_lines_length_wins_over_the_files(tmp_path: Path) -> None:
+    file = tmp_path / "config.py"
+
+    def length(of_file: str, **overrides: str) -> tuple[int, float]:
+        file.write_text(
+            "from ml_collections import ConfigDict\n\n"
+            f"def get_config():\n    return ConfigDict({{'data': {{'root': 'x'}}, {of_file}}})\n"
+        )
+        config = load_config(str(file), overrides)
+        return config.steps, config.epochs
+
+    assert length("'steps': 600", epochs="2.5") == (0, 2.5)
+    assert length("'epochs': 3.0", steps="7") == (7, 0)
+    assert length("'recipe': 'agw'", steps="7") == (7, 0)
+    assert length("'steps': 600", steps="7") == (7, 0)
+    assert length("'steps': 600", epochs="0") == (600, 0)  # 0 asks for no other length
+    assert length("'epochs': 3.0", steps="7", epochs="0") == (7, 0)
+    for of_file, overrides in (
+        ("'steps': 600", {"steps": "7", "epochs": "2"}),
+        ("'steps': 600, 'epochs': 2.0", {}),
+    ):
+        with pytest.raises(InputError, match="set one of steps and epochs and leave the other 0"):
+            length(of_file, **overrides)
+
+
+def test_a_path_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    paths = ("data.root", "data.index", "data.prepared", "pretrained")
+    spec = str(FOLDER / "folder.py")
+    fields = to_fields(load_config(spec, dict.fromkeys(paths, "~/x/")))
+    assert {fields[name] for name in paths} == {f"{tmp_path}/x"}
+    # What needs no home is as it was written: a run's records do not change.
+    fields = to_fields(load_config(spec, dict.fromkeys(paths, "./x/~")))
+    assert {fields[name] for name in paths} == {"./x/~"}
+    assert SourceConfig(root="~").root == str(tmp_path)
+    with pytest.raises(InputError) as caught:
+        load_config(spec, {"data.root": "~nobody-of-that-name/x"})
+    assert str(caught.value) == (
+        "config: data.root = ~nobody-of-that-name/x: ~nobody-of-that-name names no home directory "
+        "here: write the path out, or ./~nobody-of-that-name for a directory of that name"
+    )
+
+
+@pytest.mark.parametrize("none", ["None", "none", ""])
+def test_none_means_no_weights(none: str) -> None:
+    config = load_config(str(FOLDER / "sysu.py"), {"data.root": "x", "pretrained": none})
+    assert config.pretrained == ""
+    with pytest.raises(InputError, match=r"data\.root = '' is empty"):
+        load_config(str(FOLDER / "sysu.py"), {"data.root": none})

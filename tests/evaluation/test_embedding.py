@@ -82,6 +82,67 @@ def test_extract_features_refuses_what_is_no_batch_of_images(variables, shape):
         lupi.extract_features(MODEL, variables, np.zeros(shape, np.uint8), Modality.VISIBLE)
 
 
+@pytest.mark.parametrize(
+    ("shape", "remedy"),
+    [
+        ((32, 32, 3), r"give one image as image\[None\]"),
+        ((2, 32, 32), r"np\.stack\(\[images\] \* 3, axis=-1\).*lupi_jax\.extractor takes.*grey"),
+        ((2, 32, 32, 1), r"np\.repeat\(images, 3, axis=-1\)"),
+        ((2, 32, 32, 4), r"images\[\.\.\., :3\]"),
+        ((2, 3, 32, 32), r"images\.transpose\(0, 2, 3, 1\)"),
+        ((0, 32, 32, 3), "at least one image"),
+    ],
+)
+def test_a_refused_shape_comes_with_its_remedy(variables, shape, remedy):
+    with pytest.raises(ValueError, match=remedy):
+        lupi.extract_features(MODEL, variables, np.zeros(shape, np.uint8), Modality.INFRARED)
+
+
+def test_a_network_that_knows_its_size_refuses_others(variables, images):
+    for size in ((24, 64), (32, 48), (48, 32)):
+        knowing = MODEL.clone(image_size=size)
+        message = f"images of 32 x 32 pixels: .* trained at {size[0]} x {size[1]}; resize"
+        with pytest.raises(ValueError, match=message):
+            extract_features(knowing, variables, images, Modality.VISIBLE)
+        with pytest.raises(ValueError, match=message):
+            embed_images(knowing, variables, iter(images), Modality.VISIBLE)
+    knowing = MODEL.clone(image_size=SIZE)
+    found = extract_features(knowing, variables, images, Modality.VISIBLE)
+    expected = extract_features(MODEL, variables, images, Modality.VISIBLE)
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "remedy"),
+    [
+        (lambda x: x.astype(np.int64), "images of int64: give uint8 from 0 to 255, or"),
+        (lambda x: x.astype(np.uint16), "images of uint16: give uint8"),
+        (lambda x: x > 127, "images of bool: give uint8"),
+        (
+            lambda x: x.astype(np.float32),
+            r"as large as 25\d are .*normalise\(images",
+        ),
+        (lambda x: x / 255, r"from 0 to 1 are not normalised: .*normalise\(255 \* images\)"),
+        (lambda x: np.where(x > 254, np.nan, normalise(x)), "NaN or infinite"),
+        (lambda x: np.where(x > 254, -np.inf, normalise(x)), "NaN or infinite"),
+    ],
+)
+def test_extract_features_refuses_pixels_that_are_not_what_it_takes(
+    variables, images, change, remedy
+):
+    with pytest.raises(ValueError, match=remedy):
+        extract_features(MODEL, variables, change(images), Modality.VISIBLE)
+
+
+def test_every_normalised_image_is_taken(variables, images):
+    """White and black are the largest and smallest there are; float16 is floating too."""
+    pixels = np.concatenate([images, np.zeros_like(images[:1]), np.full_like(images[:1], 255)])
+    expected = extract_features(MODEL, variables, pixels, Modality.VISIBLE)
+    for ready in (normalise(pixels), np.asarray(normalise(pixels), np.float16)):
+        found = extract_features(MODEL, variables, ready, Modality.VISIBLE)
+        np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
 def test_extract_features_refuses_unknown_names(variables, images):
     with pytest.raises(ValueError, match="feature must be neck or pooled, not 'logits'"):
         lupi.extract_features(MODEL, variables, images, Modality.VISIBLE, feature="logits")

@@ -12,6 +12,7 @@ import pytest
 import lupi_jax as lupi
 from lupi_jax import InputError, Modality
 from lupi_jax.evaluation.export import export_network, save_network
+from lupi_jax.evaluation.origin import origin_of
 from lupi_jax.models import operations
 
 SIZE = (48, 32)
@@ -67,7 +68,7 @@ def test_a_process_with_jax_alone_computes_the_same(variables, images, tmp_path)
     assert np.abs(made["visible"] - made["infrared"]).max() > 1e-2  # each through its own stem
 
     record = json.loads((folder / "artefact.json").read_text())
-    assert record["network"] == facts
+    assert record["network"] == {**origin_of(MODEL, variables, SIZE), **facts}
     assert record["files"] == {"visible": "visible.bin", "infrared": "infrared.bin"}
     assert record["images"]["shape"] == ["n", 48, 32, 3]
     assert record["features"]["shape"] == ["n", 256]

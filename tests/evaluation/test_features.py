@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 import resource
 from pathlib import Path
 
@@ -44,7 +45,8 @@ def test_features_on_disk_are_plain_arrays(index, tmp_path):
     file = tmp_path / "new" / "features.npz"
     features.save(file)
     with np.load(file, allow_pickle=False) as arrays:
-        assert set(arrays) == {"features", "pooled", "ids", "cameras", "modality", "paths"}
+        columns = {"ids", "cameras", "modality", "paths"}
+        assert set(arrays) == {"features", "pooled", "made_by", *columns}
         np.testing.assert_array_equal(arrays["features"], features.neck)
         np.testing.assert_array_equal(arrays["pooled"], features.pooled)
         assert list(arrays["ids"]) == list(range(10, 17))
@@ -66,7 +68,8 @@ def test_features_in_a_directory_are_memory_mapped(index, tmp_path):
     assert not holds_features(folder)
     features.save(folder)
     names = ("features", "pooled", "ids", "cameras", "modality", "paths")
-    assert {path.name for path in folder.iterdir()} == {f"{name}.npy" for name in names}
+    files = {f"{name}.npy" for name in names} | {"made_by.json"}
+    assert {path.name for path in folder.iterdir()} == files
     features.save(folder)
     assert holds_features(folder)
     loaded = load_features(folder)
@@ -102,6 +105,19 @@ def test_every_form_gives_back_what_was_saved(index, tmp_path, name):
         assert file.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
+@pytest.mark.parametrize("name", FORMS)
+def test_paths_that_are_no_text_find_their_files_again(index, tmp_path, name):
+    odd = os.fsdecode(b"caf\xe9.png")  # Latin-1
+    (tmp_path / odd).touch()
+    index = dataclasses.replace(index, paths=np.array([odd, "\u00e9.png", *index.paths[2:]]))
+    made_up(index).save(tmp_path / name)
+    loaded = load_features(tmp_path / name).index
+    assert loaded.paths[0] == str(tmp_path / odd)
+    assert Path(loaded.paths[0]).is_file()
+    assert loaded.paths[1] == str(tmp_path / "\u00e9.png")
+    assert len(index.fingerprint) == 16
+
+
 def test_others_read_features_and_what_they_are_of(index, tmp_path):
     """With the formats' own libraries, as somebody without this package would."""
     features, facts = made_up(index), {"run": "runs/demo", "step": 60, "image_size": [288, 144]}
@@ -111,6 +127,38 @@ def test_others_read_features_and_what_they_are_of(index, tmp_path):
         np.testing.assert_array_equal(file.get_tensor("features"), features.neck)
         first = bytes(file.get_tensor("modality")[1]).rstrip(b"\0").decode()
     assert first == "visible"
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_every_form_says_what_made_the_features(index, tmp_path, name):
+    features = dataclasses.replace(
+        made_up(index), origin={"network_fingerprint": "12ab", "image_size": [2, 1]}
+    )
+    whole = {
+        "network_fingerprint": "12ab",
+        "image_size": [2, 1],
+        "run": "runs/größe",
+        "checkpoint": "step 3",
+    }
+    features.save(tmp_path / name, {"run": "runs/größe", "checkpoint": "step 3"})
+    loaded = load_features(tmp_path / name)
+    assert loaded.origin == loaded[np.arange(2)].origin == whole
+    made_up(index).save(tmp_path / name)  # nothing of the older ones is left
+    assert load_features(tmp_path / name).origin == {}
+
+
+def test_features_of_older_versions_do_not_say_what_made_them(index, tmp_path):
+    made_up(index).save(tmp_path / "features")
+    (tmp_path / "features" / "made_by.json").unlink()
+    assert load_features(tmp_path / "features").origin == {}
+    made_up(index).save(tmp_path / "f.npz")
+    with np.load(tmp_path / "f.npz") as arrays:
+        older = {name: array for name, array in arrays.items() if name != "made_by"}
+    np.savez(tmp_path / "f.npz", **older)
+    assert load_features(tmp_path / "f.npz").origin == {}
+    np.savez(tmp_path / "f.npz", **older, made_by=np.array("[nothing"))
+    with pytest.raises(InputError, match="no feature file"):
+        load_features(tmp_path / "f.npz")
 
 
 def test_a_damaged_file_of_another_form_is_refused(index, tmp_path):
@@ -186,7 +234,7 @@ def test_a_full_disk_leaves_what_was_there(index, tmp_path, name):
     assert contents(place.parent) == before
 
 
-@pytest.mark.parametrize("replaced", range(6))
+@pytest.mark.parametrize("replaced", range(7))
 def test_a_directory_written_by_half_is_no_features(index, tmp_path, monkeypatch, replaced):
     folder = tmp_path / "features"
     made_up(index).save(folder)
@@ -208,7 +256,7 @@ def test_a_directory_written_by_half_is_no_features(index, tmp_path, monkeypatch
     (folder / ".lupi-partial-features.npy-12345678").mkdir()
     made_up(index).save(folder)
     load_features(folder)
-    assert {path.suffix for path in folder.iterdir()} == {".npy"}
+    assert {path.suffix for path in folder.iterdir()} == {".npy", ".json"}
 
 
 def test_features_that_cannot_be_written_name_the_place(index, tmp_path):

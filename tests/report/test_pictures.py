@@ -1,5 +1,6 @@
 import json
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
@@ -167,3 +168,12 @@ def test_unusable_input_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no training or validation"):
         training_curves(path, [{"step": 1, "split": "train", "seconds": 3.0}])
     assert not path.exists()
+
+
+def test_a_users_own_settings_of_matplotlib_change_nothing(tmp_path):
+    curves = [{"step": n, "split": "train", "loss/total": 1 / n} for n in (1, 2)]
+    training_curves(tmp_path / "plain.png", curves)
+    with matplotlib.rc_context({"text.usetex": True, "font.size": 30, "axes.facecolor": "red"}):
+        training_curves(tmp_path / "own.png", curves)
+        assert matplotlib.rcParams["font.size"] == 30
+    assert (tmp_path / "own.png").read_bytes() == (tmp_path / "plain.png").read_bytes()

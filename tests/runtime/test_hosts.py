@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 
 from lupi_jax.training.logging import read_metrics
+from lupi_jax.training.workdir import held
 
 several = pytest.mark.slow  # a minute for each two: every process compiles its own programs
 
@@ -280,7 +281,20 @@ def test_a_batch_that_does_not_divide_is_refused_with_the_numbers(
             "or batch.images"
         )
         assert "Traceback" not in ended.err
-    assert not list((tmp_path / "checkpoints").iterdir())
+    assert not (tmp_path / "checkpoints").exists()
+
+
+@several
+def test_a_workdir_that_another_run_holds_is_refused_to_all(people: Path, tmp_path: Path) -> None:
+    with held(tmp_path):
+        before = sorted(tmp_path.iterdir())
+        first, second = run(2, train(people, tmp_path))
+        assert sorted(tmp_path.iterdir()) == before
+    assert (first.status, second.status) == (2, 2)
+    assert f"lupi: {tmp_path}: process {os.getpid()} on " in first.err.splitlines()[-1]
+    assert second.err.splitlines()[-1] == (
+        f"lupi: {tmp_path}: process 0 cannot train there, and says why"
+    )
 
 
 @several

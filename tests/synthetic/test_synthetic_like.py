@@ -247,7 +247,7 @@ def drop_a_person(idx: Path) -> None:
         file.write_text("\n".join(file.read_text().splitlines()[:2]))
 
 
-REGDB_SUFFIX = damage("test_thermal_4.txt", "03007_30.bmp", "03007_30.gif")
+REGDB_SUFFIX = damage("test_thermal_4.txt", "03007_30.bmp", "03007_30.tga")
 DAMAGED = [
     ("sysu", remove("test_id.txt"), r"test_id\.txt is missing"),
     ("sysu", remove("rand_perm_cam.mat"), r"exp/rand_perm_cam\.mat is missing"),
@@ -263,7 +263,7 @@ DAMAGED = [
         damage("test_visible_2.txt", "Visible/2/", "Thermal/2/"),
         r"line 1: want .* got 'Thermal/2/",
     ),
-    ("regdb", REGDB_SUFFIX, r"test_thermal_4\.txt, line 3: .*\.gif is not one of \.jpg"),
+    ("regdb", REGDB_SUFFIX, r"test_thermal_4\.txt, line 3: .*\.tga is not one of \.jpg"),
     ("regdb", damage("train_visible_1.txt", "/9/", "/30/"), r"label 0 and person 9 disagree"),
     ("regdb", drop_a_person, r"lists of split 3 have other numbers"),
     ("llcm", remove("train_nir.txt"), r"train_nir\.txt is missing"),

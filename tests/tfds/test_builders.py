@@ -87,6 +87,9 @@ def write_folder(root: Path, write_image) -> None:
     grey, palette = root / "train/infrared/7/c2_0.jpg", root / "test/visible/5/c1_0.png"
     Image.open(grey).convert("L").resize((20, 31)).save(grey)
     Image.open(palette).quantize(7).save(palette)
+    turned, exif = root / "train/visible/12/c3_0.jpg", Image.Exif()
+    exif[0x0112] = 3
+    Image.open(turned).convert("RGB").save(turned, exif=exif)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """What is saved, kept, found to be damaged, and read: of a state of 700 numbers."""
 
+import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -227,3 +228,10 @@ def test_checkpoints_are_not_opened_where_there_are_none(tmp_path: Path) -> None
     with pytest.raises(InputError, match="no checkpoint under"):
         Checkpoints(tmp_path / "none", read_only=True)
     assert not (tmp_path / "none").exists()
+
+
+def test_a_directory_that_orbax_cannot_save_to_is_refused_at_once(tmp_path: Path) -> None:
+    workdir = tmp_path / os.fsdecode(b"run\xff")
+    with pytest.raises(InputError, match=r"the directory of a run cannot have \\xff in its path"):
+        Checkpoints(workdir)
+    assert not workdir.exists()

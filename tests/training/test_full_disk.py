@@ -90,7 +90,10 @@ def test_a_workdir_that_cannot_be_one(
     assert main(train(people, workdir)) == 2
     err = capfd.readouterr().err
     assert err.count("\n") == 1
-    assert err.startswith(f"lupi: cannot open the checkpoints under {workdir}/checkpoints (")
+    within = in_the_way == "run/checkpoints"
+    what = f"open the checkpoints under {file}" if within else f"train in {workdir}"
+    assert err.startswith(f"lupi: cannot {what} (")
+    assert [place for place in tmp_path.rglob("*") if place.is_file()] == [file]
     assert file.read_text() == "a file"
 
 

@@ -234,7 +234,7 @@ def test_divergence_names_step_and_term_and_keeps_the_last_good_checkpoint(
 def test_a_rate_too_high_diverges_before_anything_is_saved(root: Path, tmp_path: Path) -> None:
     with pytest.raises(DivergedError, match=r"is (nan|inf) at step [23]:"):
         train(configure(root, optimizer__rate=1e30), tmp_path)
-    with pytest.raises(InputError, match="no complete checkpoint"):
+    with pytest.raises(InputError, match="no checkpoint under"):
         load_run(tmp_path)
 
 

@@ -1,6 +1,6 @@
 """An index and a configuration to batches: makes the sampler, the reader and the feed."""
 
-import importlib.util
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,12 +9,14 @@ import numpy as np
 from lupi_jax.config import Config, SourceConfig
 from lupi_jax.data.feeds.prepared import cache_folder, is_prepared, prepare, prepared_reader
 from lupi_jax.data.feeds.sampler import Batch, HostRows, IdentitySampler, RowsByLabel
-from lupi_jax.data.feeds.tfdata import tfdata_batches
+from lupi_jax.data.feeds.tfdata import import_tensorflow, is_missing, tfdata_batches
 from lupi_jax.data.images import ReadRow, file_reader, parallel_map, read_rows
 from lupi_jax.data.index import Index
+from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
-from lupi_jax.runtime.hosts import is_first, wait_for_all
+from lupi_jax.runtime.hosts import all_agree, is_first, wait_for_all
 from lupi_jax.runtime.progress import Show, counted, silent
+from lupi_jax.runtime.terminal import say
 
 
 def source_modalities(modalities: tuple[str, ...]) -> tuple[Modality, ...]:
@@ -78,8 +80,7 @@ def make_feed(
 
     if data.feed == "device":
         return lambda start, stop: map(choose, range(start, stop))
-    installed = importlib.util.find_spec("tensorflow") is not None
-    if data.feed == "tfdata" or (data.feed == "auto" and installed):
+    if data.feed == "tfdata" or (data.feed == "auto" and _tensorflow_serves()):
         read = make_reader(index, data.image_size, data.prepared)
         return lambda start, stop: tfdata_batches(
             read, data.image_size, choose, range(start, stop), data.workers, data.prefetch
@@ -95,6 +96,26 @@ def make_feed(
             prepare(index, data.image_size, prepared, data.workers, show)
     read = prepared_reader(prepared, index, data.image_size)
     return lambda start, stop: read_batches(read, choose, range(start, stop), data.prefetch)
+
+
+def _tensorflow_serves() -> bool:
+    """Whether TensorFlow is there and can be imported, in every process; says where it is broken.
+
+    Processes that chose different feeds would wait for each other.
+    """
+    serves = True
+    try:
+        import_tensorflow()
+    except InputError as error:
+        serves = False
+        if not is_missing(error.__cause__):
+            _say_once(f"note: data.feed = auto is memmap here, since {error}")
+    return all_agree(serves)
+
+
+@functools.cache
+def _say_once(message: str) -> None:
+    say(message)
 
 
 def read_batches(

@@ -18,9 +18,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lupi_jax.data.decoding import DECODING, decodes_as_before
 from lupi_jax.data.images import ReadRow, parallel_map, read_images
 from lupi_jax.data.index import Index
 from lupi_jax.errors import InputError
+from lupi_jax.runtime.files import expand
 from lupi_jax.runtime.progress import Advance, Show, counted, silent
 
 MANIFEST = "prepared.json"
@@ -53,6 +55,7 @@ class _Plan:
     size: tuple[int, int]
     rows_per_shard: int
     files: list[_File]
+    decoding: int = DECODING
 
     @property
     def record(self) -> dict[str, Any]:
@@ -100,7 +103,7 @@ def prepare(
       InputError: an image cannot be read, `folder` holds something else, or it cannot be written
         (n h w 3 bytes).
     """
-    folder = Path(folder)
+    folder = expand(folder)
     rows = max(1, SHARD_BYTES // (size[0] * size[1] * 3))
     images = [index.root / path for path in index.paths]
     stats = [_stat(image) for image in images]
@@ -111,7 +114,7 @@ def prepare(
     ]
     plan = _Plan(size, rows, files)
     try:
-        expected = _claim(folder, plan)
+        expected = _claim(folder, plan, index.root)
         there = [name for name in plan.shards if (folder / name).is_file()]
         digests = _digests([folder / name for name in there], workers, show, "shards checked")
         found = dict(zip(there, digests, strict=True))
@@ -145,7 +148,7 @@ def prepared_reader(folder: str | Path, index: Index, size: tuple[int, int]) -> 
     Raises:
       InputError: there is no whole set, or not of these images, as they are now, at this size.
     """
-    folder = Path(folder)
+    folder = expand(folder)
     try:
         plan = _load(folder / MANIFEST)[0]
     except OSError as error:
@@ -172,6 +175,13 @@ def prepared_reader(folder: str | Path, index: Index, size: tuple[int, int]) -> 
             f"{len(changed)} images of {index.root} have changed since {folder} was prepared, the "
             f"first {changed[0]}: run `lupi prepare` again, into the same folder"
         )
+    other = [path for path in paths if _decodes_otherwise(plan, index.root / path)]
+    if other:
+        raise InputError(
+            f"{folder} is of an older version, which showed {len(other)} images otherwise (turned, "
+            f"transparent or in other colours), the first {other[0]}: run `lupi prepare` again, "
+            "into the same folder"
+        )
     place, shape = [rows[path] for path in paths], (*plan.size, 3)
     offsets = [_open_shard(folder / n, (len(r), *shape)).offset for n, r in plan.shards.items()]
     files = [folder / name for name in plan.shards]
@@ -191,10 +201,11 @@ def prepared_reader(folder: str | Path, index: Index, size: tuple[int, int]) -> 
 
 def cache_folder(cache: Path, index: Index, size: tuple[int, int]) -> Path:
     """Where under `cache` a prepared set of just these images, as they are now, belongs."""
-    digest = hashlib.sha256(repr((FORMAT, size)).encode())
+    digest = hashlib.sha256(repr((FORMAT, DECODING, size)).encode())
     for path in index.paths.tolist():
         found = _stat(index.root / path)
-        digest.update(f"{path}\0{found.st_size}\0{found.st_mtime_ns}\n".encode())
+        line = f"{path}\0{found.st_size}\0{found.st_mtime_ns}\n"
+        digest.update(line.encode(errors="surrogateescape"))
     return cache / digest.hexdigest()[:16]
 
 
@@ -214,7 +225,8 @@ def _load(file: Path) -> tuple[_Plan, dict[str, str]]:
             raise ValueError
         height, width = map(int, record["size"])
         files = [_File(str(p), int(b), int(t), str(d)) for p, b, t, d in record["files"]]
-        plan = _Plan((height, width), int(record["rows_per_shard"]), files)
+        decoding = int(record.get("decoding", 1))
+        plan = _Plan((height, width), int(record["rows_per_shard"]), files, decoding)
         return plan, dict(record.get("checksums", {}))
     except InputError:
         raise
@@ -223,7 +235,7 @@ def _load(file: Path) -> tuple[_Plan, dict[str, str]]:
         raise InputError(f"{what}: delete {file.parent} and prepare it anew") from None
 
 
-def _claim(folder: Path, plan: _Plan) -> dict[str, str]:
+def _claim(folder: Path, plan: _Plan, root: Path) -> dict[str, str]:
     """Make the folder or remove its outdated shards; the checksums of a whole set's others."""
     folder.mkdir(parents=True, exist_ok=True)
     record = next((f for f in (folder / MANIFEST, folder / MARKER) if f.exists()), None)
@@ -239,7 +251,9 @@ def _claim(folder: Path, plan: _Plan) -> dict[str, str]:
             f"{folder} holds other images, or at another size: choose another folder, or delete it"
         )
     for name, rows in plan.shards.items():
-        if any(plan.files[row].digest != before.files[row].digest for row in rows):
+        new, old = (p.files[rows.start : rows.stop] for p in (plan, before))
+        changed = [file.digest for file in new] != [file.digest for file in old]
+        if changed or any(_decodes_otherwise(before, root / file.path) for file in new):
             (folder / name).unlink(missing_ok=True)
             checksums.pop(name, None)
     return checksums
@@ -276,6 +290,10 @@ def _has_changed(root: Path, file: _File) -> bool:
         return False
     # A copy of the data set has other times, and the same images.
     return found.st_size != file.bytes or _digest(root / file.path) != file.digest
+
+
+def _decodes_otherwise(plan: _Plan, file: Path) -> bool:
+    return plan.decoding != DECODING and not decodes_as_before(file)
 
 
 def _write_shard(

@@ -11,7 +11,7 @@ import numpy as np
 
 from lupi_jax.data.feeds.sampler import Batch
 from lupi_jax.data.images import ReadRow
-from lupi_jax.errors import InputError
+from lupi_jax.errors import InputError, shorten
 
 _NARRATION = (b"I0000 ", b"WARNING: All log messages before absl::InitializeLog()")
 
@@ -29,18 +29,9 @@ def tfdata_batches(
     `read` gives the image of a row at `size` = (height, width), `choose` the rows of a step.
 
     Raises:
-      InputError: an image cannot be read, or TensorFlow is not installed.
+      InputError: an image cannot be read, or TensorFlow cannot be imported.
     """
-    try:
-        with narration_held():
-            import tensorflow as tf
-
-            tf.config.set_visible_devices([], "GPU")  # the accelerator is JAX's
-    except ImportError as error:
-        raise InputError(
-            "data.feed = 'tfdata' needs TensorFlow: pip install 'lupi-jax[data]', or set it to "
-            "memmap"
-        ) from error
+    tf = import_tensorflow()
     failures: list[InputError] = []
     first = choose(steps.start)
     names = [name for name in first if name != "labels"]
@@ -75,6 +66,34 @@ def tfdata_batches(
             raise failures[0]
         images = dict(zip(names, np.split(pixels, len(names)), strict=True))
         yield {**images, "labels": choose(step)["labels"]}
+
+
+def import_tensorflow() -> Any:
+    """The module, which leaves the accelerator to JAX.
+
+    Raises:
+      InputError: it is not installed, or its import fails, with whatever a broken installation
+        raises.
+    """
+    try:
+        with narration_held():
+            import tensorflow as tf
+
+            tf.config.set_visible_devices([], "GPU")
+    except KeyboardInterrupt:  # and a request to stop, which is one
+        raise
+    except BaseException as error:
+        reason = "" if is_missing(error) else f" (importing it raises {shorten(repr(error), 150)})"
+        raise InputError(
+            f"data.feed = 'tfdata' needs TensorFlow{reason}: pip install 'lupi-jax[data]', or set "
+            "it to memmap"
+        ) from error
+    return tf
+
+
+def is_missing(error: BaseException | None) -> bool:
+    """Whether an import of TensorFlow failed because it is not installed."""
+    return isinstance(error, ModuleNotFoundError) and error.name == "tensorflow"
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lupi_jax.config import SourceConfig
+from lupi_jax.data.decoding import IMAGE_SUFFIXES
 from lupi_jax.data.index import Index, concatenate
 from lupi_jax.data.sources.check_images import Use, look_at_images
 from lupi_jax.data.sources.counts import (
@@ -22,13 +23,12 @@ from lupi_jax.data.sources.counts import (
     part_name,
 )
 from lupi_jax.data.sources.files import SPLITS, read_directory, require_disjoint, walk
-from lupi_jax.data.sources.folder import IMAGE_SUFFIXES
 from lupi_jax.data.sources.manifest import is_generated
-from lupi_jax.data.sources.reading import read_index
+from lupi_jax.data.sources.reading import read_index, require_zero
 from lupi_jax.data.sources.regdb import TRIALS
 from lupi_jax.data.sources.sysu_mm01 import PERMUTATIONS, read_permutations
 from lupi_jax.data.sources.table import TABLE_SPLITS, read_table
-from lupi_jax.errors import InputError, some
+from lupi_jax.errors import InputError, shown, some
 from lupi_jax.modality import Modality
 
 
@@ -66,9 +66,7 @@ class _Problems:
 
     def __call__(self, where: Path | str, message: str) -> None:
         self.places.add(str(where))
-        # A name may hold line breaks, or what no terminal can show.
-        shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
-        self.lines.setdefault("".join(shown))
+        self.lines.setdefault(shown(message))
 
 
 def check_data(source: SourceConfig, progress: Callable[[int, int], None] | None = None) -> Report:
@@ -132,7 +130,8 @@ def _read_parts(source: SourceConfig, problems: _Problems) -> list[_Part]:
     if source.index:
         splits, told = TABLE_SPLITS, _Problems()  # the rows are all checked by then
         try:
-            read_table(source.index, source.root, None, problems)
+            distractors = source.identity_zero == "distractor"
+            read_table(source.index, source.root, None, problems, distractors)
         except InputError as error:
             problems(source.root, str(error))
     elif source.name == "sysu":
@@ -145,6 +144,7 @@ def _read_parts(source: SourceConfig, problems: _Problems) -> list[_Part]:
         for split in splits:
             try:
                 parts.append(_Part(split, trial, read_index(one, split, told)))
+                require_zero(source, split, parts[-1].index, problems)
             except InputError as error:
                 if not (source.index and split == "val"):  # which may be absent
                     problems(source.root, str(error))

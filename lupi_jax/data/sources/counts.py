@@ -93,7 +93,7 @@ def count_group(group: Group, index: Index, expected: Mapping[Group, Size]) -> C
         of_group &= index.modalities == group.modality
     if group.camera is not None:
         of_group &= index.cameras == group.camera
-    found = len(np.unique(index.identities[of_group])), int(of_group.sum())
+    found = len(index[of_group].classes), int(of_group.sum())
     split, modality, camera = group
     return Count(split, str(modality), camera, *found, *expected.get(group, Size()))
 

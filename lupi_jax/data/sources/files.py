@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from lupi_jax.errors import InputError, some
+from lupi_jax.runtime.files import expand
 
 SPLITS = ("train", "test")
 
@@ -20,6 +21,9 @@ ROOT = "data.root (--data-root after training; --root of check-data, prepare and
 
 INDEX = "data.index (--index of check-data and prepare)"
 """The same for the table of images."""
+
+ZERO = "data.identity_zero (--identity-zero of check-data and prepare)"
+"""The same for the meaning of identity 0."""
 
 NUMBER = re.compile(r"[0-9]{1,9}")  # fits an int32
 
@@ -46,7 +50,7 @@ def check_root(
       InputError: it is no directory, where `advice` says how to get the data set; or the split is
         neither one of `splits` nor None.
     """
-    root = Path(root)
+    root = expand(root)
     if not os.path.isdir(root):  # unlike Path's, never raises
         what = f"{root} is no directory" if os.path.exists(root) else f"no data at {root}"
         raise InputError(f"{what}: correct {ROOT}{advice}")
@@ -60,22 +64,47 @@ def left_behind(name: str) -> bool:
     return name.startswith(".") or name.lower() in _LEFT_BEHIND
 
 
-def walk(folder: str | Path, without: Collection[str] = (), stop: bool = False) -> Iterator[str]:
+def walk(folder: str | Path, without: Collection[str] = ()) -> Iterator[str]:
     """The files below a folder, `<folder>/...`, but for hidden ones and the paths `without`.
 
-    Links to directories are not followed. Where one cannot be read, it is passed over, or `stop`
-    raises the OSError.
+    Links to directories are not followed. Directories that cannot be read are passed over.
     """
-
-    def fail(error: OSError) -> None:
-        if stop:
-            raise error
-
-    for place, folders, names in os.walk(folder, onerror=fail):
+    for place, folders, names in os.walk(folder):
         folders[:] = [n for n in folders if not left_behind(n) and f"{place}/{n}" not in without]
         for name in names:
             if not left_behind(name) and f"{place}/{name}" not in without:
                 yield f"{place}/{name}"
+
+
+def walk_links(folder: Path, again: Callable[[Path], None]) -> Iterator[Path]:
+    """The files below a folder, as `walk`, and below the directories that links lead to.
+
+    Every directory is read once, whatever leads there, and none that the link itself lies in.
+    `again` is told of the links that are not followed for that.
+
+    Raises:
+      OSError: a directory cannot be read.
+    """
+    read: set[str] = set()
+    links = [folder]
+    while links:
+        start = links.pop(0)
+        real, own = os.path.realpath(start), os.path.realpath(start.parent)
+        if start != folder and (real in read or Path(own).is_relative_to(real)):
+            again(start)
+            continue
+        for place, folders, names in os.walk(start, onerror=_fail):
+            if os.path.realpath(place) in read:
+                folders.clear()
+                continue
+            read.add(os.path.realpath(place))
+            folders[:] = sorted(name for name in folders if not left_behind(name))
+            links += [Path(place, name) for name in folders if os.path.islink(f"{place}/{name}")]
+            yield from (Path(place, name) for name in sorted(names) if not left_behind(name))
+
+
+def _fail(error: OSError) -> None:
+    raise error
 
 
 def read_directory(folder: Path, report: OnFault = refuse) -> list[os.DirEntry[str]]:
@@ -189,9 +218,10 @@ def require_disjoint(
     for (first, one), (second, other) in itertools.combinations(people.items(), 2):
         shared = sorted(set(one) & set(other))
         if shared:
+            zero = f"; or say by {ZERO} that 0 is a distractor" if 0 in shared else ""
             report(
                 where,
                 f"{where}: {len(shared)} identities are in both {first} and {second} "
                 f"({some(shared)}): training and test sets must not share identities; take them "
-                "out of one",
+                f"out of one{zero}",
             )

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lupi_jax.data.index import Index, Row, make_index
+from lupi_jax.data.decoding import IMAGE_SUFFIXES, SUFFIX_PATTERN
+from lupi_jax.data.index import JUNK, Index, Row, make_index
 from lupi_jax.data.sources.files import (
     INDEX,
     NUMBER,
@@ -16,13 +17,14 @@ from lupi_jax.data.sources.files import (
     read_images,
     read_named,
     refuse,
-    walk,
+    walk_links,
 )
 from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
+from lupi_jax.runtime.files import expand
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
-_IMAGE = re.compile(r"c([0-9]{1,9})_.+\.(?:jpe?g|png|bmp)", re.IGNORECASE)
+_IMAGE = re.compile("c([0-9]{1,9})_.+" + SUFFIX_PATTERN, re.IGNORECASE)
+_IDENTITY = re.compile(rf"{JUNK}|{NUMBER.pattern}")
 _MODALITIES = (Modality.VISIBLE, Modality.INFRARED)
 _MODALITY = re.compile("|".join(_MODALITIES))
 
@@ -30,8 +32,9 @@ _MODALITY = re.compile("|".join(_MODALITIES))
 def read_folder(root: str | Path, split: str, report: OnFault = refuse) -> Index:
     """Index one split of a data set in the folder layout, sorted by path.
 
-    Identities are whole numbers (the directories' names, leading zeros allowed). A split may
-    lack images of one modality. Hidden files and what file browsers leave are passed over.
+    Identities are whole numbers (the directories' names, leading zeros allowed), or -1: junk. A
+    split may lack images of one modality. Hidden files and what file browsers leave are passed
+    over.
 
     Args:
       root: directory of `train` and `test`.
@@ -63,9 +66,9 @@ def read_folder(root: str | Path, split: str, report: OnFault = refuse) -> Index
 
 def _read_modality(root: Path, split: str, modality: Modality, report: OnFault) -> Iterator[Row]:
     directories: dict[int, str] = {}
-    content = "an identity's directory is named by a number of up to 9 digits"
-    example = "c1_0001.jpg (c<camera>_<n>; also .jpeg, .png, .bmp)"
-    for person, _ in read_named(root / split / modality, NUMBER, content, report):
+    content = "an identity's directory is named by a number of up to 9 digits, or -1 (junk)"
+    example = f"c1_0001.jpg (c<camera>_<n>; also {', '.join(IMAGE_SUFFIXES[1:])})"
+    for person, _ in read_named(root / split / modality, _IDENTITY, content, report):
         identity = int(person.name)
         if (first := directories.setdefault(identity, person.name)) != person.name:
             what = f"{person.path} is identity {identity}, and so is {first}"
@@ -83,22 +86,23 @@ def read_any_images(
 ) -> Index:
     """Index one image file, or all below a directory, whatever their names.
 
-    Identities and cameras are -1: unknown. Hidden files and what file browsers leave are no images;
-    links to directories are not followed.
+    Identities and cameras are -1: unknown. Hidden files and what file browsers leave are no images.
+    Links to directories are followed, and every directory is read once.
 
     Args:
       path: of the file or the directory.
       modality: of all of the images.
-      pass_over: told of every other file.
+      pass_over: told of every other file, and of the links to directories that were read already or
+        that they lie in.
 
     Raises:
       InputError: there is no such file or no image below the directory.
       OSError: a directory cannot be read.
     """
-    path = Path(path)
+    path = expand(path)
     if not path.exists():
         raise InputError(f"no image or folder at {path}")
-    files = [path] if path.is_file() else sorted(map(Path, walk(path, stop=True)))
+    files = [path] if path.is_file() else sorted(walk_links(path, pass_over))
     images = []
     for file in files:
         if file.suffix.lower() in IMAGE_SUFFIXES:

@@ -11,6 +11,7 @@ import os
 import re
 from pathlib import Path
 
+from lupi_jax.data.decoding import SUFFIX_PATTERN
 from lupi_jax.data.index import Index, Row
 from lupi_jax.data.sources.files import (
     OnFault,
@@ -39,7 +40,7 @@ _CAMERAS = {
 _TRAINING_PATH = re.compile(r"(?:[^/]+/)*([0-9]{1,9})/[^/]+")
 _TRAINING_CAMERA = re.compile(r"_c([0-9]{1,9})(?![0-9])")
 _CAMERA_FOLDER = re.compile(r"cam([1-9])")
-_TEST_IMAGE = re.compile(r".+\.(?:jpe?g|png|bmp)", re.IGNORECASE)
+_TEST_IMAGE = re.compile(".+" + SUFFIX_PATTERN, re.IGNORECASE)
 
 
 def read_llcm(root: str | Path, split: str, report: OnFault = refuse) -> Index:

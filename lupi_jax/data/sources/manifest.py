@@ -6,6 +6,7 @@ from typing import Any
 
 from lupi_jax.data.sources.files import read_bytes
 from lupi_jax.errors import InputError
+from lupi_jax.runtime.files import expand
 
 GENERATOR = "lupi_jax.data.synthetic"
 """What a manifest says of its writer. Sets written earlier say so: it stays."""
@@ -27,7 +28,7 @@ def read_manifest(root: Path) -> dict[str, Any]:
     Raises:
         InputError: there is no set at `root`, it is half-written, or its manifest is damaged.
     """
-    root = Path(root)
+    root = expand(root)
     missing = f"no synthetic data at {root}: it has no {MANIFEST}; generate the set first"
     if (root / MARKER).is_file():
         missing = f"half-written synthetic data at {root}: run the same generation again"

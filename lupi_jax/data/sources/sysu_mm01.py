@@ -23,6 +23,7 @@ from lupi_jax.data.sources.files import (
 from lupi_jax.data.sources.lists import make_split, read_identities, require_images
 from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
+from lupi_jax.runtime.files import expand
 
 CAMERAS = {
     1: Modality.VISIBLE,
@@ -77,7 +78,7 @@ def read_lists(exp: Path, report: OnFault = refuse) -> dict[str, list[int]]:
 
 def read_permutations(root: str | Path) -> dict[tuple[int, int], np.ndarray]:
     """The orders in `exp/rand_perm_cam.mat` below `root`, as `read_permutation_file` gives them."""
-    return read_permutation_file(Path(root) / PERMUTATIONS)
+    return read_permutation_file(expand(root) / PERMUTATIONS)
 
 
 def read_permutation_file(file: Path) -> dict[tuple[int, int], np.ndarray]:

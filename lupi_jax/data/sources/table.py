@@ -4,13 +4,14 @@ Columns `path`, `identity`, `camera`, `modality` and `split`, in any order, one 
 """
 
 import csv
+import dataclasses
 import io
 import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from lupi_jax.data.index import Index, Row, make_index
+from lupi_jax.data.index import DISTRACTOR, JUNK, Index, Row, make_index
 from lupi_jax.data.sources.files import (
     INDEX,
     ROOT,
@@ -24,6 +25,7 @@ from lupi_jax.data.sources.files import (
 )
 from lupi_jax.errors import InputError, some
 from lupi_jax.modality import Modality
+from lupi_jax.runtime.files import expand
 
 TABLE_SPLITS = ("train", "val", "test")
 _COLUMNS = ("path", "identity", "camera", "modality", "split")
@@ -37,7 +39,11 @@ _Line = tuple[str, Sequence[str], str]
 
 
 def read_table(
-    file: str | Path, root: str | Path, split: str | None, report: OnFault = refuse
+    file: str | Path,
+    root: str | Path,
+    split: str | None,
+    report: OnFault = refuse,
+    distractors: bool = False,
 ) -> Index:
     """Index one split of a data set that comes with a table of its images, in the table's order.
 
@@ -45,9 +51,9 @@ def read_table(
       path: of the image file, relative to `root`, with forward slashes, without "..". Symbolic
         links below the root are followed, wherever they lead: they are its owner's, not the
         table's.
-      identity, camera: whole numbers from 0 to 2^31 - 1.
+      identity, camera: whole numbers from 0 to 2^31 - 1. Identity -1 is junk.
       modality: "visible" or "infrared".
-      split: "train", "val" or "test". Nobody may be in two of them.
+      split: "train", "val" or "test". Nobody may be in two of them, but junk and distractors.
 
     CSV is UTF-8 text, with or without a byte order mark, with commas, double quotes where needed,
     and a first line that names the columns. Empty lines, and blanks around anything but a path,
@@ -58,13 +64,14 @@ def read_table(
       root: directory the paths are relative to.
       split: "train", "val" or "test", or None for all three.
       report: told of every fault of a row, which is then left out; by default the first is raised.
+      distractors: whether identity 0 is nobody.
 
     Raises:
       InputError: the root or the file is missing, unreadable or of another kind; a column is
         missing or there twice; a cell does not fit its column; a path is listed twice; someone is
         in two splits; the split has no image; or one of its images is not there.
     """
-    file, root = Path(file), check_root(root, split, TABLE_SPLITS)
+    file, root = expand(file), check_root(root, split, TABLE_SPLITS)
     readers = {".csv": _read_csv, ".parquet": _read_parquet}
     if file.suffix.lower() not in readers:
         raise InputError(f"{file}: a table of images is a .csv or a .parquet file")
@@ -83,7 +90,8 @@ def read_table(
         people[part].add(int(identity))
         if split in (part, None):
             rows.append(Row(path, int(identity), int(camera), modality))
-    require_disjoint(file, people, report)
+    nobody = {JUNK, DISTRACTOR} if distractors else {JUNK}
+    require_disjoint(file, {name: own - nobody for name, own in people.items()}, report)
     there = []
     for row in rows:
         if os.path.isfile(root / row.path):
@@ -95,7 +103,7 @@ def read_table(
     if not there:
         which = f" of split {split}" if split else ""
         raise InputError(f"{file} lists no image{which} that is there: add some, or correct {ROOT}")
-    return make_index(root, there)
+    return dataclasses.replace(make_index(root, there), distractors=distractors)
 
 
 def _read_csv(file: Path) -> Iterator[_Line]:
@@ -171,7 +179,8 @@ def _fault(path: str, identity: str, camera: str, modality: str, split: str) -> 
             "and control characters"
         )
     for name, cell in (("identity", identity), ("camera", camera)):
-        if not _NUMBER.fullmatch(cell) or int(cell) > _LARGEST:
+        junk = name == "identity" and cell == str(JUNK)
+        if not junk and (not _NUMBER.fullmatch(cell) or int(cell) > _LARGEST):
             return f"{name} {cell[:80]!r} is no whole number from 0 to {_LARGEST}"
     for name, cell, names in (("modality", modality, _MODALITIES), ("split", split, TABLE_SPLITS)):
         if cell not in names:

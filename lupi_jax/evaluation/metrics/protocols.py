@@ -26,6 +26,7 @@ from lupi_jax.evaluation.metrics.tasks import (
     places_of,
     require_trials,
     rows_of,
+    sides_of,
     within_modality,
 )
 from lupi_jax.modality import Modality
@@ -59,6 +60,9 @@ def all_images(
     says. Where nobody is seen by two cameras, as on RegDB, that would leave no query a match: a
     query then ignores itself and what is made of it ("without own image").
 
+    As on Market-1501, junk (identity -1) is in no gallery, and distractors (identity 0, where
+    `images.distractors` says so) are never queries and in every gallery, always wrong.
+
     Args:
       images: of all modalities in `pairs`.
       pairs: one task each.
@@ -70,7 +74,7 @@ def all_images(
     """
     tasks = []
     for pair in pairs:
-        query, gallery = (rows_of(images, modality, pair) for modality in pair)
+        query, gallery = sides_of(images, pair)
         name, groups = "all images", None
         if is_within(*pair):
             without, groups = within_modality(images, same_modality)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lupi_jax.data.index import JUNK
 from lupi_jax.evaluation.metrics.match_counts import Tile, match_figures
 
 BLOCK_ELEMENTS = 2**26
@@ -90,6 +91,9 @@ def retrieval_metrics(
     Re-identification: A Survey and Outlook", TPAMI 2021). AP is the mean of the precision
     at each match, without interpolation, as in the evaluators of SYSU-MM01 and RegDB.
 
+    Identity -1 is junk, as on Market-1501: as a gallery image it exists for no query, as a query it
+    has no true match. Identity 0 is as any other: distractors are images nobody queries for.
+
     Args:
         distances: [q, g] real; smaller is closer. Equal distances keep the gallery's order.
         query_ids: [q] identities.
@@ -118,6 +122,10 @@ def retrieval_metrics(
             f"excluded must be bool of shape {dist.shape}: got {hidden.dtype} {hidden.shape}"
         )
     _check_options(cmc, ranks)
+    there = _is_there(gallery)
+    if not there.all():
+        dist, gallery = dist[:, there], gallery[there]
+        hidden = None if hidden is None else hidden[:, there]
     if dist.dtype.kind != "f" or dist.itemsize > 8:
         dist = dist.astype(np.float64)
     tile = np.arange(len(gallery)), dist
@@ -136,7 +144,7 @@ def feature_metrics(
     ranks: int = 20,
     gallery_rows: ArrayLike | None = None,
 ) -> RetrievalMetrics:
-    """`retrieval_metrics` of `pairwise_distances`, for galleries of any size.
+    """`retrieval_metrics` of `pairwise_distances`, for galleries of any size, junk included.
 
     Distances are computed and counted a tile at a time, each once: `BLOCK_ELEMENTS` bounds what is
     held beside what is given and a few numbers for each gallery image, unless one query's true
@@ -190,6 +198,10 @@ def feature_metrics(
                 f"got {sides[0].shape}, {sides[1].shape}"
             )
     _check_options(cmc, ranks)
+    there = _is_there(ids[1])
+    if not there.all():
+        shown, ids = shown[there], (ids[0], ids[1][there])
+        groups = None if groups is None else (groups[0], groups[1][there])
     figures = np.empty((3, len(query)))
     for rows in query_blocks(*ids, cmc):
         mine = query[rows]
@@ -251,6 +263,15 @@ def _tiles(
         yield columns, first
         del first
     yield from parts(np.flatnonzero(~matches))
+
+
+def _is_there(gallery_ids: NDArray) -> NDArray[np.bool_]:
+    """[g] False for junk, which must not be all. Names are no junk."""
+    named = gallery_ids.dtype.kind not in "if"
+    there = np.ones(len(gallery_ids), bool) if named else gallery_ids != JUNK
+    if not there.any():
+        raise ValueError("no query has a true match in its gallery: all of it is junk (-1)")
+    return there
 
 
 def _check_options(cmc: str, ranks: int) -> None:

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from lupi_jax.data import Index
+from lupi_jax.data.index import JUNK
 from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
 
@@ -145,6 +146,21 @@ def rows_of(
             f"the split has no {modality} image{of} to evaluate {pair[0]} -> {pair[1]}"
         )
     return rows
+
+
+def sides_of(images: Index, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+    """Row numbers of all queries of a pair that are of people, and of its gallery without junk.
+
+    Raises:
+      InputError: there is none of either.
+    """
+    query, gallery = (rows_of(images, modality, pair) for modality in pair)
+    query = query[images.is_person[query]]
+    gallery = gallery[images.identities[gallery] != JUNK]
+    if not (len(query) and len(gallery)):
+        lacking = "no gallery image but junk" if len(query) else "no query of a person"
+        raise InputError(f"{pair[0]} -> {pair[1]}: {lacking} (identity -1); add some")
+    return query, gallery
 
 
 Places = Mapping[tuple[int, int], np.ndarray]

@@ -236,7 +236,7 @@ def test_deep_and_huge_images_are_refused(tmp_path, monkeypatch):
     Image.fromarray(np.full((40, 32), 40_000, np.uint16)).save(deep)
     with pytest.raises(InputError, match=r"thermal\.png: more than 8 bits a channel"):
         read_image(deep, (40, 32))
-    monkeypatch.setattr("lupi_jax.data.images.MAX_PIXELS", 40 * 32 - 1)
+    monkeypatch.setattr("lupi_jax.data.decoding.MAX_PIXELS", 40 * 32 - 1)
     Image.new("RGB", (32, 40)).save(tmp_path / "huge.png")
     with pytest.raises(InputError, match=r"huge\.png: 32 x 40 pixels are too many"):
         read_image(tmp_path / "huge.png", (40, 32))
@@ -264,7 +264,7 @@ def test_a_failing_thread_fails_in_its_place():
 
 
 def test_the_feed_is_chosen_by_what_is_installed(index, root, tmp_path, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
     cache = tmp_path / "cache"
     next(
         make_feed(
@@ -286,6 +286,52 @@ def test_of_what_a_library_says_as_it_starts_only_the_narration_is_kept_back(cap
     os.write(2, b"afterwards\n")
     said = "E0000 00:00:1795.47 5491 port.cc:160] that is an error\nafterwards\n"
     assert capfd.readouterr().err == said
+
+
+class Broken:
+    """Stands first among the finders of modules: TensorFlow is there, and its import raises."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name == "tensorflow":
+            raise self.error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ImportError("libfoo.so.1: cannot open shared object file", name="libfoo"),
+        AttributeError("module 'numpy' has no attribute 'bool8'"),
+        TypeError("Descriptors cannot be created directly.\nDowngrade protobuf."),
+        SystemExit(3),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_broken_tensorflow_is_said_once_and_passed_over(
+    index, root, tmp_path, monkeypatch, capfd, error
+):
+    monkeypatch.setattr(sys, "meta_path", [Broken(error), *sys.meta_path])
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
+
+    def feed_by(name: str) -> Feed:
+        config = config_of(root, name)
+        return make_feed(index, make_sampler(index, config), config, tmp_path, HostRows())
+
+    capfd.readouterr()
+    auto, _ = feed_by("auto"), feed_by("auto")  # as `lupi train --trials` does
+    why = f"TensorFlow (importing it raises {type(error).__name__}("
+    said = capfd.readouterr().err
+    assert said.startswith(
+        f"note: data.feed = auto is memmap here, since data.feed = 'tfdata' needs {why}"
+    )
+    assert said.count("\n") == 1
+    assert_same(list(auto(0, 2)), list(feed_by("memmap")(0, 2)))
+    with pytest.raises(InputError) as caught:
+        next(feed_by("tfdata")(0, 1))
+    assert str(caught.value).startswith(f"data.feed = 'tfdata' needs {why}")
+    assert "\n" not in str(caught.value)
 
 
 def test_the_tensorflow_feed_without_tensorflow_says_what_to_do(index, root, tmp_path, monkeypatch):

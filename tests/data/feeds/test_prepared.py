@@ -275,3 +275,43 @@ def test_the_manifest_says_what_the_set_is(index, folder):
     assert manifest["size"] == [40, 32]
     assert [file[0] for file in manifest["files"]] == index.paths.tolist()
     assert sorted(manifest["checksums"]) == FILES[:3]
+
+
+def as_of_an_older_version(folder: Path) -> None:
+    """A set's manifest, as it was before it said how images were decoded."""
+    manifest = json.loads((folder / "prepared.json").read_text())
+    del manifest["decoding"]
+    (folder / "prepared.json").write_text(json.dumps(manifest))
+
+
+def test_a_set_of_an_older_version_is_read_where_its_images_look_the_same(index, folder):
+    prepare(index, SIZE, folder)
+    as_of_an_older_version(folder)
+    assert_holds(folder, index)
+    assert prepare(index, SIZE, folder) == (0, 3, ())
+    assert json.loads((folder / "prepared.json").read_text())["decoding"] == 2
+
+
+def test_a_turned_image_of_an_older_set_is_refused_until_it_is_prepared_anew(index, folder):
+    file = index.root / index.paths[5]
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    with Image.open(file) as image:
+        image.load()
+    image.save(file, exif=exif)
+    prepare(index, SIZE, folder)
+    assert_holds(folder, index)
+    as_of_an_older_version(folder)
+    message = (
+        rf"of an older version, which showed 1 images otherwise .*, the first {index.paths[5]}"
+    )
+    with pytest.raises(InputError, match=message):
+        prepared_reader(folder, index, SIZE)
+    assert prepare(index, SIZE, folder) == (8, 2, ())
+    assert_holds(folder, index)
+
+
+def test_a_cache_of_an_older_version_is_not_found(index, tmp_path, monkeypatch):
+    new = module.cache_folder(tmp_path, index, SIZE)
+    monkeypatch.setattr(module, "DECODING", 1)
+    assert module.cache_folder(tmp_path, index, SIZE) != new

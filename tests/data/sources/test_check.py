@@ -361,3 +361,27 @@ def test_a_huge_image_is_refused_by_its_header(tmp_path, monkeypatch, side):
     with pytest.raises(InputError, match=r"huge\.bmp: .*too many.*make it smaller"):
         read_image(file, (8, 4))
     assert not decoded
+
+
+def test_images_that_are_not_shown_as_they_are_are_named(folder):
+    """One of each kind of refusal; a turned one and one with transparency are in order."""
+    person = min((folder / "train/visible").iterdir())
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    rng = np.random.default_rng(0)
+    drawn = [Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)) for _ in range(5)]
+    drawn[0].save(person / "c1_turned.jpg", exif=exif)
+    drawn[1].convert("RGBA").save(person / "c1_clear.webp")
+    drawn[2].convert("I;16").save(person / "c1_deep.tif")
+    drawn[3].save(person / "c1_film.gif", save_all=True, append_images=[drawn[4]])
+    (person / "c1_layers.jpg").write_bytes(b"8BPS\0\1")
+    (person / os.fsdecode(b"c1_\xff.jpg")).write_bytes(b"")
+    problems = check("folder", folder).problems
+    expected = [
+        rf"{person}/c1_\xff.jpg does not belong here: ",
+        f"{person}/c1_deep.tif: more than 8 bits a channel; convert it to 8 bits first",
+        f"{person}/c1_film.gif: 2 pictures in one file; save the one that is meant",
+        f"{person}/c1_layers.jpg: a PSD file; save it as JPEG, PNG, BMP, GIF, TIFF or WEBP",
+    ]
+    found = [line for line in problems if "/c1_" in line and "visible/" in line]
+    assert [line[: len(start)] for line, start in zip(found, expected, strict=True)] == expected

@@ -91,7 +91,7 @@ IMAGE_FAULTS = {
     "a pipe": Fault(lambda s: s.put(os.mkfifo), "{victim}"),
     "a device": Fault(lambda s: s.put(lambda f: f.symlink_to("/dev/zero")), "{victim}"),
     "named as text": Fault(lambda s: s.suffix(".txt"), "{stem}.txt"),
-    "named as WebP": Fault(lambda s: s.suffix(".webp"), "{stem}.webp"),
+    "named as HEIC": Fault(lambda s: s.suffix(".heic"), "{stem}.heic"),
     "no suffix": Fault(lambda s: s.suffix(""), "{stem} "),
     "its person a file": Fault(lambda s: s.swap(Path.touch), "{person}"),
     "its person a pipe": Fault(lambda s: s.swap(os.mkfifo), "{person}"),

@@ -80,7 +80,7 @@ def test_a_missing_root_and_an_empty_split_are_named(tmp_path, split):
         ("0001/c1_1.jpg/c1_1.jpg", r"0001/c1_1\.jpg is no image file"),
         ("0001/day/c1_1.jpg", r"0001/day does not belong here"),
         ("anna/c1_1.jpg", r"anna does not belong here: an identity's directory is named by a num"),
-        ("-1/c1_1.jpg", r"-1 does not belong here: an identity's directory is named by a number"),
+        ("-2/c1_1.jpg", r"-2 does not belong here: an identity's directory is named by a number"),
         ("12345678901/c1_1.jpg", r"12345678901 does not belong here: .* up to 9 digits"),
         ("c1_1.jpg", r"infrared/c1_1\.jpg does not belong here: an identity's directory"),
         ("../c1_1.jpg", r"train/c1_1\.jpg does not belong here: train holds visible and infrared"),
@@ -94,7 +94,7 @@ def test_a_misnamed_file_or_folder_is_named(tmp_path, write_image, path, message
         read_folder(tmp_path, "train")
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "c1_0009.txt", "c1_0009.webp", "c1_0009"])
+@pytest.mark.parametrize("name", ["notes.txt", "c1_0009.txt", "c1_0009.heic", "c1_0009"])
 def test_what_is_no_image_is_not_passed_over(root, name):
     (root / "test/visible/31" / name).touch()
     with pytest.raises(InputError, match=rf"31/{name} does not belong here: visible/31 holds im"):
@@ -203,3 +203,24 @@ def test_no_image_at_all_is_said(tmp_path):
     (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(InputError, match=r"no images at .*notes\.txt"):
         read_any_images(tmp_path / "notes.txt", Modality.VISIBLE)
+
+
+def test_links_to_directories_are_followed_once_each(tmp_path, write_image):
+    gallery, other = tmp_path / "gallery", tmp_path / "other"
+    write_image(gallery / "b/1.jpg")
+    write_image(other / "deep/2.jpg")
+    write_image(tmp_path / "3.jpg")
+    (gallery / "a").symlink_to("b")  # the directory itself comes first
+    (gallery / "c").symlink_to(other)
+    (gallery / "d").symlink_to(other / "deep")  # within what is read by then
+    (gallery / "b/up").symlink_to("..")
+    (gallery / "out").symlink_to(tmp_path)
+    (other / "deep/self").symlink_to(".")
+    passed_over = []
+    index = read_any_images(gallery, Modality.VISIBLE, passed_over.append)
+    assert list(index.paths) == ["b/1.jpg", "c/deep/2.jpg"]
+    links = ["a", "d", "out", "b/up", "c/deep/self"]
+    assert passed_over == [gallery / link for link in links]
+    linked = tmp_path / "linked"
+    linked.symlink_to(gallery)
+    assert list(read_any_images(linked, Modality.VISIBLE).paths) == ["b/1.jpg", "c/deep/2.jpg"]

@@ -55,11 +55,18 @@ def write_csv(root: Path, *lines: str) -> Path:
 def write_parquet(root: Path, rows: list[tuple], types: dict | None = None, **options) -> Path:
     """Columns of `TYPES`, some of them of other types."""
     columns = zip(*rows, strict=True)
-    arrays = {
-        name: pa.array(column, {**TYPES, **(types or {})}[name])
-        for name, column in zip(TYPES, columns, strict=True)
-    }
-    pq.write_table(pa.table(arrays), root.parent / "table.parquet", **options)
+    kinds = {**TYPES, **(types or {})}
+
+    def array(column: tuple, kind: pa.DataType) -> pa.Array:
+        if pa.types.is_dictionary(kind):  # older versions make no dictionaries of long strings
+            return pa.array(column, kind.value_type).dictionary_encode().cast(kind)
+        return pa.array(column, kind)
+
+    arrays = {n: array(column, kinds[n]) for n, column in zip(TYPES, columns, strict=True)}
+    try:
+        pq.write_table(pa.table(arrays), root.parent / "table.parquet", **options)
+    except pa.ArrowNotImplementedError as error:
+        pytest.skip(f"this PyArrow writes no such file: {error}")
     return root.parent / "table.parquet"
 
 
@@ -296,7 +303,7 @@ GOOD = "day/a.jpg,1,1,visible,train"
             for path in ("/day/a.jpg", "../images/day/a.jpg", "day/../../x", "..", "C:/day/a.jpg")
         ),
         ([GOOD, "b,anna,1,visible,train"], r"line 3: identity 'anna' is no whole number from 0 to"),
-        (["a,-1,1,visible,train", "b,1.0,1,visible,train"], r"line 2: identity '-1"),
+        (["a,-2,1,visible,train", "b,1.0,1,visible,train"], r"line 2: identity '-2"),
         (["a,2147483648,1,visible,train"], r"identity '2147483648' is no .* from 0 to 2147483647"),
         (["a,٣,1,visible,train"], r"identity '٣' is no whole number"),
         ([f"a,{'9' * 5000},1,visible,train"], r"identity '9{80}' is no whole number"),
@@ -391,7 +398,7 @@ def test_a_link_that_the_owner_of_the_root_made_is_followed(root):
         ),
         ({}, {"path": None}, r"table\.parquet, row 2: a cell is null: fill it in"),
         ({}, {"camera": None}, r"table\.parquet, row 2: a cell is null: fill it in"),
-        ({}, {"identity": -1}, r"table\.parquet, row 2: identity '-1' is no whole n"),
+        ({}, {"identity": -2}, r"table\.parquet, row 2: identity '-2' is no whole n"),
         ({}, {"identity": 2**31}, r"row 2: identity '2147483648' is no whole number"),
         ({}, {"path": "../x\n"}, r"row 2: path '\.\./x\\n' must be relative"),
         ({}, {"path": "../x"}, r"row 2: path '\.\./x' must be relative"),

@@ -1,0 +1,213 @@
+"""An image file to RGB pixels as a viewer shows them: the one place that decodes image files."""
+
+import io
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image, ImageCms, UnidentifiedImageError
+
+from lupi_jax.errors import InputError
+
+FORMATS = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".png": "PNG",
+    ".bmp": "BMP",
+    ".gif": "GIF",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".webp": "WEBP",
+}
+"""Every accepted file format, by the suffix of its files. What a file is, its content says."""
+
+IMAGE_SUFFIXES = tuple(FORMATS)
+
+SUFFIX_PATTERN = r"\.(?:" + "|".join(suffix[1:] for suffix in FORMATS) + ")"
+"""The same, as a regular expression in lower case."""
+
+MAX_PIXELS = 64_000_000
+
+DECODING = 2
+"""Raised whenever the same file may give other pixels. 1 knew neither orientation, transparency
+nor colour profiles."""
+
+_KINDS = tuple(dict.fromkeys(FORMATS.values()))
+_SAVE = f"save it as {', '.join(_KINDS[:-1])} or {_KINDS[-1]}"
+_FOREIGN = {
+    b"%!PS": "an EPS file",
+    b"\xc5\xd0\xd3\xc6": "an EPS file",
+    b"%PDF": "a PDF file",
+    b"8BPS": "a PSD file",
+    b"\0\0\0\x0cjP  ": "a JPEG 2000 file",
+    **dict.fromkeys((b"P2", b"P3", b"P5", b"P6"), "a PGM or PPM file"),
+}  # by how they begin
+_ORIENTATION, _BITS = 0x0112, 258  # tags of EXIF and of TIFF
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SRGB_STEPS = 2  # of 255: a profile that moves no colour further is sRGB itself
+
+
+def decode(file: Path | bytes, name: object) -> Image.Image:
+    """The picture in a file, or in a file's bytes, in mode RGB and sRGB, at its own size.
+
+    As a viewer shows it: turned as its EXIF orientation says, what is transparent over white, and
+    colours taken to sRGB by the file's own profile. A profile or EXIF data that cannot be read are
+    ignored, as viewers do. The header is checked before anything is decoded.
+
+    Raises:
+      InputError: `name` is missing, damaged, of another format than `FORMATS`, larger than 64
+        megapixels, of more than 8 bits a channel, or holds several pictures.
+    """
+    try:
+        if isinstance(file, Path) and file.is_fifo():  # opening it would wait for a writer
+            raise InputError(f"{name}: a pipe, no image; replace or remove it")
+        source = io.BytesIO(file) if isinstance(file, bytes) else file
+        # Of other formats, some would be handed to programs outside (EPS to Ghostscript).
+        with Image.open(source, formats=_KINDS) as image:
+            return as_shown(image, name)
+    except InputError:
+        raise
+    except FileNotFoundError as error:
+        raise InputError(f"{name}: no such file; replace or remove it") from error
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{name}: too many pixels; make it smaller") from error
+    except UnidentifiedImageError as error:
+        what = _foreign(file)
+        advice = f"{what}; {_SAVE}" if what else "unreadable image; replace or remove it"
+        raise InputError(f"{name}: {advice}") from error
+    except Exception as error:
+        # On damaged bytes Pillow raises whatever its parsers meet, a dozen types.
+        raise InputError(f"{name}: unreadable image; replace or remove it") from error
+
+
+def as_shown(image: Image.Image, name: object) -> Image.Image:
+    """An opened image as `decode` gives it.
+
+    Raises:
+      InputError: `name` is too large, of more than 8 bits a channel, or holds several pictures.
+      Exception: of a dozen types, where its file is damaged.
+    """
+    if fault := _fault(image):
+        raise InputError(f"{name}: {fault}")
+    image.load()
+    return _upright(_as_rgb(image), _orientation(image))
+
+
+def decodes_as_before(file: Path) -> bool:
+    """Whether `DECODING` 1 gave the same pixels of a file, by its header.
+
+    Raises:
+      InputError: as `decode`, of the header.
+    """
+    try:
+        with Image.open(file, formats=_KINDS) as image:
+            turned = _orientation(image) in _UPRIGHT
+            return not (turned or image.has_transparency_data or _fault(image) or _change(image))
+    except Exception:
+        return False  # decoding says why
+
+
+def _fault(image: Image.Image) -> str:
+    """Why an image is refused by its header; "" where it is not."""
+    if image.width * image.height > MAX_PIXELS:
+        return f"{image.width} x {image.height} pixels are too many; make it smaller"
+    if _is_deep(image):
+        return "more than 8 bits a channel; convert it to 8 bits first"
+    # The further ones of a camera's MPO are previews and the like: viewers show the first.
+    frames = 1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)
+    if frames > 1:
+        return f"{frames} pictures in one file; save the one that is meant as a file of its own"
+    return ""
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Whether channels have more than 8 bits, of which Pillow drops the lower of colours."""
+    if image.mode.startswith(("I", "F")):
+        return True
+    if image.format == "PNG":
+        return any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+    tags = getattr(image, "tag_v2", {})  # of TIFF alone
+    return max(tags.get(_BITS, (1,))) > 8
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # whatever the parser of damaged EXIF data meets
+        return 1
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    turn = _UPRIGHT.get(orientation)
+    return image if turn is None else image.transpose(turn)
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    """Its colours in sRGB, over white where it is transparent."""
+    change = _change(image)
+    if not image.has_transparency_data:
+        return change.apply(image) if change else image.convert("RGB")
+    mask = image.convert("RGBA")
+    over = Image.new("RGB", image.size, "white")
+    over.paste(change.apply(mask) if change else mask.convert("RGB"), mask=mask.getchannel("A"))
+    return over
+
+
+class _Change(NamedTuple):
+    """From the colours of a profile, in images of `mode`, to sRGB."""
+
+    mode: str
+    transform: ImageCms.ImageCmsTransform
+
+    def apply(self, image: Image.Image) -> Image.Image:
+        plain = image if image.mode == self.mode else image.convert(self.mode)
+        return self.transform.apply(plain)
+
+
+def _change(image: Image.Image) -> _Change | None:
+    """How an image's colours become sRGB; None where they are, or nothing says what they are."""
+    mode = image.mode if image.mode in ("L", "CMYK", "LAB") else "RGB"
+    profile = image.info.get("icc_profile") or b""
+    return _change_of(mode, profile) if profile or mode == "LAB" else None
+
+
+@lru_cache(maxsize=32)
+def _change_of(mode: str, profile: bytes) -> _Change | None:
+    try:
+        given = ImageCms.ImageCmsProfile(
+            ImageCms.createProfile("LAB") if mode == "LAB" else io.BytesIO(profile)
+        )
+        srgb = ImageCms.createProfile("sRGB")
+        transform = ImageCms.buildTransform(given, srgb, mode, "RGB")
+    except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
+        return None  # damaged, or of another kind of image
+    change = _Change(mode, transform)
+    if mode not in ("L", "RGB"):
+        return change
+    cube = Image.frombytes(mode, (16**3, 1), _CUBE[: 16**3 * len(mode)])
+    before, after = cube.convert("RGB").tobytes(), change.apply(cube).tobytes()
+    moved = max(abs(a - b) for a, b in zip(before, after, strict=True))
+    return change if moved > _SRGB_STEPS else None
+
+
+_CUBE = bytes(17 * level for n in range(16**3) for level in (n // 256, n // 16 % 16, n % 16))
+
+
+def _foreign(file: Path | bytes) -> str:
+    """What a file is that is of no accepted format, where its first bytes tell; "" where not."""
+    if isinstance(file, bytes):
+        start = file[:16]
+    else:
+        with file.open("rb") as content:
+            start = content.read(16)
+    if start[4:8] == b"ftyp":
+        return "a HEIC or AVIF file, or a film"
+    return next((what for magic, what in _FOREIGN.items() if start.startswith(magic)), "")

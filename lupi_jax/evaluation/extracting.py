@@ -1,0 +1,204 @@
+"""Pictures of any kind and size to features, as training reads them."""
+
+import dataclasses
+import os
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from lupi_jax.data.decoding import as_shown
+from lupi_jax.data.images import fit_image, parallel_map, read_image
+from lupi_jax.errors import InputError, shorten
+from lupi_jax.evaluation.embedding import embed_images, stems_of
+from lupi_jax.evaluation.features import are_unit
+from lupi_jax.evaluation.inputs import check_feature
+from lupi_jax.modality import Modality, stem_for
+
+if TYPE_CHECKING:
+    from lupi_jax.training import Run
+
+Picture = str | os.PathLike[str] | Image.Image | np.ndarray
+
+_PILLOW = threading.Lock()
+"""An image that is not loaded yet may be given twice, and Pillow loads it in one thread alone."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Extractor:
+    """A network that takes pictures as they come; `lupi_jax.extractor` makes one.
+
+    Attributes:
+      run: the network, and its configuration.
+      batch_size: pictures embedded at once; a batch is filled up to it, so that one compiled
+        program serves all.
+    """
+
+    run: "Run"
+    batch_size: int
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) in pixels that pictures are resized to."""
+        return self.run.config.data.image_size
+
+    def __repr__(self) -> str:
+        height, width = self.image_size
+        return f"Extractor({self.run.name}, {height} x {width} pixels)"
+
+    def __call__(
+        self,
+        images: Iterable[Picture],
+        modality: Modality | str,
+        *,
+        bgr: bool = False,
+        feature: str = "neck",
+    ) -> np.ndarray:
+        """Features [n, d] float32, rows of length 1, of n pictures in their order.
+
+        Each is read, converted and resized as in training, so that a file, the PIL image of it and
+        its pixels give the same features, bit for bit.
+
+        Args:
+          images: a sequence of paths, PIL images and uint8 arrays, in any mixture and of any size;
+            or one array of all. An array is RGB from 0 to 255, [h, w, 3], or grey, [h, w] or
+            [h, w, 1]; of all images it is [n, h, w, 3], [n, h, w, 1] or [n, h, w].
+          modality: "visible" or "infrared".
+          bgr: whether arrays of three channels are BGR, as OpenCV reads files. Paths and PIL
+            images say themselves what they are.
+          feature: "neck" (after the BN neck, the usual one) or "pooled" (before it).
+
+        Returns:
+          [0, d] where there is no picture.
+
+        Raises:
+          ValueError: a picture is of another kind, dtype or shape, or cannot be decoded (the
+            message names its path, or its place from 0); the network cannot embed `modality`, or
+            gives a feature that is zero or not finite; or `feature` is unknown.
+        """
+        check_feature(feature)
+        stem = self._stem(modality)
+        items = [_checked(f"image {i}", item) for i, item in enumerate(_items(images))]
+        if not items:
+            return np.empty((0, self.run.model.features), np.float32)
+        named = ((f"image {i}", item) for i, item in enumerate(items))
+        pixels = parallel_map(
+            lambda each: _pixels(*each, self.image_size, bgr),
+            named,
+            self.run.config.data.workers,
+            2 * self.batch_size,
+        )
+        pooled, neck = embed_images(
+            self.run.model, self.run.variables, pixels, stem, self.batch_size
+        )
+        found = neck if feature == "neck" else pooled
+        if not are_unit(found):
+            raise ValueError("the network gives features that are zero or not finite")
+        return found
+
+    def _stem(self, modality: Modality | str) -> Modality:
+        if modality not in (Modality.VISIBLE, Modality.INFRARED):
+            made = " (intermediate images are made of visible ones, in training)"
+            why = made if modality == Modality.INTERMEDIATE else ""
+            raise ValueError(f"modality must be visible or infrared, not {modality!r}{why}")
+        stems = stems_of(self.run.variables)
+        stem = stem_for(Modality(modality), stems)
+        if stem is None:
+            raise ValueError(
+                f"this network was trained on {' and '.join(stems)} images and cannot embed "
+                f"{modality} ones"
+            )
+        return stem
+
+
+def extractor(
+    run: "str | os.PathLike[str] | Run", checkpoint: str | int = "newest", batch_size: int = 16
+) -> Extractor:
+    """What makes features of pictures: `lupi_jax.extractor("runs/mine")(paths, "visible")`.
+
+    Args:
+      run: directory of a `lupi train` run; or a network that `lupi_jax.training.load_run` or
+        `load_weights` has loaded.
+      checkpoint: of the directory: "newest", "best" (by validation mAP) or a step.
+      batch_size: pictures embedded at once.
+
+    Raises:
+      InputError: there is no such checkpoint.
+      ValueError: `batch_size` is not positive, or a loaded network has no other `checkpoint`.
+    """
+    from lupi_jax.training import Run, load_run
+
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be positive, not {batch_size}")
+    if not isinstance(run, Run):
+        return Extractor(load_run(Path(run), checkpoint), batch_size)
+    if checkpoint != "newest":
+        raise ValueError("checkpoint is of a directory: the network is loaded already")
+    return Extractor(run, batch_size)
+
+
+def _items(images: Any) -> list[Any]:
+    """The pictures of a sequence, or of one array of all."""
+    if isinstance(images, str | bytes | os.PathLike | Image.Image):
+        raise ValueError("images must be a sequence: give one image as [image]")
+    if isinstance(images, Iterable) and not hasattr(images, "__array__"):
+        return list(images)
+    array = np.asarray(images)
+    if array.ndim and not len(array):
+        return []
+    if array.ndim == 4 or (array.ndim == 1 and array.dtype.kind in "OU"):
+        return list(array)
+    if array.ndim == 3 and array.shape[-1] not in (1, 3, 4):
+        return list(array)
+    raise ValueError(
+        f"images must be a sequence, or an array [n, h, w, 3] or (grey) [n, h, w], not of shape "
+        f"{array.shape}: give one image as [image]"
+    )
+
+
+def _checked(name: str, item: Any) -> Picture:
+    """One picture, an array of it in NumPy; its pixels are not read yet.
+
+    Raises:
+      ValueError: it is of another kind, or an array of another dtype or shape.
+    """
+    if isinstance(item, str | os.PathLike | Image.Image):
+        return item
+    if not hasattr(item, "__array__"):
+        raise ValueError(
+            f"{name} is a {type(item).__name__}: give a path, a PIL image or a uint8 array"
+        )
+    array = np.asarray(item)
+    shape = array.shape
+    if array.dtype != np.uint8:
+        raise ValueError(
+            f"{name} is {array.dtype}, of which nobody knows the range: give uint8 from 0 to 255"
+        )
+    advice = "give [h, w, 3], or grey [h, w]"
+    if array.ndim == 3 and shape[-1] == 4:
+        advice = "leave out the fourth channel, image[..., :3], or give a PIL image"
+    elif array.ndim == 3 and shape[0] in (1, 3, 4):
+        advice = "put the channels last, image.transpose(1, 2, 0)"
+    if not (array.ndim == 2 or (array.ndim == 3 and shape[-1] in (1, 3))) or not array.size:
+        raise ValueError(f"{name} has shape {shape}: {advice}")
+    return array
+
+
+def _pixels(name: str, item: Picture, size: tuple[int, int], bgr: bool) -> np.ndarray:
+    """One picture as every network gets it, [h, w, 3] uint8."""
+    if isinstance(item, str | os.PathLike):
+        return read_image(Path(item), size)
+    if isinstance(item, np.ndarray):
+        array = item[..., 0] if item.ndim == 3 and item.shape[-1] == 1 else item
+        array = array[..., ::-1] if bgr and array.ndim == 3 else array
+        return fit_image(Image.fromarray(np.ascontiguousarray(array)).convert("RGB"), size)
+    try:
+        with _PILLOW:
+            return fit_image(as_shown(item, name), size)
+    except InputError:
+        raise
+    except Exception as error:  # on damaged files Pillow raises whatever its parsers meet
+        raise InputError(f"{name} cannot be decoded ({shorten(error)}); replace it") from error

@@ -1,0 +1,78 @@
+"""What made a set of features: features of two networks, or of differently made images, are no
+distances apart.
+
+An origin is plain values that survive JSON: `network_fingerprint`, and whatever else an
+export says of its run. Older exports have no fingerprint.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from lupi_jax.data.decoding import DECODING
+from lupi_jax.errors import InputError
+from lupi_jax.models import EmbedNet
+from lupi_jax.runtime.digest import digest
+from lupi_jax.views import IMAGENET_MEAN, IMAGENET_STD
+
+Origin = Mapping[str, Any]
+
+NETWORK = "network_fingerprint"
+
+_ARCHITECTURE = ("backbone", "non_local", "pooling", "stem_relu", "shared_from")
+
+
+def fingerprint_network(model: EmbedNet, variables: Any, size: tuple[int, int]) -> str:
+    """16 hexadecimal digits that change with whatever decides a feature, but for its last bits.
+
+    That is every weight and statistic that retrieval reads (not the classifier), the layers between
+    them, and how a file becomes the network's input. Devices and precision leave it as it is.
+
+    Args:
+      variables: as `lupi_jax.load` gives them.
+      size: (height, width) of the images in pixels.
+    """
+    read = {
+        collection: {name: part for name, part in parts.items() if name != "classifier"}
+        for collection, parts in variables.items()
+    }
+    layers = {name: getattr(model, name) for name in _ARCHITECTURE}
+    images = ["Lanczos", DECODING, list(size), IMAGENET_MEAN, IMAGENET_STD]
+    said = json.dumps([digest(read), layers, images], sort_keys=True)
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+
+def origin_of(model: EmbedNet, variables: Any, size: tuple[int, int]) -> dict[str, Any]:
+    """The origin of features that a network makes of images of `size` = (height, width)."""
+    return {NETWORK: fingerprint_network(model, variables, size), "image_size": list(size)}
+
+
+def describe_origin(origin: Origin) -> str:
+    """An origin in words: "network 0123456789abcdef (runs/demo, step 600, 96 x 48 pixels)"."""
+    said = [str(origin[name]) for name in ("run", "checkpoint") if origin.get(name)]
+    if size := origin.get("image_size"):
+        said.append(f"{' x '.join(map(str, size))} pixels")
+    return f"network {origin.get(NETWORK, 'unknown')}" + (f" ({', '.join(said)})" if said else "")
+
+
+def is_known(origin: Origin) -> bool:
+    """Whether an origin says which network it is of."""
+    return bool(origin.get(NETWORK))
+
+
+def require_same_origin(origin: Origin, own: Origin, what: str, advice: str) -> None:
+    """Check that features may be compared with those of origin `own`, as far as is known.
+
+    Args:
+      what: the features of `origin`, for the message.
+      advice: what to do.
+
+    Raises:
+      InputError: another network made them, or the same of other images.
+    """
+    if is_known(origin) and is_known(own) and origin[NETWORK] != own[NETWORK]:
+        raise InputError(
+            f"{what}: made by {describe_origin(origin)}, but the network asked for is "
+            f"{describe_origin(own)}: {advice}"
+        )
