@@ -205,9 +205,9 @@ def embed_index(
       model: the network.
       variables: its parameters and running statistics.
       index: n images; rows of the intermediate modality name the visible image they are made of.
-      read: gives their pixels; None to read them as `config` says.
       batch_size: images embedded at once.
       show: shows how many images are embedded.
+      read: gives their pixels; None to read them as `config` says.
 
     Raises:
       InputError: an image cannot be read, the network was trained without its modality, or gives

@@ -306,9 +306,8 @@ def test_what_cannot_be_reported_is_said_in_a_line(workdir, refused, tmp_path, m
     assert "no checkpoint under" in refused("--workdir", tmp_path / "none")
     assert "no data at" in refused("--workdir", workdir, "--data-root", tmp_path / "none")
     assert "must name a file that ends in" in refused("--workdir", workdir, "--out", tmp_path)
-    assert "must name a file that ends in .html" in refused(
-        "--workdir", workdir, "--out", tmp_path / "page.pdf"
-    )
+    page = tmp_path / "page.pdf"
+    assert "must name a file that ends in .html" in refused("--workdir", workdir, "--out", page)
     blocked = tmp_path / "file"
     blocked.write_text("")
     said = refused("--workdir", workdir, "--out", blocked / "report.html")

@@ -92,8 +92,8 @@ def read_any_images(
     Args:
       path: of the file or the directory.
       modality: of all of the images.
-      pass_over: told of every other file, and of the links to directories that were read already
-        or that they lie in.
+      pass_over: told of every other file, and of the links to directories that were read already or
+        that they lie in.
 
     Raises:
       InputError: there is no such file or no image below the directory.

@@ -21,13 +21,12 @@ def read_index(source: SourceConfig, split: str, report: OnFault = refuse) -> In
     """Index one split of a source: "train", "test", or "val" where it has one.
 
     SYSU-MM01's "train" holds its "val", as the field trains on both; an index file's does not.
+    Junk and distractors are in it.
 
     Args:
       source: which data set, where, and which split of RegDB.
       split: its name.
       report: told of every fault that leaves something to read; by default the first is raised.
-
-    Junk and distractors are in it.
 
     Raises:
       InputError: the data are missing, incomplete or misnamed, have no such split, or do not say

@@ -63,8 +63,8 @@ def read_table(
       file: `.csv`, or `.parquet` (needs the extra `parquet`).
       root: directory the paths are relative to.
       split: "train", "val" or "test", or None for all three.
-      distractors: whether identity 0 is nobody.
       report: told of every fault of a row, which is then left out; by default the first is raised.
+      distractors: whether identity 0 is nobody.
 
     Raises:
       InputError: the root or the file is missing, unreadable or of another kind; a column is

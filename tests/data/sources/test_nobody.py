@@ -163,5 +163,5 @@ def test_a_check_knows_nobody(market, by_table):
 
 def test_identity_zero_is_of_folders_and_tables():
     fields = {"steps": 1, "data": {"name": "sysu", "root": "x", "identity_zero": "distractor"}}
-    with pytest.raises(ValueError, match="identity_zero is a choice for data"):
+    with pytest.raises(ValueError, match="identity_zero applies only to data"):
         lupi.parse_config(fields)
