@@ -64,7 +64,7 @@ def decode(file: Path | bytes, name: object) -> Image.Image:
 
     Raises:
       InputError: `name` is missing, damaged, of another format than `FORMATS`, larger than 64
-        megapixels, of more than 8 bits a channel, or holds several pictures.
+        megapixels, of more than 8 bits per channel, or holds several pictures.
     """
     try:
         if isinstance(file, Path) and file.is_fifo():  # opening it would wait for a writer
@@ -92,7 +92,7 @@ def as_shown(image: Image.Image, name: object) -> Image.Image:
     """An opened image as `decode` gives it.
 
     Raises:
-      InputError: `name` is too large, of more than 8 bits a channel, or holds several pictures.
+      InputError: `name` is too large, of more than 8 bits per channel, or holds several pictures.
       Exception: of a dozen types, where its file is damaged.
     """
     if fault := _fault(image):
@@ -120,7 +120,7 @@ def _fault(image: Image.Image) -> str:
     if image.width * image.height > MAX_PIXELS:
         return f"{image.width} x {image.height} pixels are too many; make it smaller"
     if _is_deep(image):
-        return "more than 8 bits a channel; convert it to 8 bits first"
+        return "more than 8 bits per channel; convert it to 8 bits first"
     # The further ones of a camera's MPO are previews and the like: viewers show the first.
     frames = 1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)
     if frames > 1:

@@ -204,7 +204,7 @@ def test_lab_is_read(tmp_path):
 
 
 def deep_png(colour: int, channels: int) -> bytes:
-    """A PNG of 16 bits a channel, which Pillow itself writes in grey only."""
+    """A PNG of 16 bits per channel, which Pillow itself writes in grey only."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         check = struct.pack(">I", zlib.crc32(kind + content))
@@ -220,7 +220,7 @@ def deep_png(colour: int, channels: int) -> bytes:
 def test_more_than_8_bits_are_refused_in_png(tmp_path, colour, channels):
     file = tmp_path / "deep.png"
     file.write_bytes(deep_png(colour, channels))
-    with pytest.raises(InputError, match=r"deep\.png: more than 8 bits a channel; convert it to 8"):
+    with pytest.raises(InputError, match=r"deep\.png: more than 8 bits per channel; convert it to 8"):
         read_image(file, (32, 16))
 
 
@@ -228,7 +228,7 @@ def test_more_than_8_bits_are_refused_in_tiff(tmp_path):
     for name, values in (("16", np.uint16), ("32", np.int32), ("float", np.float32)):
         file = tmp_path / f"{name}.tif"
         Image.fromarray(np.full((32, 16), 200, values)).save(file)
-        with pytest.raises(InputError, match=rf"{name}\.tif: more than 8 bits a channel"):
+        with pytest.raises(InputError, match=rf"{name}\.tif: more than 8 bits per channel"):
             read_image(file, (32, 16))
     # 16 bits a colour: the header of 8 bits, and as many bytes again.
     Image.new("RGB", (16, 32), RED).save(tmp_path / "8.tif")
@@ -238,7 +238,7 @@ def test_more_than_8_bits_are_refused_in_tiff(tmp_path):
     assert content.count(struct.pack("<HHH", 8, 8, 8)) == 1
     content = content.replace(struct.pack("<HHH", 8, 8, 8), struct.pack("<HHH", 16, 16, 16))
     (tmp_path / "deep.tif").write_bytes(content + bytes(16 * 32 * 3))
-    with pytest.raises(InputError, match=r"deep\.tif: more than 8 bits a channel"):
+    with pytest.raises(InputError, match=r"deep\.tif: more than 8 bits per channel"):
         read_image(tmp_path / "deep.tif", (32, 16))
 
 

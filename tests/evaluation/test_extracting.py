@@ -126,7 +126,7 @@ def test_a_table_of_paths_or_a_generator_is_a_sequence(extract, file):
         (b"\x89PNG", "image 1 is a bytes: give a path, a PIL image or a uint8 array"),
         (None, "image 1 is a NoneType"),
         ("gone.png", r"gone\.png: no such file"),
-        (Image.new("I;16", (9, 9)), "image 1: more than 8 bits a channel"),
+        (Image.new("I;16", (9, 9)), "image 1: more than 8 bits per channel"),
     ],
 )
 def test_what_nobody_can_know_is_refused_by_its_place(extract, image, message):

@@ -234,7 +234,7 @@ def test_every_common_kind_of_image_is_read(tmp_path, mode, suffix):
 def test_deep_and_huge_images_are_refused(tmp_path, monkeypatch):
     deep = tmp_path / "thermal.png"
     Image.fromarray(np.full((40, 32), 40_000, np.uint16)).save(deep)
-    with pytest.raises(InputError, match=r"thermal\.png: more than 8 bits a channel"):
+    with pytest.raises(InputError, match=r"thermal\.png: more than 8 bits per channel"):
         read_image(deep, (40, 32))
     monkeypatch.setattr("lupi_jax.data.decoding.MAX_PIXELS", 40 * 32 - 1)
     Image.new("RGB", (32, 40)).save(tmp_path / "huge.png")
