@@ -220,7 +220,9 @@ def deep_png(colour: int, channels: int) -> bytes:
 def test_more_than_8_bits_are_refused_in_png(tmp_path, colour, channels):
     file = tmp_path / "deep.png"
     file.write_bytes(deep_png(colour, channels))
-    with pytest.raises(InputError, match=r"deep\.png: more than 8 bits per channel; convert it to 8"):
+    with pytest.raises(
+        InputError, match=r"deep\.png: more than 8 bits per channel; convert it to 8"
+    ):
         read_image(file, (32, 16))
 
 
