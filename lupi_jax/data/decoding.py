@@ -8,6 +8,7 @@ from typing import NamedTuple
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from lupi_jax.errors import InputError
+from lupi_jax.runtime.files import is_endless
 
 FORMATS = {
     ".jpg": "JPEG",
@@ -27,6 +28,9 @@ SUFFIX_PATTERN = r"\.(?:" + "|".join(suffix[1:] for suffix in FORMATS) + ")"
 """The same, as a regular expression in lower case."""
 
 MAX_PIXELS = 64_000_000
+MAX_SIDE = 2**16 - 1
+"""What JPEG allows. Pillow keeps some bytes for each row, so that a long and narrow image takes
+many times the memory of its pixels."""
 
 DECODING = 2
 """Raised whenever the same file may give other pixels. 1 knew neither orientation, transparency
@@ -67,8 +71,8 @@ def decode(file: Path | bytes, name: object) -> Image.Image:
         megapixels, of more than 8 bits per channel, or holds several pictures.
     """
     try:
-        if isinstance(file, Path) and file.is_fifo():  # opening it would wait for a writer
-            raise InputError(f"{name}: a pipe, no image; replace or remove it")
+        if isinstance(file, Path) and is_endless(file):
+            raise InputError(f"{name}: a pipe or a device, no image; replace or remove it")
         source = io.BytesIO(file) if isinstance(file, bytes) else file
         # Of other formats, some would be handed to programs outside (EPS to Ghostscript).
         with Image.open(source, formats=_KINDS) as image:
@@ -117,7 +121,7 @@ def decodes_as_before(file: Path) -> bool:
 
 def _fault(image: Image.Image) -> str:
     """Why an image is refused by its header; "" where it is not."""
-    if image.width * image.height > MAX_PIXELS:
+    if image.width * image.height > MAX_PIXELS or max(image.size) > MAX_SIDE:
         return f"{image.width} x {image.height} pixels are too many; make it smaller"
     if _is_deep(image):
         return "more than 8 bits per channel; convert it to 8 bits first"

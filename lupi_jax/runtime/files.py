@@ -5,6 +5,7 @@ import glob
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -132,6 +133,16 @@ def unreadable(folder: Path) -> OSError | None:
                 error.filename = error.filename or os.path.join(place, name)  # where reading failed
                 errors.append(error)
     return next((error for error in errors if not isinstance(error, FileNotFoundError)), None)
+
+
+def is_endless(file: Path) -> bool:
+    """Whether a file is a pipe, a socket or a device: reading it may wait, or never end.
+
+    Raises:
+      OSError: it is missing, or cannot be looked at.
+    """
+    mode = file.stat().st_mode
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def is_vacant(folder: Path) -> bool:

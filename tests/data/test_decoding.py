@@ -310,3 +310,17 @@ def test_ordinary_files_decode_as_before(tmp_path):
         assert decodes_as_before(tmp_path / f"a{suffix}")
     corners().convert("CMYK").save(tmp_path / "cmyk.jpg")
     assert decodes_as_before(tmp_path / "cmyk.jpg")
+
+
+def test_a_long_and_narrow_image_is_refused_before_it_is_decoded(tmp_path):
+    """1 x 70,000 pixels are few, but 1 x 64 million would take 1.6 GB."""
+    file = tmp_path / "line.png"
+    Image.new("L", (1, 70_000)).save(file)
+    with pytest.raises(InputError, match=r"line\.png: 1 x 70000 pixels are too many"):
+        read_image(file, (32, 16))
+
+
+def test_a_device_is_no_image(tmp_path):
+    (tmp_path / "zero.jpg").symlink_to("/dev/zero")
+    with pytest.raises(InputError, match=r"zero\.jpg: a pipe or a device, no image"):
+        read_image(tmp_path / "zero.jpg", (32, 16))

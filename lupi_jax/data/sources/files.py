@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from lupi_jax.errors import InputError, some
-from lupi_jax.runtime.files import expand
+from lupi_jax.runtime.files import expand, is_endless
 
 SPLITS = ("train", "test")
 
@@ -181,9 +181,9 @@ def read_bytes(file: Path, missing: str) -> bytes:
       InputError: it cannot be read; `missing` where there is none.
     """
     try:
-        if not file.is_fifo():  # opening one would wait for a writer
+        if not is_endless(file):
             return file.read_bytes()
-        what = "it is a pipe"
+        what = "it is a pipe or a device"
     except FileNotFoundError:
         raise InputError(missing) from None
     except OSError as error:

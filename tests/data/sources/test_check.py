@@ -337,7 +337,7 @@ def test_a_table_of_images_is_checked(tmp_path):
 
 def test_a_pipe_is_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
-    with pytest.raises(InputError, match=r"pipe\.jpg: a pipe, no image; replace or remove it"):
+    with pytest.raises(InputError, match=r"pipe\.jpg: a pipe or a device, no image"):
         read_image(tmp_path / "pipe.jpg", (8, 4))
 
 

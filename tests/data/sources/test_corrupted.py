@@ -126,7 +126,7 @@ STRAY_FAULTS = {
     "a README": Fault(lambda s: beside(s, "README.txt"), "README.txt"),
     "a copy": Fault(lambda s: beside(s, "copy of c1.jpg"), "copy of c1.jpg"),
     "a Unicode name": Fault(lambda s: beside(s, "人 ü.jpg"), "人 ü.jpg"),
-    "no UTF-8": Fault(lambda s: beside(s, b"c1_\xff.jpg", s.file.read_bytes()), "c1_\\udcff.jpg"),
+    "no UTF-8": Fault(lambda s: beside(s, b"c1_\xff.jpg", s.file.read_bytes()), "c1_\\xff.jpg"),
     "a line break": Fault(lambda s: beside(s, "c1_\n.jpg"), "c1_\\n.jpg"),
     "a pipe": Fault(lambda s: os.mkfifo(s.person / "c1_pipe.jpg"), "c1_pipe.jpg"),
     "a directory": Fault(lambda s: s.write(f"{s.person}/c1_more.jpg/a.jpg", "a"), "c1_more.jpg"),
@@ -139,7 +139,7 @@ LIST_FAULTS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "blank": (lambda f: f.write_bytes(b"\n \r\n"), " is empty", REFUSED),
     "a directory": (lambda f: (f.unlink(), f.mkdir()), " (Is a directory)", REFUSED),
     "a link to itself": (lambda f: (f.unlink(), link_to_itself(f)), " (Too many", REFUSED),
-    "a pipe": (lambda f: (f.unlink(), os.mkfifo(f)), " (it is a pipe)", REFUSED),
+    "a pipe": (lambda f: (f.unlink(), os.mkfifo(f)), " (it is a pipe or a device)", REFUSED),
     "bytes": (lambda f: f.write_bytes(b"\xff\xfe\xfa"), ", line 1 is not UTF-8", REFUSED),
     "UTF-16": (
         lambda f: f.write_text(f.read_text(), "utf-16-le"),
