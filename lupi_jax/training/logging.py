@@ -12,13 +12,15 @@ from typing import Any, Self, TextIO
 import jax
 from tensorboardX import SummaryWriter
 
-from lupi_jax.errors import DivergedError
+from lupi_jax.errors import DivergedError, some
 from lupi_jax.runtime.files import expand, write_whole
-from lupi_jax.runtime.terminal import make_bar, stderr_console
+from lupi_jax.runtime.terminal import make_bar, say, stderr_console
 from lupi_jax.training.hooks import Hook, Moment
 from lupi_jax.training.step import Metrics
 
 METRICS_FILE = "metrics.jsonl"
+
+_LINE_BYTES = 2**20  # a row has some hundreds
 
 
 class RunLog(Hook):
@@ -173,14 +175,35 @@ class RunLog(Hook):
 
 
 def read_metrics(workdir: str | Path) -> list[dict[str, Any]]:
-    """The rows of a run's metrics file, [] where there is none."""
+    """The rows of a run's metrics file, [] where there is none.
+
+    Lines that are not rows, as a run that was killed may leave, are passed over; one note says so.
+
+    Raises:
+      OSError: the file cannot be read.
+    """
     path = expand(workdir) / METRICS_FILE
-    rows = []
-    for line in path.read_text().splitlines() if path.is_file() else ():
-        # A run that was killed may have left half a line.
-        with contextlib.suppress(json.JSONDecodeError):
-            rows.append(json.loads(line))
-    return rows
+    if not path.is_file():
+        return []
+    with path.open("rb") as lines:
+        rows = [_parse_row(line) for line in iter(lambda: lines.readline(_LINE_BYTES), b"")]
+    wrong = [number for number, row in enumerate(rows, 1) if row is None]
+    if wrong:
+        say(f"note: {path}: passed over what is not a row of figures, on line {some(wrong)}")
+    return [row for row in rows if row is not None]
+
+
+def _parse_row(line: bytes) -> dict[str, Any] | None:
+    """A line of the metrics file: {"step": int, "split": str, figure: number}, None for others."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(row, dict) or not isinstance(row.get("split"), str):
+        return None
+    figures = [value for name, value in row.items() if name != "split"]
+    numbers = all(type(value) in (int, float) and math.isfinite(value) for value in figures)
+    return row if numbers and type(row.get("step")) is int else None
 
 
 def _blame(figure: tuple[str, Any]) -> tuple[bool, bool, str]:
