@@ -33,8 +33,8 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
 
 
-def made_up(index: Index) -> Features:
-    rng = np.random.default_rng(2)
+def made_up(index: Index, seed: int = 2) -> Features:
+    rng = np.random.default_rng(seed)
     values = rng.standard_normal((2, len(index), 6)).astype(np.float32)
     pooled, neck = values / np.linalg.norm(values, axis=2, keepdims=True)
     return Features(pooled, neck, index)
@@ -234,22 +234,33 @@ def test_a_full_disk_leaves_what_was_there(index, tmp_path, name):
     assert contents(place.parent) == before
 
 
-@pytest.mark.parametrize("replaced", range(7))
-def test_a_directory_written_by_half_is_no_features(index, tmp_path, monkeypatch, replaced):
+@pytest.mark.parametrize("moves", [0, 1, 6, 7, 13])
+def test_a_directory_written_by_half_has_what_it_had(index, tmp_path, monkeypatch, moves):
+    """Seven files leave, then seven come; an interrupt at any move brings the old ones back."""
     folder = tmp_path / "features"
     made_up(index).save(folder)
-    moved, replace = [], Path.replace
+    before = contents(folder)
+    moved, rename = [], Path.rename
 
     def cut_off(self: Path, place: Path) -> Path:
-        if len(moved) == replaced:
-            raise KeyboardInterrupt
         moved.append(place)
-        return replace(self, place)
+        if len(moved) == moves + 1:
+            raise KeyboardInterrupt
+        return rename(self, place)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", cut_off)
+        patch.setattr(Path, "rename", cut_off)
         with pytest.raises(KeyboardInterrupt):
-            made_up(index).save(folder)
+            made_up(index, seed=1).save(folder)
+    assert contents(folder) == before
+    load_features(folder)
+
+
+def test_a_directory_without_its_last_array_is_no_features(index, tmp_path):
+    """As a process leaves it that was killed while it put files in place."""
+    folder = tmp_path / "features"
+    made_up(index).save(folder)
+    (folder / "features.npy").unlink()
     assert holds_features(folder)
     with pytest.raises(InputError, match="no feature file at"):
         load_features(folder)

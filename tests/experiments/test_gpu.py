@@ -179,6 +179,7 @@ def command(out: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_one_part_of_the_command_and_a_run_without_time(tmp_path: Path) -> None:
     first = command(tmp_path, "--only", "parity", "--minutes", "30")
     assert first.returncode == 0, first.stdout + first.stderr

@@ -93,7 +93,10 @@ def test_torchvision_s_resnets_fill_stems_and_trunk(backbone: str) -> None:
     assert {path[0] if len(path) == 1 else path[2][:9] for path in kept} == expected
     other = "resnet18" if backbone == "resnet50" else "resnet50"
     message = refusal(torchvision, EmbedNet(3, backbone=other), initial=zeros)
-    assert f"EmbedNet(3, {other}): they are of {backbone}; " in message
+    assert (
+        f"EmbedNet(3, {other}): they are of {backbone}: set --config.model.backbone={backbone}; "
+        in message
+    )
     assert "pretrained_fresh" not in message
 
 

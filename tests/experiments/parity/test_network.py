@@ -73,6 +73,7 @@ def test_float64(name):
     check_float64(check_network(load_network(name)), quantities(name))
 
 
+@pytest.mark.slow
 def test_the_first_step_of_agw_in_float64():
     """All but what comes after it, which the slow case of `test_float64` compares."""
     rows = check_network(load_network("resnet50_agw_shared"), steps=1)
