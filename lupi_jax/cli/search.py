@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices, text = ("infrared", "visible"), f"modality of the {side} ({default})"
         add(f"--{side}-modality", choices=choices, default=default, help=text)
     add("--top", type=int, default=10, metavar="N", help="number of images for each query (10)")
-    text = "rank features of a gallery that another network made, or the same of other images"
+    text = "rank stored features that another network, or another image size, gave"
     add("--any-network", action="store_true", help=text)
     out = "picture to draw: ten queries, ten images each"
     add("--out", type=Path, metavar="PICTURE", help=out)
@@ -198,9 +198,11 @@ def _read(path: Path, modality: str) -> "lupi.data.Index":
     if links:
         say(
             f"note: {path}: linked directories passed over: {len(links)} ({some(links)}); every "
-            "directory is read once, and none that a link lies in"
+            "directory is read once, and links to a directory above are not followed"
         )
-    if files := [file for file in passed_over if not file.is_dir()]:
+    if broken := [str(place) for place in passed_over if not place.exists()]:
+        say(f"note: {path}: links that lead nowhere: {len(broken)} ({some(broken)})")
+    if files := [file for file in passed_over if file.is_file()]:
         kinds = some(sorted({file.suffix.lower() or "no ending" for file in files}))
         say(
             f"note: {path}: files passed over: {len(files)} ({kinds}); images are "

@@ -25,7 +25,7 @@ def add_source(parser: argparse.ArgumentParser) -> None:
         choices=("auto", "person", "distractor"),
         default="auto",
         help="with --data folder: what identity 0 is, a person, or a distractor as in Market-1501; "
-        "auto is a person, and asks where there is junk, -1 (auto)",
+        "auto is a person, but an error where there is junk, -1 (auto)",
     )
     add_workers(parser, "images read")
 
@@ -42,7 +42,7 @@ def source_of(options: argparse.Namespace) -> "lupi.config.SourceConfig":
     if options.index and options.data != "folder":
         raise InputError("--index describes images of --data folder: leave it out")
     if options.identity_zero != "auto" and options.data != "folder":
-        raise InputError("--identity-zero is of --data folder: leave it out")
+        raise InputError("--identity-zero applies only to --data folder: leave it out")
     return lupi.config.SourceConfig(
         name=options.data,
         root=options.root,

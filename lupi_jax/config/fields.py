@@ -53,8 +53,8 @@ class SourceConfig(Settings):
     identity_zero: Literal["auto", "person", "distractor"] = field(
         "auto",
         'What identity 0 is in a folder or a table: a "person", or "distractor" as in Market-1501, '
-        'never trained on or looked for, always wrong. "auto" is a person, and asks where there is '
-        "junk (-1), which is passed over everywhere.",
+        'never trained on or looked for, always wrong. "auto" is a person, but an error where '
+        "there is junk (-1), which is passed over everywhere.",
         may_change=("evaluated",),
     )
     prepared: str = field(

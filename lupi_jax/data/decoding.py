@@ -36,8 +36,8 @@ DECODING = 2
 """Raised whenever the same file may give other pixels. 1 knew neither orientation, transparency
 nor colour profiles."""
 
-_KINDS = tuple(dict.fromkeys(FORMATS.values()))
-_SAVE = f"save it as {', '.join(_KINDS[:-1])} or {_KINDS[-1]}"
+KINDS = tuple(dict.fromkeys(FORMATS.values()))
+_SAVE = f"save it as {', '.join(KINDS[:-1])} or {KINDS[-1]}"
 _FOREIGN = {
     b"%!PS": "an EPS file",
     b"\xc5\xd0\xd3\xc6": "an EPS file",
@@ -75,7 +75,7 @@ def decode(file: Path | bytes, name: object) -> Image.Image:
             raise InputError(f"{name}: a pipe or a device, no image; replace or remove it")
         source = io.BytesIO(file) if isinstance(file, bytes) else file
         # Of other formats, some would be handed to programs outside (EPS to Ghostscript).
-        with Image.open(source, formats=_KINDS) as image:
+        with Image.open(source, formats=KINDS) as image:
             return as_shown(image, name)
     except InputError:
         raise
@@ -106,13 +106,9 @@ def as_shown(image: Image.Image, name: object) -> Image.Image:
 
 
 def decodes_as_before(file: Path) -> bool:
-    """Whether `DECODING` 1 gave the same pixels of a file, by its header.
-
-    Raises:
-      InputError: as `decode`, of the header.
-    """
+    """Whether `DECODING` 1 gave the same pixels of a file, by its header."""
     try:
-        with Image.open(file, formats=_KINDS) as image:
+        with Image.open(file, formats=KINDS) as image:
             turned = _orientation(image) in _UPRIGHT
             return not (turned or image.has_transparency_data or _fault(image) or _change(image))
     except Exception:
@@ -178,7 +174,7 @@ class _Change(NamedTuple):
 
 def _change(image: Image.Image) -> _Change | None:
     """How an image's colours become sRGB; None where they are, or nothing says what they are."""
-    mode = image.mode if image.mode in ("L", "CMYK", "LAB") else "RGB"
+    mode = {"L": "L", "LA": "L", "CMYK": "CMYK", "LAB": "LAB"}.get(image.mode, "RGB")
     profile = image.info.get("icc_profile") or b""
     return _change_of(mode, profile) if profile or mode == "LAB" else None
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from lupi_jax.data.decoding import as_shown
+from lupi_jax.data.decoding import KINDS, as_shown
 from lupi_jax.data.images import fit_image, parallel_map, read_image
 from lupi_jax.errors import InputError, shorten
 from lupi_jax.evaluation.embedding import embed_images, stems_of
@@ -153,9 +153,10 @@ def _items(images: Any) -> list[Any]:
         return list(array)
     if array.ndim == 3 and array.shape[-1] not in (1, 3, 4):
         return list(array)
+    what = f"an array of shape {array.shape}" if array.ndim else f"a {type(images).__name__}"
     raise ValueError(
-        f"images must be a sequence, or an array [n, h, w, 3] or (grey) [n, h, w], not of shape "
-        f"{array.shape}: give one image as [image]"
+        f"images must be a sequence, or an array [n, h, w, 3] or (grey) [n, h, w], not {what}: "
+        "give one image as [image]"
     )
 
 
@@ -195,6 +196,11 @@ def _pixels(name: str, item: Picture, size: tuple[int, int], bgr: bool) -> np.nd
         array = item[..., 0] if item.ndim == 3 and item.shape[-1] == 1 else item
         array = array[..., ::-1] if bgr and array.ndim == 3 else array
         return fit_image(Image.fromarray(np.ascontiguousarray(array)).convert("RGB"), size)
+    if item.format not in (None, "MPO", *KINDS):  # Pillow would start Ghostscript for an EPS file
+        raise InputError(
+            f"{name} is of the format {item.format}, not one of {', '.join(KINDS)}: give "
+            'image.convert("RGB")'
+        )
     try:
         with _PILLOW:
             return fit_image(as_shown(item, name), size)

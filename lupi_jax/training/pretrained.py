@@ -86,7 +86,7 @@ def _word_on_classifier(source: _Source, record: Mapping[str, Any] | None) -> st
     if source.record is None:
         return "starts anew: a file does not say whose identities it tells apart"
     if record is None or not same_people(source.record, record):
-        return "starts anew: that run trained on other identities"
+        return "starts anew: that run is not known to have trained on the same identities"
     return ""
 
 
@@ -107,6 +107,10 @@ def _read(place: str, fetch: bool) -> _Source:
     before, at, which = place.rpartition("@")
     for workdir, checkpoint in ((place, "newest"), (before, which)) if at else ((place, "newest"),):
         if Path(workdir).is_dir():
+            if not (Path(workdir) / "checkpoints").is_dir():
+                raise InputError(
+                    f"no weights at {place}: give the directory of a `lupi train` run, or a file"
+                )
             with Checkpoints(workdir, read_only=True) as checkpoints:
                 step = checkpoints.find(checkpoint)
                 _, variables, record = saved_network(checkpoints, step)

@@ -1,6 +1,7 @@
 """What a run says of itself, and which other configurations may go on with it or evaluate it."""
 
 import dataclasses
+import hashlib
 import os
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -10,7 +11,6 @@ from typing import Any
 from lupi_jax.config import Config, changeable, differences, parse_record
 from lupi_jax.data import Index
 from lupi_jax.data.sources import published
-from lupi_jax.data.sources.manifest import is_generated
 from lupi_jax.errors import InputError
 
 MOVABLE = changeable("evaluated")
@@ -45,6 +45,7 @@ def run_record(config: Config, training: Index, steps: int, steps_per_epoch: int
         "num_classes": len(training.classes),
         "identities": training.classes.tolist(),
         "data": training.fingerprint,
+        "content": _content(training),
         "versions": versions(),
     }
 
@@ -60,17 +61,20 @@ def same_numbers(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
 
 
 def same_people(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Whether two runs, by their `run_record`s, train on the same identities.
+    """Whether two runs, by their `run_record`s, are known to train on the same identities.
 
-    Of two directories of rendered people, and of two tables, each may have its own.
+    They are where they train on the same images, wherever these lie. Equal numbers say nothing:
+    other people may have them in another directory, and in the same one later.
     """
-    old, new = then["config"]["data"], now["config"]["data"]
-    moved = os.path.realpath(old["root"]) != os.path.realpath(new["root"])
-    if moved and any(is_generated(Path(data["root"])) for data in (old, new)):
-        return False
-    tables = {os.path.realpath(data.get("index") or ".") for data in (old, new)}
-    same = len(tables) == 1 and same_numbers(old, new)
-    return same and then["identities"] == now["identities"]
+    return "content" in then and then["content"] == now["content"]
+
+
+def _content(training: Index) -> str:
+    """16 hexadecimal digits that change with any image's path, identity or size in bytes."""
+    digest = hashlib.sha256(training.fingerprint.encode())
+    for path in training.paths.tolist():
+        digest.update(b"%d\n" % os.stat(training.root / path).st_size)
+    return digest.hexdigest()[:16]
 
 
 def check_same_run(saved: dict[str, Any], record: dict[str, Any], workdir: Path) -> None:

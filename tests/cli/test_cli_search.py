@@ -237,7 +237,7 @@ def test_linked_directories_are_searched_once_each(day, search, tmp_path):
     assert sorted(name for name, _ in found) == ["0/e.jpg", "a.jpg", "b.jpg", "c.jpg", "d.jpg"]
     assert err == (
         f"note: {day}: linked directories passed over: 2 ({day}/up, {day}/0/back); every "
-        "directory is read once, and none that a link lies in\n"
+        "directory is read once, and links to a directory above are not followed\n"
     )
 
 
@@ -286,3 +286,10 @@ def test_a_picture_takes_the_place_of_no_image_that_is_searched(demo, refused, t
     message = refused("search", *demo.run, *sides, "--out", image)
     assert message == f"--out {image}: it would take the place of what is read from {image}"
     assert image.read_bytes() == before
+
+
+def test_links_that_lead_nowhere_are_named(day, search, tmp_path):
+    (day / "camera").symlink_to(tmp_path / "unmounted")
+    status, found, err = search(day)
+    assert (status, len(found)) == (0, 4)
+    assert err == f"note: {day}: links that lead nowhere: 1 ({day}/camera)\n"

@@ -13,6 +13,7 @@ from lupi_jax import InputError, Modality
 from lupi_jax.config import Config, SourceConfig
 from lupi_jax.data import read_image
 from lupi_jax.evaluation import embedding
+from lupi_jax.evaluation.extracting import _pixels
 from lupi_jax.training import Run
 
 SIZE = (48, 32)
@@ -199,3 +200,10 @@ def test_an_extractor_of_a_run_is_the_network_of_its_checkpoint(
         lupi.extractor(tmp_path / "run", batch_size=0)
     with pytest.raises(ValueError, match="checkpoint is of a directory"):
         lupi.extractor(newest.run, "best")
+
+
+def test_an_image_of_a_format_that_paths_do_not_have_is_refused(tmp_path):
+    """Pillow would start Ghostscript to load the first."""
+    (tmp_path / "a.eps").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EOF\n")
+    with Image.open(tmp_path / "a.eps") as image, pytest.raises(InputError, match="format EPS"):
+        _pixels("image 1", image, (32, 16), False)

@@ -1,6 +1,7 @@
 """What a run starts from: another run, at which checkpoint, with whose classifier."""
 
 import dataclasses
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,12 +33,15 @@ def places(
     """Two folders of three people with the same numbers, and one with others."""
     folder = tmp_path_factory.mktemp("people")
     numbers = {"old": (1, 2, 3), "new": (1, 2, 3), "others": (1, 2, 4)}
-    return {
+    roots = {
         name: write_layout(
             folder / name, {"train": {side: {f"{n}": 1 for n in who} for side in SIDES}}
         )
         for name, who in numbers.items()
     }
+    for image in roots["new"].rglob("*.jpg"):
+        image.write_bytes(image.read_bytes() + b"\0")  # another picture under the same name
+    return roots
 
 
 def configure(root: Path, pretrained: object = "", **fields: Any) -> Config:
@@ -97,7 +101,8 @@ def test_for_other_people_the_classifier_starts_anew(
     capfd.readouterr()
     assert same(start(config), expected)
     assert capfd.readouterr().err == (
-        f"{run}, step 9: the classifier starts anew: that run trained on other identities\n"
+        f"{run}, step 9: the classifier starts anew: that run is not known to have trained on the "
+        "same identities\n"
     )
 
 
@@ -158,7 +163,7 @@ def test_a_place_without_a_run_or_a_checkpoint_is_refused(
     places: Mapping[str, Path], run: Path
 ) -> None:
     for place, words in {
-        places["new"]: "no checkpoint under",
+        places["new"]: "no weights at .*: give the directory of a `lupi train` run",
         f"{run}@7": "no checkpoint '7' .no such step; there are: 4, 9",
         f"{run}@best": "no step has validation figures",
         f"{run}s": f"no weights at {run}s",
@@ -167,21 +172,24 @@ def test_a_place_without_a_run_or_a_checkpoint_is_refused(
             start(configure(places["new"], place))
 
 
-def record(root: Path, who: list[int], **data: Any) -> dict[str, Any]:
-    group = {"name": "folder", "index": "", "root": str(root), **data}
-    return {"config": {"data": group}, "identities": who}
+def test_who_counts_as_the_same_people(tmp_path: Path, write_layout: Callable[..., Path]) -> None:
+    """Whoever is in the same files by the same numbers, wherever these lie."""
 
+    def record(root: Path) -> dict[str, Any]:
+        config = configure(root)
+        return run_record(config, read_index(config.data, "train"), steps=9, steps_per_epoch=1)
 
-def test_who_counts_as_the_same_people(tmp_path: Path) -> None:
-    one, two, rendered = (tmp_path / name for name in ("one", "two", "rendered"))
-    rendered.mkdir()
-    (rendered / "synthetic.json").touch()
-    here = record(one, [1, 2])
-    assert same_people(here, record(one / ".." / "one", [1, 2]))
-    assert not same_people(here, record(one, [1, 2, 3]))
-    assert not same_people(here, record(two, [1, 2]))
-    assert not same_people(here, record(one, [1, 2], index=str(tmp_path / "table.csv")))
-    sysu = record(one, [1, 2], name="sysu")
-    assert same_people(sysu, record(two, [1, 2], name="sysu"))
-    assert not same_people(sysu, record(two, [1, 2], name="llcm"))
-    assert not same_people(sysu, record(rendered, [1, 2], name="sysu"))
+    people = {"visible": {"1": 2, "2": 2}, "infrared": {"1": 2, "2": 2}}
+    one = write_layout(tmp_path / "one", {"train": people})
+    before = record(one)
+    assert same_people(before, record(one))
+    copy = shutil.copytree(one, tmp_path / "copy")
+    assert same_people(before, record(copy))
+    image = copy / "train/visible/1/c1_0000.jpg"
+    image.write_bytes(image.read_bytes() + b"\0")  # another picture under the same name
+    assert not same_people(before, record(copy))
+    (one / "train/visible/2").rename(one / "train/visible/3")
+    (one / "train/infrared/2").rename(one / "train/infrared/3")
+    assert not same_people(before, record(one))
+    older = {name: value for name, value in before.items() if name != "content"}
+    assert not same_people(older, before)  # an earlier version did not say

@@ -22,7 +22,7 @@ ROOT = "data.root (--data-root after training; --root of check-data, prepare and
 INDEX = "data.index (--index of check-data and prepare)"
 """The same for the table of images."""
 
-ZERO = "data.identity_zero (--identity-zero of check-data and prepare)"
+ZERO = "--config.data.identity_zero (--identity-zero of check-data and prepare)"
 """The same for the meaning of identity 0."""
 
 NUMBER = re.compile(r"[0-9]{1,9}")  # fits an int32
@@ -127,8 +127,10 @@ def read_named(
 ) -> Iterator[tuple[os.DirEntry[str], re.Match[str]]]:
     """What a directory holds, where every name must match `name`; `content` says so in messages."""
     for entry in read_directory(folder, report):
-        match = None if _NOT_UTF8.search(entry.name) else name.fullmatch(entry.name)
-        if match:
+        match = name.fullmatch(entry.name)
+        if _NOT_UTF8.search(entry.name):
+            report(entry.path, f"{entry.path}: its name is not UTF-8; rename it or move it away")
+        elif match:
             yield entry, match
         else:
             message = f"{entry.path} does not belong here: {content}; rename it or move it away"

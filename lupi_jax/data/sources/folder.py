@@ -102,7 +102,7 @@ def read_any_images(
     path = expand(path)
     if not path.exists():
         raise InputError(f"no image or folder at {path}")
-    files = [path] if path.is_file() else sorted(walk_links(path, pass_over))
+    files = sorted(walk_links(path, pass_over)) if path.is_dir() else [path]
     images = []
     for file in files:
         if file.suffix.lower() in IMAGE_SUFFIXES:
@@ -111,7 +111,7 @@ def read_any_images(
             pass_over(file)
     if not images:
         raise InputError(f"no images at {path}: looked for {', '.join(IMAGE_SUFFIXES)}")
-    root = path.parent if path.is_file() else path
+    root = path if path.is_dir() else path.parent
     unknown = np.full(len(images), -1, np.int32)
     names = np.array([file.relative_to(root).as_posix() for file in images])
     return Index(root, names, unknown, unknown, np.full(len(images), str(modality)))

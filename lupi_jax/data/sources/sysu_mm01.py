@@ -97,7 +97,8 @@ def read_permutation_file(file: Path) -> dict[tuple[int, int], np.ndarray]:
     # Slow to import, and only the official protocol needs it.
     from scipy.io import loadmat
 
-    advice = 'restore it from the data set, or draw the galleries by seed (protocol "agw")'
+    by_seed = "draw the galleries by seed: --config.evaluation.protocol=agw"
+    advice = f"restore it from the data set, or {by_seed}"
     content = read_bytes(file, f"{file} is missing: {advice}")
     damaged = InputError(
         f"{file} is not a MATLAB file with rand_perm_cam, a cell for each of {len(CAMERAS)} "

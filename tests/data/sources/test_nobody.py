@@ -67,7 +67,9 @@ def test_nobody_trains_on_junk_and_distractors(market, by_table):
 def test_zero_beside_junk_has_to_be_explained(market, by_table):
     shutil.rmtree(market / "train")
     table = as_table(market) if by_table else ""
-    message = r"split test: identity 0 beside junk \(-1\): say by data\.identity_zero .*whether it"
+    message = (
+        r"split test: identity 0 beside junk \(-1\): say by --config\.data\.identity_zero .*whether"
+    )
     with pytest.raises(InputError, match=message):
         read_index(source_of(market, "auto", table), "test")
     for modality in BOTH:
@@ -155,7 +157,7 @@ def test_a_check_knows_nobody(market, by_table):
     whole = next(row for row in report.rows if (row.split, row.modality) == ("test", "all"))
     assert (whole.identities, whole.images) == (2, 18)
     problems = check_data(source_of(market, "auto", table)).problems
-    splits = [line for line in problems if "identity 0 beside junk (-1): say by data." in line]
+    splits = [line for line in problems if "identity 0 beside junk (-1): say by --config" in line]
     assert [line.partition(", split ")[2][:5] for line in splits] == ["train", "test:"]
     (shared,) = (line for line in problems if "in both train and test (0)" in line)
     assert shared.endswith("prepare) that 0 is a distractor")

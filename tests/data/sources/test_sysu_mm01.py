@@ -228,7 +228,9 @@ def test_what_is_no_permutation_is_named(root, orders):
 
 def test_a_file_of_permutations_that_cannot_be_used_is_refused(root):
     file = root / "exp/rand_perm_cam.mat"
-    with pytest.raises(InputError, match=r'rand_perm_cam\.mat is missing.*protocol "agw"'):
+    with pytest.raises(
+        InputError, match=r"rand_perm_cam\.mat is missing.*evaluation\.protocol=agw"
+    ):
         read_permutations(root)
     file.mkdir()
     with pytest.raises(InputError, match=r"cannot read .*rand_perm_cam\.mat \(Is a directory\)"):
