@@ -137,7 +137,13 @@ def test_a_stopped_sweep_goes_on_and_tables_share_its_runs(people, tmp_path, res
             results.with_name("went on").touch()
             raise StoppedError("stopped after step 1 of 2, which is saved")
         trained.append(config.seed)
-        row = {"split": "train", "loss/total": 1.5, "accuracy": 0.5, "images_per_second": 80.0}
+        row = {
+            "step": 2,
+            "split": "train",
+            "loss/total": 1.5,
+            "accuracy": 0.5,
+            "images_per_second": 80.0,
+        }
         workdir.mkdir(parents=True)
         (workdir / "metrics.jsonl").write_text(json.dumps(row) + "\n")
         found[workdir] = load_untrained(config)
