@@ -349,7 +349,9 @@ def main() -> int:
     parser.add_argument("--config", default=str(CONFIG), metavar="FILE[:VARIANT]")
     parser.add_argument("--workdir", type=Path, required=True)
     parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of the moments at which runs are killed (0)"
+    )
     parser.add_argument("--processes", type=int, default=1)
     options, rest = parser.parse_known_args()
     logging.set_verbosity(logging.ERROR)  # Orbax narrates

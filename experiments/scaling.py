@@ -379,7 +379,9 @@ def fill(page: str, tables: dict[str, str]) -> str:
 def main() -> int:
     """Compile what is not compiled yet, and write the tables."""
     parser = argparse.ArgumentParser(description="What a training step costs, by devices.")
-    parser.add_argument("--topology", help="of TPUs to compile for as well, such as v5e:2x4")
+    parser.add_argument(
+        "--topology", help="topology of TPUs to compile for as well, such as v5e:2x4"
+    )
     parser.add_argument("--case", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.case:

@@ -69,10 +69,16 @@ def main() -> int:
     """Measure every set of features and write the table."""
     parser = argparse.ArgumentParser(description="Compare SYSU-MM01's protocols.")
     parser.add_argument(
-        "--features", nargs="+", required=True, metavar="NETWORK=FILE", help="of `lupi export`"
+        "--features",
+        nargs="+",
+        required=True,
+        metavar="NETWORK=FILE",
+        help="names of networks, and the features that `lupi export` wrote of each (required)",
     )
     parser.add_argument("--root", required=True, help="SYSU-MM01's directory")
-    parser.add_argument("--name", required=True, help="of the data, for the results' folder")
+    parser.add_argument(
+        "--name", required=True, help="name of the data, for the results' folder (required)"
+    )
     parser.add_argument("--trials", type=int, default=10)
     options = parser.parse_args()
     try:

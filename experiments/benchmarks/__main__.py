@@ -159,7 +159,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m experiments.benchmarks", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--rows", type=int, default=8, help="of a modality, two of an identity")
+    parser.add_argument(
+        "--rows", type=int, default=8, help="images of each modality, two of each identity (8)"
+    )
     parser.add_argument("--size", type=int, nargs=2, default=(288, 144))
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--steps", type=int, default=1, help="in a turn")

@@ -73,7 +73,7 @@ def spread(centres: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def regdb() -> list[Case]:
-    """One split: 206 identities with ten images a side."""
+    """One split: 206 identities with ten images per modality."""
     rng = np.random.default_rng(1)
     ids = np.repeat(np.arange(206), 10)
     query, gallery = (features_of(ids, WIDTH, rng) for _ in range(2))

@@ -16,7 +16,7 @@ from lupi_jax.models import EmbedNet, initialize, to_torch
 def difference() -> float:
     """The largest difference of the loss and of a gradient, relative to the largest of its array.
 
-    In float64, on four 64 x 32 images a modality of two identities.
+    In float64, on four 64 x 32 images per modality, of two identities.
     """
     with jax.enable_x64(True):
         model = EmbedNet(5)

@@ -118,7 +118,7 @@ def show_plan(sweep: Sweep, cells: Sequence[str], rate: float | None) -> None:
             raise InputError("nothing was trained yet: give --rate, the images/s of `lupi train`")
         rate = float(np.median(known))
     if not rate > 0:
-        raise InputError(f"--rate {rate}: give images a second, above 0")
+        raise InputError(f"--rate {rate}: give images per second, above 0")
     planned = plan(sweep, cells)
     rows = cost(planned, rate)
     headings = ("cell", ">seed", ">split", ">steps", ">images", ">hours")

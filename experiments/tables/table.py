@@ -230,7 +230,7 @@ def provenance(sweep: Sweep, command: str, records: Records) -> tuple[str, dict[
     text = f"""    {command}
 
 {count} {repeats}, {", ".join(map(str, facts["steps"]))} steps of \
-{people} x {images} images a modality, {height} x {width} pixels, {facts["backbone"]}, commit \
+{people} x {images} images per modality, {height} x {width} pixels, {facts["backbone"]}, commit \
 {", ".join(facts["commits"])}, {", ".join(facts["devices"])}, \
 {", ".join(f"{k} {v}" for k, v in facts["versions"].items())}. Percent; {spread}\
 the feature after the BN neck. Cells (`experiments/tables/cells.py`):

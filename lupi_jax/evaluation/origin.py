@@ -1,8 +1,8 @@
-"""What made a set of features: features of two networks, or of differently made images, are no
-distances apart.
+"""Which network made a set of features, and of which images.
 
-An origin is plain values that survive JSON: `network_fingerprint`, and whatever else an
-export says of its run. Older exports have no fingerprint.
+Distances between features of two networks mean nothing, nor do those between features of images
+that were made differently. An origin is plain values that survive JSON: `network_fingerprint`, and
+whatever else an export says of its run. Older exports have no fingerprint.
 """
 
 import hashlib

@@ -100,14 +100,13 @@ class StopRequest:
 
 
 def _leave_terminal() -> None:
-    """Write to nowhere from now on where the terminal is gone: else the next line would fail."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (1, 2):
-        try:
-            os.write(stream, b"\n")
-        except OSError:
-            os.dup2(nowhere, stream)
-    os.close(nowhere)
+    """Send stderr to nowhere from now on where the terminal is gone: the next line would fail."""
+    try:
+        os.write(2, b"\nthe terminal was closed: stopping\n")
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
 
 
 class Watchdog:

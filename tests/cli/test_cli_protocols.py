@@ -31,7 +31,7 @@ SIDES = ("--height", "48", "--width", "24", "--workers", "1")
 
 @pytest.fixture(scope="module")
 def regdb(tmp_path_factory) -> Path:
-    """Ten people with four images a modality, and the networks of splits 1 and 2."""
+    """Ten people with four images per modality, and the networks of splits 1 and 2."""
     root = tmp_path_factory.mktemp("regdb")
     make = ("make-synthetic", "--layout", "regdb", "--out", str(root / "data"), *SIDES)
     assert main([*make, "--identities", "10", "--images-per-modality", "4"]) == 0

@@ -171,7 +171,7 @@ def test_a_stopped_sweep_goes_on_and_tables_share_its_runs(people, tmp_path, res
         run(three, ["randg"])
 
     record = records["randg"][0]
-    # 4 test people with 4 images a modality.
+    # 4 test people with 4 images per modality.
     assert len(record["average_precision"]["infrared_to_visible"]["values"]) == 16
     (rows,) = record["results"].values()
     (whole,) = (

@@ -31,7 +31,7 @@ from lupi_jax.training.step import TrainState
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five identities, two images a modality."""
+    """Five identities, two images per modality."""
     root, rng = tmp_path_factory.mktemp("people"), np.random.default_rng(0)
     for modality in ("visible", "infrared"):
         for identity in range(5):
@@ -272,7 +272,7 @@ def test_held_out_identities_are_not_trained_on(root: Path) -> None:
     assert data.validation is not None
     assert len(data.train.classes) == 3
     assert not set(data.train.classes) & set(data.validation.classes)
-    # floor(6 images a modality / (2 x 2)) + 1
+    # floor(6 images per modality / (2 x 2)) + 1
     assert data.steps_per_epoch == 2
 
 

@@ -152,7 +152,7 @@ def sides_of(images: Index, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
     """Row numbers of all queries of a pair that are of people, and of its gallery without junk.
 
     Raises:
-      InputError: there is none of either.
+      InputError: there is no query, or no gallery image.
     """
     query, gallery = (rows_of(images, modality, pair) for modality in pair)
     query = query[images.is_person[query]]
