@@ -40,7 +40,7 @@ def fields(work: Work) -> dict[str, Any]:
         "steps": 1,
         "recipe": "released",
         "dtype": work.dtype,
-        "data": {"name": "sysu", "root": "none", "image_size": work.size},
+        "data": {"name": "sysu", "root": "memory", "image_size": work.size},
         "batch": {"identities": work.identities, "images": work.images},
         "model": {"backbone": work.backbone},
         # The heads' rate is the paper's during warm-up.

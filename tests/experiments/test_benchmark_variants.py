@@ -9,6 +9,8 @@ import pytest
 from flax import linen as nn
 
 from experiments.benchmarks import variants
+from experiments.benchmarks.work import Work, fields
+from lupi_jax.config import parse_config
 from lupi_jax.models import operations, resnet
 
 
@@ -47,3 +49,10 @@ def test_one_pass_does_not_cancel() -> None:
     np.testing.assert_allclose(var, x.astype(np.float64).var((0, 1)), rtol=1e-4)
     today: Any = operations.batch_normalize(jnp.asarray(x), jnp.ones(4), jnp.zeros(4), 1e-5)
     np.testing.assert_allclose(today[2], x.astype(np.float64).var((0, 1)), rtol=1e-4)
+
+
+def test_the_benchmarks_have_a_configuration() -> None:
+    config = parse_config(fields(Work(identities=3, images=5, size=(64, 32), backbone="thin")))
+    assert (config.batch.identities, config.batch.images) == (3, 5)
+    assert config.data.image_size == (64, 32)
+    assert config.model.backbone == "thin"
