@@ -66,7 +66,7 @@ class Index:
     def fingerprint(self) -> str:
         """16 hexadecimal digits that change with any path, identity, camera, modality or role."""
         digest = hashlib.sha256()
-        roles = (self.roles,) if self.has_roles else ()
+        roles = () if self.roles is None or not self.has_roles else (self.roles,)
         for array in (*self._columns, *roles):
             digest.update("\0".join(map(str, array)).encode(errors="surrogateescape") + b"\n")
         return digest.hexdigest()[:16]
