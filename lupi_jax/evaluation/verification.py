@@ -9,7 +9,7 @@ from lupi_jax.evaluation.features import Features
 from lupi_jax.evaluation.metrics import Task, pairwise_distances
 from lupi_jax.evaluation.metrics.open_set import (
     Outcomes,
-    calibrate,
+    calibrate_threshold,
     open_set_rates,
     query_outcomes,
 )
@@ -54,7 +54,7 @@ def verify(features: Features, task: Task) -> dict[str, Any]:
     levels = []
     for level in LEVELS:
         if level * count >= 1:
-            threshold = calibrate(impostors, level, count)
+            threshold = calibrate_threshold(impostors, level, count)
             missed = float(np.mean(pairs > threshold))
             levels.append(
                 {
@@ -90,7 +90,7 @@ def _open_set(outcomes: Outcomes) -> dict[str, Any]:
     levels = []
     for rate in ALARMS:
         if rate * len(alarms) >= 1:
-            threshold = calibrate(alarms, rate)
+            threshold = calibrate_threshold(alarms, rate)
             detected = float(open_set_rates(outcomes, [threshold])[0][0])
             level = {"false_alarm_rate": rate, "threshold": threshold}
             levels.append({**level, "detection_identification_rate": detected})

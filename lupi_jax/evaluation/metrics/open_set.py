@@ -35,7 +35,7 @@ class Outcomes(NamedTuple):
     nearest: NDArray
 
 
-def calibrate(impostors: ArrayLike, rate: float, count: int | None = None) -> float:
+def calibrate_threshold(impostors: ArrayLike, rate: float, count: int | None = None) -> float:
     """The largest threshold that at most a share of some distances does not exceed.
 
     Args:
@@ -65,6 +65,9 @@ def verification_rates(
     genuine: ArrayLike, impostors: ArrayLike, thresholds: ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """False-match and false-non-match rates [t] at thresholds [t], each in [0, 1].
+
+    Of pairs of two people the share whose distance is at most the threshold, and of pairs of one
+    person the share whose distance is more (ISO/IEC 19795-1).
 
     Args:
       genuine: [n] distances of pairs of one person, n >= 1.
@@ -109,6 +112,10 @@ def open_set_rates(
     outcomes: Outcomes, thresholds: ArrayLike, rank: int = 1
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Detection and identification rates [t], and false-alarm rates [t], at thresholds [t].
+
+    Of queries with a mate the share whose first true match is among the `rank` nearest images and
+    at most as far as the threshold, and of queries without one the share whose nearest image is at
+    most that far (Liao et al., "Open-set Person Re-identification", arXiv:1408.0872, 2014).
 
     Args:
       outcomes: of queries with a mate and of queries without, at least one of each.

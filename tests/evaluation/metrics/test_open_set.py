@@ -10,7 +10,7 @@ from lupi_jax.data.index import Index
 from lupi_jax.evaluation import Features, verification
 from lupi_jax.evaluation.metrics import all_images
 from lupi_jax.evaluation.metrics.open_set import (
-    calibrate,
+    calibrate_threshold,
     open_set_rates,
     query_outcomes,
     verification_rates,
@@ -63,24 +63,26 @@ def test_verification_by_hand():
 
 def test_a_threshold_is_the_largest_that_keeps_to_a_rate():
     distances = np.array([0.5, 0.1, 0.3, 0.2, 0.4])
-    assert calibrate(distances, 0.2) == np.nextafter(0.2, 0)
-    assert calibrate(distances, 0.5) == np.nextafter(0.3, 0)  # two of five, not three
-    assert calibrate(np.array([0.1, 0.3, 0.3, 0.3, 0.9]), 0.6) == np.nextafter(0.3, 0)  # ties
+    assert calibrate_threshold(distances, 0.2) == np.nextafter(0.2, 0)
+    assert calibrate_threshold(distances, 0.5) == np.nextafter(0.3, 0)  # two of five, not three
+    assert calibrate_threshold(np.array([0.1, 0.3, 0.3, 0.3, 0.9]), 0.6) == np.nextafter(
+        0.3, 0
+    )  # ties
     hundred = np.arange(100) / 100
-    assert calibrate(hundred, 0.29) == np.nextafter(0.29, 0)  # 0.29 * 100 is below 29
-    assert calibrate(hundred[:30], 0.29, count=100) == calibrate(hundred, 0.29)
-    narrow = calibrate(hundred.astype(np.float32), 0.1)
+    assert calibrate_threshold(hundred, 0.29) == np.nextafter(0.29, 0)  # 0.29 * 100 is below 29
+    assert calibrate_threshold(hundred[:30], 0.29, count=100) == calibrate_threshold(hundred, 0.29)
+    narrow = calibrate_threshold(hundred.astype(np.float32), 0.1)
     assert np.float32(narrow) == narrow < np.float32(0.1)
 
 
 def test_rates_that_cannot_be_measured():
     with pytest.raises(ValueError, match=r"5 distances cannot show a rate below 1 / 5: got 0\.1"):
-        calibrate(np.ones(5), 0.1)
+        calibrate_threshold(np.ones(5), 0.1)
     with pytest.raises(ValueError, match=r"^2 of 100 distances do not show a rate of 0\.02$"):
-        calibrate(np.ones(2), 0.02, count=100)
+        calibrate_threshold(np.ones(2), 0.02, count=100)
     for rate in (0, 1, -0.1):
         with pytest.raises(ValueError, match="between 0 and 1"):
-            calibrate(np.ones(5), rate)
+            calibrate_threshold(np.ones(5), rate)
     with pytest.raises(ValueError, match="pairs of both kinds: got 0 and 1"):
         verification_rates([], [0.1], [0.1])
     outcomes = query_outcomes(DISTANCES[:2], QUERIES[:2], GALLERY)
