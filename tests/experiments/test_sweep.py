@@ -206,7 +206,7 @@ def test_a_plan_says_what_is_left_and_how_long_it_takes(people, results, capsys)
         (["--config.seed=3"], "--config.seed: leave this field out, the tables set it"),
         (
             ["--config.views.erase=0.3"],
-            "--config.views.erase: leave this field out, the tables set it",
+            "--config.views.erase: leave this field out",
         ),
         (["--root", "nowhere"], "nowhere"),
         (["--plan"], "no run has finished yet: give --rate"),
