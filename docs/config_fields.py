@@ -11,7 +11,7 @@ from lupi_jax.settings import fields_of
 
 
 def entries() -> dict[str, str]:
-    """{dotted field: a Markdown definition of it}: name, values, defaults, what it is."""
+    """{dotted field: its Markdown definition}, with name, values, defaults and help text."""
     return {
         name: f"`{name}`: {summary(field, code=lambda text: f'`{text}`')}\n: {field.help}"
         for name, field in fields_of(Config).items()
@@ -19,7 +19,7 @@ def entries() -> dict[str, str]:
 
 
 class ConfigFields(SphinxDirective):
-    """`config-fields`, without arguments."""
+    """The directive `config-fields`, without arguments."""
 
     option_spec: ClassVar[dict[str, Any]] = {}
 

@@ -1,4 +1,4 @@
-"""`gpu.md`, from the record."""
+"""Make `gpu.md` from the record."""
 
 from experiments.gpu.figures import Record, number
 from experiments.gpu.plan import PARTS
@@ -10,16 +10,16 @@ HEAD = """# lupi_jax on a GPU
 {date}, {device}, driver {driver}, {cores} CPU cores, Python {python}, commit {commit};
 {versions}.
 {tiny}
-Each part ran in a process of its own. A rate of training counts the images of all three
-modalities, and is the median turn's.
+Each part ran in its own process. Training rates count the images of all three modalities, and come
+from the median turn.
 """
 TINY = """
-**Tiny sizes: this shows that the command works. No figure here says anything of speed.**
+These are tiny sizes. They show that the command works, and say nothing about speed.
 """
 
 
 def page(record: Record) -> str:
-    """The page of everything that is known so far."""
+    """The page with all figures known so far."""
     facts = record.facts
     head = HEAD.format(
         command=facts["command"],

@@ -96,7 +96,7 @@ def test_the_reason_stands_above_the_stack_trace(tmp_path: Path) -> None:
     assert reason(log) == "F1128 12:00:00.1 stream.cc:7] Check failed: out of memory"
     log.write_text("a warning\nTraceback\nRuntimeError: broken\n\n")
     assert reason(log) == "RuntimeError: broken"
-    assert reason(tmp_path / "none") == "nothing was said"
+    assert reason(tmp_path / "none") == "the log is empty"
 
 
 def test_a_target_is_met_at_its_edge_and_missed_without_a_figure() -> None:
@@ -119,7 +119,7 @@ def test_kernels_by_kind() -> None:
     assert by_kind(kernels, 2) == {
         "products and convolutions": (4.0, 1.0),
         "reductions": (1.5, 0.5),
-        "element by element": (0.5, 0.5),
+        "element-wise": (0.5, 0.5),
         "copies and changes of layout": (0.25, 0.5),
     }
 

@@ -203,10 +203,13 @@ def test_a_plan_says_what_is_left_and_how_long_it_takes(people, results, capsys)
     ("arguments", "message"),
     [
         (["--seeds", "0"], "--seeds 0: give at least 1"),
-        (["--config.seed=3"], "--config.seed: the tables set that themselves"),
-        (["--config.views.erase=0.3"], "--config.views.erase: the tables set that themselves"),
+        (["--config.seed=3"], "--config.seed: leave this field out, the tables set it"),
+        (
+            ["--config.views.erase=0.3"],
+            "--config.views.erase: leave this field out",
+        ),
         (["--root", "nowhere"], "nowhere"),
-        (["--plan"], "nothing was trained yet: give --rate"),
+        (["--plan"], "no run has finished yet: give --rate"),
         (["--cells", "randg,ours"], "--cells ours: give some of identity, triplet, color_free"),
         (["--config.nothing=1"], "nothing is not a field"),
         (["--confg"], "unknown argument --confg"),
