@@ -117,7 +117,7 @@ def test_a_config_file_that_cannot_be_used_is_named(tmp_path, body, variant, mes
 
 
 def test_a_missing_config_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"no config file at .*gone\.py: give --config a Python"):
+    with pytest.raises(InputError, match=r"no config file at .*gone\.py: name a Python"):
         load_config(str(tmp_path / "gone.py"), {})
 
 
