@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 COMMANDS, PYTHON = "sh", "python"
 # Directory trees, tables and formulas; and what Sphinx alone understands.
-OTHER = ("text", "{toctree}", "{eval-rst}", "{config-fields}")
+OTHER = ("text", "{toctree}", "{eval-rst}")
 
 _COMMENT = re.compile(r"<!-- (not run|given|with): (.*) -->")
 _FENCE = re.compile(r"```(\S*)")
