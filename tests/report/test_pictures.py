@@ -93,7 +93,7 @@ def test_ten_rows_of_ten_keep_every_cell_readable(tmp_path):
     assert height / 10 >= 240
 
 
-def texts_of(rows, title="", **more) -> tuple[list[str], list[str]]:
+def texts_of(rows, title="") -> tuple[list[str], list[str]]:
     """What a ranking picture says above its rows, and under its images."""
     drawn = []
     with pytest.MonkeyPatch.context() as patch:
