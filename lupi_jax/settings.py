@@ -1,6 +1,6 @@
 """How a field is declared, and the settings of the views and the losses.
 
-The parser, `lupi train --help` and the documentation read a field where it is declared. Nothing
+The parser, `lupi config` and the documentation read a field where it is declared. Nothing
 here imports JAX, so help is quick.
 """
 

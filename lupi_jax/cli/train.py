@@ -10,7 +10,10 @@ from lupi_jax.cli.source import not_negative
 from lupi_jax.errors import InputError
 
 SUMMARY = "train a network, or go on with a run"
-EXAMPLE = "lupi train --config configs/synthetic.py --workdir runs/demo --config.steps=600"
+EXAMPLE = """lupi train --config configs/synthetic.py --workdir runs/demo --config.steps=600
+
+--config.FIELD=VALUE sets a field of the configuration. It wins over the file, and the file over
+the recipe. `lupi config FILE` lists all fields with their values, defaults and choices."""
 NEEDS = ("evaluation", "training")
 SAVED = "what was saved is intact"
 
@@ -36,8 +39,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_processes(parser)
     parser.set_defaults(takes_fields=True)
-    without_fields = parser.format_help
-    parser.format_help = lambda: f"{without_fields()}\n{lupi.config.help_text()}\n"
 
 
 def run(options: argparse.Namespace) -> None:

@@ -89,6 +89,11 @@ def to_fields(config: Config) -> dict[str, Any]:
     return _flatten(dataclasses.asdict(config))
 
 
+def defaults_of(config: Config) -> dict[str, Any]:
+    """{dotted field name: value} where nothing but the recipe and the setting were given."""
+    return _left_out({"recipe": config.recipe, "setting": config.setting})
+
+
 def differences(a: Config, b: Config) -> list[str]:
     """The dotted fields in which two configurations differ."""
     before, after = to_fields(a), to_fields(b)

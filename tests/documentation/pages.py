@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 COMMANDS, PYTHON = "sh", "python"
 # Directory trees, tables, formulas and citations, and what Sphinx alone understands.
-OTHER = ("text", "bibtex", "{toctree}", "{eval-rst}", "{config-fields}")
+OTHER = ("text", "bibtex", "{toctree}", "{eval-rst}")
 
 _COMMENT = re.compile(r"<!-- (not run|given|with): (.*) -->")
 _FENCE = re.compile(r"```(\S*)")
