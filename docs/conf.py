@@ -5,8 +5,6 @@ from pathlib import Path
 
 from sphinx.application import Sphinx
 
-from docs.config_fields import ConfigFields
-
 HERE = Path(__file__).parent
 
 project = "lupi_jax"
@@ -21,7 +19,6 @@ html_show_copyright = False
 nb_execution_mode = "off"
 nb_merge_streams = True
 myst_heading_anchors = 3
-myst_enable_extensions = ["deflist"]
 
 # Docstrings write code between single backticks.
 default_role = "code"
@@ -66,4 +63,3 @@ def setup(app: Sphinx) -> None:
     """Register the functions above and the directive."""
     app.connect("source-read", _name_what_is_outside)
     app.connect("autodoc-skip-member", _skip_aliases)
-    app.add_directive("config-fields", ConfigFields)

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 from unittest import mock
@@ -31,11 +32,11 @@ from jax.sharding import PartitionSpec as P
 
 from lupi_jax.config import Config, parse_config
 from lupi_jax.losses import objective
-from lupi_jax.training.build import make_parallel_step
 from lupi_jax.training.network import abstract, fresh_variables, make_model
-from lupi_jax.training.optimizer import make_optimizer
+from lupi_jax.training.optimizer import learning_rate, make_optimizer
+from lupi_jax.training.parallel import ParallelStep
 from lupi_jax.training.run import versions
-from lupi_jax.training.step import AXIS, TrainState
+from lupi_jax.training.step import AXIS, TrainState, train_step
 
 RESULT = Path(__file__).parent / "results" / "scaling.json"
 PAGE = Path(__file__).with_suffix(".md")
@@ -111,7 +112,9 @@ def lower_step(case: Case) -> Any:
     config = case.config
     model = make_model(config, CLASSES, AXIS if case.batch_norm == "global" else None)
     tx = make_optimizer(config.optimizer, 1)
-    parallel = make_parallel_step(config, model, tx, 1)
+    rate = learning_rate(config.optimizer, 1)
+    step = partial(train_step, config=config, model=model, tx=tx, rate=rate)
+    parallel = ParallelStep(step, config.parallel)
     state = abstract(
         lambda: TrainState.create(fresh_variables(config, model), tx), parallel.state_sharding
     )

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -15,12 +16,11 @@ from lupi_jax.data.feeds.making import read_batches
 from lupi_jax.evaluation.embedding import embed_images
 from lupi_jax.modality import Modality
 from lupi_jax.runtime.memory import keep_pages
-from lupi_jax.training.build import make_parallel_step
 from lupi_jax.training.network import fresh_variables, make_model
-from lupi_jax.training.optimizer import make_optimizer
+from lupi_jax.training.optimizer import learning_rate, make_optimizer
 from lupi_jax.training.parallel import ParallelStep
 from lupi_jax.training.run import versions
-from lupi_jax.training.step import AXIS, TrainState
+from lupi_jax.training.step import AXIS, TrainState, train_step
 from lupi_jax.views import make_views
 
 Turn = tuple[Callable[[], object], dict[str, Any]]
@@ -39,7 +39,9 @@ def _trainer(work: Work) -> tuple[ParallelStep, TrainState]:
     config = _config(work)
     model = make_model(config, work.classes, AXIS)
     tx = make_optimizer(config.optimizer, 1)
-    parallel = make_parallel_step(config, model, tx, 1)
+    rate = learning_rate(config.optimizer, 1)
+    step = partial(train_step, config=config, model=model, tx=tx, rate=rate)
+    parallel = ParallelStep(step, config.parallel)
     state = TrainState.create(fresh_variables(config, model), tx)
     return parallel, parallel.place(state)
 

@@ -26,6 +26,7 @@ COMMANDS = (
     "make-synthetic",
     "check-data",
     "prepare",
+    "config",
     "train",
     "evaluate",
     "compare",

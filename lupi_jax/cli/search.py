@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from lupi_jax.evaluation import Features
     from lupi_jax.evaluation.readable import Readable
+    from lupi_jax.evaluation.search import RankingRow
 
 SUMMARY = "rank a gallery for your own query images"
 EXAMPLE = """lupi search --workdir runs/demo --query some.jpg --gallery folder/ --out ranking.png
@@ -57,7 +58,7 @@ def run(options: argparse.Namespace) -> None:
     """
     import numpy as np
 
-    from lupi_jax.evaluation.search import nearest, ranking_row
+    from lupi_jax.evaluation.search import nearest
     from lupi_jax.report.pictures import ranking_picture
 
     if options.top < 1:
@@ -86,17 +87,18 @@ def run(options: argparse.Namespace) -> None:
         for i, own in enumerate(ranked)
         for rank, row in enumerate(own)
     ]
+    direction = f"{options.query_modality} → {options.gallery_modality}"
     if options.out:
         drawn = list(enumerate(ranked))[:DRAWN]
-        lists = [ranking_row(query, i, gallery, own[:DRAWN], size) for i, own in drawn]
-        ranking_picture(options.out, lists)
+        lists = [_drawn(query, i, gallery, own[:DRAWN], size) for i, own in drawn]
+        ranking_picture(options.out, lists, direction)
         part = f": the first {DRAWN} of {len(ranked)} queries" if len(ranked) > DRAWN else ""
         say(f"wrote {options.out}{part}")
     if options.json:
         print(json.dumps(found))
     else:
         print_table(
-            f"{options.query_modality} -> {options.gallery_modality}",
+            direction.replace("→", "->"),
             ("query", "rank", "distance", "image"),
             [(r["query"], r["rank"], f"{r['distance']:.4f}", r["path"]) for r in found],
         )
@@ -133,6 +135,29 @@ def _features(
         found = {side: embed(index) for side, index in sides.items()}
     query, gallery = *(each.features for each in found.values()), *stored
     return query, gallery, data.image_size, found
+
+
+def _drawn(
+    query: "Features", row: int, gallery: "Features", rows: "np.ndarray", size: tuple[int, int]
+) -> "RankingRow":
+    """A query and its first results as a picture shows them.
+
+    Where all of them lie in one data set of the folder layout, their paths say who they are, and
+    the picture tells right from wrong. A number means the same person within one data set only.
+    """
+    import numpy as np
+
+    from lupi_jax.data.sources.folder import name_people
+    from lupi_jax.evaluation.search import ranking_row
+
+    asked, found = query[np.array([row])], gallery[rows]
+    (root, own), (other, others) = name_people(asked.index), name_people(found.index)
+    if root is not None and root == other:
+        asked, found = (
+            dataclasses.replace(asked, index=own),
+            dataclasses.replace(found, index=others),
+        )
+    return ranking_row(asked, 0, found, np.arange(len(rows)), size)
 
 
 def _tell(embedded: "Mapping[str, Readable]", options: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from lupi_jax.evaluation.features import Features
 from lupi_jax.evaluation.metrics.retrieval import BLOCK_ELEMENTS, pairwise_distances
 from lupi_jax.evaluation.metrics.tasks import Trial
 
-_NAME = 14  # characters of a file's name that fit over its picture
+_LINE = 14  # characters that fit on a line under a picture
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -22,9 +22,10 @@ class RankingRow:
 
     Attributes:
         query: [h, w, 3] uint8.
-        query_title: text above the query; about 14 characters fit on a line.
+        query_title: text under the query, "ID 4 · cam 2" or its file's name; a picture starts a
+            new line at " · " and at a line break. About 14 characters fit on a line.
         gallery: images [h, w, 3] uint8, closest first.
-        titles: text above each gallery image.
+        titles: text under each gallery image.
         correct: whether each gallery image has the query's identity; None if that is unknown.
     """
 
@@ -144,10 +145,7 @@ def ranking_row(
     known = identity >= 0
 
     def title(number: int, camera: int, path: str) -> str:
-        if number >= 0:
-            return f"{number} · cam {camera}"
-        name = shown(path.rpartition(".")[0])
-        return name if len(name) <= _NAME else "…" + name[1 - _NAME :]
+        return f"ID {number} · cam {camera}" if number >= 0 else _name(path)
 
     images = zip(found.identities, found.cameras, found.paths, strict=True)
     return RankingRow(
@@ -157,3 +155,16 @@ def ranking_row(
         titles=[title(*image) for image in images],
         correct=[bool(i == identity) if known and i >= 0 else None for i in found.identities],
     )
+
+
+def _name(path: str) -> str:
+    """A file's name and its directory's, which often names the person, on lines of their own.
+
+    A long one takes two lines, and loses its middle rather than an end.
+    """
+    lines = []
+    for part in shown(path.rpartition(".")[0]).split("/")[-2:]:
+        if len(part) > 2 * _LINE:
+            part = f"{part[: _LINE - 1]}…{part[-_LINE:]}"
+        lines += [part[:_LINE], part[_LINE:]]
+    return "\n".join(filter(None, lines))

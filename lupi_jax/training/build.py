@@ -30,13 +30,12 @@ from lupi_jax.training.network import (
     for_evaluation,
     fresh_variables,
     make_model,
-    trained_modalities,
 )
 from lupi_jax.training.optimizer import learning_rate, make_optimizer
 from lupi_jax.training.parallel import ParallelStep
 from lupi_jax.training.pretrained import initial_variables
 from lupi_jax.training.run import check_same_run, run_record
-from lupi_jax.training.step import AXIS, TrainState, make_train_step
+from lupi_jax.training.step import AXIS, TrainState, train_step
 
 Figures = dict[str, float]
 MakeValidation = Callable[[Config, Index], Callable[[EmbedNet, Any], Figures]]
@@ -79,21 +78,6 @@ def _steps_per_epoch(index: Index, sampler: IdentitySampler) -> int:
     """floor(n / (P K)) + 1, where the modality that has more images has n."""
     images = max(index.count(m) for m in (Modality.VISIBLE, Modality.INFRARED))
     return images // sampler.batch_size + 1
-
-
-def make_parallel_step(
-    config: Config, model: EmbedNet, tx: optax.GradientTransformation, steps_per_epoch: int
-) -> ParallelStep:
-    """The step that `config` describes, mapped over all devices."""
-    step = make_train_step(
-        model,
-        tx,
-        modalities=trained_modalities(config),
-        views=config.views,
-        loss=config.loss,
-        rate=learning_rate(config.optimizer, steps_per_epoch),
-    )
-    return ParallelStep(step, config.parallel, seed=config.seed)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -147,7 +131,9 @@ def build(config: Config, make_validation: MakeValidation | None) -> Parts:
         validate = partial(judge, for_evaluation(config, model))
     steps = config.steps or math.ceil(config.epochs * data.steps_per_epoch)
     tx = make_optimizer(config.optimizer, data.steps_per_epoch)
-    parallel = make_parallel_step(config, model, tx, data.steps_per_epoch)
+    rate = learning_rate(config.optimizer, data.steps_per_epoch)
+    step = partial(train_step, config=config, model=model, tx=tx, rate=rate)
+    parallel = ParallelStep(step, config.parallel, seed=config.seed)
     record = run_record(config, data.train, steps, data.steps_per_epoch)
     return Parts(config, data, steps, model, tx, parallel, validate, record)
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from lupi_jax.cli import main
 from lupi_jax.evaluation import load_features
+from lupi_jax.report import pictures
 
 
 def test_searching_a_folder_and_a_file_of_features_gives_the_same(demo, exported, capfd):
@@ -293,3 +294,24 @@ def test_links_that_lead_nowhere_are_named(day, search, tmp_path):
     status, found, err = search(day)
     assert (status, len(found)) == (0, 4)
     assert err == f"note: {day}: links that lead nowhere: 1 ({day}/camera)\n"
+
+
+def test_a_picture_tells_right_from_wrong_within_one_data_set(demo, own, tmp_path, monkeypatch):
+    drawn = []
+    draw = pictures.ranking_picture
+    monkeypatch.setattr(pictures, "ranking_picture", lambda *a: (drawn.append(a), draw(*a)))
+    query = demo.data / "test/infrared/0009"
+    sides = ["--query", str(query), "--gallery", str(demo.data / "test/visible"), "--top", "3"]
+    out = ["--out", str(tmp_path / "ranking.png")]
+    assert main(["search", *demo.run, *sides, *out]) == 0
+    (_, rows, title) = drawn.pop()
+    assert title == "infrared → visible"
+    for row in rows:
+        assert row.query_title.startswith("ID 9 · cam ")
+        assert [t.startswith("ID 9 · ") for t in row.titles] == row.correct
+    # In another data set the same number is another person.
+    sides[-3] = str(own / "test/visible")
+    assert main(["search", *demo.run, *sides, *out]) == 0
+    (_, rows, _) = drawn.pop()
+    assert rows[0].correct == [None] * len(rows[0].gallery)
+    assert rows[0].query_title.startswith("c")

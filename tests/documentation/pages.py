@@ -16,8 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 COMMANDS, PYTHON = "sh", "python"
-# Directory trees, tables and formulas; and what Sphinx alone understands.
-OTHER = ("text", "{toctree}", "{eval-rst}", "{config-fields}")
+# Directory trees, tables, formulas and citations, and what Sphinx alone understands.
+OTHER = ("text", "bibtex", "{toctree}", "{eval-rst}")
 
 _COMMENT = re.compile(r"<!-- (not run|given|with): (.*) -->")
 _FENCE = re.compile(r"```(\S*)")

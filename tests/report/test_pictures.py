@@ -93,6 +93,33 @@ def test_ten_rows_of_ten_keep_every_cell_readable(tmp_path):
     assert height / 10 >= 240
 
 
+def texts_of(rows, title="") -> tuple[list[str], list[str]]:
+    """What a ranking picture says above its rows, and under its images."""
+    drawn = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "_save", lambda figure, path: drawn.append(figure))
+        ranking_picture("none.png", rows, title)
+    (figure,) = drawn
+    return [text.get_text() for text in figure.texts], [a.get_xlabel() for a in figure.axes]
+
+
+def test_marks_and_names_stand_under_the_images_and_are_explained_above():
+    image = plain(1, 2, 250)
+    results = ["ID 4 \u00b7 cam 1", "ID 5 \u00b7 cam 2", "0205\nc3_0001"]
+    row = RankingRow(image, "ID 4 \u00b7 cam 3", [image] * 3, results, [True, False, None])
+    above, under = texts_of([row], "infrared \u2192 visible")
+    assert under == ["ID 4\ncam 3", "\u2713 ID 4\ncam 1", "\u2717 ID 5\ncam 2", "0205\nc3_0001"]
+    assert above[0] == "infrared \u2192 visible"
+    text = " ".join(above[1:])
+    assert "\u2713 and a solid frame: the query's person." in text
+    assert "\u2717 and a dashed frame: another person." in text
+    assert text.endswith("Dotted frame: not known who it is.")
+    unknown = RankingRow(image, "a", [image], ["b"], [None])
+    above, _ = texts_of([unknown])
+    assert above[0].startswith("Left: the query.")
+    assert "\u2713" not in " ".join(above)
+
+
 def metrics_rows():
     rows = [
         {"step": s, "split": "train", "loss/identity": 5.0 - s / 10, "loss/triplet": 0.5}
