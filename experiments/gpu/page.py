@@ -68,7 +68,7 @@ def _section(record: Record, name: str) -> str:
     ]
     paragraphs = [f"## {PARTS[name].title}", f"{part['date']}, {part['seconds']:.0f} s."]
     if part["status"] != "done":
-        paragraphs.append(f"**{part['status'].capitalize()}**: {_escape(part['why'])}.")
+        paragraphs.append(f"{part['status'].capitalize()}: {_escape(part['why'])}.")
     if rows:
         paragraphs.append(_table(("what", "figure", "note"), rows))
     return "\n\n".join(paragraphs)

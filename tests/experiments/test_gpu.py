@@ -140,7 +140,7 @@ def test_the_page_says_which_targets_were_met(tmp_path: Path) -> None:
     title = PARTS["step"].title
     assert f"| {title} | a\\|b | at most 60 s | 61 s | **missed** |" in text
     assert f"| {title} | c | at least 5 | 5 | met |" in text
-    assert "**Out of time**: over." in text
+    assert "\n\nOut of time: over." in text
     assert "cold_start, end_to_end" in text.partition("## Not run")[2]
 
 
