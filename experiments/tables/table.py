@@ -226,15 +226,15 @@ def provenance(sweep: Sweep, command: str, records: Records) -> tuple[str, dict[
     known = {cell: CELLS[cell].what for cell in records}
     count = len(sweep.repeats)
     repeats = sweep.what_repeats if count > 1 else sweep.what_repeats[:-1]
-    spread = f"mean ± standard deviation over {repeats}; " if count > 1 else ""
+    spread = f", mean ± standard deviation over {repeats}" if count > 1 else ""
     cell_lines = "\n".join(f"- `{name}`: {what}" for name, what in known.items())
     text = f"""    {command}
 
 {count} {repeats}, {", ".join(map(str, facts["steps"]))} steps of \
 {people} x {images} images per modality, {height} x {width} pixels, {facts["backbone"]}, commit \
 {", ".join(facts["commits"])}, {", ".join(facts["devices"])}, \
-{", ".join(f"{k} {v}" for k, v in facts["versions"].items())}. Percent; {spread}\
-the feature after the BN neck. Cells (`experiments/tables/cells.py`):
+{", ".join(f"{k} {v}" for k, v in facts["versions"].items())}. Figures are in \
+percent{spread}, for the feature after the BN neck. Cells (`experiments/tables/cells.py`):
 
 {cell_lines}
 """
