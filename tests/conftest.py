@@ -27,8 +27,8 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 # Networks are small and run for a few steps, so that LLVM's optimisation takes longer than it
-# saves. What tests/experiments/parity holds against golden figures is optimised, as
-# a user's programs are.
+# saves. tests/experiments/parity compares with golden figures, so its programs are optimised like
+# a user's.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 # {split: {modality: {identity directory: number of images}}}

@@ -186,7 +186,7 @@ def test_model_selection_sees_the_validation_identities_only(sysu, said):
     rows = [json.loads(line) for line in (sysu / "run/metrics.jsonl").read_text().splitlines()]
     validated = [row for row in rows if row["split"] == "validation"]
     assert [row["step"] for row in validated] == [1, 2]
-    # Its figures are those of the last checkpoint on the 2 people, by SYSU-MM01's protocol.
+    # It has the last checkpoint's figures on the 2 people, by SYSU-MM01's protocol.
     run = ("evaluate", "--workdir", sysu / "run", "--json")
     result = json.loads(said(*run, "--split", "val", "--config.evaluation.trials=1"))
     assert result["protocol"] == ("SYSU-MM01 agw, 1 trials, validation identities, rendered people")
@@ -255,7 +255,7 @@ def test_prepared_images_give_the_same_figures(regdb, said, refused, tmp_path):
 
 
 def test_the_best_of_every_split_may_be_averaged(tmp_path, regdb, said):
-    """The best checkpoint may be older than the end of training, which is no fault."""
+    """The best checkpoint may be older than the end of training."""
     root = tmp_path
     (root / "data").symlink_to(regdb / "data")
     chosen = (

@@ -28,9 +28,9 @@ class Block:
     """A fenced block of a page.
 
     Attributes:
-      line: of its fence.
-      language: after the fence.
-      text: between the fences.
+      line: line of the fence.
+      language: word after the fence.
+      text: text between the fences.
       reason: why it is not run, or "".
       given: shell commands to run before it.
       extra: arguments put after each `lupi train`.

@@ -68,7 +68,7 @@ def fake_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
 
 
 def test_a_part_costs_itself_alone(fake_parts: Any) -> None:
-    assert fake_parts("good") == ("done", "", [("speed", 5.0)])  # chatter is no figure
+    assert fake_parts("good") == ("done", "", [("speed", 5.0)])  # chatter does not count
     crashed = ("failed", "ended with status 1: RuntimeError: broken", [("speed", 1.0)])
     assert fake_parts("crashes") == crashed
     status, why, _ = fake_parts("aborts")
@@ -113,7 +113,7 @@ def test_kernels_by_kind() -> None:
         Kernel("sm90_xmma_dgrad_implicit_gemm_bf16", 6e6),
         Kernel("gemm_fusion_dot_3", 2e6),
         Kernel("input_convert_reduce_fusion_7", 3e6),
-        Kernel("loop_convert_fusion", 1e6),  # holds "conv", and is no convolution
+        Kernel("loop_convert_fusion", 1e6),  # holds "conv", but does not convolve
         Kernel("input_transpose_fusion", 0.5e6),
     ]
     assert by_kind(kernels, 2) == {

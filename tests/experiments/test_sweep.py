@@ -78,7 +78,7 @@ def test_a_run_is_known_by_what_its_numbers_depend_on(fields, same, tmp_path):
 
 @pytest.mark.parametrize("cell", ["randg", "baseline", "untrained"])
 def test_younger_fields_leave_recorded_runs_their_keys(cell):
-    """The fingerprint is that of `lupi make-synthetic --identities 256 --seed 0`, trained on."""
+    """The fingerprint belongs to `lupi make-synthetic --identities 256 --seed 0`, trained on."""
     people, trained = "1807166fdcf39bee", CELLS[cell].trained
     records = read_records(EXPERIMENTS / "results/synthetic").values()
     record = next(r for r in records if (r["cell"], r["seed"]) == (cell, 0))
@@ -350,7 +350,7 @@ def test_a_table_from_the_command_line_to_its_files(people, results, monkeypatch
     assert again.out == printed.out
 
 
-@pytest.mark.skipif(not shutil.which("git"), reason="there is no git")
+@pytest.mark.skipif(not shutil.which("git"), reason="git is missing")
 def test_the_commit_is_dirty_by_what_runs_not_by_results(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

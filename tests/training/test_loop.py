@@ -315,7 +315,7 @@ def test_an_epoch_is_as_long_as_the_larger_modality(
 def test_an_older_run_is_not_lengthened_unasked(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """10 infrared images made 3 steps an epoch when those trained on counted, 15 visible make 4."""
+    """An epoch had 3 steps when only the 10 infrared images counted; 15 visible ones make 4."""
     shutil.copytree(root, tmp_path / "data")
     for folder in (tmp_path / "data" / "train" / "visible").iterdir():
         shutil.copy(folder / "c1_0.png", folder / "c1_2.png")

@@ -65,7 +65,7 @@ ALL, REFUSED, OTHERS = "all", "refused", "others"
 
 
 class Fault(NamedTuple):
-    """What is done; what a problem must name ("": there is no problem); what training sees."""
+    """The damage; what a problem must name ("" without a problem); what training sees."""
 
     damage: Callable[[Site], object]
     named: str

@@ -115,7 +115,7 @@ def average_precision(distances: np.ndarray, matches: np.ndarray) -> float:
 
 
 def test_an_evaluation_keeps_to_the_convention(market):
-    """The figures are those of loops over what is neither junk nor asked by distractors."""
+    """Loops that skip junk, and queries by distractors, give the same figures."""
     model = {"backbone": "thin", "non_local": False}
     data = dataclasses.asdict(dataclasses.replace(source_of(market), image_size=(32, 32)))
     config = lupi.parse_config({"steps": 1, "data": data, "model": model})

@@ -41,7 +41,7 @@ def root(tmp_path) -> Path:
 
 
 def cell(cells: dict[int, list[list[int]]], size: int) -> np.ndarray:
-    """A column of MATLAB cells, empty but for those given (from 1)."""
+    """A column of MATLAB cells, empty except the given ones (from 1)."""
     column = np.empty((size, 1), object)
     for i in range(size):
         column[i, 0] = np.array(cells.get(i + 1, np.empty((2, 0))), np.uint8)

@@ -152,7 +152,7 @@ def test_parquet_of_small_integers_and_other_columns(root):
     assert (index.identities.tolist(), index.cameras.tolist()) == ([0, 1], [255, 254])
 
 
-# Whatever a file system takes, but for what a table cannot or may not name.
+# Whatever a file system takes, except what a table cannot or may not name.
 NAMES = st.text(
     st.characters(codec="utf-8", exclude_categories=["Cc"], exclude_characters="/\\"),
     min_size=1,
