@@ -14,6 +14,8 @@ exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "lupi_jax"
 html_show_copyright = False
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
 
 # The notebooks are committed with the outputs of `make notebooks`.
 nb_execution_mode = "off"

@@ -46,7 +46,7 @@ def page() -> str:
     for about, fields in groups():
         group = fields[0].name.rpartition(".")[0] or "The run"
         heading = f"`{group}`" if "." in fields[0].name else group
-        rows = ["| field | default | values | what it is |", "|---|---|---|---|"]
+        rows = ["| field | default | what it is | values |", "|---|---|---|---|"]
         parts.append("\n".join([f"## {heading}", "", about, "", *rows, *map(_row, fields)]) + "\n")
     return "\n".join(parts)
 
@@ -55,7 +55,7 @@ def _row(field: Field) -> str:
     own = [f"{recipes}: `{value}`" for value, recipes in recipe_values(field).items()]
     default = "; ".join([f"`{written(field.default)}`", *own])
     values = "; ".join(filter(None, (allowed(field), changes(field))))
-    cells = (f"`{field.name}`", default, values, field.help)
+    cells = (f"`{field.name}`", default, field.help, values)
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 

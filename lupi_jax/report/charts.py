@@ -136,7 +136,7 @@ def distance_chart(counts: PairCounts, name: str) -> str:
         figure,
         name,
         f"Histogram of distances: mean {same:.3f} of the same identity, {different:.3f} of "
-        f"different ones, {100 * counts.overlap:.0f} percent of the areas shared",
+        f"different ones, {100 * counts.overlap:.0f} percent overlap",
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import jax
 import orbax.checkpoint as ocp
+from absl import logging as absl_logging
 from orbax.checkpoint.checkpoint_managers import (
     AnyPreservationPolicy,
     LatestN,
@@ -60,12 +61,12 @@ class Checkpoints:
         # What cannot be read may hold the best figures, so that it stays.
         self._unread: set[int] = set()
         policy = AnyPreservationPolicy([LatestN(keep), _Keep(lambda: {self.best, *self._unread})])
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=policy, read_only=read_only, create=False
-        )
-        with self._writing("open the checkpoints"):
+        with self._writing("open the checkpoints"), _unremarked():
             if not read_only:
                 self.directory.mkdir(parents=True, exist_ok=True)  # Orbax takes a file for it
+            options = ocp.CheckpointManagerOptions(
+                preservation_policy=policy, read_only=read_only, create=False
+            )
             self._manager = ocp.CheckpointManager(
                 self.directory, options=options, item_names=("variables", "optimizer", "run")
             )
@@ -291,6 +292,17 @@ class Checkpoints:
             lambda why: InputError(f"cannot {what} under {self.directory} ({why}): {advice}"),
             (OSError, ValueError, RuntimeError),
         )
+
+
+@contextlib.contextmanager
+def _unremarked() -> Iterator[None]:
+    """Keep Orbax from warning that a directory is only read, which is what was asked for."""
+    before = absl_logging.get_verbosity()
+    absl_logging.set_verbosity(min(before, absl_logging.ERROR))
+    try:
+        yield
+    finally:
+        absl_logging.set_verbosity(before)
 
 
 @contextlib.contextmanager
