@@ -54,12 +54,14 @@ def _print_counts(rows: "Sequence[Count]", options: argparse.Namespace) -> None:
     def due(found: int, wanted: int | None) -> str:
         return "" if wanted is None else f"{wanted}{'' if wanted == found else ' (!)'}"
 
-    headings = ["split", "modality", "camera", ">identities", ">images"]
+    roles = any(row.role for row in rows)
+    headings = ["split", "modality", "camera", *["role"] * roles, ">identities", ">images"]
     table: list[list[object]] = []
     for row in rows:
         split = "train + val" if (options.data, row.split) == ("sysu", "train") else row.split
         camera = "all" if row.camera is None else row.camera
-        table.append([split, row.modality, camera, row.identities, row.images])
+        role = [row.role or "all"] * roles
+        table.append([split, row.modality, camera, *role, row.identities, row.images])
     if any(n is not None for row in rows for n in (row.expected_identities, row.expected_images)):
         headings += [">identities due", ">images due"]
         for cells, row in zip(table, rows, strict=True):

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from lupi_jax.errors import InputError, shown
+from lupi_jax.errors import InputError, shown, some
 
 PICTURES = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
 """Endings of the pictures that can be drawn."""
@@ -41,6 +41,26 @@ def say(message: str) -> None:
     from lupi_jax.runtime import terminal
 
     terminal.say(message)
+
+
+def say_passed_over(path: Path, passed_over: Sequence[Path]) -> None:
+    """Note which of what is below `path` was not read as an image, and why."""
+    from lupi_jax.data.decoding import IMAGE_SUFFIXES
+
+    links = [str(place) for place in passed_over if place.is_dir()]
+    if links:
+        say(
+            f"note: {path}: linked directories passed over: {len(links)} ({some(links)}); every "
+            "directory is read once, and links to a directory above are not followed"
+        )
+    if broken := [str(place) for place in passed_over if not place.exists()]:
+        say(f"note: {path}: links that lead nowhere: {len(broken)} ({some(broken)})")
+    if files := [file for file in passed_over if file.is_file()]:
+        kinds = some(sorted({file.suffix.lower() or "no ending" for file in files}))
+        say(
+            f"note: {path}: files passed over: {len(files)} ({kinds}); images are "
+            f"{', '.join(IMAGE_SUFFIXES)}"
+        )
 
 
 def readable(content: object) -> object:

@@ -24,6 +24,7 @@ from lupi_jax.runtime.phases import hide_phases, phase, process_age, record_phas
 
 COMMANDS = (
     "make-synthetic",
+    "index",
     "check-data",
     "prepare",
     "config",

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import lupi_jax as lupi
-from lupi_jax.cli.console import PICTURES, check_out, print_table, say
+from lupi_jax.cli.console import PICTURES, check_out, print_table, say, say_passed_over
 from lupi_jax.cli.network import add_network, load
-from lupi_jax.errors import InputError, LeftOutError, shown, some
+from lupi_jax.errors import InputError, LeftOutError, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> None:
         raise InputError(f"--top {options.top}: must be positive")
     check_out(options.out, PICTURES, (options.query, options.gallery))
     query, gallery, size, embedded = _features(options)
-    there = gallery.index.modalities == options.gallery_modality
+    there = (gallery.index.modalities == options.gallery_modality) & gallery.index.in_gallery
     # Features that lie on disk are not copied to leave some out.
     excluded = np.broadcast_to(~there, (len(query.index), len(there)))
     top = min(options.top, int(there.sum()))
@@ -123,8 +123,15 @@ def _features(
         sides["gallery"] = _read(options.gallery, options.gallery_modality)
     else:
         stored.append(lupi.evaluation.load_features(options.gallery))
-        if not (stored[0].index.modalities == options.gallery_modality).any():
+        index = stored[0].index
+        of_modality = index.modalities == options.gallery_modality
+        if not of_modality.any():
             raise InputError(f"{options.gallery} holds no {options.gallery_modality} features")
+        if queries := int((of_modality & ~index.in_gallery).sum()):
+            what = f"{queries} of {of_modality.sum()} {options.gallery_modality} images"
+            if queries == of_modality.sum():
+                raise InputError(f"{options.gallery}: {what} have the role query: none to search")
+            say(f"note: {options.gallery}: {what} are passed over: their role is query")
     network = load(options)
     for features in stored:
         _check_origin(features, network, options)
@@ -215,22 +222,7 @@ def _check_origin(
 
 
 def _read(path: Path, modality: str) -> "lupi.data.Index":
-    from lupi_jax.data.decoding import IMAGE_SUFFIXES
-
     passed_over: list[Path] = []
     index = lupi.data.read_any_images(path, lupi.Modality(modality), passed_over.append)
-    links = [str(place) for place in passed_over if place.is_dir()]
-    if links:
-        say(
-            f"note: {path}: linked directories passed over: {len(links)} ({some(links)}); every "
-            "directory is read once, and links to a directory above are not followed"
-        )
-    if broken := [str(place) for place in passed_over if not place.exists()]:
-        say(f"note: {path}: links that lead nowhere: {len(broken)} ({some(broken)})")
-    if files := [file for file in passed_over if file.is_file()]:
-        kinds = some(sorted({file.suffix.lower() or "no ending" for file in files}))
-        say(
-            f"note: {path}: files passed over: {len(files)} ({kinds}); images are "
-            f"{', '.join(IMAGE_SUFFIXES)}"
-        )
+    say_passed_over(path, passed_over)
     return index

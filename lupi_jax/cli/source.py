@@ -17,8 +17,9 @@ def add_source(parser: argparse.ArgumentParser) -> None:
         default="",
         metavar="FILE",
         help="with --data folder: a CSV or Parquet table of the images with the columns path "
-        "(below the root), identity, camera, modality (visible, infrared) and split (train, val, "
-        "test); without it directories and file names say all that",
+        "(below the root), identity, camera, modality (visible, infrared), split (train, val, "
+        "test) and, if needed, role (query, gallery); `lupi index` writes one; without it "
+        "directories and file names say all that",
     )
     add(
         "--identity-zero",

@@ -19,6 +19,9 @@ DISTRACTOR = 0
 """The identity of Market-1501's distractors: other people, whom nobody looks for. In other data
 sets 0 is a person, so that `Index.distractors` has to say so."""
 
+ROLES = ("query", "gallery")
+"""What an image may be in an evaluation if it is not both."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Index:
@@ -31,6 +34,7 @@ class Index:
       cameras: [n] int32.
       modalities: [n] str, values of `Modality`.
       distractors: whether identity 0 is `DISTRACTOR` rather than a person.
+      roles: [n] str, one of `ROLES`, or "" for an image that is both; None: all images are both.
     """
 
     root: Path
@@ -39,6 +43,7 @@ class Index:
     cameras: np.ndarray
     modalities: np.ndarray
     distractors: bool = dataclasses.field(default=False, kw_only=True)
+    roles: np.ndarray | None = dataclasses.field(default=None, kw_only=True)
 
     @property
     def _columns(self) -> tuple[np.ndarray, ...]:
@@ -50,7 +55,8 @@ class Index:
     def __getitem__(self, rows: np.ndarray) -> "Index":
         """The images of `rows`, a boolean mask or row numbers."""
         columns = (column[rows] for column in self._columns)
-        return Index(self.root, *columns, distractors=self.distractors)
+        roles = None if self.roles is None else self.roles[rows]
+        return Index(self.root, *columns, distractors=self.distractors, roles=roles)
 
     def count(self, modality: Modality) -> int:
         """How many images one modality has."""
@@ -58,9 +64,10 @@ class Index:
 
     @property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits that change with any path, identity, camera or modality."""
+        """16 hexadecimal digits that change with any path, identity, camera, modality or role."""
         digest = hashlib.sha256()
-        for array in self._columns:
+        roles = () if self.roles is None or not self.has_roles else (self.roles,)
+        for array in (*self._columns, *roles):
             digest.update("\0".join(map(str, array)).encode(errors="surrogateescape") + b"\n")
         return digest.hexdigest()[:16]
 
@@ -68,6 +75,21 @@ class Index:
     def is_person(self) -> np.ndarray:
         """[n] bool, False for junk and distractors: who is trained on, and looked for."""
         return ~np.isin(self.identities, [JUNK, DISTRACTOR] if self.distractors else [JUNK])
+
+    @property
+    def has_roles(self) -> bool:
+        """Whether an image is only a query, or only in the gallery."""
+        return self.roles is not None and bool((self.roles != "").any())
+
+    @property
+    def in_queries(self) -> np.ndarray:
+        """[n] bool, False for images whose role is to be searched only."""
+        return np.ones(len(self), bool) if self.roles is None else self.roles != "gallery"
+
+    @property
+    def in_gallery(self) -> np.ndarray:
+        """[n] bool, False for images whose role is to query only."""
+        return np.ones(len(self), bool) if self.roles is None else self.roles != "query"
 
     @property
     def classes(self) -> np.ndarray:
@@ -87,17 +109,19 @@ class Row(NamedTuple):
     identity: int
     camera: int
     modality: str
+    role: str = ""
 
 
 def make_index(root: Path, rows: list[Row]) -> Index:
     """The index of `rows` in their order; at least one."""
-    paths, identities, cameras, modalities = zip(*rows, strict=True)
+    paths, identities, cameras, modalities, roles = zip(*rows, strict=True)
     return Index(
         root,
         np.array(paths),
         np.array(identities, np.int32),
         np.array(cameras, np.int32),
         np.array(modalities),
+        roles=np.array(roles) if any(roles) else None,
     )
 
 
@@ -105,7 +129,11 @@ def concatenate(parts: Sequence[Index]) -> Index:
     """The images of `parts`, all below one root, one after the other; at least one part."""
     columns = zip(*(part._columns for part in parts), strict=True)
     joined = map(np.concatenate, columns)
-    return Index(parts[0].root, *joined, distractors=parts[0].distractors)
+    roles = None
+    if any(part.roles is not None for part in parts):
+        every = [np.full(len(p), "") if p.roles is None else p.roles for p in parts]
+        roles = np.concatenate(every)
+    return Index(parts[0].root, *joined, distractors=parts[0].distractors, roles=roles)
 
 
 def require_modalities(index: Index, modalities: tuple[Modality, ...]) -> None:

@@ -1,9 +1,10 @@
 """Features of images, in memory and as files.
 
 `.npz` and a directory of `.npy` files hold `features` (of the neck) and `pooled` [n, d] float32,
-`ids` and `cameras` [n] int32, `modality` and `paths` [n] str. In `.safetensors` the latter two are
-[n, bytes] uint8, UTF-8 filled up with zeros. What made the features (`origin`) is JSON: an array
-`made_by` of one text in `.npz`, `made_by.json` in a directory, metadata of `.safetensors`.
+`ids` and `cameras` [n] int32, `modality` and `paths` [n] str; `roles` [n] str if an image has one
+(`Index.roles`). In `.safetensors` texts are [n, bytes] uint8, UTF-8 filled up with zeros. What made
+the features (`origin`) is JSON: an array `made_by` of one text in `.npz`, `made_by.json` in a
+directory, metadata of `.safetensors`.
 """
 
 import dataclasses
@@ -27,6 +28,8 @@ ARRAYS = ("pooled", "ids", "cameras", "modality", "paths", "features")
 
 SUFFIXES = (".npz", ".safetensors")
 
+_ROLES = "roles"
+_TEXTS = ("modality", "paths", _ROLES)
 _ORIGIN = "made_by"
 
 _CHECKED_ELEMENTS = 2**22  # 16 MiB at once
@@ -73,13 +76,15 @@ class Features:
             "modality": self.index.modalities,
             "paths": np.array([str(self.index.root / p) for p in self.index.paths]),
         }
+        if self.index.has_roles:
+            arrays[_ROLES] = np.asarray(self.index.roles)
         origin = json.dumps({**self.origin, **(facts or {})})
         try:
             if path.suffix:
                 with replacing(path) as part:
                     _write_file(part, arrays, origin)
                 return
-            names = [f"{_ORIGIN}.json", *(f"{name}.npy" for name in ARRAYS)]
+            names = [f"{_ORIGIN}.json", *(f"{name}.npy" for name in (_ROLES, *ARRAYS))]
             with replacing_files(path, names) as part:
                 (part / f"{_ORIGIN}.json").write_text(origin)
                 for name, array in arrays.items():
@@ -103,7 +108,7 @@ def load_features(path: str | Path) -> Features:
     try:
         arrays = _read_arrays(path)
         columns = (arrays[name] for name in ("paths", "ids", "cameras", "modality"))
-        index = Index(Path(), *columns)
+        index = Index(Path(), *columns, roles=arrays.get(_ROLES))
         features = Features(arrays["pooled"], arrays["features"], index, _read_origin(path))
     except Exception as error:
         raise InputError(f"{path} is no feature file as `lupi export` writes it") from error
@@ -141,11 +146,12 @@ def holds_features(path: str | Path) -> bool:
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
-        mapped = {name: np.load(path / f"{name}.npy", "r", allow_pickle=False) for name in ARRAYS}
+        names = (*ARRAYS, *[_ROLES] * (path / f"{_ROLES}.npy").is_file())
+        mapped = {name: np.load(path / f"{name}.npy", "r", allow_pickle=False) for name in names}
         return {name: array.view(np.ndarray) for name, array in mapped.items()}
     if path.suffix == ".safetensors":
         arrays = safetensors.numpy.load_file(path)
-        for name in ("modality", "paths"):
+        for name in arrays.keys() & set(_TEXTS):
             encoded = np.ascontiguousarray(arrays[name], np.uint8)
             words = encoded.view(f"S{encoded.shape[1]}").reshape(len(encoded))
             arrays[name] = np.char.decode(words, "utf-8", "surrogateescape")
@@ -190,7 +196,7 @@ def _write_npy(path: Path, array: np.ndarray) -> None:
 
 def _write_safetensors(path: Path, arrays: Mapping[str, np.ndarray], origin: str) -> None:
     plain = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    for name in ("modality", "paths"):
+    for name in plain.keys() & set(_TEXTS):
         encoded = np.char.encode(plain[name], "utf-8", "surrogateescape")  # as names of files are
         plain[name] = encoded.view(np.uint8).reshape(len(encoded), encoded.itemsize)
     path.touch()

@@ -92,6 +92,9 @@ def protocol_name(config: Config, index: Index, split: str = "test") -> str:
         name += f", {nobody - junk} distractors"
     if junk:
         name += f", without {junk} junk images"
+    asked, searched = int(np.sum(~index.in_gallery)), int(np.sum(~index.in_queries))
+    if asked or searched:
+        name += f", {asked} images only as queries, {searched} only in the gallery"
     if config.evaluation.reranking != "none":
         name += ", with k-reciprocal re-ranking"
     return name

@@ -1,5 +1,6 @@
 """`lupi search`: rankings, and what cannot be searched."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -139,6 +140,27 @@ def test_features_that_do_not_say_what_made_them(demo, own, exported, capfd):
     said = f"note: {own / 'older.npz'} does not say which network made its features"
     lines = capfd.readouterr().err.splitlines()
     assert sum(line.startswith(said) for line in lines) == 1
+
+
+def test_an_image_that_only_queries_is_not_found(demo, own, exported, refused, capfd):
+    features = load_features(exported)
+    visible = np.flatnonzero(features.index.modalities == "visible")
+    roles = np.full(len(features.index), "gallery")
+    roles[visible[1:]] = "query"
+    file = own / "features.npz"
+    dataclasses.replace(features, index=dataclasses.replace(features.index, roles=roles)).save(file)
+    search = ["search", *demo.run, "--query", str(own / "test/infrared/1"), "--gallery", str(file)]
+    assert main([*search, "--json"]) == 0
+    out, err = capfd.readouterr()
+    only = str(features.index.root / features.index.paths[visible[0]])
+    assert [row["path"] for row in json.loads(out)] == [only, only]  # of two queries
+    count = len(visible)
+    said = f"{count - 1} of {count} visible images are passed over: their role is query"
+    assert f"note: {file}: {said}" in err.splitlines()
+    features.index.modalities[visible[0]] = "infrared"
+    dataclasses.replace(features, index=dataclasses.replace(features.index, roles=roles)).save(file)
+    said = f"{file}: {count - 1} of {count - 1} visible images have the role query: none to search"
+    assert refused(*search) == said
 
 
 def test_search_arguments_that_cannot_be_used(demo, own, refused):

@@ -62,6 +62,20 @@ def test_features_on_disk_are_plain_arrays(index, tmp_path):
     assert [loaded.index.root / path for path in loaded.index.paths] == expected
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_roles_are_kept_with_the_features(index, tmp_path, form):
+    roles = np.array(["query", "", "gallery", "", "", "", ""])
+    features = made_up(dataclasses.replace(index, roles=roles))
+    place = tmp_path / "new" / form
+    features.save(place)
+    loaded = load_features(place).index
+    assert loaded.roles is not None
+    assert loaded.roles.tolist() == roles.tolist()
+    assert loaded.in_gallery.tolist() == [False, *[True] * 6]
+    made_up(dataclasses.replace(index, roles=np.full(7, ""))).save(place)
+    assert load_features(place).index.roles is None  # as an older version reads and writes it
+
+
 def test_features_in_a_directory_are_memory_mapped(index, tmp_path):
     features = made_up(index)
     folder = tmp_path / "new" / "features"

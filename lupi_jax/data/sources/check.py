@@ -18,6 +18,7 @@ from lupi_jax.data.sources.counts import (
     Group,
     Size,
     count_group,
+    count_roles,
     count_split,
     expected_sizes,
     part_name,
@@ -37,7 +38,8 @@ class Report:
     """What `check_data` found.
 
     Attributes:
-      rows: the counts, split by split: each camera of a modality, each modality, all of it.
+      rows: the counts, split by split: each camera of a modality, each modality, all of it, each
+        role.
       problems: one line each: what is wrong, where, and what to do. None: nothing is.
     """
 
@@ -95,7 +97,9 @@ def check_data(source: SourceConfig, progress: Callable[[int, int], None] | None
             expected = expected_sizes(source.name, root)
         except InputError as error:
             problems(root, str(error))
-    rows = [row for part in parts for row in count_split(part.name, part.index, expected)]
+    rows = []
+    for part in parts:
+        rows += count_split(part.name, part.index, expected) + count_roles(part.name, part.index)
     if parts:
         unread = {group.split for group in expected} - {part.name for part in parts} - {"all"}
         rows.append(count_group(Group("all"), _together(parts), {} if unread else expected))

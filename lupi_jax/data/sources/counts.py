@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lupi_jax.data.index import Index
+from lupi_jax.data.index import ROLES, Index
 from lupi_jax.data.sources import published, regdb, sysu_mm01
 from lupi_jax.data.sources.manifest import MANIFEST, is_generated, read_manifest
 from lupi_jax.errors import InputError
@@ -40,6 +40,7 @@ class Count:
     """How many identities and images a `Group`, or SYSU-MM01's "in no list", has.
 
     What is expected is as published, or as a synthetic set's manifest says; None: not known.
+    Of all of them, or of those with a role (`Index.roles`).
     """
 
     split: str
@@ -49,6 +50,7 @@ class Count:
     images: int
     expected_identities: int | None = None
     expected_images: int | None = None
+    role: str = ""
 
     @property
     def fault(self) -> str:
@@ -84,6 +86,20 @@ def count_split(split: str, index: Index, expected: Mapping[Group, Size]) -> lis
         return modality, group.camera is None, group.camera or 0
 
     return [count_group(group, index, expected) for group in sorted(groups, key=place)]
+
+
+def count_roles(split: str, index: Index) -> list[Count]:
+    """Count the identities and images of each role in each modality; none where none has a role."""
+    if index.roles is None:
+        return []
+    counts = []
+    for modality in _MODALITIES:
+        for role in ROLES:
+            own = index[(index.modalities == modality) & (index.roles == role)]
+            if len(own):
+                people, images = len(own.classes), len(own)
+                counts.append(Count(split, str(modality), None, people, images, role=role))
+    return counts
 
 
 def count_group(group: Group, index: Index, expected: Mapping[Group, Size]) -> Count:

@@ -1,6 +1,7 @@
 """Any data set, as a table of its images: CSV or Parquet.
 
-Columns `path`, `identity`, `camera`, `modality` and `split`, in any order, one row per image.
+Columns `path`, `identity`, `camera`, `modality`, `split` and, if need be, `role`, in any order, one
+row per image.
 """
 
 import csv
@@ -11,7 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from lupi_jax.data.index import DISTRACTOR, JUNK, Index, Row, make_index
+from lupi_jax.data.index import DISTRACTOR, JUNK, ROLES, Index, Row, make_index
 from lupi_jax.data.sources.files import (
     INDEX,
     ROOT,
@@ -28,14 +29,18 @@ from lupi_jax.modality import Modality
 from lupi_jax.runtime.files import expand
 
 TABLE_SPLITS = ("train", "val", "test")
-_COLUMNS = ("path", "identity", "camera", "modality", "split")
+COLUMNS = ("path", "identity", "camera", "modality", "split")
+ROLE = "role"
+"""The column that a table may lack."""
+
 _MODALITIES = (str(Modality.VISIBLE), str(Modality.INFRARED))
 _LARGEST = 2**31 - 1  # of an int32
 _NUMBER = re.compile(r"[0-9]{1,10}")
 _NO_PATH = re.compile(r"[\x00-\x1f\x7f\\]")
 
 _Line = tuple[str, Sequence[str], str]
-"""Where in a file ("line 3", "row 2"), the cells of `_COLUMNS`, and why there are none, or ""."""
+"""Where in a file ("line 3", "row 2"), the cells of `COLUMNS` and of the role, and why there are
+none, or ""."""
 
 
 def read_table(
@@ -47,13 +52,15 @@ def read_table(
 ) -> Index:
     """Index one split of a data set that comes with a table of its images, in the table's order.
 
-    The columns, of which all are needed, in any order; others are allowed and ignored:
+    The columns, in any order; others are allowed and ignored:
       path: of the image file, relative to `root`, with forward slashes, without "..". Symbolic
         links below the root are followed, wherever they lead: they are its owner's, not the
         table's.
       identity, camera: whole numbers from 0 to 2^31 - 1. Identity -1 is junk.
       modality: "visible" or "infrared".
       split: "train", "val" or "test". Nobody may be in two of them, but junk and distractors.
+      role: "query" or "gallery" for an image that an evaluation uses as that alone, or empty for
+        both. The table may lack this column. Training ignores it.
 
     CSV is UTF-8 text, with or without a byte order mark, with commas, double quotes where needed,
     and a first line that names the columns. Empty lines, and blanks around anything but a path,
@@ -79,17 +86,17 @@ def read_table(
     people: dict[str, set[int]] = {name: set() for name in TABLE_SPLITS}
     rows = []
     for place, cells, fault in readers[file.suffix.lower()](file):
-        if fault := fault or _fault(*cells):
+        if fault := fault or row_fault(*cells):
             report(file, f"{file}, {place}: {fault}")
             continue
-        path, identity, camera, modality, part = cells
+        path, identity, camera, modality, part, role = cells
         path = PurePosixPath(path).as_posix()
         if (first := places.setdefault(path, place)) != place:
             report(file, f"{file}, {place}: {path!r} is listed on {first} already: remove one")
             continue
         people[part].add(int(identity))
         if split in (part, None):
-            rows.append(Row(path, int(identity), int(camera), modality))
+            rows.append(Row(path, int(identity), int(camera), modality, role))
     nobody = {JUNK, DISTRACTOR} if distractors else {JUNK}
     require_disjoint(file, {name: own - nobody for name, own in people.items()}, report)
     there = []
@@ -120,10 +127,9 @@ def _read_csv(file: Path) -> Iterator[_Line]:
             if not names:
                 names = [cell.strip() for cell in cells]
                 _check_names(file, names)
-                order = [names.index(name) for name in _COLUMNS]
+                order = [names.index(name) for name in (*COLUMNS, ROLE) if name in names]
             elif len(cells) == len(names):
-                path, *others = (cells[column] for column in order)
-                yield place, [path, *map(str.strip, others)], ""
+                yield place, _cells([cells[column] for column in order]), ""
             else:
                 yield place, (), f"{len(cells)} cells instead of {len(names)}: check its commas"
     except csv.Error as error:
@@ -146,16 +152,24 @@ def _read_parquet(file: Path) -> Iterator[_Line]:
     try:
         parquet = pq.ParquetFile(io.BytesIO(content))
         _check_names(file, parquet.schema_arrow.names)
-        table = parquet.read(list(_COLUMNS))
-        columns = [table.column(name).to_pylist() for name in _COLUMNS]
+        names = [name for name in (*COLUMNS, ROLE) if name in parquet.schema_arrow.names]
+        table = parquet.read(names)
+        columns = [table.column(name).to_pylist() for name in names]
     except InputError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:
         raise InputError(f"{file} is no Parquet file, or damaged: write it anew") from error
     for row, cells in enumerate(zip(*columns, strict=True), 1):
-        path, *others = map(str, cells)
-        fault = "a cell is null: fill it in, or drop the row" if None in cells else ""
-        yield f"row {row}", [path, *map(str.strip, others)], fault
+        lacking = None in cells[: len(COLUMNS)]
+        fault = "a cell is null: fill it in, or drop the row" if lacking else ""
+        yield f"row {row}", _cells(["" if cell is None else str(cell) for cell in cells]), fault
+
+
+def _cells(found: Sequence[str]) -> list[str]:
+    """The cells of a row without blanks around them, and an empty role if the table has none."""
+    path, *others = found
+    cells = [path, *map(str.strip, others)]
+    return cells if len(cells) > len(COLUMNS) else [*cells, ""]
 
 
 def _missing(file: Path) -> str:
@@ -163,15 +177,19 @@ def _missing(file: Path) -> str:
 
 
 def _check_names(file: Path, names: Sequence[str]) -> None:
-    if any(names.count(name) != 1 for name in _COLUMNS):
+    if any(names.count(name) != 1 for name in COLUMNS):
         found = some([repr(name[:80]) for name in names]) or "none"
         raise InputError(
-            f"{file} needs the columns {', '.join(_COLUMNS)} once each (in CSV on its first line, "
+            f"{file} needs the columns {', '.join(COLUMNS)} once each (in CSV on its first line, "
             f"separated by commas): it has {found}"
         )
+    if names.count(ROLE) > 1:
+        raise InputError(f"{file} has the column {ROLE} {names.count(ROLE)} times: keep one")
 
 
-def _fault(path: str, identity: str, camera: str, modality: str, split: str) -> str:
+def row_fault(
+    path: str, identity: str, camera: str, modality: str, split: str, role: str = ""
+) -> str:
     """What is wrong with the cells of a row; "" where they fit."""
     if not path or _NO_PATH.search(path) or leads_out(path):
         return (
@@ -185,4 +203,6 @@ def _fault(path: str, identity: str, camera: str, modality: str, split: str) -> 
     for name, cell, names in (("modality", modality, _MODALITIES), ("split", split, TABLE_SPLITS)):
         if cell not in names:
             return f"{name} {cell[:80]!r} is not one of {', '.join(names)}"
+    if role not in ("", *ROLES):
+        return f"role {role[:80]!r} is not one of {', '.join(ROLES)}, nor empty (both)"
     return ""

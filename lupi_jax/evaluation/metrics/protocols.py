@@ -63,6 +63,8 @@ def all_images(
     As on Market-1501, junk (identity -1) is in no gallery, and distractors (identity 0, where
     `images.distractors` says so) are never queries and in every gallery, always wrong.
 
+    Images with the role "query" are in no gallery, those with the role "gallery" no queries.
+
     Args:
       images: of all modalities in `pairs`.
       pairs: one task each.

@@ -151,10 +151,20 @@ def rows_of(
 def sides_of(images: Index, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
     """Row numbers of all queries of a pair that are of people, and of its gallery without junk.
 
+    An image of one role is on that side only.
+
     Raises:
       InputError: there is no query, or no gallery image.
     """
     query, gallery = (rows_of(images, modality, pair) for modality in pair)
+    query, gallery = query[images.in_queries[query]], gallery[images.in_gallery[gallery]]
+    if not (len(query) and len(gallery)):
+        side, other = ("gallery", "query") if len(query) else ("query", "gallery")
+        raise InputError(
+            f"{pair[0]} -> {pair[1]}: all {pair[side == 'gallery']} images have the role {other}, "
+            f"so that the {side} is empty: correct the roles, or leave the pair out of "
+            "evaluation.pairs"
+        )
     query = query[images.is_person[query]]
     gallery = gallery[images.identities[gallery] != JUNK]
     if not (len(query) and len(gallery)):

@@ -142,6 +142,7 @@ def test_a_report_is_plain_data(folder):
         "images": 6,
         "expected_identities": None,
         "expected_images": 6,
+        "role": "",
     }
 
 

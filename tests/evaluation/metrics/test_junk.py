@@ -90,6 +90,19 @@ def test_a_search_within_a_modality_keeps_distractors(images):
     assert task.trials[0].excluded.tolist() == np.eye(2, 4).astype(bool).tolist()
 
 
+def test_roles_keep_junk_and_distractors_as_they_are(images):
+    two_of_5 = np.where(images.identities == 7, 5, images.identities)
+    roles = np.array([""] * 5 + ["query", "gallery", "gallery", "query", "gallery"])
+    market = dataclasses.replace(images, identities=two_of_5, distractors=True, roles=roles)
+    (task,) = all_images(market, [(Modality.VISIBLE, Modality.VISIBLE)])
+    assert task.name == "all images, without own identity by own camera"
+    assert task.trials[0].query.tolist() == [5]
+    assert task.trials[0].gallery.tolist() == [6, 7]
+    (across,) = all_images(market, [PAIR])
+    assert across.trials[0].query.tolist() == [0, 1]
+    assert across.trials[0].gallery.tolist() == [6, 7]
+
+
 def test_sides_without_anybody_are_refused(images):
     distractors = dataclasses.replace(images, distractors=True)[images.identities < 1]
     with pytest.raises(InputError, match="infrared -> visible: no query of a person"):

@@ -1,0 +1,166 @@
+"""`lupi index`: a table of your own images, made from their names."""
+
+import argparse
+import dataclasses
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lupi_jax.cli.console import check_out, print_table, say, say_passed_over
+from lupi_jax.errors import InputError, some
+
+if TYPE_CHECKING:
+    from lupi_jax.data.sources.naming import Named, Naming
+
+SUMMARY = "write the table of your own images from their names"
+EXAMPLE = """lupi index --root DATA --out images.csv --split train \\
+      --pattern '(?P<modality>rgb|ir)/p(?P<identity>[0-9]+)_c(?P<camera>[0-9]+)_.*' \\
+      --modality rgb=visible,ir=infrared
+  lupi index --root Market-1501-v15.09.15 --pattern market1501 --out market.csv
+
+Without --out it prints the first rows and the counts, and writes nothing."""
+NEEDS = ("data",)
+SAVED = "nothing was written"
+
+FIRST = 10
+"""Rows that are shown."""
+
+_OPTIONS = ("identity", "camera", "modality", "split", "role")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `lupi index`."""
+    add = parser.add_argument
+    add("--root", type=Path, required=True, help="directory of the images (required)")
+    add(
+        "--pattern",
+        required=True,
+        metavar="REGEX",
+        help="regular expression (Python's) that an image's whole path below the root matches, "
+        "with groups (?P<identity>...), camera, modality, split and role; or market1501 (also "
+        "DukeMTMC's names), or query-gallery: {train,query,gallery}/[visible/ or infrared/]"
+        "<identity>_c<camera>_..., or <identity>/c<camera>_... (required)",
+    )
+    says = {
+        "identity": "a whole number, or -1 for junk",
+        "camera": "a whole number",
+        "modality": "visible or infrared",
+        "split": "train, val or test",
+        "role": "query, gallery, or nothing for both",
+    }
+    for name in _OPTIONS:
+        text = f"{says[name]}: VALUE if a path has no group {name}; OLD=NEW renames its texts"
+        add(f"--{name}", metavar="VALUE|OLD=NEW,...", help=text)
+    text = "leave out images whose path does not match, instead of an error"
+    add("--skip-unmatched", action="store_true", help=text)
+    text = "table to write, .csv; it takes no other file's place"
+    add("--out", type=Path, metavar="FILE", help=text)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Show what the names of images say, or write it as a table."""
+    from lupi_jax.data.sources.naming import read_names, table_text
+
+    check_out(options.out, (".csv",))
+    naming = _naming(options)
+    found = read_names(options.root, naming)
+    say_passed_over(options.root, found.passed_over)
+    if found.left_out:
+        say(f"left out: {_images(found.left_out)} in {', '.join(naming.without)}")
+    if not options.out and found.rows:
+        _print(found, options.root)
+    _require_sound(found, options)
+    if options.out:
+        _write(options.out, table_text(found.rows))
+        zero = " --identity-zero distractor" if naming.distractors else ""
+        say(
+            f"{options.out}: {_images(len(found.rows))}; next: lupi check-data --data folder "
+            f"--root {options.root} --index {options.out}{zero}"
+        )
+
+
+def _naming(options: argparse.Namespace) -> "Naming":
+    """The pattern that is asked for, with what the options add to it."""
+    from lupi_jax.data.sources.naming import NAMINGS, Naming
+
+    naming = NAMINGS.get(options.pattern) or Naming(options.pattern)
+    constants, values = dict(naming.constants), dict(naming.values)
+    for name in _OPTIONS:
+        text = getattr(options, name)
+        if text is not None and "=" in text:
+            values[name] = _mapping(name, text)
+        elif text is not None:
+            constants[name] = text
+    return dataclasses.replace(naming, constants=constants, values=values)
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"
+
+
+def _mapping(name: str, text: str) -> dict[str, str]:
+    pairs = [part.rpartition("=") for part in text.split(",")]
+    mapping = {old: new for old, _, new in pairs}
+    if len(mapping) < len(pairs) or not all(middle for _, middle, _ in pairs):
+        raise InputError(
+            f"--{name} {text}: give OLD=NEW pairs with commas between them, each OLD once, such as "
+            "rgb=visible,ir=infrared"
+        )
+    return mapping
+
+
+def _print(found: "Named", root: Path) -> None:
+    from lupi_jax.data.index import JUNK
+
+    names = ("path", *_OPTIONS)
+    kept = len(names) if found.has_roles else -1
+    count = len(found.rows)
+    which = f"the first {FIRST} of {count} images" if count > FIRST else _images(count)
+    print_table(f"{root}: {which}", names[:kept], [row[:kept] for row in found.rows[:FIRST]])
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for _, identity, _, modality, split, role in found.rows:
+        groups.setdefault((split, modality, role or "both"), []).append(identity)
+    table = [
+        [*group, len(set(people) - {str(JUNK)}), len(people)]
+        for group, people in sorted(groups.items())
+    ]
+    print_table(f"{root}: counts", ("split", "modality", "role", ">identities", ">images"), table)
+
+
+def _require_sound(found: "Named", options: argparse.Namespace) -> None:
+    """Refuse names that do not match or say what no table holds, and a constant without use."""
+    matched, unmatched = len(found.rows) + len(found.faults), len(found.unmatched)
+    if unmatched and not (options.skip_unmatched and matched):
+        skip = ", or leave them out with --skip-unmatched" if matched else ""
+        raise InputError(
+            f"{options.root}: --pattern does not match {unmatched} of {matched + unmatched} images "
+            f"({some(found.unmatched, 5)}): correct it{skip}"
+        )
+    if found.faults:
+        more = f" (and {len(found.faults) - 1} more like it)" if len(found.faults) > 1 else ""
+        raise InputError(f"{found.faults[0]}{more}")
+    for name in _OPTIONS:
+        text = getattr(options, name)
+        if text is not None and "=" not in text and name not in found.defaulted:
+            raise InputError(f"--{name} {text}: every path has the group {name}: leave it out")
+    if unmatched:
+        which = some(found.unmatched, 5)
+        say(f"left out: {_images(unmatched)} that --pattern does not match ({which})")
+
+
+def _write(out: Path, text: str) -> None:
+    """Write a table where nothing is, or the same.
+
+    Raises:
+      InputError: another file is there, which may be somebody's own.
+    """
+    from lupi_jax.data.sources.files import read_bytes
+    from lupi_jax.runtime.files import write_whole
+
+    if os.path.lexists(out):
+        if read_bytes(out, "") != text.encode():
+            raise InputError(
+                f"--out {out}: a file with other content is there: delete it, or give another name"
+            )
+    else:
+        write_whole(out, text)
