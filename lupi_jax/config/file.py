@@ -5,6 +5,7 @@ import importlib.util
 import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from lupi_jax.config.fields import Config
 from lupi_jax.config.parsing import differences, parse_config, to_fields
@@ -14,7 +15,12 @@ PREFIX = "--config."
 
 
 def load_config(spec: str, overrides: Mapping[str, str]) -> Config:
-    """Read `file.py` or `file.py:variant` and apply overrides.
+    """The configuration in a file, with overrides: `parse_config` of `read_file`."""
+    return parse_config(read_file(spec), overrides)
+
+
+def read_file(spec: str) -> dict[str, Any]:
+    """The values in `file.py` or `file.py:variant`, for `parse_config`.
 
     The file is Python, as is the habit of ml_collections: it is executed, so use none you do not
     trust. It defines `get_config()` or `get_config(variant)`, which returns a ConfigDict.
@@ -22,10 +28,9 @@ def load_config(spec: str, overrides: Mapping[str, str]) -> Config:
     Args:
       spec: path of the file, with the variant after a colon where the file has variants. Where
         there is no `configs/NAME.py`, the one that was installed with this package is read.
-      overrides: {dotted field name: value as text}.
 
     Raises:
-      InputError: the file cannot be used, or fields are wrong; all of them are named.
+      InputError: the file cannot be used.
     """
     file, _, variant = spec.partition(":")
     path = _find(Path(file))
@@ -38,13 +43,12 @@ def load_config(spec: str, overrides: Mapping[str, str]) -> Config:
         get_config = module.get_config
         if variant and not inspect.signature(get_config).parameters:
             raise InputError(f"{path} has no variants: leave out ':{variant}'")
-        values = (get_config(variant) if variant else get_config()).to_dict()
+        return (get_config(variant) if variant else get_config()).to_dict()
     except InputError:
         raise
     except (Exception, SystemExit) as error:
         text = f"{spec} gives no configuration: {type(error).__name__}: {error}"
         raise InputError(text) from error
-    return parse_config(values, overrides)
 
 
 def _find(path: Path) -> Path:
