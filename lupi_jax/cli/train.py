@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Train one network, or one for each of several splits of RegDB."""
-    from lupi_jax.config.file import load_config
+    from lupi_jax.config.file import read_file
     from lupi_jax.runtime.backend import start_backend
 
     start_backend()
@@ -57,7 +57,8 @@ def run(options: argparse.Namespace) -> None:
             options.workdir / f"trial-{trial}": {**options.overrides, "data.trial": f"{trial}"}
             for trial in parse_trials(options.trials)
         }
-    configs = {workdir: load_config(options.config, fields) for workdir, fields in asked.items()}
+    values = read_file(options.config)
+    configs = {workdir: lupi.parse_config(values, fields) for workdir, fields in asked.items()}
     if options.trials is not None and any(c.data.name != "regdb" for c in configs.values()):
         raise InputError("--trials are RegDB's splits: leave it out for another data set")
     for workdir, config in configs.items():

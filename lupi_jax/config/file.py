@@ -15,24 +15,19 @@ PREFIX = "--config."
 
 
 def load_config(spec: str, overrides: Mapping[str, str]) -> Config:
-    """Read `file.py` or `file.py:variant` and apply overrides.
-
-    The file is Python, as is the habit of ml_collections: it is executed, so use none you do not
-    trust. It defines `get_config()` or `get_config(variant)`, which returns a ConfigDict.
-
-    Args:
-      spec: path of the file, with the variant after a colon where the file has variants. Where
-        there is no `configs/NAME.py`, this package's own is read.
-      overrides: {dotted field name: value as text}.
-
-    Raises:
-      InputError: the file cannot be used, or fields are wrong; all of them are named.
-    """
+    """The configuration in a file, with overrides: `parse_config` of `read_file`."""
     return parse_config(read_file(spec), overrides)
 
 
 def read_file(spec: str) -> dict[str, Any]:
-    """The fields that a configuration's file gives, as it nests them: `load_config` unchecked.
+    """The values in `file.py` or `file.py:variant`, for `parse_config`.
+
+    The file is Python, as usual with ml_collections. It is executed, so use only files that you
+    trust. It defines `get_config()` or `get_config(variant)`, which returns a ConfigDict.
+
+    Args:
+      spec: path of the file, with the variant after a colon if the file has variants. If
+        `configs/NAME.py` is missing, this package's own is read.
 
     Raises:
       InputError: the file cannot be used.

@@ -91,18 +91,7 @@ def compare(
       ValueError: shapes do not fit, the two miss different queries, or fewer than two queries or
         identities have a figure.
     """
-    a, b = (np.atleast_2d(np.asarray(x, np.float64)) for x in (first, second))
-    ids = np.asarray(identities)
-    if a.shape != b.shape or a.ndim != 2 or ids.shape != a.shape[1:]:
-        raise ValueError(
-            f"figures must be [seeds, queries] of both and identities [queries]: got {a.shape}, "
-            f"{b.shape}, {ids.shape}"
-        )
-    missing = np.isnan(a)
-    if not (missing == np.isnan(b)).all() or (missing.any(axis=0) != missing.all(axis=0)).any():
-        raise ValueError("a query must have a figure in all networks or in none")
-    there = ~missing[0]
-    differences, ids = (a - b)[:, there], ids[there]
+    differences, ids = _paired(first, second, np.asarray(identities))
     by_query = differences.mean(axis=0)
     _, number, counts = np.unique(ids, return_inverse=True, return_counts=True)
     if len(counts) < 2:
@@ -141,3 +130,19 @@ def compare(
         queries=len(by_query),
         identities=people,
     )
+
+
+def _paired(
+    first: ArrayLike, second: ArrayLike, ids: NDArray
+) -> tuple[NDArray[np.float64], NDArray]:
+    """First minus second [s, n] of the n queries that have figures, and their identities [n]."""
+    a, b = (np.atleast_2d(np.asarray(x, np.float64)) for x in (first, second))
+    if a.shape != b.shape or a.ndim != 2 or ids.shape != a.shape[1:]:
+        raise ValueError(
+            f"figures must be [seeds, queries] of both and identities [queries]: got {a.shape}, "
+            f"{b.shape}, {ids.shape}"
+        )
+    missing = np.isnan(a)
+    if not (missing == np.isnan(b)).all() or (missing.any(axis=0) != missing.all(axis=0)).any():
+        raise ValueError("a query must have a figure in all networks or in none")
+    return (a - b)[:, ~missing[0]], ids[~missing[0]]
