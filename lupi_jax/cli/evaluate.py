@@ -198,6 +198,8 @@ def _result(
     workdir: Path | None,
 ) -> dict[str, Any]:
     """What is written of one evaluation: its figures, and all that they depend on."""
+    from lupi_jax.evaluation.origin import NETWORK
+    from lupi_jax.evaluation.verification import verify
     from lupi_jax.training.run import versions
 
     config = run.config
@@ -220,7 +222,9 @@ def _result(
         "images": {"root": config.data.root, "fingerprint": found.features.index.fingerprint},
         "step": run.step,
         "versions": {"training": trained.get("versions"), "evaluation": versions()},
+        NETWORK: found.features.origin[NETWORK],
         "results": found.rows,
+        "verification": [verify(found.features, task) for task in found.tasks],
     }
 
 

@@ -5,15 +5,16 @@ import dataclasses
 import json
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import lupi_jax as lupi
 from lupi_jax.cli.console import PICTURES, check_out, print_table, say, say_passed_over
 from lupi_jax.cli.network import add_network, load
+from lupi_jax.cli.threshold import Threshold, add_threshold, read_threshold
 from lupi_jax.errors import InputError, LeftOutError, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
 
@@ -43,8 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices, text = ("infrared", "visible"), f"modality of the {side} ({default})"
         add(f"--{side}-modality", choices=choices, default=default, help=text)
     add("--top", type=int, default=10, metavar="N", help="number of images for each query (10)")
-    text = "rank stored features that another network, or another image size, gave"
+    text = "use features or a threshold that another network, or another image size, gave"
     add("--any-network", action="store_true", help=text)
+    add_threshold(parser)
     out = "picture to draw: ten queries, ten images each"
     add("--out", type=Path, metavar="PICTURE", help=out)
     add("--json", action="store_true", help="print JSON instead of a table")
@@ -64,7 +66,8 @@ def run(options: argparse.Namespace) -> None:
     if options.top < 1:
         raise InputError(f"--top {options.top}: must be positive")
     check_out(options.out, PICTURES, (options.query, options.gallery))
-    query, gallery, size, embedded = _features(options)
+    threshold = read_threshold(options)
+    query, gallery, size, embedded = _features(options, threshold)
     there = (gallery.index.modalities == options.gallery_modality) & gallery.index.in_gallery
     # Features that lie on disk are not copied to leave some out.
     excluded = np.broadcast_to(~there, (len(query.index), len(there)))
@@ -77,38 +80,63 @@ def run(options: argparse.Namespace) -> None:
         ) from error
     left_out = _tell(embedded, options)
     ranked = [r[np.isfinite(d)] for r, d in zip(rows, distances, strict=True)]
+    matches = None if threshold is None else distances <= threshold.distance
+    if threshold is not None:
+        _tell_threshold(threshold, int((distances[:, 0] > threshold.distance).sum()), len(ranked))
     found = [
         {
             "query": shown(query.index.root / query.index.paths[i]),
             "rank": rank + 1,
             "distance": float(distances[i, rank]),
             "path": shown(gallery.index.root / gallery.index.paths[row]),
+            **({} if matches is None else {"match": bool(matches[i, rank])}),
         }
         for i, own in enumerate(ranked)
         for rank, row in enumerate(own)
     ]
     direction = f"{options.query_modality} → {options.gallery_modality}"
     if options.out:
-        drawn = list(enumerate(ranked))[:DRAWN]
+        drawn = enumerate(ranked[:DRAWN])
         lists = [_drawn(query, i, gallery, own[:DRAWN], size) for i, own in drawn]
+        if matches is not None:
+            lists = [_marked(row, own) for row, own in zip(lists, matches, strict=False)]
         ranking_picture(options.out, lists, direction)
         part = f": the first {DRAWN} of {len(ranked)} queries" if len(ranked) > DRAWN else ""
         say(f"wrote {options.out}{part}")
-    if options.json:
-        print(json.dumps(found))
-    else:
-        print_table(
-            direction.replace("→", "->"),
-            ("query", "rank", "distance", "image"),
-            [(r["query"], r["rank"], f"{r['distance']:.4f}", r["path"]) for r in found],
-        )
+    _print(found, direction.replace("→", "->"), options)
     if left_out:
         images = "1 image was" if left_out == 1 else f"{left_out} images were"
         raise LeftOutError(f"{images} left out, named above; all others are ranked")
 
 
+def _print(found: "Sequence[Mapping[str, Any]]", title: str, options: argparse.Namespace) -> None:
+    if options.json:
+        print(json.dumps(found))
+        return
+    headings = ["query", "rank", "distance", *["match"] * (options.threshold is not None), "image"]
+    table = []
+    for row in found:
+        match = ["yes" if row["match"] else "no"] if "match" in row else []
+        table.append([row["query"], row["rank"], f"{row['distance']:.4f}", *match, row["path"]])
+    print_table(title, headings, table)
+
+
+def _tell_threshold(threshold: Threshold, alone: int, queries: int) -> None:
+    """Say where a threshold comes from, and how many queries have no match."""
+    by = f" ({threshold.said})" if threshold.said else ""
+    say(f"images match up to a distance of {threshold.distance:.4f}{by}")
+    say(f"queries without a match: {alone} of {queries}")
+
+
+def _marked(row: "RankingRow", matches: "np.ndarray") -> "RankingRow":
+    """A row of the picture that says which of its images match, and if none does."""
+    matched = matches[: len(row.gallery)].tolist()
+    title = row.query_title if any(matched) else f"{row.query_title}\nno match"
+    return dataclasses.replace(row, query_title=title, matched=matched)
+
+
 def _features(
-    options: argparse.Namespace,
+    options: argparse.Namespace, threshold: Threshold | None
 ) -> "tuple[Features, Features, tuple[int, int], dict[str, Readable]]":
     """Features of the queries and of the gallery, the size of the network's images, and what
     embedding them here gave, by "query" and "gallery"."""
@@ -135,6 +163,8 @@ def _features(
     network = load(options)
     for features in stored:
         _check_origin(features, network, options)
+    if threshold and threshold.origin:
+        _check_threshold(threshold, network, options)
     data = dataclasses.replace(network.config.data, prepared="")  # these images are of no data set
     config = dataclasses.replace(network.config, data=data)
     with showing() as show:
@@ -196,11 +226,9 @@ def _check_origin(
     gallery: "lupi.evaluation.Features", network: "lupi.training.Run", options: argparse.Namespace
 ) -> None:
     """Refuse, or say, that a gallery's features may not be comparable with the network's."""
-    from lupi_jax.evaluation.origin import is_known, origin_of, require_same_origin
+    from lupi_jax.evaluation.origin import is_known, require_same_origin
 
-    size = network.config.data.image_size
-    run = {"run": options.workdir and str(options.workdir), "checkpoint": network.name}
-    own = {**origin_of(network.model, network.variables, size), **run}
+    own = _own_origin(network, options)
     length = gallery.neck.shape[1]
     if length != network.model.features:
         raise InputError(
@@ -219,6 +247,26 @@ def _check_origin(
         if not options.any_network:
             raise
         say(f"note: {options.gallery}: another network made its features: distances mean little")
+
+
+def _own_origin(network: "lupi.training.Run", options: argparse.Namespace) -> dict[str, object]:
+    from lupi_jax.evaluation.origin import origin_of
+
+    size = network.config.data.image_size
+    run = {"run": options.workdir and str(options.workdir), "checkpoint": network.name}
+    return {**origin_of(network.model, network.variables, size), **run}
+
+
+def _check_threshold(
+    threshold: Threshold, network: "lupi.training.Run", options: argparse.Namespace
+) -> None:
+    """Refuse a threshold of another network, unless --any-network insists."""
+    from lupi_jax.evaluation.origin import require_same_origin
+
+    if not options.any_network:
+        advice = "evaluate the network that is asked for, or insist with --any-network"
+        own = _own_origin(network, options)
+        require_same_origin(threshold.origin, own, f"--threshold {options.threshold}", advice)
 
 
 def _read(path: Path, modality: str) -> "lupi.data.Index":

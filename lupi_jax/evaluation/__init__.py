@@ -7,14 +7,19 @@ from lupi_jax.evaluation.features import Features, load_features
 from lupi_jax.evaluation.figures import average_runs, evaluate_features
 from lupi_jax.evaluation.metrics import (
     Comparison,
+    Outcomes,
     RetrievalMetrics,
+    calibrate_threshold,
     compare,
     domain_shift_test,
     feature_metrics,
     k_reciprocal_distances,
     maximum_mean_discrepancy,
+    open_set_rates,
     pairwise_distances,
+    query_outcomes,
     retrieval_metrics,
+    verification_rates,
 )
 
 __all__ = [
@@ -22,8 +27,10 @@ __all__ = [
     "Evaluation",
     "Extractor",
     "Features",
+    "Outcomes",
     "RetrievalMetrics",
     "average_runs",
+    "calibrate_threshold",
     "compare",
     "domain_shift_test",
     "embed_images",
@@ -37,6 +44,9 @@ __all__ = [
     "load_features",
     "make_validation",
     "maximum_mean_discrepancy",
+    "open_set_rates",
     "pairwise_distances",
+    "query_outcomes",
     "retrieval_metrics",
+    "verification_rates",
 ]

@@ -27,6 +27,7 @@ class RankingRow:
         gallery: images [h, w, 3] uint8, closest first.
         titles: text under each gallery image.
         correct: whether each gallery image has the query's identity; None if that is unknown.
+        matched: whether each gallery image is as near as a threshold asks; None without one.
     """
 
     query: NDArray[np.uint8]
@@ -34,6 +35,7 @@ class RankingRow:
     gallery: Sequence[NDArray[np.uint8]]
     titles: Sequence[str]
     correct: Sequence[bool | None]
+    matched: Sequence[bool] | None = None
 
 
 def nearest(

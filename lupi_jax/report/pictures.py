@@ -29,6 +29,8 @@ _FRAMES = {
     None: (_GREY, (0, (0.1, 2)), ""),  # dots
 }
 LINE_COLOURS = ("#0072B2", _RED, _GREEN, "#CC79A7", "#E69F00")
+_MATCH = (LINE_COLOURS[0], "-", "≈")
+"""The frame of a result that nobody has judged, and that matches by its distance."""
 _STYLES = ("-", "--", "-.", ":")
 _LOSS = "loss/"
 _VALIDATION = {"mean_ap": "mAP", "mean_inp": "mINP", "rank1": "rank-1", "rank10": "rank-10"}
@@ -83,6 +85,8 @@ def ranking_picture(
             axes = _show(figure, image, first + j * (_CELL + _GAP), bottom, height)
             # NumPy's own booleans are equal to Python's, and so find the same entry.
             colour, style, mark = _FRAMES[correct]
+            if correct is None and row.matched is not None and row.matched[j]:
+                colour, style, mark = _MATCH
             axes.spines[:].set(color=colour, linestyle=style, linewidth=3)
             _name(axes, mark, text, color=colour)
     _save(figure, path)
@@ -99,6 +103,8 @@ def _heading(rows: Sequence[RankingRow], title: str, letters: int) -> list[str]:
         )
     if None in verdicts:
         text += " Dotted frame: not known who it is."
+    if any(row.matched for row in rows):
+        text += " ≈ and a solid blue frame: within the threshold."
     letters = max(letters, 20)
     return [*textwrap.wrap(shown(title), letters), *textwrap.wrap(text, letters)]
 

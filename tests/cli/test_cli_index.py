@@ -59,6 +59,15 @@ def test_a_dry_look_shows_rows_and_counts_and_writes_nothing(images, index, capf
     assert sorted(os.listdir(images.parent)) == ["images"]
 
 
+def test_names_that_say_nothing(images):
+    """A gallery without labels, for an export."""
+    table = images.parent / "gallery.csv"
+    says = ["--identity", "-1", "--camera", "0", "--modality", "visible", "--split", "test"]
+    index = ["index", "--root", str(images), "--pattern", ".*", *says, "--out", str(table)]
+    assert main(index) == 0
+    assert table.read_text().splitlines()[-1] == "rgb/p003_1_b.png,-1,0,visible,test"
+
+
 def test_names_that_do_not_match_are_an_error_unless_left_out(images, index, refused, capfd):
     for n in range(7):
         (images / f"rgb/x{n}.png").touch()

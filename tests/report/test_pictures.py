@@ -53,6 +53,25 @@ def test_ranking_frames_each_result_by_its_verdict(tmp_path):
             assert least <= share <= most
 
 
+def test_a_match_has_a_frame_of_its_own(tmp_path):
+    path = tmp_path / "ranking.png"
+    row = RankingRow(
+        query=plain(1, 2, 250),
+        query_title="a",
+        gallery=[plain(250, 1, 250), plain(250, 250, 1), plain(1, 250, 250)],
+        titles=["x", "y", "z"],
+        correct=[None, None, True],
+        matched=[True, False, True],
+    )
+    ranking_picture(path, [row])
+    places = [box(path, colour) for colour in ((250, 1, 250), (250, 250, 1), (1, 250, 250))]
+    for place, colour, least, most in zip(
+        places, (BLUE, GREY, GREEN), (1, 0.25, 1), (1, 0.7, 1), strict=True
+    ):
+        for share in frame_shares(path, colour, place):
+            assert least <= share <= most
+
+
 def frame_shares(path, colour, inside):
     """Of the left, right, upper and lower frame around a box: the share drawn in a colour."""
     with Image.open(path) as image:

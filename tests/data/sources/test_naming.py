@@ -109,6 +109,7 @@ def test_a_pattern_matches_a_whole_path(tmp_path):
     found = read_names(root, Naming(CELLS))
     assert [row[0] for row in found.rows] == ["test/visible/1_1_a.png"]
     assert found.unmatched == ["more/test/visible/1_1_b.png", "x.png"]
+    assert len(read_names(root, Naming(CELLS.removesuffix("_.*"))).unmatched) == 3
 
 
 @pytest.mark.parametrize(
