@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,6 +16,8 @@ SMALL = 2**24
 
 LARGE = 2**29
 """Bytes of what has a line on every image: 512 MiB, some two million images."""
+
+_LINE = 2**20
 
 
 def read_json(file: Path, most: int = SMALL) -> Any:
@@ -35,6 +38,29 @@ def read_json(file: Path, most: int = SMALL) -> Any:
     if len(content) > most:
         raise ValueError(f"it has more than {most / 2**20:.0f} MiB")
     return parse_json(content)
+
+
+def read_json_lines(file: Path) -> Iterator[Any]:
+    """The values that a file of JSON lines has, one after the other; None for what is no JSON.
+
+    A line has at most 1 MiB, and the file `LARGE`: what is beyond that counts as one None.
+
+    Raises:
+      OSError: it cannot be read.
+      ValueError: it is a pipe or a device.
+    """
+    if is_endless(file):
+        raise ValueError("it is a pipe or a device")
+    left = LARGE
+    with file.open("rb") as lines:
+        while line := lines.readline(_LINE):
+            left -= len(line)
+            try:
+                yield parse_json(line) if left >= 0 else None
+            except ValueError:
+                yield None
+            if left < 0:
+                return
 
 
 def parse_json(text: str | bytes) -> Any:

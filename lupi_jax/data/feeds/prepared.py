@@ -97,6 +97,8 @@ def _fill(folder: Path, index: Index, plan: Plan, workers: int, show: Show) -> P
     missing = [name for name in plan.shards if name not in kept]
     if missing:
         _write_json(folder / MARKER, plan.record)
+        for name in damaged:  # first: only the manifest tells them from whole ones
+            (folder / name).unlink(missing_ok=True)
         (folder / MANIFEST).unlink(missing_ok=True)
         advance = show("images decoded")
         for name in missing:
