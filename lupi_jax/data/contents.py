@@ -42,6 +42,19 @@ def look_at(index: Index) -> list[File]:
     return [File(p, s.st_size, s.st_mtime_ns, "") for p, s in zip(paths, stats, strict=True)]
 
 
+def summary(index: Index, files: Sequence[File]) -> str:
+    """16 hexadecimal digits that change with any image's path, identity or size in bytes.
+
+    Args:
+      index: n images.
+      files: `look_at(index)`.
+    """
+    digest = hashlib.sha256(index.fingerprint.encode())
+    for file in files:
+        digest.update(b"%d\n" % file.bytes)
+    return digest.hexdigest()[:16]
+
+
 def parse_files(plain: Any) -> list[File]:
     """Files of a record, [path, bytes, mtime_ns, digest] each, which may say anything.
 
@@ -126,27 +139,37 @@ def changed(
     return [file.path for file, other in zip(files, found, strict=True) if other]
 
 
+def with_digests(files: Sequence[File], known: Sequence[File]) -> list[File]:
+    """`files`, with the checksums that the first of `known` of the same path and length has."""
+    digests = {(file.path, file.bytes): file.digest for file in reversed(known) if file.digest}
+    return [
+        file._replace(digest=file.digest or digests.get((file.path, file.bytes), ""))
+        for file in files
+    ]
+
+
 @contextlib.contextmanager
 def digesting(root: Path, files: Sequence[File]) -> Iterator[Callable[[], list[File]]]:
-    """Reads files on a thread of its own while this lasts.
+    """Reads those of `files` that have no checksum, on a thread of its own while this lasts.
 
     Yields:
-      What waits for that, and gives `files` with the checksums of those that had none. A file that
-      cannot be read keeps none: whoever needs it will say so.
+      What gives `files` with the checksums that are known by then; it waits for nothing. A file
+      that cannot be read gets none: whoever needs its content will say so.
     """
-    stopped = threading.Event()
+    stopped, found = threading.Event(), list(files)
 
-    def with_digest(file: File) -> File:
-        if file.digest or stopped.is_set():
-            return file
-        with contextlib.suppress(InputError):
-            return file._replace(digest=digest_file(root / file.path))
-        return file
+    def read() -> None:
+        for row, file in enumerate(files):
+            if stopped.is_set():
+                return
+            if not file.digest:
+                with contextlib.suppress(InputError):
+                    found[row] = file._replace(digest=digest_file(root / file.path))
 
     with ThreadPoolExecutor(1, "digests") as pool:
-        found = pool.submit(lambda: [with_digest(file) for file in files])
+        pool.submit(read)
         try:
-            yield found.result
+            yield lambda: list(found)
         finally:
             stopped.set()
 
