@@ -163,7 +163,7 @@ class _Save(Hook):
     """Saves the state now and then, where it was judged, where the run stops, and in the end."""
 
     checkpoints: Checkpoints
-    record: Callable[[], dict[str, Any]]
+    record: Callable[[bool], dict[str, Any]]
     log: RunLog
     every: int
 
@@ -171,14 +171,16 @@ class _Save(Hook):
         if now.figures or now.stop or now.due(self.every):
             self.log.flush()  # raises before a state is saved whose figures are not finite
             with phase("copying a checkpoint"):
-                self.checkpoints.save(now.state, self.record(), now.figures)
+                # Only the last one has the time to wait for all of it.
+                record = self.record(now.step == now.steps)
+                self.checkpoints.save(now.state, record, now.figures)
 
 
 @dataclasses.dataclass
 class _Record(Hook):
     """What checkpoints say of the run, with the checksums of its images that are known by then.
 
-    While the run trains, a thread reads the images for them.
+    While the run trains, a thread reads the images for them. Called with True it waits for all.
     """
 
     plain: dict[str, Any]
@@ -193,8 +195,8 @@ class _Record(Hook):
     def __exit__(self, *_: object) -> None:
         self.opened.close()
 
-    def __call__(self) -> dict[str, Any]:
-        return {**self.plain, "files": [list(file) for file in self.read()]}
+    def __call__(self, whole: bool) -> dict[str, Any]:
+        return {**self.plain, "files": [list(file) for file in self.read(whole)]}
 
 
 def _files(parts: Parts, checkpoints: Checkpoints) -> list[File]:
