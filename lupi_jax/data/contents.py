@@ -62,11 +62,15 @@ def parse_files(plain: Any) -> list[File]:
     Raises:
       ValueError: they are nothing of the kind.
     """
-    if not isinstance(plain, list):
-        raise ValueError("its files are no list")
-    for file in plain:
-        if not isinstance(file, list | tuple) or [*map(type, file)] != [str, int, int, str]:
-            raise ValueError("a file of it is not [path, bytes, time, checksum]")
+    try:
+        fits = all(
+            type(path) is str and type(size) is int and type(time) is int and type(digest) is str
+            for path, size, time, digest in plain
+        )
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise ValueError("its files are not [path, bytes, time, checksum] each")
     return [File(*file) for file in plain]
 
 
