@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from command_line import train_own
 from PIL import Image
 
 from lupi_jax.cli import main
 from lupi_jax.config import parse_config
+from lupi_jax.runtime.files import alone
 
 CHECK = ["check-data", "--data", "folder", "--workers", "1"]
 
@@ -79,3 +81,34 @@ def test_a_check_finds_every_change_since_training(own, workdir, capfd, refused)
 def test_a_check_needs_a_run(own, refused):
     line = refused(*CHECK, "--root", own, "--run", own)
     assert line == f"no checkpoint under {own}: give the --workdir of a `lupi train` run"
+
+
+def test_zeroed_pixels_of_a_prepared_set_are_named(own, workdir, tmp_path, capfd, refused):
+    place = tmp_path / "prepared"
+    prepare = ["prepare", "--data", "folder", "--root", str(own), "--size", "32x32"]
+    assert main([*prepare, "--out", str(place), "--workers", "1"]) == 0
+    shard = place / "images-00000.npy"
+    content = shard.read_bytes()
+    shard.write_bytes(content[:128] + bytes(len(content) - 128))
+    line = f"{shard} is missing or damaged: run `lupi prepare --out {place}` again to mend it"
+    fields = (f"--config.data.prepared={place}", "--config.data.feed=memmap")
+    assert refused("evaluate", "--workdir", workdir, fields[0]) == line
+    train = train_own(own, *fields, f"--workdir={tmp_path / 'new'}")
+    capfd.readouterr()
+    assert main(train) == 2
+    assert capfd.readouterr().err.splitlines()[-1].startswith(f"lupi: {line}")
+    assert main([*prepare, "--out", str(place), "--workers", "1"]) == 0
+    assert main(["evaluate", "--workdir", str(workdir), fields[0]]) == 0
+
+
+def test_of_two_that_prepare_at_once_the_second_stops(own, tmp_path, capfd):
+    place = tmp_path / "prepared"
+    place.mkdir()
+    prepare = ["prepare", "--data", "folder", "--root", own, "--size", "32x32", "--out", place]
+    with alone(place):
+        assert main([*map(str, prepare), "--workers", "1"]) == 2
+    assert capfd.readouterr().err.splitlines()[-1] == (
+        f"lupi: {place}: another process is writing there: wait until it is done, or name another "
+        "directory"
+    )
+    assert list(place.iterdir()) == []
