@@ -226,7 +226,7 @@ def _check_origin(
     gallery: "lupi.evaluation.Features", network: "lupi.training.Run", options: argparse.Namespace
 ) -> None:
     """Refuse, or say, that a gallery's features may not be comparable with the network's."""
-    from lupi_jax.evaluation.origin import is_known, require_same_origin
+    from lupi_jax.evaluation.origin import same_origin
 
     own = _own_origin(network, options)
     length = gallery.neck.shape[1]
@@ -235,18 +235,16 @@ def _check_origin(
             f"{options.gallery} holds features of length {length}, this network makes "
             f"{network.model.features}: export them anew"
         )
-    if not is_known(gallery.origin):
+    same = same_origin(gallery.origin, own)
+    if same is None:
         say(
             f"note: {options.gallery} does not say which network made its features (an older "
             "version exported them): rankings are right only if it was this one"
         )
-    advice = "export it anew with this network, or insist with --any-network"
-    try:
-        require_same_origin(gallery.origin, own, str(options.gallery), advice)
-    except InputError:
-        if not options.any_network:
-            raise
+    elif not same and options.any_network:
         say(f"note: {options.gallery}: another network made its features: distances mean little")
+    elif not same:
+        raise _of_another(str(options.gallery), gallery.origin, own, "export it anew")
 
 
 def _own_origin(network: "lupi.training.Run", options: argparse.Namespace) -> dict[str, object]:
@@ -261,12 +259,23 @@ def _check_threshold(
     threshold: Threshold, network: "lupi.training.Run", options: argparse.Namespace
 ) -> None:
     """Refuse a threshold of another network, unless --any-network insists."""
-    from lupi_jax.evaluation.origin import require_same_origin
+    from lupi_jax.evaluation.origin import same_origin
 
-    if not options.any_network:
-        advice = "evaluate the network that is asked for, or insist with --any-network"
-        own = _own_origin(network, options)
-        require_same_origin(threshold.origin, own, f"--threshold {options.threshold}", advice)
+    own = _own_origin(network, options)
+    if not options.any_network and same_origin(threshold.origin, own) is False:
+        what = f"--threshold {options.threshold}"
+        raise _of_another(what, threshold.origin, own, "calibrate it anew")
+
+
+def _of_another(
+    what: str, origin: "Mapping[str, Any]", own: "Mapping[str, Any]", advice: str
+) -> InputError:
+    from lupi_jax.evaluation.origin import describe_origin
+
+    return InputError(
+        f"{what}: made by {describe_origin(origin)}, but this is {describe_origin(own)}: {advice} "
+        "with this network, or insist with --any-network"
+    )
 
 
 def _read(path: Path, modality: str) -> "lupi.data.Index":
