@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from lupi_jax.cli.console import print_table, readable, say
 from lupi_jax.cli.source import add_source, source_of
-from lupi_jax.errors import InputError, shown
+from lupi_jax.errors import InputError, plural, shown
 from lupi_jax.runtime.files import expand
 
 if TYPE_CHECKING:
@@ -55,9 +55,10 @@ def run(options: argparse.Namespace) -> None:
             _print_counts(report.rows, options)
         for line in _few(report.problems) if sys.stdout.isatty() else report.problems:
             print(line)
+    for line in report.notes:
+        say(f"note: {line}")
     if report.problems:
-        count = len(report.problems)
-        raise InputError(f"{options.root}: {count} problem{'s' * (count > 1)}, named above")
+        raise InputError(f"{options.root}: {plural(len(report.problems), 'problem')}, named above")
     say(f"{options.root}: nothing wrong")
 
 

@@ -8,10 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lupi_jax as lupi
-from lupi_jax.cli.console import PICTURES, check_out, print_table, say, say_passed_over
+from lupi_jax.cli.console import (
+    PICTURES,
+    check_out,
+    print_table,
+    require_no_input,
+    say,
+    say_passed_over,
+)
 from lupi_jax.cli.network import add_network, load
 from lupi_jax.cli.threshold import Threshold, add_threshold, read_threshold
-from lupi_jax.errors import InputError, LeftOutError, shown
+from lupi_jax.errors import InputError, LeftOutError, plural, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,7 +72,7 @@ def run(options: argparse.Namespace) -> None:
 
     if options.top < 1:
         raise InputError(f"--top {options.top}: must be positive")
-    check_out(options.out, PICTURES, (options.query, options.gallery))
+    check_out(options.out, PICTURES)
     threshold = read_threshold(options)
     query, gallery, size, embedded = _features(options, threshold)
     there = (gallery.index.modalities == options.gallery_modality) & gallery.index.in_gallery
@@ -105,7 +112,7 @@ def run(options: argparse.Namespace) -> None:
         say(f"wrote {options.out}{part}")
     _print(found, direction.replace("→", "->"), options)
     if left_out:
-        images = "1 image was" if left_out == 1 else f"{left_out} images were"
+        images = plural(left_out, "image")
         raise LeftOutError(f"{images} left out, named above; all others are ranked")
 
 
@@ -160,6 +167,8 @@ def _features(
             if queries == of_modality.sum():
                 raise InputError(f"{options.gallery}: {what} have the role query: none to search")
             say(f"note: {options.gallery}: {what} are passed over: their role is query")
+    read = [*sides.values(), *(features.index for features in stored)]
+    require_no_input(options.out, (index.root / path for index in read for path in index.paths))
     network = load(options)
     for features in stored:
         _check_origin(features, network, options)
@@ -208,14 +217,11 @@ def _tell(embedded: "Mapping[str, Readable]", options: argparse.Namespace) -> in
 
 def _doubt(side: str, spreads: "np.ndarray", options: argparse.Namespace) -> None:
     """Say so where the images of a side do not look as its modality does."""
-    from lupi_jax.evaluation.readable import COLOURED, GREY
+    from lupi_jax.evaluation.readable import doubt
 
-    count, coloured = len(spreads), int((spreads >= COLOURED).sum())
     modality = vars(options)[f"{side}_modality"]
-    what, other = f"{coloured} of {count} images look coloured", "visible"
-    if modality == "visible":
-        what, other = f"all of {count} images look grey", "infrared"
-    if coloured if modality == "infrared" else (spreads <= GREY).all():
+    what, other = doubt(spreads, modality)
+    if what:
         say(
             f"note: {vars(options)[side]}: {what}, and go through the {modality} stem: if they are "
             f"{other} ones, give --{side}-modality {other}"
