@@ -1,13 +1,13 @@
-"""RegDB (Nguyen et al., Sensors 2017), as its owners give it out by agreement.
+"""RegDB (Nguyen et al., Sensors 2017), in the layout of its owners, who give it out by agreement.
 
     lupi train --config configs/regdb.py --config.data.root=RegDB --workdir runs/regdb \
         --trials all
     lupi evaluate --workdir runs/regdb --trials all
 
-One network for each of the ten splits, in runs/regdb/trial-1 to trial-10, tested on its own;
-the result is their mean. `--trials 3` trains one of them, for a job a split. Variants: `paper`
-(default), `released`, `baseline`, `agw`; the paper's other settings are the fields named in
-configs/sysu.py.
+Each of the ten splits has its own network, in runs/regdb/trial-1 to trial-10, which is tested on
+that split. The result is the mean of the ten. `--trials 3` trains only split 3, so that each split
+can be a job of its own. Variants: `paper` (default), `released`, `baseline`, `agw`.
+configs/sysu.py names the fields for the paper's other settings.
 """
 
 from ml_collections import ConfigDict
@@ -15,10 +15,10 @@ from ml_collections import ConfigDict
 
 def get_config(recipe: str = "paper") -> ConfigDict:
     config = ConfigDict()
-    # Fills the fields in which the methods differ. That includes epochs (121; for agw 81).
+    # Sets the fields in which the methods differ, epochs included (121; for agw 81).
     config.recipe = recipe
     config.seed = 0
-    # ImageNet weights: torchvision's first ones, which the original starts from.
+    # torchvision's first ImageNet weights. The original code starts from them too.
     config.pretrained = "hf://timm/resnet50.tv_in1k"
 
     config.data = ConfigDict()
@@ -29,12 +29,12 @@ def get_config(recipe: str = "paper") -> ConfigDict:
 
     config.batch = ConfigDict()
     config.batch.identities = 8
-    config.batch.images = 4  # of each identity and modality
+    config.batch.images = 4  # per identity and modality
 
     config.optimizer = ConfigDict()  # SGD with Nesterov momentum 0.9, weight decay 5e-4
     config.optimizer.rate = 0.1
     config.optimizer.trunk_factor = 0.1  # stems and trunk are pre-trained
-    config.optimizer.warmup = 10  # epochs, as the milestones
+    config.optimizer.warmup = 10  # epochs, like the milestones
     config.optimizer.milestones = (20, 50)
     config.optimizer.factors = (0.1, 0.01)
 

@@ -1,11 +1,11 @@
-"""Synthetic people: what `make demo` trains on, from scratch, in a few minutes on a CPU.
+"""Synthetic people: `make demo` trains on them from scratch, in a few minutes on a CPU.
 
     lupi make-synthetic --out data/synthetic --layout folder --identities 256 --seed 0
     lupi train --config configs/synthetic.py --workdir runs/demo
     lupi train --config configs/synthetic.py:paper --workdir runs/paper
 
-The recipe of configs/folder.py. Variants: `released` (default: what the method's own code does),
-`paper`, `baseline`, `agw`.
+The settings are those that configs/folder.py explains. Variants: `released` (default: what the
+method's own code does), `paper`, `baseline`, `agw`.
 """
 
 from ml_collections import ConfigDict

@@ -1,4 +1,4 @@
-"""SYSU-MM01 (Wu et al., ICCV 2017), as its owners give it out by agreement.
+"""SYSU-MM01 (Wu et al., ICCV 2017), in the layout of its owners, who give it out by agreement.
 
     lupi train --config configs/sysu.py --config.data.root=SYSU-MM01 --workdir runs/sysu
     lupi evaluate --workdir runs/sysu
@@ -12,10 +12,10 @@ infrared only), `agw` (Ye et al., TPAMI 2021). The paper's other settings are fi
                             intermediate_privileged
     Table 3, training       --config.modalities="('visible',)"
     Table 3, test pairs     --config.evaluation.pairs="('intermediate_to_intermediate',)"
-                            (the query's whole camera is left out, as the paper says;
-                            --config.evaluation.same_modality chooses)
+                            (leaves out the query's whole camera, like the paper;
+                            --config.evaluation.same_modality changes that)
     Table 4, pre-trained    lupi evaluate --config configs/sysu.py --untrained
-    Table 4, visible-trained, infrared-trained: as Table 3
+    Table 4, visible-trained, infrared-trained: see Table 3
     Table 4, baseline       configs/sysu.py:baseline --config.views.erase=0
                             --config.model.shared_from=layer1 (without it: LUPI's own network)
     Table 4, grayscale      --config.views.intermediate=luma --config.views.erase=0
@@ -23,7 +23,7 @@ infrared only), `agw` (Ye et al., TPAMI 2021). The paper's other settings are fi
     Table 5                 --config.views.erase=0 and --config.loss.triplet=none,
                             --config.loss.color_free=none, or both
 
-In Tables 4 and 5 "Aug" stands here for random erasing, which the paper never names. Its words,
+Here "Aug" in Tables 4 and 5 is random erasing, which the paper never names. The paper's words,
 "different distortions for RGB and intermediate images", allow another reading:
 
     without Aug             --config.views.erase=0 --config.views.share_crop_and_flip=true
@@ -35,10 +35,10 @@ from ml_collections import ConfigDict
 
 def get_config(recipe: str = "paper") -> ConfigDict:
     config = ConfigDict()
-    # Fills the fields in which the methods differ. That includes epochs (121; for agw 81).
+    # Sets the fields in which the methods differ, epochs included (121; for agw 81).
     config.recipe = recipe
     config.seed = 0
-    # ImageNet weights: torchvision's first ones, which the original starts from.
+    # torchvision's first ImageNet weights. The original code starts from them too.
     config.pretrained = "hf://timm/resnet50.tv_in1k"
 
     config.data = ConfigDict()
@@ -48,12 +48,12 @@ def get_config(recipe: str = "paper") -> ConfigDict:
 
     config.batch = ConfigDict()
     config.batch.identities = 8
-    config.batch.images = 4  # of each identity and modality
+    config.batch.images = 4  # per identity and modality
 
     config.optimizer = ConfigDict()  # SGD with Nesterov momentum 0.9, weight decay 5e-4
     config.optimizer.rate = 0.1
     config.optimizer.trunk_factor = 0.1  # stems and trunk are pre-trained
-    config.optimizer.warmup = 10  # epochs, as the milestones
+    config.optimizer.warmup = 10  # epochs, like the milestones
     config.optimizer.milestones = (20, 50)
     config.optimizer.factors = (0.1, 0.01)
 

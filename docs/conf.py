@@ -1,11 +1,9 @@
-"""How Sphinx builds this site: `make docs`. Nothing is fetched and no notebook is executed."""
+"""How Sphinx builds this site (`make docs`). It downloads nothing and executes no notebook."""
 
 import re
 from pathlib import Path
 
 from sphinx.application import Sphinx
-
-from docs.config_fields import ConfigFields
 
 HERE = Path(__file__).parent
 
@@ -16,16 +14,17 @@ exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "lupi_jax"
 html_show_copyright = False
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
 
-# The notebooks are committed with the outputs that `make notebooks` gave them.
+# The notebooks are committed with the outputs of `make notebooks`.
 nb_execution_mode = "off"
 nb_merge_streams = True
 myst_heading_anchors = 3
-myst_enable_extensions = ["deflist"]
 
 # Docstrings write code between single backticks.
 default_role = "code"
-smartquotes = False  # the text quotes values as they are written
+smartquotes = False  # quoted values stay as they are written
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_class_signature = "mixed"
@@ -37,9 +36,9 @@ _LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((\.\./[^)#\s]+)(#[^)\s]*)?\)")
 
 
 def _name_what_is_outside(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Turn links to files of the repository that are no pages into their names.
+    """Replace links to files of the repository that are not pages by the files' names.
 
-    On a hosting service they lead somewhere; here they would not.
+    Such links work where the repository is hosted, but not on this site.
     """
     folder = (HERE / docname).parent
 
@@ -57,13 +56,12 @@ def _name_what_is_outside(app: Sphinx, docname: str, source: list[str]) -> None:
 def _skip_aliases(
     app: Sphinx, what: str, name: str, thing: object, skip: bool, options: object
 ) -> bool | None:
-    """Leave out a named tuple's fields one by one: its docstring describes them."""
+    """Leave out the single fields of a named tuple, because its docstring describes them."""
     alias = (getattr(thing, "__doc__", None) or "").startswith("Alias for field number")
     return True if alias else None
 
 
 def setup(app: Sphinx) -> None:
-    """Register what is this site's own."""
+    """Register the functions above and the directive."""
     app.connect("source-read", _name_what_is_outside)
     app.connect("autodoc-skip-member", _skip_aliases)
-    app.add_directive("config-fields", ConfigFields)

@@ -1,28 +1,64 @@
-"""The directive `config-fields`: every field of the configuration, from the code."""
+"""Write docs/guides/configuration.md: every field of the configuration, from the code.
 
-from typing import Any, ClassVar
+python -m docs.config_fields
+"""
 
-from docutils import nodes
-from sphinx.util.docutils import SphinxDirective
+from pathlib import Path
 
-from lupi_jax.config import Config
-from lupi_jax.config.help import summary
-from lupi_jax.settings import fields_of
+from lupi_jax.config.help import allowed, changes, groups, recipe_values, written
+from lupi_jax.settings import Field
+
+PAGE = Path(__file__).parent / "guides" / "configuration.md"
+
+_INTRODUCTION = """\
+<!-- Written by `python -m docs.config_fields`; a change made here would be lost. -->
+
+# Fields of the configuration
+
+A run is described by one configuration. It comes from a Python file, as those in `configs/`, and
+the command line sets any field by its dotted name:
+
+<!-- not run: the next block reads the same without training -->
+```sh
+lupi train --config configs/folder.py --config.data.root=DATA --workdir runs/mine \\
+    --config.batch.identities=8
+```
+
+`lupi config` lists the same fields in the terminal, with the values of a file beside the defaults:
+
+```sh
+lupi config configs/folder.py --config.batch.identities=8
+```
+
+What the command line says wins over the file, and the file wins over the recipe. A wrong name or
+value is reported by its field, all of them at once. On the command line a tuple is written
+`--config.data.image_size="(96,48)"`, and text needs no quotes of its own.
+
+The tables show the default of each field. Where a recipe has another default, its name follows with
+that value. The files in `configs/` set more fields; each says why. A run that exists keeps its
+configuration: a field may change only where the column "values" says so.
+"""
 
 
-def entries() -> dict[str, str]:
-    """{dotted field: a Markdown definition of it}: name, values, defaults, what it is."""
-    return {
-        name: f"`{name}`: {summary(field, code=lambda text: f'`{text}`')}\n: {field.help}"
-        for name, field in fields_of(Config).items()
-    }
+def page() -> str:
+    """The page as Markdown."""
+    parts = [_INTRODUCTION]
+    for about, fields in groups():
+        group = fields[0].name.rpartition(".")[0] or "The run"
+        heading = f"`{group}`" if "." in fields[0].name else group
+        rows = ["| field | default | what it is | values |", "|---|---|---|---|"]
+        parts.append("\n".join([f"## {heading}", "", about, "", *rows, *map(_row, fields)]) + "\n")
+    return "\n".join(parts)
 
 
-class ConfigFields(SphinxDirective):
-    """`config-fields`, without arguments."""
+def _row(field: Field) -> str:
+    own = [f"{recipes}: `{value}`" for value, recipes in recipe_values(field).items()]
+    default = "; ".join([f"`{written(field.default)}`", *own])
+    values = "; ".join(filter(None, (allowed(field), changes(field))))
+    cells = (f"`{field.name}`", default, field.help, values)
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
-    option_spec: ClassVar[dict[str, Any]] = {}
 
-    def run(self) -> list[nodes.Node]:
-        """The definitions as nodes."""
-        return self.parse_text_to_nodes("\n\n".join(entries().values()))
+if __name__ == "__main__":
+    PAGE.write_text(page())
+    print(f"wrote {PAGE}")

@@ -3,7 +3,7 @@
     python -m docs.execute_notebooks                    # all of docs/notebooks
     python -m docs.execute_notebooks docs/notebooks/own_data.ipynb
 
-They are executed from top to bottom in a fresh kernel each and written back in place.
+Each notebook is executed from top to bottom in a fresh kernel and written back in place.
 """
 
 import argparse
@@ -18,18 +18,18 @@ from nbformat import NotebookNode
 NOTEBOOKS = Path(__file__).parent / "notebooks"
 
 LIMIT = 300_000
-"""Bytes of a notebook with its outputs."""
+"""The most bytes that a notebook with its outputs may have."""
 
 
 def execute(path: Path) -> NotebookNode:
-    """The notebook with the outputs it has now; the file is left as it is.
+    """The notebook with new outputs; the file stays unchanged.
 
     Raises:
-      nbclient.exceptions.CellExecutionError: a cell fails; says which and how.
+      nbclient.exceptions.CellExecutionError: a cell fails; the text says which and how.
     """
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(notebook, timeout=600, kernel_name="python3", record_timing=False).execute()
-    # What the kernel says of itself differs from machine to machine.
+    # The kernel's description of itself differs from machine to machine.
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
@@ -42,7 +42,7 @@ def execute(path: Path) -> NotebookNode:
 
 
 def _joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
-    """Outputs with the pieces of one stream put together: how it was cut is chance."""
+    """Outputs with the pieces of one stream joined, because the cuts are random."""
     joined: list[NotebookNode] = []
     for output in outputs:
         last = joined[-1] if joined else None
@@ -54,9 +54,9 @@ def _joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
 
 
 def main() -> int:
-    """Execute the notebooks that are named, or all, and write them back."""
+    """Execute the named notebooks, or all, and write them back."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("notebooks", nargs="*", type=Path)
+    parser.add_argument("notebooks", nargs="*", type=Path, help="notebooks to execute (all)")
     for path in parser.parse_args().notebooks or sorted(NOTEBOOKS.glob("*.ipynb")):
         start = time.perf_counter()
         text = nbformat.writes(execute(path)) + "\n"

@@ -1,7 +1,7 @@
 """The picture of the method in README: `python -m docs.method_picture`, then look at it.
 
-One rendered person as the three modalities show it: a visible image, intermediate images made of
-it by random mixes of its channels (Eq. 4), and an infrared image of the same person.
+It shows one rendered person in three modalities: a visible image, intermediate images made from it
+by random mixes of its channels (Eq. 4), and an infrared image of the same person.
 """
 
 from pathlib import Path
@@ -27,7 +27,7 @@ def _formula(row: int) -> str:
 
 
 def main() -> None:
-    """Draw it into docs/method.png."""
+    """Draw the picture into docs/method.png."""
     visible = render(SEED, IDENTITY, VISIBLE_CAMERA, 1, height=256, width=112)
     infrared = render(SEED, IDENTITY, INFRARED_CAMERA, 1, height=256, width=112)
     copies = np.stack([visible] * MIXES)

@@ -1,1 +1,1 @@
-"""What is measured of lupi_jax."""
+"""Measurements of lupi_jax."""

@@ -1,8 +1,8 @@
-"""Does what would be released work on a machine that has nothing of it? `make dist-check`.
+"""Does a release work on a fresh machine? `make dist-check`.
 
-Builds sdist and wheel, says what is in them that should not be, or is not, and installs each
-without extras into a fresh environment, where it is used as the README begins, without TensorFlow.
-It asks the package index for the dependencies, so it is no test.
+Builds sdist and wheel, and lists stray and missing files. Then installs each without extras into a
+fresh environment, and runs the first commands of the README there, without TensorFlow. The package
+index has to provide the dependencies, so this is not one of the tests.
 """
 
 import os
@@ -49,13 +49,13 @@ COMMANDS = (
 
 
 def tracked(folder: str) -> set[str]:
-    """The files below `folder` that git knows of."""
+    """The files below `folder` that git tracks."""
     names = subprocess.run(["git", "ls-files", folder], cwd=ROOT, capture_output=True, text=True)
     return set(names.stdout.splitlines())
 
 
 def faults_of(names: set[str], wanted: set[str], allowed: set[str]) -> list[str]:
-    """What is in a distribution and should not be, and the other way round."""
+    """The stray and the missing files of a distribution."""
     return [
         *(f"stray: {name}" for name in sorted(names - wanted - allowed)),
         *(f"missing: {name}" for name in sorted(wanted - names)),
@@ -63,7 +63,7 @@ def faults_of(names: set[str], wanted: set[str], allowed: set[str]) -> list[str]
 
 
 def check_contents(sdist: Path, wheel: Path) -> list[str]:
-    """Faults of what the two hold; both have all of the package and the configurations."""
+    """Stray and missing files; both have to hold the whole package and the configurations."""
     with tarfile.open(sdist) as packed:
         paths = [Path(member.name) for member in packed.getmembers() if member.isfile()]
     names = {"/".join(path.parts[1:]) for path in paths}
@@ -80,7 +80,7 @@ def check_contents(sdist: Path, wheel: Path) -> list[str]:
 
 
 def check_use(distribution: Path, folder: Path) -> None:
-    """Install into an environment of its own, and use it where no checkout is near."""
+    """Install into a new environment, and use it away from any checkout."""
     print(f"--- {distribution.name}", flush=True)
     venv.create(folder / "venv", with_pip=True)
     binaries, place = folder / "venv" / "bin", folder / "place"
@@ -95,7 +95,7 @@ def check_use(distribution: Path, folder: Path) -> None:
         shown = "-c ..." if PROGRAM in command else " ".join(map(str, command[1:]))
         print("$", command[0].name, shown, flush=True)
         subprocess.run(command, cwd=place, env=kept, check=True)
-    # What only developers run is with the sources alone, and the command says so.
+    # Only the sources hold what developers run. The command says so.
     refused = subprocess.run(
         [binaries / "lupi", "parity"], cwd=place, env=kept, capture_output=True, text=True
     )
@@ -104,13 +104,13 @@ def check_use(distribution: Path, folder: Path) -> None:
 
 
 def main() -> int:
-    """Build, look into, install and use both; 1 where anything is wrong."""
+    """Build both, check their files, install and use them; returns 1 if anything is wrong."""
     with tempfile.TemporaryDirectory(prefix="lupi-dist-") as made:
         folder = Path(made)
         subprocess.run([sys.executable, "-m", "build", "--outdir", made, str(ROOT)], check=True)
         (sdist,), (wheel,) = folder.glob("*.tar.gz"), folder.glob("*.whl")
         faults = check_contents(sdist, wheel)
-        print("\n".join(faults) or "contents as they should be", flush=True)
+        print("\n".join(faults) or "the files are complete, none is stray", flush=True)
         for distribution in (wheel, sdist):
             own = folder / distribution.suffix[1:]
             own.mkdir()

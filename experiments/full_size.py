@@ -3,10 +3,10 @@
     python experiments/full_size.py --exp SYSU-MM01/exp --workdir runs/full_size
 
 Makes the stand-in from the data set's own lists (45,863 files), checks it, prepares it, trains for
-a short time and evaluates the network untrained and trained, each by the command a user would
-type, with the time and the peak memory that each process took. Writes
-`experiments/results/sysu_standin/full_size.{json,md}`, and features for `sysu_protocols.py`. What
-is done is not done again.
+a short time, and evaluates the network untrained and trained. Each is the command that a user would
+type, with the time and the peak memory of its process. Writes
+`experiments/results/sysu_standin/full_size.{json,md}`, and features for `sysu_protocols.py`.
+Finished commands do not run again.
 """
 
 import argparse
@@ -26,7 +26,7 @@ CONFIG = Path(__file__).parents[1] / "configs/folder.py"
 
 
 def commands(exp: Path, work: Path, steps: int) -> dict[str, list[str]]:
-    """{name: arguments of `lupi`} in their order."""
+    """{name: arguments of `lupi`}, in the order of the commands."""
     data, run = str(work / "data"), ["--workdir", str(work / "run")]
     source = ["--data", "sysu", "--root", data]
     fields = {
@@ -54,7 +54,7 @@ def commands(exp: Path, work: Path, steps: int) -> dict[str, list[str]]:
 
 
 def measured(arguments: list[str]) -> dict[str, Any]:
-    """Run one command: its status, seconds, peak resident memory in MiB and output."""
+    """Run one command, and return its status, seconds, peak resident memory (MiB) and output."""
     start = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-c", "import sys, lupi_jax.cli as c; sys.exit(c.main())", *arguments],
@@ -74,11 +74,11 @@ def measured(arguments: list[str]) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Run what is not done yet and write the table."""
+    """Run the commands that are missing, and write the table."""
     parser = argparse.ArgumentParser(description="Run SYSU-MM01 at full size with stand-ins.")
-    parser.add_argument("--exp", type=Path, required=True, help="SYSU-MM01's exp/")
-    parser.add_argument("--workdir", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--exp", type=Path, required=True, help="directory exp/ of SYSU-MM01")
+    parser.add_argument("--workdir", type=Path, required=True, help="directory for all files")
+    parser.add_argument("--steps", type=int, default=400, help="training steps (400)")
     options = parser.parse_args()
     options.workdir.mkdir(parents=True, exist_ok=True)
     done_file = options.workdir / "full_size.json"
@@ -106,7 +106,7 @@ def main() -> int:
 
 
 def report(done: dict[str, Any], steps: int) -> str:
-    """Markdown: what each command took, and what it printed."""
+    """The report in Markdown: time, memory and output of each command."""
     lines = [f"| {k} | {v['seconds']:.1f} | {v['peak_mib']} |" for k, v in done.items()]
     listed = commands(Path("SYSU-MM01/exp"), Path("WORK"), steps)
     typed = "\n".join(
@@ -124,8 +124,8 @@ def report(done: dict[str, Any], steps: int) -> str:
 
 {os.cpu_count()} CPU cores, {platform.machine()}, Python {platform.python_version()}, \
 {", ".join(f"{k} {v}" for k, v in versions().items())}. Images of 64 x 32 pixels, the small \
-network of configs/folder.py. The figures are of rendered people: they say that the whole way \
-works at this size and how long it takes, nothing about the real data set.
+network of configs/folder.py. The figures come from rendered people. They show that every command \
+works at this size and how long it takes, and say nothing about the real data set.
 
 | command | seconds | peak memory of the process, MiB |
 |---|---|---|

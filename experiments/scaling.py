@@ -1,12 +1,12 @@
-"""What a training step costs by number of devices: the compiled program's own figures, arithmetic.
+"""What a training step costs on 1 to 512 devices, by compiled programs and arithmetic.
 
     python experiments/scaling.py                       # ten minutes on two slow cores
-    python experiments/scaling.py --topology v5e:2x4    # by XLA's TPU compiler, which libtpu holds
+    python experiments/scaling.py --topology v5e:2x4    # by libtpu's compiler
 
-Nothing is executed: a process for each case simulates its devices on a CPU, or describes those of
-`--topology`, and compiles the step of SYSU-MM01's `paper` recipe, a ResNet-50 on 288 x 144, from
-shapes alone. Writes `experiments/results/scaling.json`; what is in there is not compiled again.
-Writes the tables of `experiments/scaling.md`, which says what was measured and what was not.
+Nothing is executed. For each case a process simulates the devices on a CPU, or describes the
+devices of `--topology`, and compiles the step of SYSU-MM01's `paper` recipe, a ResNet-50 on
+288 x 144, from shapes alone. Writes `experiments/results/scaling.json`; cases in that file are not
+compiled again. Writes the tables of `experiments/scaling.md`, which says what was measured.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 from unittest import mock
@@ -31,11 +32,11 @@ from jax.sharding import PartitionSpec as P
 
 from lupi_jax.config import Config, parse_config
 from lupi_jax.losses import objective
-from lupi_jax.training.build import make_parallel_step
 from lupi_jax.training.network import abstract, fresh_variables, make_model
-from lupi_jax.training.optimizer import make_optimizer
+from lupi_jax.training.optimizer import learning_rate, make_optimizer
+from lupi_jax.training.parallel import ParallelStep
 from lupi_jax.training.run import versions
-from lupi_jax.training.step import AXIS, TrainState
+from lupi_jax.training.step import AXIS, TrainState, train_step
 
 RESULT = Path(__file__).parent / "results" / "scaling.json"
 PAGE = Path(__file__).with_suffix(".md")
@@ -55,7 +56,7 @@ class Case:
 
     @property
     def rows(self) -> int:
-        """Rows of a modality in the whole batch."""
+        """Rows per modality in the whole batch."""
         return self.identities * self.images
 
     @property
@@ -90,7 +91,7 @@ CASES = (
 
 @contextlib.contextmanager
 def devices_of(case: Case) -> Iterator[None]:
-    """Have JAX show the devices of `case`, for as long as a program is built."""
+    """Make JAX show the devices of `case` while a program is built."""
     if not case.topology:
         jax.config.update("jax_num_cpu_devices", case.devices)
         yield
@@ -100,7 +101,7 @@ def devices_of(case: Case) -> Iterator[None]:
         "devices": lambda: described,
         "device_count": lambda: len(described),
         "local_device_count": lambda: len(described),
-        "default_backend": lambda: "tpu",  # which convolutions `models.operations` asks for
+        "default_backend": lambda: "tpu",  # `models.operations` asks for it
     }
     with mock.patch.multiple(jax, **shown):
         yield
@@ -111,7 +112,9 @@ def lower_step(case: Case) -> Any:
     config = case.config
     model = make_model(config, CLASSES, AXIS if case.batch_norm == "global" else None)
     tx = make_optimizer(config.optimizer, 1)
-    parallel = make_parallel_step(config, model, tx, 1)
+    rate = learning_rate(config.optimizer, 1)
+    step = partial(train_step, config=config, model=model, tx=tx, rate=rate)
+    parallel = ParallelStep(step, config.parallel)
     state = abstract(
         lambda: TrainState.create(fresh_variables(config, model), tx), parallel.state_sharding
     )
@@ -157,16 +160,16 @@ def _instructions(text: str) -> Iterator[tuple[str, str, str, str]]:
 
 
 def read_collectives(text: str, devices: int) -> dict[str, dict[str, int]]:
-    """What an optimised HLO module exchanges between devices, by kind.
+    """The exchanges between devices in an optimised HLO module, by kind.
 
     Args:
-      text: of the module.
-      devices: that take part.
+      text: the module's text.
+      devices: how many devices take part.
 
     Returns:
-      {kind: {"count", "bytes"}}. An all-reduce inside a batch normalisation is of "statistics", any
-      other of "gradients"; bytes are those of the whole array, on all devices together where each
-      has a part.
+      {kind: {"count", "bytes"}}. An all-reduce inside a batch normalisation counts as "statistics",
+      any other as "gradients". Bytes count the whole array: all devices together if each has a
+      part.
     """
     kinds = ("gradients", "statistics", "all-gather", "reduce-scatter")
     found = {kind: {"count": 0, "bytes": 0} for kind in kinds}
@@ -179,7 +182,7 @@ def read_collectives(text: str, devices: int) -> dict[str, dict[str, int]]:
         found[kind]["count"] += 1
         for dtype, dims in _ARRAY.findall(shape):
             size = _WIDTH[dtype] * math.prod(int(n) for n in dims.split(",") if n)
-            # XLA sums some gradients together with statistics, and those are vectors or two.
+            # XLA sums some gradients together with statistics. Statistics are one vector or two.
             other = kind == "statistics" and "," in dims and not re.fullmatch(r"2,\d+", dims)
             whose = "gradients" if other else kind
             found[whose]["bytes"] += size * (devices if kind == "reduce-scatter" else 1)
@@ -187,10 +190,10 @@ def read_collectives(text: str, devices: int) -> dict[str, dict[str, int]]:
 
 
 def longest_chain(text: str) -> int:
-    """How many collectives of an HLO module follow from one another, at the longest."""
+    """The length of the longest chain of collectives that need one another's results."""
     depth: dict[str, int] = {}
     for name, _, operation, rest in _instructions(text):
-        # What is behind the operands may name others that only have to be finished before.
+        # Attributes after the operands may name instructions that only have to finish before.
         operands = re.findall(r"[\w.-]+", rest.partition(")")[0])
         before = max((depth.get(operand, 0) for operand in operands), default=0)
         depth[name] = before + (operation in COLLECTIVES)
@@ -198,11 +201,11 @@ def longest_chain(text: str) -> int:
 
 
 def measure(case: Case) -> dict[str, Any]:
-    """Compile `case` and read what the compiler says of it, all of one device."""
+    """Compile `case` and read what the compiler says about one device's program."""
     start = time.monotonic()
     with devices_of(case):
         lowered = lower_step(case)
-    # What LLVM makes of the program is not looked at.
+    # Nobody looks at what LLVM makes of the program.
     quick = None if case.topology else {"xla_backend_optimization_level": "0"}
     compiled = lowered.compile(quick)
     cost, memory = compiled.cost_analysis(), compiled.memory_analysis()
@@ -225,14 +228,14 @@ def measure(case: Case) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class Machine:
-    """Chips and what joins them, as their makers state it, and what is assumed of them.
+    """Chips and their network, as their makers state them, and what is assumed about them.
 
     Attributes:
-      name: of the chip.
-      peak: bfloat16 operations a second.
-      float32: operations a second of a float32 matrix product at full precision.
-      memory: bytes of one chip.
-      tiers: {chips: ((how many, bytes a second and direction, seconds a message), ...)}, the
+      name: name of the chip.
+      peak: bfloat16 operations per second.
+      float32: operations per second of a float32 matrix product at full precision.
+      memory: bytes of memory per chip.
+      tiers: {chips: ((how many, bytes per second and direction, seconds per message), ...)}, the
         innermost tier first; the numbers of a row multiply to the chips.
     """
 
@@ -273,15 +276,15 @@ MACHINES = (
         {8: ((2, *_V5P),) * 3, 64: ((4, *_V5P_RING),) * 3, 512: ((8, *_V5P_RING),) * 3},
     ),
 )
-# Of the peak: MLPerf's ResNet-50 on an H100, 7,000 images/s of 24.6 GFLOP; and of large products.
+# Shares of the peak: MLPerf's ResNet-50 on an H100 (7,000 images/s of 24.6 GFLOP), large products.
 NETWORK_EFFICIENCY, PRODUCT_EFFICIENCY = 0.17, 0.5
 
 
 def all_reduce_seconds(size: float, tiers: tuple[tuple[int, float, float], ...]) -> float:
     """Seconds to sum `size` bytes over all chips: reduce in each tier, inner ones first, and back.
 
-    A tier of n takes the faster of a ring, 2 (n - 1) messages of 1/n, after which a chip has 1/n to
-    tell the next tier, and a tree, 2 log2 n messages of the whole. Nothing overlaps.
+    A tier of n takes the faster of two ways: a ring, 2 (n - 1) messages of 1/n, after which a chip
+    has 1/n for the next tier, or a tree, 2 log2 n messages of the whole. Nothing overlaps.
     """
     seconds = 0.0
     for members, bandwidth, latency in tiers:
@@ -295,7 +298,7 @@ def all_reduce_seconds(size: float, tiers: tuple[tuple[int, float, float], ...])
 def estimate(found: dict[str, Any], machine: Machine) -> dict[str, float]:
     """Seconds of a step and of its parts, in bfloat16, one after the other."""
     moved, tiers = found["collectives"], machine.tiers[found["case"]["devices"]]
-    # Besides statistics the longest chain holds a gather, its gradient and the gradients' sum.
+    # Besides statistics the longest chain has a gather, its gradient and the gradients' sum.
     rounds = found["chain"] - 3
     each = moved["statistics"]["bytes"] / max(rounds, 1)
     parts = {
@@ -303,28 +306,28 @@ def estimate(found: dict[str, Any], machine: Machine) -> dict[str, float]:
         "loss": found["loss_flops"] / (PRODUCT_EFFICIENCY * machine.float32),
         "statistics": rounds * all_reduce_seconds(each, tiers),
         "gradients": all_reduce_seconds(moved["gradients"]["bytes"], tiers),
-        # A gather, and the scattered sum that is its gradient, are half an all-reduce each.
+        # A gather is half an all-reduce, and so is the scattered sum that is its gradient.
         "features": all_reduce_seconds(moved["all-gather"]["bytes"], tiers),
     }
     return {**parts, "step": sum(parts.values())}
 
 
 def shown(case: dict[str, Any]) -> str:
-    """A case in a table's first cells."""
+    """The first cells of a case's row."""
     where = case["topology"] or str(case["devices"])
     name = f"{where} | {case['identities']} x {case['images']} | {case['batch_norm']}"
     return name if case["dtype"] == "float32" else f"{name}, {case['dtype']}"
 
 
 def table(heading: list[str], rows: list[list[str]]) -> str:
-    """Markdown."""
+    """A Markdown table."""
     lines = [heading, ["---"] * len(heading), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def compiled_table(results: list[dict[str, Any]]) -> str:
-    """What the compiled programs say, of one device."""
-    heading = ["devices", "batch", "batch_norm", "images a device", "GFLOP", "of that the loss",
+    """The table of what the compiled programs say about one device."""
+    heading = ["devices", "batch", "batch_norm", "images per device", "GFLOP", "GFLOP of the loss",
                "all-reduce: gradients", "all-reduce: statistics", "all-gather", "reduce-scatter",
                "longest chain, as compiled", "memory"]  # fmt: skip
     rows = []
@@ -346,9 +349,9 @@ def compiled_table(results: list[dict[str, Any]]) -> str:
 
 
 def estimate_table(results: list[dict[str, Any]], machine: Machine) -> str:
-    """Milliseconds that the parts of a step take by arithmetic."""
+    """The table of milliseconds that the parts of a step take, by arithmetic."""
     heading = ["devices", "batch", "batch_norm", "network", "loss", "statistics", "gradients",
-               "features", "step", "images/s", "of n devices' network alone"]  # fmt: skip
+               "features", "step", "images/s", "share of the network"]  # fmt: skip
     rows = []
     for found in results:
         case = found["case"]
@@ -368,7 +371,7 @@ def estimate_table(results: list[dict[str, Any]], machine: Machine) -> str:
 
 
 def fill(page: str, tables: dict[str, str]) -> str:
-    """`page` with each table between the comments that name it and its end."""
+    """`page` with each table put between the two comments that name it."""
     for name, text in tables.items():
         begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
         before, _, rest = page.partition(begin)
@@ -377,10 +380,11 @@ def fill(page: str, tables: dict[str, str]) -> str:
 
 
 def main() -> int:
-    """Compile what is not compiled yet, and write the tables."""
+    """Compile the cases that are missing, and write the tables."""
     parser = argparse.ArgumentParser(description="What a training step costs, by devices.")
     parser.add_argument(
-        "--topology", help="topology of TPUs to compile for as well, such as v5e:2x4"
+        "--topology",
+        help="topology of TPUs to compile for too, such as v5e:2x4 (default CPU devices only)",
     )
     parser.add_argument("--case", help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -4,8 +4,8 @@
     python experiments/sysu_protocols.py --features trained=trained.npz --root SYSU-MM01 \
         --name sysu
 
-How much the deviations of the code released with LUPI (`released`) and the usual seeded galleries
-(`agw`) change what the data set's own protocol (`official`) says. Writes
+Measures how far the deviations of LUPI's released code (`released`) and the usual seeded galleries
+(`agw`) move the figures of the data set's own protocol (`official`). Writes
 `experiments/results/<name>/sysu_protocols.{json,md}`.
 """
 
@@ -29,7 +29,7 @@ PAIRS = ((Modality.INFRARED, Modality.VISIBLE),)
 
 
 def measure(file: Path, root: str, trials: int) -> list[dict[str, Any]]:
-    """Rows of `evaluate_features` for the neck's feature, with their "protocol"."""
+    """Rows of `evaluate_features` for the neck's feature, each with its "protocol"."""
     features = load_features(file)
     permutations = read_permutations(root)
     rows = []
@@ -43,7 +43,7 @@ def measure(file: Path, root: str, trials: int) -> list[dict[str, Any]]:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Markdown: percent, mean ± standard deviation over trials, and the difference to official."""
+    """A Markdown table: percent, mean ± deviation over trials, and the difference to official."""
     official = {(r["network"], r["search"]): r for r in rows if r["protocol"] == "official"}
     lines = [
         "| network | search | protocol | gallery | probes with a match | R1 | mAP | mINP "
@@ -66,20 +66,20 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> int:
-    """Measure every set of features and write the table."""
+    """Measure all features, and write the table."""
     parser = argparse.ArgumentParser(description="Compare SYSU-MM01's protocols.")
     parser.add_argument(
         "--features",
         nargs="+",
         required=True,
         metavar="NETWORK=FILE",
-        help="names of networks, and the features that `lupi export` wrote of each (required)",
+        help="names of networks, each with the file that `lupi export` wrote (required)",
     )
-    parser.add_argument("--root", required=True, help="SYSU-MM01's directory")
+    parser.add_argument("--root", required=True, help="directory of SYSU-MM01 (required)")
     parser.add_argument(
         "--name", required=True, help="name of the data, for the results' folder (required)"
     )
-    parser.add_argument("--trials", type=int, default=10)
+    parser.add_argument("--trials", type=int, default=10, help="galleries per search (10)")
     options = parser.parse_args()
     try:
         rows = []
@@ -107,8 +107,8 @@ def main() -> int:
 
     {command}
 
-Infrared queries, visible galleries, feature after the BN neck; percent, mean ± standard deviation
-over {options.trials} galleries. {", ".join(f"{k} {v}" for k, v in versions().items())}.
+Infrared queries, visible galleries, the feature after the BN neck. Percent, mean ± standard
+deviation over {options.trials} galleries. {", ".join(f"{k} {v}" for k, v in versions().items())}.
 
 {table(rows)}
 """

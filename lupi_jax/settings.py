@@ -1,6 +1,6 @@
 """How a field is declared, and the settings of the views and the losses.
 
-The parser, `lupi train --help` and the documentation read a field where it is declared. Nothing
+The parser, `lupi config` and the documentation read a field where it is declared. Nothing
 here imports JAX, so help is quick.
 """
 
@@ -15,7 +15,7 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, Self, TypeVar
 
 from lupi_jax.errors import InputError
 from lupi_jax.runtime.files import expand
@@ -65,23 +65,19 @@ class Field:
     may_change: tuple[Occasion, ...]
     path: bool
 
-    def parse(self, text: str) -> Any:
-        """The Python value that `text` writes, or `text` itself where the field holds text."""
-        if self.kind is str or typing.get_origin(self.kind) is Literal:
-            return text
-        if text.lower() in ("true", "false"):
-            return text.lower() == "true"
-        try:
-            return ast.literal_eval(text)
-        except (ValueError, TypeError, SyntaxError):
-            return text
-
-    def read(self, value: Any) -> Any:
+    def read(self, value: Any, typed: bool = False) -> Any:
         """`value` as this field's type.
+
+        One that a user `typed` is text, which writes a Python value where the field holds no text.
+        If it writes None, so is the result.
 
         Raises:
           ValueError: it has another type or breaks a rule. The message follows the field's name.
         """
+        if typed and self.kind is not str and typing.get_origin(self.kind) is not Literal:
+            value = _evaluate(value)
+            if value is None:
+                return None
         try:
             result = _convert(value, self.kind)
         except (TypeError, ValueError):
@@ -112,6 +108,16 @@ class Settings:
             f"{inspect.cleandoc(cls.__doc__ or '')}\n\nAttributes:\n{attributes}\n\n"
             "Raises:\n    ValueError: names every field that is out of range.\n"
         )
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any], prefix: str = "") -> Self:
+        """The object with `fields`, by their dotted names, which `Field.read` has read already."""
+        made = object.__new__(cls)  # `cls(...)` would read them again
+        for name, kind in typing.get_type_hints(cls).items():
+            group = isinstance(kind, type) and issubclass(kind, Settings)
+            value = kind.of(fields, f"{name}.") if group else fields[prefix + name]
+            object.__setattr__(made, name, value)
+        return made
 
     def __post_init__(self) -> None:
         problems = []
@@ -152,6 +158,16 @@ def describe(kind: Any) -> str:
         count = "" if items[-1] is Ellipsis else f"{len(items)} "
         return f"a tuple of {count}{_PLURALS[items[0]]}"
     return _NOUNS[kind]
+
+
+def _evaluate(text: str) -> Any:
+    """The Python value that `text` writes, or `text` itself where it writes none."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, TypeError, SyntaxError):
+        return text
 
 
 def _convert(value: Any, kind: Any) -> Any:

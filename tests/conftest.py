@@ -27,8 +27,8 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 # Networks are small and run for a few steps, so that LLVM's optimisation takes longer than it
-# saves. What tests/experiments/parity holds against golden figures is optimised, as
-# a user's programs are.
+# saves. tests/experiments/parity compares with golden figures, so its programs are optimised like
+# a user's.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 # {split: {modality: {identity directory: number of images}}}
@@ -117,6 +117,7 @@ def save_run() -> Callable[..., None]:
 
     from lupi_jax import Config
     from lupi_jax.data import read_index
+    from lupi_jax.data.contents import digest_file, look_at
     from lupi_jax.training.checkpoints import Checkpoints
     from lupi_jax.training.network import fresh_variables, make_model
     from lupi_jax.training.run import run_record
@@ -129,7 +130,11 @@ def save_run() -> Callable[..., None]:
         state = TrainState.create(fresh_variables(drawn, network), optax.identity())
         with Checkpoints(workdir) as checkpoints:
             state = state.replace(step=jnp.int32(step))
-            checkpoints.save(state, run_record(config, training, steps, steps_per_epoch=1), {})
+            places = [training.root / path for path in training.paths]
+            files = zip(look_at(training), map(digest_file, places), strict=True)
+            files = [file._replace(digest=digest) for file, digest in files]
+            record = run_record(config, training, steps, 1, files)
+            checkpoints.save(state, record, {})
             checkpoints.wait()
 
     return save

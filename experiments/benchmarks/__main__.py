@@ -1,9 +1,9 @@
-"""Ours against the peer, in turn.
+"""Measure lupi_jax and plain PyTorch ("the peer") in turns.
 
     make bench                                # a CPU: minutes
     python -m experiments.benchmarks --rows 32 --dtype bfloat16 --steps 20    # a GPU
 
-Writes RESULTS.md and results.json here. Without PyTorch ours alone is measured.
+Writes RESULTS.md and results.json into this directory. Without PyTorch it measures lupi_jax alone.
 """
 
 import argparse
@@ -24,17 +24,18 @@ from experiments.benchmarks.work import Work
 
 HERE = Path(__file__).parent
 ABOUT = """The peer (`peer.py`) is the same network, losses, optimiser and augmentation in eager
-PyTorch, float32. Its step is given augmented float images, ours makes its views from uint8 within
-the step. Its end-to-end training augments in as many workers as there are cores. Before each turn
-either side does the same once untimed.
+PyTorch, float32. The peer's step gets augmented float images. Our step makes its views from
+uint8. The peer's end-to-end training augments in one worker per core. Before each turn either
+side does the same work once without timing.
 """
 SAME = """
-Before all this both were given the same weights and images, in float64 ({command}): loss
-and gradients differ by {difference:.0e} at most, relative to the largest of each array.
+Before the measurements both sides computed the step from the same weights and images in float64
+({command}). Loss and gradients differ by {difference:.0e} at most, relative to the largest value of
+each array.
 """
 MORE = """
-What bounds these, and what was tried: [README.md](README.md). How the cost grows:
-[growth.md](growth.md). Evaluation: [evaluation.md](evaluation.md).
+[README.md](README.md) says what bounds these rates and what was tried, [growth.md](growth.md) how
+the cost grows with size, and [evaluation.md](evaluation.md) how fast evaluation is.
 """
 KINDS = {
     "step": "training step",
@@ -45,7 +46,7 @@ KINDS = {
 
 
 def measure(kind: str, work: Work, options: argparse.Namespace) -> dict[str, Any]:
-    """One kind of work by both sides: their seconds, and images a turn."""
+    """One kind of work by both sides: their seconds, and images per turn."""
     if kind == "views":
         work = dataclasses.replace(work, identities=8, images=4)  # the paper's batch
     arguments: dict[str, Any] = {"work": work}
@@ -97,9 +98,9 @@ def row(found: dict[str, Any]) -> list[str]:
 
 
 def describe_limits(results: list[dict[str, Any]], limits: dict[str, float]) -> str:
-    """How far the step is from what the machine does at best."""
+    """The best rates of this machine, and how far the step is from them."""
     lines = [
-        f"Best of the machine, {results[0]['work']['dtype']} in JAX: "
+        f"The best rates of this machine, {results[0]['work']['dtype']} in JAX: "
         f"{limits['flops'] / 1e9:.0f} GFLOP/s (product of two 4096 x 4096 matrices), "
         f"{limits['bytes'] / 1e9:.1f} GB/s (read and write of 512 MB)."
     ]
@@ -123,9 +124,10 @@ def describe_limits(results: list[dict[str, Any]], limits: dict[str, float]) -> 
 def page(
     results: list[dict[str, Any]], limits: dict[str, float], command: str, difference: float | None
 ) -> str:
-    """RESULTS.md."""
+    """The text of RESULTS.md."""
     heading = ["what", "shapes, our dtype", "ours, images/s", "the peer, images/s",
-               "ratio (median, least to most of a round)", "first turn, s more"]  # fmt: skip
+               "ratio (median, lowest to highest of a round)",
+               "extra seconds of the first turn"]  # fmt: skip
     rows = [heading, ["---"] * len(heading), *map(row, results)]
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
     facts: dict[str, Any] = {}
@@ -144,8 +146,8 @@ def page(
 
 {time.strftime("%Y-%m-%d")}, {platform.machine()}, {os.cpu_count()} cores, Python
 {platform.python_version()}; {said}.
-Each side in a process of its own, {rounds} rounds in turn; rates are medians, with the slowest and
-the fastest turn.
+Each side runs in its own process, in {rounds} rounds of turns. Rates are medians, with the slowest
+and the fastest turn in brackets.
 
 {table}
 
@@ -155,28 +157,36 @@ the fastest turn.
 
 
 def main() -> int:
-    """Measure, and write it down."""
+    """Measure, and write the results."""
     parser = argparse.ArgumentParser(prog="python -m experiments.benchmarks", description=__doc__)
-    parser.add_argument("--only", nargs="+", choices=KINDS, default=list(KINDS))
-    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
-        "--rows", type=int, default=8, help="images of each modality, two of each identity (8)"
+        "--only", nargs="+", choices=KINDS, default=list(KINDS), help="what to measure (all)"
     )
-    parser.add_argument("--size", type=int, nargs=2, default=(288, 144))
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--steps", type=int, default=1, help="in a turn")
-    parser.add_argument("--extract", type=int, default=64, help="images to extract features of")
-    parser.add_argument("--out", type=Path, default=HERE)
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of turns (5)")
+    parser.add_argument(
+        "--rows", type=int, default=8, help="images per modality, two per identity (8)"
+    )
+    parser.add_argument(
+        "--size", type=int, nargs=2, default=(288, 144), help="height and width (288 144)"
+    )
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16"), default="float32", help="our dtype (float32)"
+    )
+    parser.add_argument("--steps", type=int, default=1, help="steps per turn (1)")
+    parser.add_argument("--extract", type=int, default=64, help="images per extraction (64)")
+    parser.add_argument("--out", type=Path, default=HERE, help="directory for the results")
     options = parser.parse_args()
     if options.rows < 4 or options.rows % 2:
-        parser.error("--rows: two of an identity, and two identities at least")
+        parser.error(
+            f"--rows {options.rows}: give an even number, at least 4 (two images per identity)"
+        )
     difference = None
     if importlib.util.find_spec("torch"):
         from experiments.benchmarks import same
 
         difference = in_own_process(same.difference)
         if difference > 1e-6:
-            raise RuntimeError(f"the peer computes something else: {difference:.1e}")
+            raise RuntimeError(f"the peer's loss or gradients differ from ours by {difference:.1e}")
     work = Work(options.rows // 2, 2, tuple(options.size), dtype=options.dtype)
     results = []
     for kind in options.only:

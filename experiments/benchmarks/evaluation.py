@@ -1,17 +1,17 @@
-"""How long evaluation takes, against a loop over queries and against the size of the gallery.
+"""How long evaluation takes, compared with a loop over queries, and by the size of the gallery.
 
     python experiments/benchmarks/evaluation.py --out experiments/benchmarks/evaluation.md
 
 Two measurements on seeded random features, in float32:
 
-* Distances to figures, ours against the algorithm of the evaluators that the field's released code
-  shares (reid libraries, AGW, LUPI), written anew: one `np.argsort` of the whole matrix, then a
-  loop over the queries, which for SYSU-MM01 drops camera 2 for queries of camera 3 and finds the
-  order of the identities by `np.unique`. Its precision at each rank is divided out one Python
-  number at a time, as there; a second form of it divides arrays. All take the same distances, in
-  turn, and have to give the same figures.
-* Features to figures, ours, for galleries of 1e3 to 1e6 images that lie in a memory-mapped file,
-  each in a process of its own.
+* From distances to figures: our evaluation, and the algorithm that the evaluators of the field's
+  released code share (reid libraries, AGW, LUPI), written anew. That algorithm sorts the whole
+  matrix with one `np.argsort`, then loops over the queries. For SYSU-MM01 the loop drops camera 2
+  for queries of camera 3 and finds the order of the identities by `np.unique`. Like the released
+  code it divides precisions one Python number at a time; a second form divides arrays. All take the
+  same distances, in turns, and have to give the same figures.
+* From features to figures: our evaluation, for galleries of 1e3 to 1e6 images in a memory-mapped
+  file, each in its own process.
 """
 
 import argparse
@@ -61,13 +61,13 @@ Figures = tuple[np.ndarray, float, float]
 
 
 def features_of(ids: np.ndarray, width: int, rng: np.random.Generator) -> np.ndarray:
-    """[n, width] float32 of unit length, a little closer to those of the same identity."""
+    """[n, width] float32 rows of length 1; rows of one identity are a little closer."""
     people = np.random.default_rng(0).standard_normal((ids.max() + 1, width), np.float32)
     return spread(people[ids], rng)
 
 
 def spread(centres: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """[n, width] float32 of unit length around as many centres."""
+    """[n, width] float32 rows of length 1, one around each centre."""
     values = centres + 3 * rng.standard_normal(centres.shape, np.float32)
     return values / np.linalg.norm(values, axis=1, keepdims=True)
 
@@ -98,13 +98,14 @@ def sysu() -> list[Case]:
 
 
 def by_loop(case: Case, identities: bool, by_number: bool, stable: bool = False) -> Figures:
-    """The usual evaluator.
+    """The usual evaluator's figures.
 
     Args:
-      case: what to evaluate.
-      identities: SYSU-MM01's camera rule, and its CMC over identities; else RegDB's over images.
-      by_number: whether precisions are divided out one Python number at a time.
-      stable: whether equal distances keep the gallery's order, which the usual one leaves open.
+      case: the gallery and its queries.
+      identities: True for SYSU-MM01's camera rule and CMC over identities, False for RegDB's CMC
+        over images.
+      by_number: whether precisions are divided one Python number at a time.
+      stable: whether equal distances keep the gallery's order; the usual evaluator leaves it open.
     """
     order = np.argsort(case.distances, axis=1, kind="stable" if stable else None)
     ranked = case.gallery_ids[order]
@@ -150,7 +151,7 @@ def ours(case: Case, identities: bool) -> Figures:
 
 
 def compare(cases: list[Case], identities: bool, rounds: int) -> dict[str, float]:
-    """Median seconds of each evaluator for all cases, in turn, once their figures are equal."""
+    """Median seconds of each evaluator for all cases, in turns, after checking equal figures."""
     for case in cases:
         for one, other in zip(
             by_loop(case, identities, False, True), ours(case, identities), strict=True
@@ -211,14 +212,14 @@ def grow(folder: Path) -> dict[str, float]:
 
 
 def peak_memory() -> float:
-    """Of this process so far, in MiB; pages of mapped files that are in memory count."""
-    # On Linux `resource.getrusage` starts from what the parent had.
+    """Peak memory of this process so far, in MiB, with the pages of mapped files."""
+    # On Linux `resource.getrusage` starts from the parent's peak.
     line = next(x for x in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in x)
     return int(line.split()[1]) / 2**10
 
 
 def measure_growth() -> list[dict[str, float]]:
-    """`grow` for each of `SIZES`, each in a process of its own."""
+    """`grow` for each of `SIZES`, each in its own process."""
     return [{"size": size, **_apart("--grow", size)} for size in SIZES]
 
 
@@ -233,7 +234,7 @@ def _apart(option: str, size: int) -> Any:
 
 
 def processor() -> str:
-    """Its name, where the system tells it."""
+    """The processor's name, if the system tells it, and its cores."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         name = next(line.partition(":")[2].strip() for line in lines if "model name" in line)
@@ -252,10 +253,12 @@ def report(compared: dict[str, dict[str, float]], grown: list[dict[str, float]])
 
 {processor()}, NumPy on as many threads, float32; Python {platform.python_version()}, {packages}.
 
-Distances to figures (mAP, mINP, CMC), all three from the same distances and with the same figures
-to 1e-12; seconds, medians of {ROUNDS} rounds in turn. Loop: the algorithm of the evaluators in the
-field's released code, which sorts the matrix and goes through the queries, dividing out precisions
-number by number. Arrays divided: the same loop with that division by arrays.
+## From distances to figures
+
+Seconds to compute mAP, mINP and CMC, medians of {ROUNDS} rounds of turns. All three columns start
+from the same distances and give the same figures to 1e-12. "Loop" is the algorithm of the
+evaluators in the field's released code: it sorts the matrix, goes through the queries, and divides
+precisions number by number. "Arrays divided" is the same loop with the division by arrays.
 
 | what | loop | arrays divided | ours | ratio | ratio to arrays divided |
 |---|---|---|---|---|---|"""
@@ -266,10 +269,12 @@ number by number. Arrays divided: the same loop with that division by arrays.
         lines.append(f"| {name} | {' | '.join(cells)} | {arrays / own:.1f} |")
     lines.append(
         f"""
-Features to figures, and the ten nearest, by the size of the gallery: {QUERIES} queries,
-d = {WIDTH}, {SHOTS} images an identity, CMC over identities, in a memory-mapped file that is in
-the page cache; one run each in a process of its own. Peak memory holds the pages of the file that
-were read, which the system takes back when it needs them.
+## From features to figures
+
+Evaluation, and search of the ten nearest, by the size of the gallery: {QUERIES} queries,
+d = {WIDTH}, {SHOTS} images per identity, CMC over identities. The gallery is a memory-mapped file
+in the page cache. Each row is one run in its own process. Peak memory includes the pages of the
+file that were read, which the system takes back when it needs them.
 
 | gallery | file, MiB | evaluation, s | search, s | peak before, MiB | peak, MiB | mAP |
 |---|---|---|---|---|---|---|"""
@@ -287,8 +292,8 @@ were read, which the system takes back when it needs them.
 
 def main() -> None:
     """Measure, and print the report."""
-    parser = argparse.ArgumentParser(description="Time the evaluation.")
-    parser.add_argument("--out", type=Path, metavar="FILE.md", help="write the report as well")
+    parser = argparse.ArgumentParser(description="Measure how long evaluation takes.")
+    parser.add_argument("--out", type=Path, metavar="FILE.md", help="file for the report")
     parser.add_argument("--grow", type=Path, metavar="DIR", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.grow:

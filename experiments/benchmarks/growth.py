@@ -1,8 +1,8 @@
-"""How the time of a step grows with images, batch and backbone; starting and compiling apart.
+"""How the time of a step grows with image size, batch and backbone; and the time to start.
 
     python -m experiments.benchmarks.growth
 
-Each case in a process of its own. Writes growth.md here.
+Each case runs in its own process. Writes growth.md into this directory.
 """
 
 import argparse
@@ -27,7 +27,7 @@ CASES = (
 
 
 def start_up(command: list[str]) -> float:
-    """Seconds of a command that only starts, the faster of two."""
+    """Seconds of a command that only starts, the faster of two runs."""
     times = []
     for _ in range(2):
         start = time.perf_counter()
@@ -37,7 +37,7 @@ def start_up(command: list[str]) -> float:
 
 
 def row(work: Work, fresh: Times, kept: Times) -> str:
-    """A case as a row of the table; `kept` found its program compiled."""
+    """A case as a row of the table; `kept` is the run that found its program compiled."""
     seconds = statistics.median(fresh.turns)
     images = 3 * work.rows
     cells = [
@@ -57,8 +57,10 @@ def row(work: Work, fresh: Times, kept: Times) -> str:
 def main() -> int:
     """Measure every case and write the table."""
     parser = argparse.ArgumentParser(description="How the time of a step grows.")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".md"))
+    parser.add_argument("--rounds", type=int, default=3, help="steps that are timed (3)")
+    parser.add_argument(
+        "--out", type=Path, default=Path(__file__).with_suffix(".md"), help="file to write"
+    )
     options = parser.parse_args()
     rows, device = [], ""
     for work in dict.fromkeys(CASES):
@@ -88,14 +90,14 @@ def main() -> int:
     {command}
 
 {time.strftime("%Y-%m-%d")}, {platform.machine()}, {os.cpu_count()} cores, {device};
-{", ".join(f"{k} {v}" for k, v in versions().items())}. Float32, three modalities, two images of an
-identity, views included; medians of {options.rounds} steps, each after one that is not timed.
+{", ".join(f"{k} {v}" for k, v in versions().items())}. Float32, three modalities, two images per
+identity, with views. Medians of {options.rounds} steps, each after one step without timing.
 
-| backbone | pixels | images a step | GFLOP | s a step | images/s | GFLOP/s | compiling, s | from the store, s |
+| backbone | pixels | images per step | GFLOP | s per step | images/s | GFLOP/s | compiling, s | compiling with a filled cache, s |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 {table}
 
-To start, before anything is computed: {said}.
+Seconds to start, before any computation: {said}.
 """)  # noqa: E501
     return 0
 

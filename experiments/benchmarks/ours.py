@@ -1,7 +1,8 @@
-"""What is measured of lupi_jax; each function gives a turn, and facts about it."""
+"""The work of lupi_jax that is measured; each function returns a turn, and facts about it."""
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -15,12 +16,11 @@ from lupi_jax.data.feeds.making import read_batches
 from lupi_jax.evaluation.embedding import embed_images
 from lupi_jax.modality import Modality
 from lupi_jax.runtime.memory import keep_pages
-from lupi_jax.training.build import make_parallel_step
 from lupi_jax.training.network import fresh_variables, make_model
-from lupi_jax.training.optimizer import make_optimizer
+from lupi_jax.training.optimizer import learning_rate, make_optimizer
 from lupi_jax.training.parallel import ParallelStep
 from lupi_jax.training.run import versions
-from lupi_jax.training.step import AXIS, TrainState
+from lupi_jax.training.step import AXIS, TrainState, train_step
 from lupi_jax.views import make_views
 
 Turn = tuple[Callable[[], object], dict[str, Any]]
@@ -39,7 +39,9 @@ def _trainer(work: Work) -> tuple[ParallelStep, TrainState]:
     config = _config(work)
     model = make_model(config, work.classes, AXIS)
     tx = make_optimizer(config.optimizer, 1)
-    parallel = make_parallel_step(config, model, tx, 1)
+    rate = learning_rate(config.optimizer, 1)
+    step = partial(train_step, config=config, model=model, tx=tx, rate=rate)
+    parallel = ParallelStep(step, config.parallel)
     state = TrainState.create(fresh_variables(config, model), tx)
     return parallel, parallel.place(state)
 
@@ -57,8 +59,8 @@ def _index(work: Work, labels: np.ndarray) -> Index:
 
 
 def step(work: Work, steps: int) -> Turn:
-    """`steps` training steps on a uint8 batch in memory, views included."""
-    keep_pages()  # as the commands do
+    """`steps` training steps on a uint8 batch in memory, with views."""
+    keep_pages()  # like the commands
     parallel, state = _trainer(work)
     visible, infrared, labels = make_images(work, work.rows)
     batch = {"visible": visible, "infrared": infrared, "labels": labels}
@@ -81,8 +83,8 @@ def step(work: Work, steps: int) -> Turn:
 
 
 def end_to_end(work: Work, steps: int) -> Turn:
-    """`steps` training steps with sampling, reading and views, as `lupi train` has them."""
-    keep_pages()  # as the commands do
+    """`steps` training steps with sampling, reading and views, like `lupi train`."""
+    keep_pages()  # like the commands
     parallel, state = _trainer(work)
     visible, infrared, labels = make_images(work, work.stored)
     images = np.concatenate([visible, infrared])
@@ -100,7 +102,7 @@ def end_to_end(work: Work, steps: int) -> Turn:
 
 def extraction(work: Work, count: int) -> Turn:
     """Both features of `count` visible uint8 images in memory, in batches of 64 at most."""
-    keep_pages()  # as the commands do
+    keep_pages()  # like the commands
     config = _config(work)
     model = make_model(config, work.classes)
     variables = fresh_variables(config, model)
@@ -114,7 +116,7 @@ def extraction(work: Work, count: int) -> Turn:
 
 def views(work: Work) -> Turn:
     """The three views of a batch from uint8."""
-    keep_pages()  # as the commands do
+    keep_pages()  # like the commands
     visible, infrared, _ = make_images(work, work.rows)
     settings = _config(work).views
     make = jax.jit(lambda key, v, i: make_views(key, v, i, settings, tuple(Modality)))
@@ -127,12 +129,12 @@ def views(work: Work) -> Turn:
 
 
 def limits(dtype: str, side: int = 4096, length: int = 2**27) -> dict[str, float]:
-    """The best a second: {"flops": of a matrix product in `dtype`, "bytes": of a copy}.
+    """The best rates per second: {"flops": matrix product in `dtype`, "bytes": copy}.
 
     Args:
-      dtype: of the product.
-      side: of the square matrices.
-      length: of the float32 array that is read and written.
+      dtype: dtype of the product.
+      side: side of the square matrices.
+      length: length of the float32 array that is read and written.
     """
 
     def seconds(function: Callable[..., Any], *arguments: Any) -> float:

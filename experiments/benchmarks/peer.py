@@ -1,11 +1,11 @@
 # pyright: reportMissingImports=false, reportArgumentType=false
 """The peer: the same network, losses, optimiser and augmentation in plain PyTorch and Pillow.
 
-As a researcher of this field writes it: eager mode, float32 (TF32 on a GPU, as PyTorch's
-convolutions do), images augmented one by one in the workers of a `DataLoader` (`peer_views.py`).
-Training has two faster forms as well. Module names are the released code's, so that
-`lupi_jax.models.to_torch` fills it: tests/experiments/test_benchmark_peer.py holds the two to the
-same losses and gradients.
+The code is what a researcher of this field writes: eager mode, float32 (TF32 on a GPU, like
+PyTorch's convolutions), and a `DataLoader` whose workers augment images one by one
+(`peer_views.py`). Training has two faster forms too. Module names are the released code's, so
+`lupi_jax.models.to_torch` fills the network. tests/experiments/test_benchmark_peer.py checks that
+both compute the same losses and gradients.
 """
 
 import os
@@ -55,13 +55,13 @@ class Bottleneck(nn.Module):
 
 
 def layer(inputs: int, width: int, blocks: int, stride: int) -> nn.Sequential:
-    """One of ResNet-50's four."""
+    """One of ResNet-50's four layers."""
     rest = [Bottleneck(4 * width, width, 1) for _ in range(blocks - 1)]
     return nn.Sequential(Bottleneck(inputs, width, stride), *rest)
 
 
 class Stem(nn.Module):
-    """What a modality has to itself."""
+    """The layers of one modality."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class Stem(nn.Module):
 
 
 class Trunk(nn.Module):
-    """What all modalities share."""
+    """The layers that all modalities share."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class Trunk(nn.Module):
 
 
 class NonLocal(nn.Module):
-    """AGW's non-local block, one inner channel, with its matrix of all pairs of places."""
+    """AGW's non-local block with one inner channel and the matrix of all pairs of places."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ class Net(nn.Module):
         self.classifier = nn.Linear(2048, classes, bias=False)
 
     def heads(self) -> list[nn.Module]:
-        """What is trained at the full rate."""
+        """The modules that train at the full rate."""
         return [self.bottleneck, self.classifier]
 
     def forward(self, images: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
@@ -167,15 +167,15 @@ def make_optimizer(net: Net, rate: float) -> torch.optim.SGD:
 
 
 Form = Literal["eager", "autocast", "compiled"]
-"""How it is trained: "eager" as most do; "autocast" with channels last and bfloat16 where PyTorch
-holds it to be safe; "compiled" is the latter after `torch.compile`."""
+"""How the peer trains: "eager" is usual; "autocast" has channels last, and bfloat16 where PyTorch
+considers it safe; "compiled" is "autocast" after `torch.compile`."""
 
 
 class Trainer:
-    """A network in training, in one of its forms."""
+    """A network in training, in one of the forms."""
 
     def __init__(self, work: Work, form: Form = "eager", backend: str = "inductor") -> None:
-        """Draw a network; `backend` is that of `torch.compile`."""
+        """Draw a network; `torch.compile` uses `backend`."""
         torch.manual_seed(0)
         self._mixed = form != "eager"
         self._layout = torch.channels_last if self._mixed else torch.contiguous_format
@@ -185,11 +185,11 @@ class Trainer:
         self._forward = torch.compile(net, backend=backend) if form == "compiled" else net
 
     def place(self, images: Tensor) -> Tensor:
-        """Images [n, 3, h, w] where, and as, a step takes them."""
+        """Images [n, 3, h, w] on the device and in the layout of a step."""
         return images.to(DEVICE, non_blocking=True).contiguous(memory_format=self._layout)
 
     def step(self, images: dict[str, Tensor], labels: Tensor) -> float:
-        """One step, and its loss."""
+        """Take one step, and return its loss."""
         self._optimizer.zero_grad()
         with torch.autocast(DEVICE, torch.bfloat16, enabled=self._mixed):
             pooled, _, logits = self._forward(images)
@@ -199,7 +199,7 @@ class Trainer:
         return loss.item()
 
 
-# What is measured; each function gives a turn, and facts about it.
+# The work that is measured; each function returns a turn, and facts about it.
 
 Turn = tuple[Callable[[], object], dict[str, Any]]
 
@@ -219,7 +219,7 @@ def _wait() -> None:
 
 
 def step(work: Work, steps: int, form: Form = "eager", backend: str = "inductor") -> Turn:
-    """`steps` training steps on augmented images in memory, normalised already."""
+    """`steps` training steps on augmented, normalised images in memory."""
     trainer = Trainer(work, form, backend)
     labels = torch.from_numpy(make_images(work, work.rows)[2]).long().to(DEVICE)
     images = {m: trainer.place(torch.randn(work.rows, 3, *work.size)) for m in MODALITIES}
@@ -233,7 +233,7 @@ def step(work: Work, steps: int, form: Form = "eager", backend: str = "inductor"
 
 
 def end_to_end(work: Work, steps: int, form: Form = "eager", backend: str = "inductor") -> Turn:
-    """`steps` training steps, sampling and augmentation by a `DataLoader`'s workers."""
+    """`steps` training steps; a `DataLoader`'s workers sample and augment."""
     trainer = Trainer(work, form, backend)
     data = Views(*make_images(work, work.stored))
     loader = iter(
@@ -257,7 +257,7 @@ def end_to_end(work: Work, steps: int, form: Form = "eager", backend: str = "ind
 
 
 def extraction(work: Work, count: int) -> Turn:
-    """Both features of `count` visible images in memory, normalised already."""
+    """Both features of `count` normalised visible images in memory."""
     torch.manual_seed(0)
     net = Net(work.classes).to(DEVICE).eval()
     images = torch.randn(count, 3, *work.size)

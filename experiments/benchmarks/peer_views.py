@@ -1,5 +1,5 @@
 # pyright: reportMissingImports=false, reportArgumentType=false
-"""The peer's images: augmented one by one with Pillow, and drawn in batches."""
+"""The peer's images: Pillow augments them one by one, and a sampler draws batches."""
 
 import math
 import random
@@ -13,7 +13,7 @@ from torch import Tensor
 from experiments.benchmarks.work import Work
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-FILL = (0.4914, 0.4822, 0.4465)  # of erased rectangles, as the released code has it
+FILL = (0.4914, 0.4822, 0.4465)  # the released code's fill of erased rectangles
 PAD = 10
 
 

@@ -1,4 +1,4 @@
-"""The peer computes what we compute: the same loss and gradients from the same weights."""
+"""Check that the peer computes the same loss and gradients from the same weights."""
 
 from typing import Any
 
@@ -14,9 +14,9 @@ from lupi_jax.models import EmbedNet, initialize, to_torch
 
 
 def difference() -> float:
-    """The largest difference of the loss and of a gradient, relative to the largest of its array.
+    """The largest difference of loss and gradients, relative to the largest value of the array.
 
-    In float64, on four 64 x 32 images per modality, of two identities.
+    Computed in float64 on four 64 x 32 images per modality, of two identities.
     """
     with jax.enable_x64(True):
         model = EmbedNet(5)
@@ -48,9 +48,11 @@ def difference() -> float:
     theirs.backward()
     found = {k: p.grad.numpy() for k, p in net.named_parameters() if p.grad is not None}
     if found.keys() != expected.keys() - {"bottleneck.bias"}:
-        raise ValueError(f"other parameters: {sorted(found.keys() ^ expected.keys())}")
+        raise ValueError(
+            f"parameters that only one side has: {sorted(found.keys() ^ expected.keys())}"
+        )
     errors = [
-        # A bias before a normalisation has no gradient but rounding: it is compared to 1e-3.
+        # A bias before a normalisation has only rounding as its gradient: compare with 1e-3.
         np.abs(value - expected[name]).max() / max(np.abs(expected[name]).max(), 1e-3)
         for name, value in found.items()
     ]

@@ -1,4 +1,4 @@
-"""Contestants that take turns, each in a process of its own that waits while the other runs."""
+"""Contestants that take turns, each in its own process, which waits while the other runs."""
 
 import importlib
 import multiprocessing as mp
@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 
 class Times(NamedTuple):
-    """What a contestant took.
+    """The time that a contestant took.
 
     Attributes:
-      first: seconds of its first turn, which compiles.
+      first: seconds of the first turn, which compiles.
       turns: seconds of each later turn.
-      facts: what it says of itself.
+      facts: facts that the contestant reports.
     """
 
     first: float
@@ -30,14 +30,14 @@ def _serve(maker: str, arguments: dict[str, Any], parent: Connection) -> None:
     turn()
     parent.send((facts, time.perf_counter() - start))
     while parent.recv():
-        turn()  # not timed: memory and caches were the other's
+        turn()  # without timing, because memory and caches were the other's
         start = time.perf_counter()
         turn()
         parent.send(time.perf_counter() - start)
 
 
 def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What `function` gives, computed where it leaves no device's memory taken."""
+    """The result of `function`, computed in a process that frees the device's memory."""
     with ProcessPoolExecutor(1, mp.get_context("spawn")) as process:
         return process.submit(function, *arguments).result()
 
@@ -45,14 +45,15 @@ def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
 def take_turns(
     contestants: Mapping[str, tuple[str, dict[str, Any]]], rounds: int
 ) -> dict[str, Times]:
-    """Let each run once, then `rounds` times in turn, in reverse order every second time.
+    """Run each once, then `rounds` times in turns, in reverse order every second time.
 
-    Before each turn that counts the same is done once without being timed.
+    Before each turn that counts, the contestant runs the same once without timing.
 
     Args:
-      contestants: {name: (dotted name of a function, its arguments)}; called in a process of its
-        own, the function gives what a turn is, a callable that returns when all is done, and facts.
-      rounds: turns of each that count.
+      contestants: {name: (dotted name of a function, its arguments)}. The function is called in a
+        process of its own. It returns a turn, which is a callable that returns when the work is
+        done, and facts.
+      rounds: turns of each contestant that count.
     """
     context = mp.get_context("spawn")
     links: dict[str, Connection] = {}
@@ -62,7 +63,7 @@ def take_turns(
         process = context.Process(target=_serve, args=(maker, arguments, theirs))
         process.start()
         processes.append(process)
-        theirs.close()  # so that the end of the process is seen here
+        theirs.close()  # so that this process sees the end of the other
     try:
         begun = {name: link.recv() for name, link in links.items()}
 

@@ -1,10 +1,10 @@
-"""Ways to compute a training step that only a GPU can judge, to be timed against the step as it is.
+"""Other ways to compute a training step, to be timed on a GPU next to the usual step.
 
     with variants.applied("one_pass"):
         ...  # build, compile and time the step
 
-Each computes what the step computes, up to rounding
-(tests/experiments/test_benchmark_variants.py). Why they may pay: README.md,
+Each computes the same as the step, up to rounding
+(tests/experiments/test_benchmark_variants.py). README.md says why they may be faster, under
 "What was tried for fewer passes".
 """
 
@@ -25,8 +25,7 @@ def _one_pass_forward(
 ) -> Any:
     """`operations._batch_normalize_forward` with both statistics from one pass.
 
-    The sums are of x minus the first image's mean, so that they do not cancel as those of x and
-    x^2 do where the mean is large.
+    It sums x minus the first image's mean. Sums of x and x^2 would cancel if the mean is large.
     """
     axes = tuple(range(x.ndim - 1))
 
@@ -52,17 +51,17 @@ def _one_pass(
 _batch_normalize = jax.custom_vjp(_one_pass, nondiff_argnums=(3, 4))
 _batch_normalize.defvjp(_one_pass_forward, operations._batch_normalize_backward)
 
-# Variant -> (module, name, what takes its place).
+# Variant -> (module, name, replacement).
 VARIANTS = {
     "one_pass": (layers, "batch_normalize", _batch_normalize),
-    # A CPU's ReLU, whose gradient is masked by its result.
+    # A CPU's ReLU, which masks the gradient by its result.
     "mask_by_result": (resnet, "relu", operations._relu_cpu),
 }
 
 
 @contextmanager
 def applied(name: str) -> Iterator[None]:
-    """Steps traced within compute by the variant `name` of `VARIANTS`."""
+    """Steps traced within use the variant `name` of `VARIANTS`."""
     module, attribute, replacement = VARIANTS[name]
     with mock.patch.object(module, attribute, replacement):
         yield

@@ -1,4 +1,4 @@
-"""What both sides are given: sizes, and images drawn from a seed."""
+"""The work of both sides: sizes, and images drawn from a seed."""
 
 import dataclasses
 from typing import Any, Literal
@@ -11,13 +11,13 @@ class Work:
     """A network and a batch.
 
     Attributes:
-      identities: of a batch.
-      images: of each identity and modality.
+      identities: identities per batch.
+      images: images per identity and modality.
       size: (height, width) in pixels.
       classes: training identities, SYSU-MM01's by default.
-      backbone: ours; the peer has resnet50 alone.
-      dtype: ours; the peer computes in float32, on a GPU with TF32.
-      stored: images of each modality to draw batches from.
+      backbone: our backbone; the peer has only resnet50.
+      dtype: our dtype; the peer computes in float32, on a GPU with TF32.
+      stored: images per modality to draw batches from.
     """
 
     identities: int = 4
@@ -30,7 +30,7 @@ class Work:
 
     @property
     def rows(self) -> int:
-        """Images of a modality in a batch."""
+        """Images per modality in a batch."""
         return self.identities * self.images
 
 

@@ -1,1 +1,1 @@
-"""What lupi_jax does on a GPU, in one command of at most eight minutes."""
+"""Speed and correctness on a GPU, measured by one command in at most eight minutes."""

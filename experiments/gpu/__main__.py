@@ -1,12 +1,12 @@
 """Measure lupi_jax on one GPU, in at most eight minutes, and write gpu.md and gpu.json.
 
     python -m experiments.gpu
-    python -m experiments.gpu --only peers variants        # what the time did not suffice for
+    python -m experiments.gpu --only peers variants        # parts that were left out
     python -m experiments.gpu --tiny --out /tmp/gpu        # try the command on a CPU
 
-Every part runs in a process of its own under its own time limit. Each figure is printed, and
-written down, as soon as it is known. TensorFlow is not needed; PyTorch is for the part `peers`.
-Figures of parts that an earlier run on the same device found stay in the files.
+Every part runs in its own process with its own time limit. Each figure is printed and saved as
+soon as it is known. TensorFlow is not needed. Only the part `peers` needs PyTorch. Figures that an
+earlier run on the same device found stay in the files.
 """
 
 import argparse
@@ -31,7 +31,7 @@ HERE = Path(__file__).parents[1] / "benchmarks"
 
 
 class Run:
-    """One run of the command: its clock, and what it has found."""
+    """One run of the command: its clock and its findings."""
 
     def __init__(self, out: Path, scratch: Path, tiny: bool, minutes: float) -> None:
         self._out, self._scratch, self._tiny = out, scratch, tiny
@@ -48,9 +48,9 @@ class Run:
         }
 
     def begin(self) -> bool:
-        """Ask what this machine is, and make the images; whether that went well.
+        """Find out what this machine is, and make the images. Returns whether that went well.
 
-        Parts that an earlier run found elsewhere, or at other sizes, are forgotten.
+        Drops parts that an earlier run found on another machine or with other sizes.
         """
         status, why = self._run("begin", BEGIN, self._keep_fact)
         if status != "done":
@@ -62,9 +62,12 @@ class Run:
         return True
 
     def part(self, name: str) -> str:
-        """Run a part, and write down what it finds as it comes; its status."""
+        """Run a part, save each figure at once, and return the part's status."""
         started = time.perf_counter()
-        found: dict[str, Any] = {"status": "cut off", "why": "the command ended before the part"}
+        found: dict[str, Any] = {
+            "status": "cut off",
+            "why": "the command ended first",
+        }
         found |= {"date": _now(), "seconds": 0.0, "figures": []}
         self.record.parts[name] = found
 
@@ -109,7 +112,7 @@ def _stop(number: int, _: FrameType | None) -> None:
 
 
 def main() -> int:
-    """Measure, print and write; the exit status is 0 where every part was done."""
+    """Measure, print and write; the exit status is 0 if every part was done."""
     parser = argparse.ArgumentParser(
         prog="python -m experiments.gpu",
         description=__doc__,
@@ -117,23 +120,23 @@ def main() -> int:
     )
     parser.add_argument(
         "--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART",
-        help=f"parts to run (default all of {', '.join(PARTS)})",
+        help=f"parts to run (all of {', '.join(PARTS)})",
     )  # fmt: skip
     parser.add_argument(
-        "--minutes", type=float, default=8, help="minutes that the run may take (default 8)"
+        "--minutes", type=float, default=8, help="minutes that the run may take (8)"
     )
     parser.add_argument(
         "--out",
         type=Path,
-        help="directory for gpu.md and gpu.json (default experiments/benchmarks)",
+        help="directory for gpu.md and gpu.json (experiments/benchmarks)",
     )
-    parser.add_argument("--tiny", action="store_true", help="sizes for trying the command")
+    parser.add_argument("--tiny", action="store_true", help="use tiny sizes, to try the command")
     options = parser.parse_args()
     if options.tiny and options.out is None:
-        parser.error("--tiny needs --out: its figures are no result")
+        parser.error("--tiny needs --out: its figures are not results, so keep them apart")
     out = options.out or HERE
     out.mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # one GPU is what is measured
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # the command measures one GPU
     signal.signal(signal.SIGTERM, _stop)
     with tempfile.TemporaryDirectory(prefix="lupi-gpu-") as scratch:
         run = Run(out, Path(scratch), options.tiny, options.minutes)

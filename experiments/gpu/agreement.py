@@ -1,4 +1,4 @@
-"""Does the GPU compute what the released code, the CPU, and an exported network do."""
+"""Compare the GPU's numbers with the CPU's, the released code's and an exported network's."""
 
 import subprocess
 import sys
@@ -34,7 +34,7 @@ np.save(features, np.asarray(embed(np.load(images))))
 
 
 def agreement(setup: Setup) -> None:
-    """Float32 features: of the exported network and of two precisions, GPU against CPU."""
+    """Compare float32 features: exported network and CPU, with two precisions on the GPU."""
     single = replace(setup.sizes.work, dtype="float32")
     _, config = arguments = configuration(setup, single)
     images = setup.at("compared.npy")
@@ -57,14 +57,14 @@ def agreement(setup: Setup) -> None:
     if done.returncode:
         raise RuntimeError(f"jax.export alone: {done.stderr.strip().splitlines()[-1:]}")
     _say("exported network", np.load(made), found)
-    # Last, for it takes longest.
+    # Last, because it takes longest.
     with variables(JAX_PLATFORMS="cpu"):
         on_cpu = in_own_process(features, config, images, "highest")
     _say("the CPU's features", on_cpu, found)
 
 
 def _say(name: str, other: np.ndarray, found: dict[str, np.ndarray]) -> None:
-    """How far `other` is from the features found here at each precision."""
+    """Say how far `other` is from the features found here at each precision."""
     for precision, own in found.items():
         title = f"{name} against features here, {precision} precision"
         note = f"largest difference of an entry, {len(own)} features of length 1"
@@ -89,7 +89,7 @@ def features(config: str, images: Path, precision: str) -> np.ndarray:
 
 
 def parity(setup: Setup) -> None:
-    """What `lupi parity --precision float32` compares with the released code, case by case."""
+    """Compare with the released code, case by case, like `lupi parity --precision float32`."""
     cases: list[str | None] = [None]
     if not setup.tiny:
         from experiments.parity import networks
@@ -102,7 +102,7 @@ def parity(setup: Setup) -> None:
             rows = in_own_process(parity_rows, case)
             worst = max(rows, key=lambda row: row.error / row.tolerance)
             note = (
-                f"of {len(rows)} quantities. {worst.quantity} is nearest to its tolerance, or "
+                f"out of {len(rows)} quantities. {worst.quantity} is nearest to its tolerance, or "
                 f"furthest above it ({worst.error:.1e} of {worst.tolerance:.1e})"
             )
             above = [f"{row.quantity}: {row.error:.1e}" for row in rows if not row.passed]
@@ -113,7 +113,7 @@ def parity(setup: Setup) -> None:
 
 
 def parity_rows(case: str | None) -> "list[Row]":
-    """The rows of one network in float32; of the losses and the retrieval figures for None."""
+    """The rows of one network in float32, or for None of the losses and retrieval figures."""
     from experiments.parity import (
         FIGURES,
         check_losses,

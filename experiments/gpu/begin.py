@@ -1,4 +1,4 @@
-"""What comes before every run: the device, the versions, the images."""
+"""The beginning of every run: the device, the versions, the images."""
 
 import platform
 import shutil
@@ -32,7 +32,7 @@ def begin(setup: Setup) -> None:
 
 
 def _facts() -> tuple[str, dict[str, Any]]:
-    """JAX's backend, and what the page says of the machine and the code."""
+    """JAX's backend, and the facts of the page about the machine and the code."""
     import jax
 
     from experiments.tables.running import commit_here

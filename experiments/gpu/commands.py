@@ -1,4 +1,4 @@
-"""Parts that run `lupi` as a user does: its start, training end to end, evaluation."""
+"""Parts that run `lupi` like a user: its start, training end to end, evaluation."""
 
 import os
 import signal
@@ -29,7 +29,7 @@ END_TO_END = "{feed} feed"
 def configuration(setup: Setup, work: Work, **data: Any) -> list[str]:
     """The arguments that give `lupi` the network of `work` and the images made on the spot.
 
-    The step is that of `benchmarks.ours`, so that a program compiled for one serves the other.
+    The step is the same as in `benchmarks.ours`, so a program compiled for one serves the other.
     """
     chosen = fields(work)
     chosen["data"].update(
@@ -46,7 +46,7 @@ def configuration(setup: Setup, work: Work, **data: Any) -> list[str]:
 
 
 def train(setup: Setup, name: str, *overrides: str, **changes: str) -> Command:
-    """Start `lupi train` of the paper's batch on prepared images, in a workdir called `name`."""
+    """Start `lupi train` with the paper's batch on prepared images, in a workdir `name`."""
     config = configuration(setup, setup.sizes.work, prepared=str(setup.prepared))
     workdir = ["--workdir", str(setup.at(name))]
     own = [f"--config.{override}" for override in overrides]
@@ -55,7 +55,7 @@ def train(setup: Setup, name: str, *overrides: str, **changes: str) -> Command:
 
 
 def cold_start(setup: Setup) -> None:
-    """Seconds from `lupi train` to step 1, with an empty and a filled store of programs."""
+    """Seconds from `lupi train` to step 1, with an empty and a filled cache of programs."""
     cold = _say_start(setup, COLD, "cold", 0.6 * setup.seconds, 60)
     if cold is not None:
         _say_start(setup, WARM, "warm", 0.3 * setup.seconds, 15)
@@ -65,7 +65,7 @@ def cold_start(setup: Setup) -> None:
 def _say_start(
     setup: Setup, name: str, workdir: str, patience: float, target: float
 ) -> float | None:
-    """Train one step; the seconds until its figures are written, None where they were not."""
+    """Train one step. Returns the seconds until its figures are written, None if they are not."""
     command = train(setup, workdir)
     seconds = None
     while seconds is None and command.process.poll() is None and command.seconds() < patience:
@@ -86,10 +86,10 @@ def _say_start(
 
 
 def _say_stop(setup: Setup) -> None:
-    """Ask a training to stop once it compiles.
+    """Send SIGTERM to a training while it compiles.
 
     Raises:
-      RuntimeError: it did not come so far, or ended otherwise.
+      RuntimeError: the training ended before, or with another status than 75.
     """
     empty = str(setup.at("no-programs"))
     command = train(setup, "stopped", JAX_COMPILATION_CACHE_DIR=empty)
@@ -111,7 +111,7 @@ def _say_stop(setup: Setup) -> None:
 
 
 def end_to_end(setup: Setup) -> None:
-    """Images/s of `lupi train`, reading included, against the step alone."""
+    """Images/s of `lupi train`, with reading, next to the step alone."""
     alone = step_rate(setup)
     for feed in ("memmap", "device"):
         name = END_TO_END.format(feed=feed)
@@ -126,8 +126,8 @@ def _say_training(setup: Setup, feed: str, name: str, alone: float) -> None:
         time.sleep(0.1)
     rates = _rates(setup, workdir, steps)
     steady = rates[2:] if len(rates) > 2 else rates
-    if rates:  # said before the run is saved, which may take long
-        # The log counts steps, and images read; the step's rate those of all three modalities.
+    if rates:  # before the run is saved, which may take long
+        # The log counts the images read; the step's rate counts the images of all three modalities.
         rate = statistics.median(steady) * 3 * setup.sizes.work.rows
         note = f"median of {len(steady)} windows of {every} steps"
         say(Figure(name, rate, "images/s", note, at_least=5600))
@@ -136,18 +136,18 @@ def _say_training(setup: Setup, feed: str, name: str, alone: float) -> None:
     command.require()
     held = phase_seconds(command.log, "copying a checkpoint")
     if rates and held:
-        name = f"{name}, a save holds training up for"
+        name = f"{name}, training waits for a save"
         say(Figure(name, held[-1] * statistics.median(steady), "steps", f"{held[-1]:.3f} s"))
 
 
 def _rates(setup: Setup, workdir: str, steps: int) -> list[float]:
-    """Steps a second of each window of a run's log, [] before step `steps` is written."""
+    """Steps per second of each window of a run's log, [] before step `steps` is written."""
     rows = read_rows(setup.at(workdir))
     return [row["steps_per_second"] for row in rows] if rows and rows[-1]["step"] == steps else []
 
 
 def network(setup: Setup) -> Sequence[str]:
-    """The arguments that give `lupi` a network: the run of the cold start, where there is one."""
+    """The arguments that give `lupi` a network: the cold start's run if that has saved one."""
     if any(setup.at("cold").glob("checkpoints/*")):
         return [
             "--workdir",
@@ -158,7 +158,7 @@ def network(setup: Setup) -> Sequence[str]:
 
 
 def evaluation(setup: Setup) -> None:
-    """Seconds of `lupi evaluate`, files decoded, with an empty store of programs."""
+    """Seconds of `lupi evaluate`, with decoding, with an empty cache of programs."""
     people, visible, infrared = setup.sizes.test
     command = Command(
         setup,
@@ -175,8 +175,8 @@ def evaluation(setup: Setup) -> None:
 def at_once(setup: Setup) -> None:
     """Several `lupi evaluate` at once on one device.
 
-    Where one fails, the same alone, and all with a share of the memory each: that tells whether the
-    network, the number, or the way of taking memory is to blame.
+    If one fails, runs the same alone, and all with a share of the memory each. This tells whether
+    the network, the number of processes, or the way of taking memory is the cause.
     """
     sizes = setup.sizes
     config = configuration(setup, sizes.small)
@@ -192,7 +192,7 @@ def at_once(setup: Setup) -> None:
 
 
 def _say_at_once(setup: Setup, name: str, count: int, run: str, changes: dict[str, str]) -> bool:
-    """Start `count` evaluations; whether all ended well."""
+    """Run `count` evaluations, and return whether all ended well."""
     commands = [
         Command(
             setup,

@@ -1,4 +1,4 @@
-"""Parts that call the code itself: the step, extraction, variants, each case in its own process."""
+"""Parts that call the code: the step, extraction, variants; each case in its own process."""
 
 import os
 import statistics
@@ -18,10 +18,10 @@ from experiments.gpu.setup import Setup, Sizes
 from experiments.gpu.trace import by_kind, read_kernels
 
 RATE = "{dtype}, {images} images"
-"""Name of the figure of a step's rate."""
+"""Name of the figure for a step's rate."""
 
 EXTRACTION = "{dtype}, {precision} precision"
-"""Name of the figure of an extraction's rate."""
+"""Name of the figure for an extraction's rate."""
 
 VARIANTS = (
     ("no command buffers", "--xla_gpu_enable_command_buffer="),
@@ -31,7 +31,7 @@ VARIANTS = (
     ("no Triton products", "--xla_gpu_enable_triton_gemm=false"),
     ("products fused by cuDNN", "--xla_gpu_cudnn_gemm_fusion_level=2"),
 )
-"""(name, XLA_FLAGS) of what is tried on the step at the paper's batch."""
+"""(name, XLA_FLAGS) to try on the step at the paper's batch."""
 
 
 def large(sizes: Sizes) -> Work:
@@ -40,12 +40,12 @@ def large(sizes: Sizes) -> Work:
 
 
 def rate_name(work: Work) -> str:
-    """What the figure of a step's rate is called."""
+    """The name of the figure for a step's rate."""
     return RATE.format(dtype=work.dtype, images=3 * work.rows)
 
 
 def step(setup: Setup) -> None:
-    """The step in bfloat16 at both batches, and how far it is from the device's limits."""
+    """Measure the step in bfloat16 at both batches, and compare it with the device's limits."""
     sizes = setup.sizes
     found = attempt(rate_name(sizes.work), lambda: _say_step(sizes.work, sizes, 5600))
     if found:
@@ -63,7 +63,7 @@ def step_float32(setup: Setup) -> None:
 
 
 def step_rate(setup: Setup) -> float:
-    """Images/s of the step alone at the paper's batch, as the part `step` found or finds now."""
+    """Images/s of the step alone at the paper's batch, from the part `step` or measured now."""
     sizes = setup.sizes
     known = setup.known("step", rate_name(sizes.work))
     return known or 3 * sizes.work.rows / _measure_step(sizes.work, sizes)["seconds"]
@@ -75,14 +75,15 @@ def _measure_step(work: Work, sizes: Sizes) -> dict[str, Any]:
 
 def _say_step(work: Work, sizes: Sizes, at_least: float | None = None) -> dict[str, Any]:
     found = _measure_step(work, sizes)
-    note = f"{1e3 * found['seconds']:.2f} ms; compiled, or read, in {found['compile']:.1f} s"
+    ready = f"compiled, or read from the cache, in {found['compile']:.1f} s"
+    note = f"{1e3 * found['seconds']:.2f} ms; {ready}"
     rate = 3 * work.rows / found["seconds"]
     say(Figure(rate_name(work), rate, "images/s", note, at_least=at_least))
     return found
 
 
 def time_step(work: Work, steps: int, rounds: int) -> dict[str, Any]:
-    """Seconds of a step, the median turn's, and what XLA says of it."""
+    """Seconds per step in the median turn, and XLA's counts."""
     from experiments.benchmarks import ours
 
     turn, facts = ours.step(work, steps)
@@ -91,7 +92,7 @@ def time_step(work: Work, steps: int, rounds: int) -> dict[str, Any]:
 
 
 def trace_step(work: Work, steps: int) -> dict[str, tuple[float, float]]:
-    """Milliseconds and kernels of a step by kind, from a trace of one turn."""
+    """Milliseconds and kernels per step by kind, from a trace of one turn."""
     import jax
 
     from experiments.benchmarks import ours
@@ -116,7 +117,7 @@ def _time(turn: Callable[[], object]) -> float:
 
 
 def measure_limits(dtype: str, side: int, length: int) -> tuple[float, float]:
-    """Operations and bytes a second that this machine reaches with a matrix product and a copy."""
+    """Operations and bytes per second that this machine reaches in a matrix product and a copy."""
     from experiments.benchmarks import ours
 
     own = ours.limits(dtype, side, length)
@@ -124,7 +125,7 @@ def measure_limits(dtype: str, side: int, length: int) -> tuple[float, float]:
 
 
 def _say_kernels(found: dict[str, Any], sizes: Sizes) -> None:
-    """Time by kind of kernel."""
+    """Say the time by kind of kernel."""
     kinds = in_own_process(trace_step, sizes.work, sizes.steps)
     busy = sum(milliseconds for milliseconds, _ in kinds.values())
     count = sum(kernels for _, kernels in kinds.values())
@@ -137,7 +138,7 @@ def _say_kernels(found: dict[str, Any], sizes: Sizes) -> None:
 
 
 def _say_roofline(found: dict[str, Any], sizes: Sizes) -> None:
-    """The step's rates against the machine's own."""
+    """Say the step's rates, and their share of the machine's best."""
     seconds, dtype = found["seconds"], sizes.work.dtype
     measured = in_own_process(measure_limits, dtype, sizes.side, sizes.length)
     amounts = (
@@ -147,20 +148,20 @@ def _say_roofline(found: dict[str, Any], sizes: Sizes) -> None:
     for limit, (name, amount, unit, scale) in zip(measured, amounts, strict=True):
         rate = amount / seconds
         note = (
-            f"{amount / scale:.4g} {unit.removesuffix('/s')} a step by XLA's count; "
-            f"{rate / limit:.0%} of this machine's own ({limit / scale:.4g} {unit})"
+            f"{amount / scale:.4g} {unit.removesuffix('/s')} per step by XLA's count; "
+            f"{rate / limit:.0%} of this machine's best ({limit / scale:.4g} {unit})"
         )
         say(Figure(f"rate of {name}", rate / scale, unit, note))
     least = [1e3 * amount / limit for (_, amount, *_), limit in zip(amounts, measured, strict=True)]
     note = (
-        f"at this machine's own rates the operations take {least[0]:.2f} ms at least, the bytes "
+        f"at this machine's best rates the operations take {least[0]:.2f} ms, and the bytes "
         f"{least[1]:.2f} ms"
     )
     say(Figure("share of the limit (roofline)", max(least) / 10 / seconds, "%", note))
 
 
 def extraction(setup: Setup) -> None:
-    """Feature extraction in bfloat16 and float32, with two precisions of float32 products."""
+    """Measure extraction in bfloat16 and float32, with two precisions of float32 products."""
     sizes = setup.sizes
     for dtype, precision in (
         ("bfloat16", "default"),
@@ -179,7 +180,7 @@ def extraction(setup: Setup) -> None:
 
 
 def time_extraction(work: Work, count: int, precision: str) -> tuple[float, float]:
-    """Seconds of the first turn of an extraction, and of the second."""
+    """Seconds of the first and of the second turn of an extraction."""
     import jax
 
     from experiments.benchmarks import ours
@@ -190,7 +191,7 @@ def time_extraction(work: Work, count: int, precision: str) -> tuple[float, floa
 
 
 def variants(setup: Setup) -> None:
-    """The step at the paper's batch under flags of XLA, against the step without them."""
+    """Measure the step at the paper's batch with XLA's flags, next to the step without them."""
     sizes = setup.sizes
     base = _measure_step(sizes.work, sizes)
     say(Figure("base", 1e3 * base["seconds"], "ms"))
@@ -199,9 +200,9 @@ def variants(setup: Setup) -> None:
 
 
 def try_flags(name: str, flags: str, sizes: Sizes, base: dict[str, Any]) -> Figure:
-    """The step under XLA_FLAGS, as its time's ratio to that of `base`.
+    """The step's time with XLA_FLAGS, divided by the time of `base`.
 
-    An unknown flag makes XLA end the process: the figure says so.
+    An unknown flag makes XLA end the process. The figure then says so.
     """
     together = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
     try:

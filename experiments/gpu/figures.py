@@ -1,4 +1,4 @@
-"""Figures, how a part says them, and the record that keeps them."""
+"""Figures, how a part reports them, and the record that keeps them."""
 
 import dataclasses
 import json
@@ -11,20 +11,20 @@ Found = TypeVar("Found")
 
 
 class NotPossibleError(Exception):
-    """A part cannot run here; the text says why, in one line."""
+    """A part cannot run here; the text says why in one line."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """One thing that was measured.
+    """One measurement.
 
     Attributes:
-      name: of it, unique within its part.
-      value: the number; None where it could not be measured, and `note` says why.
-      unit: of the number.
+      name: name of the figure, unique within its part.
+      value: the number; None if it could not be measured, and `note` says why.
+      unit: unit of the number.
       note: what else the reader needs.
-      at_least: the target, where more is better.
-      at_most: the target, where less is better.
+      at_least: the target, if more is better.
+      at_most: the target, if less is better.
       detail: lines to keep in the JSON file, not on the page.
     """
 
@@ -43,7 +43,7 @@ class Figure:
 
     @property
     def target(self) -> str:
-        """The target in words, "" where there is none."""
+        """The target in words, "" without a target."""
         if self.at_least is not None:
             return f"at least {number(self.at_least)} {self.unit}".rstrip()
         if self.at_most is not None:
@@ -52,7 +52,7 @@ class Figure:
 
     @property
     def met(self) -> bool | None:
-        """Whether the target was met; None where there is no target."""
+        """Whether the target was met; None without a target."""
         if not self.target:
             return None
         if self.value is None:
@@ -70,15 +70,15 @@ class Figure:
 
 
 def number(value: float) -> str:
-    """A number for people: four significant digits, whole ones in full."""
+    """A number for people: four significant digits, whole numbers in full."""
     return f"{value:.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.4g}"
 
 
-_channel: TextIO | None = None  # standard output, where None
+_channel: TextIO | None = None  # None: standard output
 
 
 def keep_channel() -> None:
-    """Keep standard output for figures: what else this process writes goes to standard error."""
+    """Keep standard output for figures: everything else goes to standard error."""
     global _channel
     _channel = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -104,7 +104,7 @@ def say_not_possible(why: str) -> None:
 
 
 def attempt(name: str, measure: Callable[[], Found]) -> Found | None:
-    """What `measure` gives. Where it fails, a figure `name` says why, and the part goes on."""
+    """The result of `measure`. If it fails, a figure `name` says why, and the part continues."""
     try:
         return measure()
     except NotPossibleError:
@@ -116,15 +116,15 @@ def attempt(name: str, measure: Callable[[], Found]) -> Found | None:
 
 
 class Record:
-    """What is known so far: `gpu.json`.
+    """All that is known so far, kept in `gpu.json`.
 
     Attributes:
-      facts: of the run: command, device, versions, date, ...
+      facts: facts about the run: command, device, versions, date, ...
       parts: {name: {"status", "why", "seconds", "date", "figures"}}.
     """
 
     def __init__(self, path: Path) -> None:
-        """Read `path`, where it exists."""
+        """Read `path` if it exists."""
         self.path = path
         known = json.loads(path.read_text()) if path.is_file() else {}
         self.facts: dict[str, Any] = known.get("facts", {})
@@ -136,11 +136,11 @@ class Record:
         return [Figure.read(figure) for figure in found]
 
     def value(self, part: str, name: str) -> float | None:
-        """One number, None where it is not known."""
+        """One number, None if it is not known."""
         return next((f.value for f in self.figures(part) if f.name == name), None)
 
     def save(self) -> None:
-        """Write it, whole or not at all."""
+        """Write the file, whole or not at all."""
         write(self.path, json.dumps({"facts": self.facts, "parts": self.parts}, indent=1) + "\n")
 
 

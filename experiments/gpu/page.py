@@ -1,4 +1,4 @@
-"""`gpu.md`, from the record."""
+"""Make `gpu.md` from the record."""
 
 from experiments.gpu.figures import Record, number
 from experiments.gpu.plan import PARTS
@@ -10,16 +10,16 @@ HEAD = """# lupi_jax on a GPU
 {date}, {device}, driver {driver}, {cores} CPU cores, Python {python}, commit {commit};
 {versions}.
 {tiny}
-Each part ran in a process of its own. A rate of training counts the images of all three
-modalities, and is the median turn's.
+Each part ran in its own process. Training rates count the images of all three modalities, and come
+from the median turn.
 """
 TINY = """
-**Tiny sizes: this shows that the command works. No figure here says anything of speed.**
+These are tiny sizes. They show that the command works, and say nothing about speed.
 """
 
 
 def page(record: Record) -> str:
-    """The page of everything that is known so far."""
+    """The page with all figures known so far."""
     facts = record.facts
     head = HEAD.format(
         command=facts["command"],
@@ -68,7 +68,7 @@ def _section(record: Record, name: str) -> str:
     ]
     paragraphs = [f"## {PARTS[name].title}", f"{part['date']}, {part['seconds']:.0f} s."]
     if part["status"] != "done":
-        paragraphs.append(f"**{part['status'].capitalize()}**: {_escape(part['why'])}.")
+        paragraphs.append(f"{part['status'].capitalize()}: {_escape(part['why'])}.")
     if rows:
         paragraphs.append(_table(("what", "figure", "note"), rows))
     return "\n\n".join(paragraphs)

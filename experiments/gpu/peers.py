@@ -1,4 +1,4 @@
-"""The part with plain PyTorch: three forms of its training, beside ours."""
+"""The part with plain PyTorch: three forms of its training, next to ours."""
 
 import importlib.util
 from typing import Any
@@ -23,11 +23,11 @@ RACES = (
     ("step", "compiled"),
     ("end_to_end", "compiled"),
 )
-"""What is timed, in this order: compiling may take long."""
+"""What is timed, in this order, because compiling may take long."""
 
 
 def peers(setup: Setup) -> None:
-    """The step and training end to end in each form, and extraction, beside ours of earlier parts.
+    """Measure the peer's step, training in each form, and extraction; compare with earlier parts.
 
     Raises:
       NotPossibleError: PyTorch is not installed, or sees no GPU.
@@ -60,7 +60,7 @@ def _rate(setup: Setup, what: str, form: str) -> float:
 
 
 def _say_ratios(setup: Setup, what: str, form: str, name: str, rate: float) -> None:
-    """Our rates over the peer's, where an earlier part has found ours."""
+    """Say our rates over the peer's, if an earlier part has found ours."""
     trained = ("end_to_end", END_TO_END.format(feed="memmap"))
     mine = {
         "step": ("step", rate_name(setup.sizes.work)),

@@ -1,4 +1,4 @@
-"""The parts, in the order in which they run: what is worth most comes first."""
+"""The parts in the order in which they run, the most valuable first."""
 
 from typing import NamedTuple
 
@@ -7,8 +7,8 @@ class Part(NamedTuple):
     """A part.
 
     Attributes:
-      title: its heading on the page.
-      function: dotted name; it takes a `Setup`.
+      title: heading on the page.
+      function: dotted name of a function that takes a `Setup`.
       seconds: the most that the part may take.
     """
 
@@ -18,7 +18,7 @@ class Part(NamedTuple):
 
 
 BEGIN = Part("Begin", "experiments.gpu.begin.begin", 60)
-"""Comes before every run: the device, the versions, the images."""
+"""The beginning of every run: the device, the versions, the images."""
 
 PARTS = {
     "cold_start": Part("Cold and warm start", "experiments.gpu.commands.cold_start", 150),

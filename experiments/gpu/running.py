@@ -1,7 +1,7 @@
-"""One part in a process of its own: its figures as they come, its end whatever it is.
+"""Run one part in its own process: read its figures as they come, and report how it ended.
 
-Parts import JAX and this package within the functions that compute, for these run in processes of
-their own again: to import all takes seconds, and a process that only waits needs none of it.
+Parts import JAX and this package inside the functions that compute. Those functions run in further
+processes. Importing takes seconds, and a process that only waits does not need it.
 """
 
 import contextlib
@@ -27,14 +27,14 @@ Heard = Callable[[dict[str, Any]], None]
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """The variables of a process that imports what this one does."""
+    """Environment variables for a process that imports the same modules as this one."""
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **changes}
 
 
 @contextlib.contextmanager
 def variables(**changes: str) -> Iterator[None]:
-    """Environment variables for the processes that are started meanwhile."""
+    """Set environment variables for the processes that start meanwhile."""
     before = {name: os.environ.get(name) for name in changes}
     os.environ.update(changes)
     try:
@@ -49,16 +49,16 @@ def variables(**changes: str) -> Iterator[None]:
 def run_part(function: str, setup: Setup, log: Path, heard: Heard) -> tuple[str, str]:
     """Run a part to its end, or to the end of its time.
 
-    Whatever it started ends with it: it and its children are one process group.
+    The part and the processes that it starts are one process group, and end together.
 
     Args:
-      function: dotted name of what the part calls, with the setup.
-      setup: whose `seconds` are the part's time.
-      log: gets its standard error.
-      heard: is called with each message of the part, at once.
+      function: dotted name of the function that the part calls with the setup.
+      setup: the setup; its `seconds` are the part's time.
+      log: file for the part's standard error.
+      heard: called with each message of the part, at once.
 
     Returns:
-      Its status, "done", "failed", "out of time" or "not possible", and why.
+      The status ("done", "failed", "out of time" or "not possible"), and why.
     """
     command = [sys.executable, "-m", "experiments.gpu.running", function]
     command.append(json.dumps(dataclasses.asdict(setup)))
@@ -84,7 +84,7 @@ def run_part(function: str, setup: Setup, log: Path, heard: Heard) -> tuple[str,
     try:
         assert process.stdout is not None
         for line in process.stdout:
-            if not line.endswith("\n"):  # cut off with the part
+            if not line.endswith("\n"):  # the part was cut off
                 break
             message = json.loads(line)
             if "not_possible" in message:
@@ -111,14 +111,14 @@ def _kill(group: int) -> None:
 
 
 def read_rows(workdir: Path) -> list[dict[str, Any]]:
-    """The whole lines of a run's metrics.jsonl, so far."""
+    """The complete lines of a run's metrics.jsonl so far."""
     file = workdir / "metrics.jsonl"
     text = file.read_text() if file.is_file() else ""
     return [json.loads(line) for line in text.split("\n")[:-1]]
 
 
 def phases(log: Path) -> tuple[str, ...]:
-    """The lines of a log in which `--profile` says how long a phase took."""
+    """The lines of a log in which `--profile` reports a phase."""
     lines = log.read_text(errors="replace").splitlines() if log.is_file() else []
     return tuple(line for line in lines if re.match(r"\[ *[0-9.]+ s\] ", line))
 
@@ -130,7 +130,7 @@ def phase_seconds(log: Path, name: str) -> list[float]:
 
 
 def status_text(status: int) -> str:
-    """An exit status in words: a negative one is a signal's."""
+    """An exit status in words; a negative one comes from a signal."""
     return f"status {status}" if status >= 0 else signal.Signals(-status).name
 
 
@@ -141,23 +141,23 @@ def last_lines(log: Path, count: int = 60) -> tuple[str, ...]:
 
 
 def reason(log: Path) -> str:
-    """Why a process ended, by its log: what C++ said before its stack trace, or the last line."""
+    """Why a process ended: in its log, the line of C++ before the stack trace, or the last line."""
     lines = last_lines(log, 500)
     fatal = r"^F\d{4}|Check failed|terminate called|Fatal Python error"
     said = [line for line in lines if re.search(fatal, line)][:1] or lines[-1:]
-    return said[0] if said else "nothing was said"
+    return said[0] if said else "the log is empty"
 
 
 class Command:
-    """`lupi` in a process of its own, timed from its start."""
+    """`lupi` in its own process, timed from its start."""
 
     def __init__(self, setup: Setup, name: str, *arguments: str, **changes: str) -> None:
         """Start `lupi ARGUMENTS`.
 
         Args:
-          setup: of the run.
-          name: of the files that get its output.
-          arguments: of `lupi`.
+          setup: setup of the run.
+          name: name of the files for the output.
+          arguments: arguments of `lupi`.
           changes: environment variables; JAX_COMPILATION_CACHE_DIR is the shared one by default.
         """
         self._name = arguments[0]
@@ -174,11 +174,11 @@ class Command:
             )
 
     def seconds(self) -> float:
-        """Since it was started."""
+        """Seconds since the start."""
         return time.perf_counter() - self.begun
 
     def wait(self, timeout: float | None = None) -> int:
-        """Its exit status; where it does not end in time it is killed: SIGKILL's."""
+        """The exit status. Kills the process if it does not end in time."""
         try:
             return self.process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -186,10 +186,10 @@ class Command:
             return self.process.wait()
 
     def require(self) -> float:
-        """The seconds it took.
+        """Wait for the end, and return the seconds it took.
 
         Raises:
-          RuntimeError: it did not end well.
+          RuntimeError: the exit status is not 0.
         """
         status = self.wait()
         seconds = self.seconds()

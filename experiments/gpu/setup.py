@@ -1,4 +1,4 @@
-"""What every part is given: sizes, places, and the images and configurations made on the spot."""
+"""The setup of every part: sizes, places, and the images and configurations that it makes."""
 
 import dataclasses
 import os
@@ -15,22 +15,22 @@ from experiments.gpu.figures import Record
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """How much of each thing.
+    """How much of everything to measure.
 
     Attributes:
       work: the network and its batch.
-      factor: the large batch is so many times as large.
-      steps: in a turn that is timed.
-      rounds: turns that are timed.
-      images: of each training identity and modality.
-      test: (identities, visible images of each, infrared images of each) to evaluate.
-      trained: steps of an end-to-end training, and how many make a row of its log.
+      factor: how many times as large the large batch is.
+      steps: steps per timed turn.
+      rounds: timed turns.
+      images: images per training identity and modality.
+      test: (identities, visible images per identity, infrared images per identity) to evaluate.
+      trained: steps of an end-to-end training, and steps per row of its log.
       extracted: images whose features are extracted.
       compared: images whose features are compared between programs.
       small: the network of the evaluations that run at once.
-      at_once: how many they are.
-      side: of the square matrices whose product is timed.
-      length: of the array whose copy is timed.
+      at_once: number of evaluations that run at once.
+      side: side of the square matrices whose product is timed.
+      length: length of the array whose copy is timed.
     """
 
     work: Work
@@ -83,13 +83,13 @@ TINY = Sizes(
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """A run of the command.
+    """The setup of a run of the command.
 
     Attributes:
       scratch: directory for images, runs and compiled programs; deleted at the end.
-      record: `gpu.json`, with what earlier parts have found.
+      record: path of `gpu.json`, with the figures of earlier parts.
       tiny: whether sizes are for trying the command, not for measuring.
-      seconds: that the part may take.
+      seconds: seconds that the part may take.
     """
 
     scratch: str
@@ -99,41 +99,41 @@ class Setup:
 
     @property
     def sizes(self) -> Sizes:
-        """How much of each thing."""
+        """How much of everything to measure."""
         return TINY if self.tiny else FULL
 
     @property
     def folder(self) -> Path:
-        """The images, in the `folder` layout."""
+        """Directory of the images, in the `folder` layout."""
         return self.at("images")
 
     @property
     def prepared(self) -> Path:
-        """The same images, as `lupi prepare` leaves them."""
+        """Directory of the same images, made by `lupi prepare`."""
         return self.at("prepared")
 
     @property
     def programs(self) -> Path:
-        """The compiled programs that parts share."""
+        """Directory of the compiled programs that parts share."""
         return self.at("programs")
 
     def at(self, name: str) -> Path:
-        """A place in the scratch directory."""
+        """A path in the scratch directory."""
         return Path(self.scratch) / name
 
     def known(self, part: str, name: str) -> float | None:
-        """What an earlier part has found, None where it has not."""
+        """A figure of an earlier part, None if that part has not found it."""
         return Record(Path(self.record)).value(part, name)
 
 
 def make_images(setup: Setup) -> int:
     """Write the training and test images as JPEG files.
 
-    Each person has a pattern of their own under noise of each image's own, so that a training on
-    them goes on without diverging. They are as large as the network takes them.
+    Each person has a pattern and each image its own noise, so that training does not diverge. The
+    images have the network's size.
 
     Returns:
-      How many were written.
+      The number of images.
     """
     sizes = setup.sizes
     height, width = sizes.work.size

@@ -1,4 +1,4 @@
-"""Where the time of traced steps goes, by kind of kernel."""
+"""Time of traced steps by kind of kernel."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -7,17 +7,17 @@ from typing import NamedTuple
 
 PRODUCTS = "products and convolutions"
 KINDS = (
-    # In this order: a product's kernel may reduce or copy as well.
+    # In this order, because a product's kernel may reduce or copy too.
     (PRODUCTS, r"gemm|gemv|nvjet|cublas|cutlass|cudnn|xmma|[wd]grad|fprop|convolution|dot|einsum"),
     ("reductions", r"reduce"),
     ("copies and changes of layout",
      r"transpose|concatenate|pad|slice|copy|memcpy|memset|gather|scatter|bitcast"),
 )  # fmt: skip
-REST = "element by element"
+REST = "element-wise"
 
 
 class Kernel(NamedTuple):
-    """One kernel that ran: its name, and its nanoseconds."""
+    """The name and the nanoseconds of a kernel that ran."""
 
     name: str
     nanoseconds: float
@@ -29,7 +29,7 @@ def kind_of(name: str) -> str:
 
 
 def by_kind(kernels: Iterable[Kernel], steps: int) -> dict[str, tuple[float, float]]:
-    """{kind: (milliseconds a step, kernels a step)}, the longest first."""
+    """{kind: (milliseconds per step, kernels per step)}, the longest first."""
     found: dict[str, tuple[float, float]] = {}
     for kernel in kernels:
         kind = kind_of(kernel.name)
@@ -39,7 +39,7 @@ def by_kind(kernels: Iterable[Kernel], steps: int) -> dict[str, tuple[float, flo
 
 
 def read_kernels(folder: Path) -> Iterator[Kernel]:
-    """The kernels of a trace that `jax.profiler` wrote: of a GPU, or of the CPU where none was."""
+    """The kernels in a trace of `jax.profiler`: the GPU's, or the CPU's without a GPU."""
     import jax
 
     (file,) = folder.rglob("*.xplane.pb")
@@ -50,7 +50,7 @@ def read_kernels(folder: Path) -> Iterator[Kernel]:
             if devices and "Compute" not in line.name:
                 continue
             for event in line.events:
-                # On the CPU a loop, and a call, hold what they consist of.
+                # On the CPU a loop's and a call's time includes their parts.
                 if devices or ("hlo_op" in dict(event.stats) and not _holds_others(event.name)):
                     yield Kernel(event.name, event.duration_ns)
 

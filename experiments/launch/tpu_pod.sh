@@ -7,15 +7,17 @@
 #     experiments/launch/tpu_pod.sh --config=/shared/lupi_jax/configs/sysu.py \
 #         --config.data.root=/shared/SYSU-MM01 --workdir=/shared/runs/sysu
 #
-# SETUP is run on each host of a new slice. LUPI is the command there, here in an environment on the
-# shared disk with `lupi-jax[data]` and `jax[tpu]`; it needs Python >= 3.11.
+# SETUP runs on each host of a new slice. LUPI is the command on the hosts, here in an environment on
+# the shared disk with `lupi-jax[data]` and `jax[tpu]`, which needs Python >= 3.11.
 #
-# Needs: gcloud with a project, and the key that its `ssh` makes. A pre-empted slice is deleted,
-# asked for anew, and trains on. Ctrl-C here leaves the hosts training. To stop the run, stop this
-# script, which starts again what ends with 75, then `pkill -TERM -f 'lupi train'` on the hosts.
+# Needs: gcloud with a project, and the key that its `ssh` makes. The script deletes a pre-empted
+# slice, creates a new one and resumes. Ctrl-C here leaves the hosts training. To stop the run, stop
+# this script first, because it restarts a run that ends with 75. Then type
+# `pkill -TERM -f 'lupi train'` on the hosts.
 #
-# Run: its branches, against a stand-in for gcloud. Not run: a TPU, gcloud, a pre-emption. Where one
-# leaves no time to save, the run goes on from the last checkpoint of `log.checkpoint_every`.
+# Run: its branches, with a stand-in for gcloud. Not run: a TPU, gcloud, a pre-emption. If a
+# pre-emption leaves no time to save, the run resumes from the last checkpoint of
+# `log.checkpoint_every`.
 set -u
 tpu_vm() { gcloud compute tpus tpu-vm "$@" --zone="$ZONE" --quiet; }
 on_all_hosts() { tpu_vm ssh "$TPU" --worker=all --command="$1"; }

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# `lupi` as plain processes on this machine: what several hosts do, where there is one.
+# `lupi` as plain processes on this machine, to do what several hosts do.
 #
 #     PROCESSES=2 experiments/launch/two_processes.sh train --config configs/folder.py \
 #         --config.data.root=DATA --workdir runs/folder
 #
-# Needs: bash >= 4.4, python3 and `lupi` on PATH. CPU devices unless JAX_PLATFORMS says otherwise.
-# SIGTERM and Ctrl-C are passed on: the processes save and end with 75. When one fails the others
-# are killed; the exit status is that of the first one that failed.
+# Needs: bash >= 4.4, python3 and `lupi` on PATH. Uses CPU devices unless JAX_PLATFORMS says otherwise.
+# The script passes SIGTERM and Ctrl-C on: the processes save and end with 75. If one process fails,
+# the script kills the others and returns the first failure's exit status.
 #
 # Run: bash 5.2, JAX 0.10.2, two processes. Not run: GPUs, an older bash.
 set -u
@@ -31,7 +31,7 @@ while ((${#running[@]} > 0)); do
         code=$?
         unset "running[i]"
         ((status != 0)) || status=$code
-        # After 0 and 75 the others are ending too; after anything else they wait for the dead one.
+        # After 0 and 75 the others are ending too. After anything else they wait for the dead process.
         ((code == 0 || code == 75)) || signal_all KILL
     done
 done

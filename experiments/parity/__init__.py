@@ -1,7 +1,7 @@
-"""How far this implementation is from the released PyTorch code, quantity by quantity.
+"""Errors of this implementation against the released PyTorch code, quantity by quantity.
 
-`lupi parity`, or `python -m experiments.parity`, prints it. The figures compared with are kept
-here; PyTorch is not needed.
+`lupi parity`, or `python -m experiments.parity`, prints them. The released code's figures are kept
+here, so PyTorch is not needed.
 """
 
 from experiments.parity.cases import FIGURES, NetworkCase, load_network, networks

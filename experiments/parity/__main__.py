@@ -1,4 +1,4 @@
-"""`python -m experiments.parity` is `lupi parity`: this implementation against the released code's.
+"""`python -m experiments.parity` is `lupi parity`: it compares with the released code.
 
 The command line, with its options and exit statuses, is in `lupi_jax.cli`.
 """
@@ -15,9 +15,10 @@ from lupi_jax.runtime.backend import start_backend
 
 
 def compare(options: argparse.Namespace) -> None:
-    """Compare what `options` of `lupi parity` ask for, and print every error.
+    """Compare what the options of `lupi parity` ask for, and print every error.
 
-    Raises MismatchError where a number is further from the released code's than it may be.
+    Raises:
+      MismatchError: an error is above its tolerance.
     """
     start_backend()
     folder = options.figures or parity.FIGURES

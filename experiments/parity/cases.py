@@ -1,15 +1,15 @@
 """Golden cases: the released PyTorch code's outputs, and the inputs they belong to.
 
-The figures are outputs of alehdaghi/Cross-Modal-Re-ID-via-LUPI at b4f5443 (the evaluator with the
-camera rule, and the case `resnet50_agw_shared`: mangye16/Cross-Modal-Re-ID-baseline at e817a26). Of
-a network's weights and images only seeds are kept: `state_dict` and `images` draw them again, in
-the order in which they were drawn.
+The figures are outputs of alehdaghi/Cross-Modal-Re-ID-via-LUPI at b4f5443. The evaluator with the
+camera rule and the case `resnet50_agw_shared` come from mangye16/Cross-Modal-Re-ID-baseline at
+e817a26. Weights and images are kept only as seeds. `state_dict` and the methods for images draw
+them again, in the original order.
 
 `resnet50_agw_shared` is AGW's own network (`embed_net` with its non-local blocks and GeM) and loss
-(cross-entropy and `TripletLoss_WRT`), run by PyTorch 2.13 in float64 on a CPU. The seed fills the
-tensors that its forward pass uses: AGW keeps three whole ResNets. Its SGD is Nesterov's, momentum
-0.9, weight decay 5e-4, rate 0.002 for neck and classifier and a tenth of it for the rest. Of
-features, every eighth column is kept.
+(cross-entropy and `TripletLoss_WRT`), run by PyTorch 2.13 in float64 on a CPU. AGW keeps three
+whole ResNets; the seed fills the tensors that the forward pass uses. The optimiser is SGD with
+Nesterov momentum 0.9, weight decay 5e-4, rate 0.002 for neck and classifier, and a tenth of it for
+the rest. Features keep every eighth column.
 """
 
 import dataclasses
@@ -33,12 +33,12 @@ class NetworkCase:
     """A network's outputs in float64.
 
     Attributes:
-      name: of the case.
+      name: name of the case.
       figures: arrays by the names of `experiments.parity.network`.
       meta: arch, method ("agw" or "base"), seed, n_class, P, K, steps, h, w, lr, and shapes,
-        {PyTorch name: shape}. Of AGW's own network also code = "agw", and every: which columns of
-        features are kept.
-      envelope: {quantity: how far the released code in float32 is from its own float64}, maximum
+        {PyTorch name: shape}. AGW's own network also has code = "agw", and every, the step between
+        the columns of features that are kept.
+      envelope: {quantity: error of the released code in float32 against its own float64}, maximum
         error over maximum value.
     """
 
@@ -54,22 +54,22 @@ class NetworkCase:
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
-        """What the network has a stem for, in the order of rows."""
+        """The modalities that the network has a stem for, in the order of rows."""
         every = tuple(Modality)
         return every[:2] if self.of_agw else every
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """The network's weights, PyTorch's names and layouts, float32."""
+        """The network's weights in float32, with PyTorch's names and layouts."""
         rng = np.random.default_rng(self.meta["seed"])
         shapes = self.meta["shapes"]
         return {name: _draw(rng, name, tuple(shapes[name])) for name in sorted(shapes)}
 
     def evaluation_images(self) -> np.ndarray:
-        """[2, h, w, 3] float32, as they enter the network."""
+        """Input of the network, [2, h, w, 3] float32."""
         return self._images(1, 2)
 
     def training_images(self, step: int) -> dict[Modality, np.ndarray]:
-        """Images of a step by their modality, [P K, h, w, 3] float32 each."""
+        """Images of a step by modality, [P K, h, w, 3] float32 each."""
         first, n = 100 + 3 * step, self.meta["P"] * self.meta["K"]
         return {m: self._images(first + i, n) for i, m in enumerate(self.modalities)}
 
@@ -99,7 +99,7 @@ def _draw(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> np.nda
 
 
 def networks(folder: Path = FIGURES) -> list[str]:
-    """The names of all network cases of a folder; InputError where there are none."""
+    """The names of all network cases in a folder; InputError if the folder has no case."""
     names = sorted(file.stem for file in folder.glob("*.npz"))
     names = [name for name in names if name not in (LOSSES, METRICS)]
     if not names:
@@ -108,13 +108,15 @@ def networks(folder: Path = FIGURES) -> list[str]:
 
 
 def load_network(name: str, folder: Path = FIGURES) -> NetworkCase:
-    """A network case by its name; InputError where there is no such file, or no case in it."""
+    """A network case by its name; InputError if the file is missing or holds no case."""
     figures = load_figures(name, folder)
     try:
         meta = json.loads(str(figures.pop("meta")))
         envelope = json.loads(str(figures.pop("float32_envelope")))
     except KeyError as error:
-        raise InputError(f"{folder / name}.npz holds no network's figures: no {error}") from error
+        raise InputError(
+            f"{folder / name}.npz holds no network's figures: {error} is missing"
+        ) from error
     lacking = [key for key in (*envelope, "grad_names", "bn_names") if key not in figures]
     if lacking:
         raise InputError(f"{folder / name}.npz lacks {', '.join(lacking)}")
@@ -124,7 +126,7 @@ def load_network(name: str, folder: Path = FIGURES) -> NetworkCase:
 def load_numbered(name: str, folder: Path = FIGURES) -> dict[str, dict[str, np.ndarray]]:
     """Cases of losses or metrics: {"0": {name: array}} of a file's {"0_name": array}.
 
-    Raises InputError where there are none.
+    Raises InputError if the file holds no case.
     """
     cases: dict[str, dict[str, np.ndarray]] = {}
     for key, value in load_figures(name, folder).items():
@@ -137,7 +139,7 @@ def load_numbered(name: str, folder: Path = FIGURES) -> dict[str, dict[str, np.n
 
 
 def load_figures(name: str, folder: Path = FIGURES) -> dict[str, np.ndarray]:
-    """All arrays of `<folder>/<name>.npz`; InputError where it cannot be read."""
+    """All arrays of `<folder>/<name>.npz`; InputError if it cannot be read."""
     path = folder / f"{name}.npz"
     if not path.is_file():
         raise InputError(f"no figures at {path}: give the directory of the golden .npz files")

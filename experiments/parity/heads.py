@@ -1,4 +1,4 @@
-"""Losses and retrieval metrics against the released code's figures."""
+"""Compare losses and retrieval metrics with the released code's figures."""
 
 from pathlib import Path
 from typing import Literal
@@ -18,8 +18,8 @@ from lupi_jax.losses import (
 )
 
 _LOSS_TOLERANCE = 1e-6
-# The figure is itself float32, and an anchor's distance to itself, rounding noise there and
-# here, has a weight in it: exact arithmetic is 1.6e-6 away.
+# The golden figure is float32. An anchor's distance to itself is rounding noise, but has a weight
+# in it. Exact arithmetic is 1.6e-6 away.
 _WEIGHTED_TOLERANCE = 5e-6
 _METRIC_TOLERANCE = 1e-12
 _PROTOCOLS: tuple[tuple[str, bool, Literal["identity", "image"]], ...] = (
@@ -30,7 +30,7 @@ _PROTOCOLS: tuple[tuple[str, bool, Literal["identity", "image"]], ...] = (
 
 
 def check_losses(folder: Path = FIGURES) -> list[Row]:
-    """Values and gradients of the losses, in float32: one row for each quantity of a case."""
+    """Compare the losses and their gradients in float32: one row per quantity and case."""
     rows = []
     for number, case in load_numbered(LOSSES, folder).items():
         v, t, z = (jnp.asarray(case[n]) for n in ("visible", "infrared", "intermediate"))
@@ -59,7 +59,7 @@ def check_losses(folder: Path = FIGURES) -> list[Row]:
 
 
 def check_metrics(folder: Path = FIGURES) -> list[Row]:
-    """mAP, mINP and, in float32, CMC of the released evaluators, by quantity and case."""
+    """Compare mAP, mINP and CMC (in float32) with the released evaluators': one row each."""
     rows = []
     for number, case in load_numbered(METRICS, folder).items():
         for name, camera_rule, cmc in _PROTOCOLS:

@@ -1,4 +1,4 @@
-"""The network, its gradients and its training against the released code's figures."""
+"""Compare the network, its gradients and its training with the released code's figures."""
 
 from typing import Any, Literal, cast
 
@@ -18,7 +18,7 @@ from lupi_jax.training.optimizer import make_optimizer
 
 Precision = Literal["float64", "float32", "bfloat16"]
 
-# What the project promises; in float32, ten times what the released code differs from itself by.
+# The project's promises. In float32: ten times the released code's own float32 error.
 _TOLERANCE, _AFTER_TRAINING = 1e-6, 1e-5
 _ENVELOPES, _BFLOAT16 = 10.0, 3e-2
 
@@ -27,7 +27,7 @@ _AGW = LossSettings(triplet="weighted_regularized", color_free="none")
 
 
 def make_network(case: NetworkCase, precision: Precision = "float64") -> EmbedNet:
-    """The network a case describes."""
+    """The network that a case describes."""
     agw = case.meta["method"] == "agw"
     return EmbedNet(
         case.meta["n_class"],
@@ -43,12 +43,12 @@ def make_network(case: NetworkCase, precision: Precision = "float64") -> EmbedNe
 def check_network(
     case: NetworkCase, precision: Precision = "float64", steps: int | None = None
 ) -> list[Row]:
-    """Run a case and compare: one row for each quantity.
+    """Run a case and compare: one row per quantity.
 
-    In float64 and float32 that is every quantity of the case: features of each stem at test time,
+    Float64 and float32 compare every quantity of the case: features of each stem at test time,
     training features and logits, gradients and running statistics of the first step, the losses of
-    all steps, features after them. In bfloat16 it is the training features alone. `steps`, 1 or
-    more, trains less than the whole case: no features are compared after these steps.
+    all steps, and features after them. Bfloat16 compares only the training features. `steps`, 1 or
+    more, trains less than the whole case, and then the features afterwards are not compared.
     """
     with jax.enable_x64(precision == "float64"), jax.default_matmul_precision("highest"):
         dtype = jnp.float64 if precision == "float64" else jnp.float32
@@ -80,7 +80,7 @@ def check_network(
 
 
 def _kept(case: NetworkCase, model: EmbedNet, value: Any) -> np.ndarray:
-    """What a case keeps of `value`: of features, [n, d], every few columns."""
+    """The part of `value` that a case keeps: every few columns of features, all of the rest."""
     value = np.asarray(value)
     of_features = value.ndim == 2 and value.shape[1] == model.features
     return value[:, :: case.meta.get("every", 1)] if of_features else value

@@ -1,4 +1,4 @@
-"""One line of the table of errors."""
+"""The rows of the table of errors."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from lupi_jax.errors import InputError
 
 
 class MismatchError(Exception):
-    """A number is further from the released PyTorch code's than it may be."""
+    """The error against the released PyTorch code is above its tolerance."""
 
     status: ClassVar[int] = 1
     """Exit status of the command."""
@@ -18,7 +18,7 @@ class MismatchError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """How far one quantity of a case is from the released code's, by `relative_error`."""
+    """One quantity of a case: its `relative_error` against the released code."""
 
     case: str
     quantity: str
@@ -27,7 +27,7 @@ class Row:
 
     @property
     def passed(self) -> bool:
-        """Whether the error is within the tolerance (NaN is not)."""
+        """Whether the error is within the tolerance; NaN never is."""
         return self.error <= self.tolerance
 
 

@@ -1,1 +1,1 @@
-"""The paper's tables: what they vary is trained here once, and set beside what the paper prints."""
+"""The paper's tables: networks are trained once, and figures set next to the printed ones."""

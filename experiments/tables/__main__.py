@@ -1,4 +1,4 @@
-"""One of the paper's tables.
+"""Make one of the paper's tables.
 
 python -m experiments.tables 4 --data sysu --root SYSU-MM01
 """
@@ -10,12 +10,12 @@ from experiments.tables.paper import TABLES
 
 
 def main(arguments: list[str]) -> int:
-    """Run the table that the first argument names; its exit status."""
+    """Run the table that the first argument names, and return its exit status."""
     numbers = [str(table.number) for table in TABLES]
     if not arguments or arguments[0] not in numbers:
         print(
             "usage: python -m experiments.tables NUMBER --data KIND --root DIR ...\n"
-            f"NUMBER is one of {', '.join(numbers)}; give --help after it for the options",
+            f"NUMBER is one of {', '.join(numbers)}; add --help for the options",
             file=sys.stderr,
         )
         return 2

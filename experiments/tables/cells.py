@@ -1,6 +1,6 @@
-"""What the paper's tables train: every cell is a recipe and a few fields, never code.
+"""The networks of the paper's tables: every cell is a recipe and a few fields, never code.
 
-Tables share cells, so that a network trained for one of them is there for the others.
+Tables share cells, so a network trained for one table serves the others.
 """
 
 from collections.abc import Mapping
@@ -12,11 +12,11 @@ class Cell:
     """A line of a table.
 
     Attributes:
-      name: of the cell.
+      name: name of the cell.
       recipe: the variant of the data set's config file.
-      fields: of the configuration, {dotted name: value as text}.
-      trained: False for a network as it is before the first step.
-      what: in a reader's words.
+      fields: fields of the configuration, {dotted name: value as text}.
+      what: a description for the reader.
+      trained: False for a network before its first step.
     """
 
     name: str
@@ -59,7 +59,7 @@ CELLS = {
             "colourless",
             "baseline",
             {"modalities": "('infrared', 'intermediate')", **_LUMA, **_PLAIN},
-            "grey (luma) and infrared: two modalities, and no colour",
+            "grey (luma) and infrared: two modalities without colour",
         ),
         Cell(
             "baseline_aug",
@@ -76,8 +76,8 @@ CELLS = {
         Cell("grayscale", "paper", {**_LUMA, **_PLAIN}, "third modality: grey by fixed weights"),
         Cell("randg", "paper", _PLAIN, "third modality: random channels (Eq. 4)"),
         Cell("randg_aug", "paper", _AUG, "the paper's method: random channels and erasing"),
-        Cell("released", "released", _PLAIN, "as the released code, but for its erasing"),
-        Cell("released_aug", "released", _AUG, "as the released code"),
+        Cell("released", "released", _PLAIN, "like the released code, without its erasing"),
+        Cell("released_aug", "released", _AUG, "like the released code"),
         Cell(
             "identity",
             "paper",

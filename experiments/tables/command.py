@@ -30,21 +30,21 @@ from lupi_jax.runtime.memory import keep_pages
 
 
 def write(folder: Path, name: str, text: str, data: Mapping[str, Any]) -> None:
-    """Write `<name>.md` and `<name>.json`, and print the former."""
+    """Write `<name>.md` and `<name>.json`, and print the Markdown."""
     write_whole(folder / f"{name}.json", json.dumps(data, indent=1) + "\n")
     write_whole(folder / f"{name}.md", text)
     print(text)
 
 
 def guarded(script: str, main: Callable[[], None]) -> int:
-    """Run `main` as a command: one line for what is wrong, and its exit status."""
-    logging.set_verbosity(logging.ERROR)  # Orbax narrates
+    """Run `main` as a command: print an error as one line, and return the exit status."""
+    logging.set_verbosity(logging.ERROR)  # Orbax logs every save
     keep_programs()
     keep_pages()
     try:
         main()
     except BaseException as error:
-        status, message = verdict(error, "the same command goes on")
+        status, message = verdict(error, "run the same command to resume")
         if status is None:
             raise
         print(f"{script}: {shorten(message, 1000)}", file=sys.stderr)
@@ -53,17 +53,17 @@ def guarded(script: str, main: Callable[[], None]) -> int:
 
 
 def make_parser(script: str, description: str = "") -> argparse.ArgumentParser:
-    """The command line of the sweep `script`, but for the fields of the configuration."""
+    """The command line of the sweep `script`, without the fields of the configuration."""
     parser = argparse.ArgumentParser(
         prog=f"python -m experiments.{script}",
         description=description,
-        epilog="--config.FIELD=VALUE sets a field of all runs, as with `lupi train`.",
+        epilog="--config.FIELD=VALUE sets a field of all runs, as in `lupi train`.",
         allow_abbrev=False,
     )
     add_arguments(parser)
-    parser.add_argument("--plan", action="store_true", help="list what would be trained, and stop")
+    parser.add_argument("--plan", action="store_true", help="list the runs to train, and stop")
     parser.add_argument(
-        "--rate", type=float, help="images per second, from which --plan estimates hours"
+        "--rate", type=float, help="images per second, for the hours of --plan (the finished runs')"
     )
     return parser
 
@@ -78,15 +78,15 @@ def tabulate(
     """The command line of a sweep: plan, or run what is missing, and write the results.
 
     Args:
-      script: the module below `experiments`, and its first argument where it takes one.
-      description: for --help.
-      cells: what it needs.
+      script: the module below `experiments`, with its first argument if it takes one.
+      description: text for --help.
+      cells: names of the cells that the results need.
       render: writes the results of (sweep, command, records).
-      arguments: the command line's by default.
+      arguments: the arguments; by default the command line's.
 
     Returns:
       The exit status: 0, 1 for a training that diverged, 2 for bad input, 75 for a training that
-      was stopped and saved, 130 when interrupted.
+      was stopped and saved, 130 after an interrupt.
     """
     options, rest = make_parser(script, description).parse_known_args(arguments)
 
@@ -106,16 +106,16 @@ def tabulate(
 
 
 def show_plan(sweep: Sweep, cells: Sequence[str], rate: float | None) -> None:
-    """Print what is still to train and how long it takes.
+    """Print which runs are still to train and how long they take.
 
     Raises:
-      InputError: there is no rate: none given, and nothing trained yet to know one from.
+      InputError: no rate was given, and no finished run has one.
     """
     if rate is None:
         rates = [r["last"].get("images_per_second") for r in read_records(sweep.results).values()]
         known = [r for r in rates if r]
         if not known:
-            raise InputError("nothing was trained yet: give --rate, the images/s of `lupi train`")
+            raise InputError("no run has finished yet: give --rate, the images/s of `lupi train`")
         rate = float(np.median(known))
     if not rate > 0:
         raise InputError(f"--rate {rate}: give images per second, above 0")
@@ -132,7 +132,7 @@ def show_plan(sweep: Sweep, cells: Sequence[str], rate: float | None) -> None:
 
 
 def run_table(table: Table, arguments: Sequence[str] | None = None) -> int:
-    """The command line of one of the paper's tables; its exit status."""
+    """Run the command line of one of the paper's tables, and return its exit status."""
 
     def render(sweep: Sweep, command: str, records: Records) -> None:
         rows = rows_of(table, records)

@@ -3,7 +3,7 @@
     python -m experiments.tables.domain_shift --data sysu --root SYSU-MM01
 
 Maximum mean discrepancy between the features of test images (Gretton et al., JMLR 2012), as in the
-paper's supplement, beside how well each modality finds the other (Table 3).
+paper's supplement, next to how well each modality finds the other (Table 3).
 """
 
 import numpy as np
@@ -73,14 +73,18 @@ def render(sweep: Sweep, command: str, records: Records) -> None:
     text = f"""# How far apart the modalities lie on {sweep.name}
 
 {made}
-Unbiased estimate of the squared maximum mean discrepancy, Gaussian kernel, between the features
+Unbiased estimate of the squared maximum mean discrepancy (Gaussian kernel) between the features
 (length 1) of {images[0]} and {images[1]} test images of two modalities: mean ± standard deviation
-over {sweep.what_repeats}. Beside it, from 999 permutations of the modalities within each identity
-(V - G: within each image), what is to be expected by chance, which is below zero because the same
-people are on both sides, and the largest p-value (0.001 is the smallest there is). "median": the
-bandwidth is the median distance of these features, so that the figure does not depend on how far
-features spread; "fixed": the mean over bandwidths {fixed}, the same for all networks. Last, the
-mAP of infrared queries (SYSU-MM01: all-search, multi-shot, as in Table 3).
+over {sweep.what_repeats}.
+
+In brackets are the value expected by chance and the largest p-value (0.001 is the smallest
+possible), from 999 permutations of the modalities within each identity (V - G: within each image).
+The value by chance is below zero because the same people are on both sides.
+
+With kernel "median" the bandwidth is the median distance of these features, so the figure does not
+depend on how far features spread. Kernel "fixed" is the mean over bandwidths
+{fixed}, the same for all networks. The last columns are the mAP of infrared queries
+(SYSU-MM01: all-search, multi-shot, as in Table 3).
 
 | cell | kernel | V - I | G - I | V - G | I->V mAP | I->G mAP |
 |---|---|---|---|---|---|---|

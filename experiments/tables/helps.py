@@ -1,10 +1,10 @@
-"""Does the intermediate modality help? LUPI against two modalities, paired, at one budget.
+"""Does the intermediate modality help? LUPI against two modalities, paired, with the same budget.
 
     python -m experiments.tables.helps --data sysu --root SYSU-MM01
 
-Each method is compared with its baseline on the same queries and with the same seeds. The intervals
-are a bootstrap's over queries and over identities, and Student's over identities and seeds
-(`lupi_jax.evaluation.compare`).
+Each method is compared with its baseline on the same queries and with the same seeds. There are
+three intervals (`lupi_jax.evaluation.compare`): bootstraps over queries and over identities, and
+Student's over identities and seeds.
 """
 
 import dataclasses
@@ -28,18 +28,18 @@ AGAINST = (
     ("randg_aug", "baseline_aug"),
     ("baseline_aug", "baseline"),
 )
-"""(method, what it is held against): with the intermediate modality and without; random channels
-against fixed grey; and random erasing, which the paper counts with its method, on both sides."""
+"""(method, its reference): with the intermediate modality and without; random channels against
+fixed grey; and random erasing, which the paper counts as part of its method, on both sides."""
 
 CELLS = tuple(dict.fromkeys(cell for pair in AGAINST for cell in pair))
 DIRECTIONS = {"infrared_to_visible": "I->V", "visible_to_infrared": "V->I"}
 
 
 def compared(records: Records, method: str, baseline: str, direction: str) -> Comparison:
-    """Average precision, percent, of a method minus that of its baseline.
+    """Average precision, percent, of a method minus its baseline's.
 
-    Networks of different splits have different queries: they are taken together then, so that a
-    person who is tested in several splits comes with all of them.
+    Networks of different splits have different queries. They are pooled then, so a person who is
+    tested in several splits is drawn with the queries of all splits.
     """
 
     def values(cell: str) -> list[np.ndarray]:
@@ -54,13 +54,13 @@ def compared(records: Records, method: str, baseline: str, direction: str) -> Co
     together = compare(flat(ours), flat(theirs), flat(people))
     by_split = np.array([np.nanmean(a - b) for a, b in zip(ours, theirs, strict=True)])
     spread, splits = float(by_split.std(ddof=1)), len(by_split)
-    # Each split has people of its own, so that its spread over splits holds theirs.
+    # Each split has its own people, so the spread over splits includes the spread over people.
     over_both = interval_of_mean(together.difference, [(spread**2 / splits, splits - 1)])
     return dataclasses.replace(together, by_seed=by_split, spread=spread, over_both=over_both)
 
 
 def watched(record: dict[str, Any]) -> str:
-    """What the last steps say of a run: has it learnt, has it collapsed?"""
+    """Losses and accuracy of a run's last steps: has it learnt, has it collapsed?"""
     last = record["last"]
     losses = ", ".join(f"{k[5:]} {last[k]:.3f}" for k in last if k.startswith("loss/"))
     return f"{losses}, accuracy {100 * last['accuracy']:.0f}"
@@ -72,7 +72,9 @@ def render(sweep: Sweep, command: str, records: Records) -> None:
     lines, rows = [], []
     pairs = [pair for pair in AGAINST if set(pair) <= records.keys()]
     if not pairs:
-        raise InputError(f"--cells: give both of a pair, {', '.join(' '.join(p) for p in AGAINST)}")
+        raise InputError(
+            f"--cells: give both cells of a pair: {', '.join(' '.join(p) for p in AGAINST)}"
+        )
     for method, baseline in pairs:
         for direction, short in DIRECTIONS.items():
             found = compared(records, method, baseline, direction)
@@ -106,22 +108,22 @@ def render(sweep: Sweep, command: str, records: Records) -> None:
     text = f"""# Does the intermediate modality help on {sweep.name}?
 
 {made}
-Difference of mAP in points, method minus what it is held against, at the same steps, batches and
-seeds: the mean, each of the {sweep.what_repeats}, and three 95 % intervals. The first two are a
-bootstrap's over queries and over their identities (how many in brackets), with the networks as
-they are. The last is Student's over identities and {sweep.what_repeats}: what to expect of
-training again and testing on other identities. Of several searches it is the first (SYSU-MM01:
-all-search, single-shot).
+Differences of mAP in points: the method minus its reference, with the same steps, batches and
+seeds. The table gives the mean, the difference for each of the {sweep.what_repeats}, and three
+95 % intervals. The first two are bootstraps over queries and over their identities (the number is
+in brackets), with the networks as they are. The last is Student's over identities and
+{sweep.what_repeats}: what to expect if you train again and test on other identities. If a
+data set has several searches, the first one counts (SYSU-MM01: all-search, single-shot).
 
 | method | direction | mAP | each of the {sweep.what_repeats} | queries | identities | identities \
 and {sweep.what_repeats} |
 |---|---|---|---|---|---|---|
 {chr(10).join(lines)}
 
-Have they learnt? Losses and the classifier's accuracy (percent, of augmented training images) of
-the last steps. A network that knows nothing has an identity loss of ln({first["classes"]}) =
-{np.log(first["classes"]):.2f}; a triplet loss at its margin of {margin} (three times that, where
-the recipe sums) is one of features that are all alike.
+Losses and the classifier's accuracy (percent, on augmented training images) of the last steps show
+whether a run has learnt. A network that knows nothing has an identity loss of
+ln({first["classes"]}) = {np.log(first["classes"]):.2f}. A triplet loss at its margin of
+{margin} (three times that if the recipe sums) means that all features are alike.
 
 | cell | {sweep.what_repeats[:-1]} | last steps |
 |---|---|---|

@@ -1,4 +1,4 @@
-"""Tables 1 to 5 of the paper: what each varies, and the figures it prints."""
+"""Tables 1 to 5 of the paper: what each varies, and its columns."""
 
 from experiments.tables.table import Column, Table
 
@@ -13,7 +13,7 @@ _LINES = {
     "LUPI, released recipe, without erasing": "released",
     "baseline, without erasing": "baseline",
 }
-"""Methods against the paper's, here and in Table 2."""
+"""{line of the table: cell}, for Tables 1 and 2."""
 
 TABLE_1 = Table(
     1,
@@ -25,8 +25,8 @@ TABLE_1 = Table(
     ),
     _LINES,
     notes="""
-SYSU-MM01 is measured twice: by the data set's own protocol (official) and as the released code
-does, without its camera rule. Other data sets have one search, and a dash under the other.
+SYSU-MM01 is measured twice: by the data set's own protocol (official), and like the released code,
+without the camera rule. Other data sets have one search, and a dash under the other.
 """,
 )
 
@@ -41,9 +41,9 @@ TABLE_2 = Table(
     _LINES,
     printed_on="RegDB",
     notes="""
-RegDB has ten splits with a network each: the mean and standard deviation are over them, and a
-network is tested on its own split alone. The paper's LUPI has the same R10 and mAP here (visible
-to infrared) as in Table 1 (indoor).
+RegDB has ten splits with one network per split. The mean and standard deviation are over the
+splits, and a network is tested only on its own split. The paper's LUPI has the same R10 and mAP
+here (visible to infrared) as in Table 1 (indoor).
 """,
 )
 
@@ -64,14 +64,17 @@ TABLE_3 = Table(
         "I-G": "colourless",
     },
     notes="""
-G are visible images made grey by fixed weights. A network of one modality takes all images
-through its one stem. Within a modality, the paper and SYSU-MM01's protocols leave out every image
-by the query's own camera; elsewhere the images of its identity by that camera are left out
-(`evaluation.same_modality`), or, where nobody is seen by two cameras, the query alone and what is
-made of it. The released code (SYSU-MM01) searches for cameras 1 and 4 in 2 and 5, and for 3 in 6,
-instead. I-G is not in the paper: its I->G beside the I->V of I-V shows what colour adds where there
-are two modalities.
-The paper's text gives 11.2 for I->V R1 of a network trained on G, its table 14.20.
+G are visible images made grey by fixed weights. A network of one modality takes all images through
+its only stem.
+
+Within a modality, the paper and SYSU-MM01's protocols leave out every image by the query's own
+camera. The other data sets leave out the images of the query's identity by that camera
+(`evaluation.same_modality`), or, if no person is seen by two cameras, only the query and what is
+made from it. The released code (SYSU-MM01) searches for cameras 1 and 4 in 2 and 5, and for 3 in 6,
+instead.
+
+I-G is not in the paper. Its I->G next to the I->V of I-V shows what colour adds to two modalities.
+The paper's text gives 11.2 for the I->V R1 of a network trained on G, its table 14.20.
 """,
 )
 
@@ -100,18 +103,24 @@ TABLE_4 = Table(
         "RandG + Aug": "randg_aug",
     },
     notes="""
-Infrared to visible, but for the last two columns, which the paper does not have; nor does it have
-the baseline with erasing ("Aug"). "Memory" is what a network has at test time, in millions of
-parameters: stems for visible and infrared images, and the trunk. By it the paper's baseline (23.5,
-with a third modality 23.7) most likely shares layer1 between the modalities, as AGW does: at
-ResNet-50 that counts 23.55 here ("Baseline, shared layer1"), its own layer1 for each modality 23.76
-("Baseline": the network of the lines below it, but for the third modality). "Pre-trained"
-is a network before its first step, of whatever weights the configuration starts from. "Infrared
-(train-test)" is I->I of Table 3's infrared network. The paper contradicts itself here twice
-(experiments/tables/published): 66.76 against 67.56 mAP of RandG + Aug in Table 1, and
-38.17 against 41.57 mAP of the baseline in Table 3.
-"Aug" is random erasing here, which the paper never names; crop and flip are always drawn apart.
-The lines in which they are not: --cells grayscale,randg --config.views.share_crop_and_flip=true.
+All columns are infrared to visible except the last two, which the paper does not have. The paper
+does not have the baseline with erasing ("Aug") either.
+
+"Memory" is a network's size at test time, in millions of parameters: the stems for visible and
+infrared images, and the trunk. By this size the paper's baseline (23.5, with a third modality 23.7)
+most likely shares layer1 between the modalities, like AGW. A ResNet-50 has 23.55 here with a shared
+layer1 ("Baseline, shared layer1"), and 23.76 with one layer1 per modality ("Baseline": the network
+of the lines below it, without the third modality).
+
+"Pre-trained" is a network before its first step, with the weights that the configuration starts
+from. "Infrared (train-test)" is I->I of Table 3's infrared network.
+
+The paper contradicts itself here twice (experiments/tables/published): 66.76 against 67.56 mAP of
+RandG + Aug in Table 1, and 38.17 against 41.57 mAP of the baseline in Table 3.
+
+"Aug" is random erasing here, which the paper never names. Crop and flip are always drawn apart. For
+the lines in which they are shared, use
+--cells grayscale,randg --config.views.share_crop_and_flip=true.
 """,
     memory=True,
 )
@@ -130,9 +139,9 @@ TABLE_5 = Table(
         "Ours": "randg",
     },
     notes="""
-Three modalities with random channels, without erasing. "Baseline" has the identity loss alone; it
-is not the two-modality baseline of Table 4. The first three columns are infrared to visible, as
-in the paper. Crop and flip of an intermediate image are drawn apart from its visible twin's, unless
+Three modalities with random channels, without erasing. "Baseline" has only the identity loss; it is
+not the two-modality baseline of Table 4. The first three columns are infrared to visible, as in the
+paper. An intermediate image and its visible twin draw crop and flip apart, unless
 --config.views.share_crop_and_flip=true.
 """,
 )

@@ -1,6 +1,6 @@
-"""Train and measure the runs of a sweep that are not there yet, and keep them as lines of a file.
+"""Train and measure the missing runs of a sweep, and keep each as a line of a file.
 
-A run that was cut off goes on from its last checkpoint.
+A run that was cut off resumes from its last checkpoint.
 """
 
 import contextlib
@@ -35,21 +35,21 @@ from lupi_jax.training.logging import read_metrics
 from lupi_jax.training.run import versions
 
 BANDWIDTHS: tuple[tuple[float, ...] | None, ...] = (None, (0.25, 0.5, 1.0))
-"""Of the kernels of the domain shift, in units of features of length 1; None: the median."""
+"""Bandwidths of the domain shift's kernels, for features of length 1; None: the median."""
 
 SHIFT_ROWS = 2000
-"""Images of a modality that the domain shift is measured on, at most."""
+"""The most images per modality that the domain shift is measured on."""
 
 
 def run(sweep: Sweep, cells: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """{cell: records, one a repeat}, trained and measured where they are not there yet.
+    """{cell: records, one per repeat}; missing runs are trained and measured.
 
     Raises:
       InputError: the data or the configuration cannot be used.
-      DivergedError: a training did.
-      StoppedError: asked for; the same call goes on.
+      DivergedError: a training diverged.
+      StoppedError: a stop was asked for; the same call resumes.
     """
-    commit = commit_here()  # of what runs: a checkout may move on meanwhile
+    commit = commit_here()  # now: the checkout may change while the runs train
     planned = plan(sweep, cells)
     found = {p.key: p.record for p in planned}
     missing = list({p.key: p for p in planned if p.record is None}.values())
@@ -71,7 +71,7 @@ def run(sweep: Sweep, cells: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
 
 
 def _measure(sweep: Sweep, item: Planned, commit: str) -> dict[str, Any]:
-    """Train a run, or go on, and measure it."""
+    """Train or resume a run, and measure it."""
     config = item.config
     losses: dict[str, Any] = {}
     if item.cell.trained:
@@ -107,7 +107,7 @@ def _measure(sweep: Sweep, item: Planned, commit: str) -> dict[str, Any]:
 
 
 def _results(config: Config, evaluation: Evaluation) -> dict[str, list[dict[str, Any]]]:
-    """{protocol: rows}: SYSU-MM01 by the official one and as the released code measures."""
+    """{protocol: rows}: SYSU-MM01 by its own protocol and by the released code's."""
     if config.data.name != "sysu":
         return {evaluation.protocol: evaluation.rows}
     asked = dataclasses.replace(config.evaluation, protocol="released")
@@ -121,7 +121,8 @@ def _results(config: Config, evaluation: Evaluation) -> dict[str, list[dict[str,
 def _by_query(evaluation: Evaluation) -> dict[str, dict[str, list[int]]]:
     """{pair: identities of the queries, their average precision in hundredths of a percent}.
 
-    Of the first search of both directions between infrared and visible; -1 without a match.
+    The pairs are infrared and visible in both directions, the first search of each. A query without
+    a match has -1.
     """
     found = {}
     for measured in evaluation.measured:
@@ -142,7 +143,8 @@ def _by_query(evaluation: Evaluation) -> dict[str, dict[str, list[int]]]:
 def _shift(evaluation: Evaluation) -> list[dict[str, Any]]:
     """Maximum mean discrepancy between the modalities' features, L2-normalised after the neck.
 
-    Rows change places within their identity, or, where the one is made of the other, their image.
+    Permutations stay within an identity. If one modality is made from the other, they stay within
+    an image.
     """
     features, index = evaluation.features, evaluation.features.index
     rows = _shift_rows(index)
@@ -173,7 +175,7 @@ def _shift(evaluation: Evaluation) -> list[dict[str, Any]]:
 
 
 def _shift_rows(index: Index) -> dict[Modality, np.ndarray]:
-    """Rows of each modality, drawn where there are many; intermediate ones of the visible drawn."""
+    """Rows of each modality, a sample if there are many; intermediate ones follow the visible."""
     rng = np.random.default_rng(0)
     rows = {}
     for modality in (Modality.VISIBLE, Modality.INFRARED):
@@ -187,7 +189,7 @@ def _shift_rows(index: Index) -> dict[Modality, np.ndarray]:
 
 
 def _rounded(value: Any) -> Any:
-    """Floats to six significant digits: a line of results is read by people as well."""
+    """Floats to six significant digits, because people read these lines too."""
     if isinstance(value, float):
         return float(f"{value:.6g}")
     if isinstance(value, dict):
@@ -202,7 +204,7 @@ def _alone(workdir: Path) -> Iterator[None]:
     """Keep other sweeps from training in `workdir` meanwhile.
 
     Raises:
-      InputError: one does.
+      InputError: another sweep trains there.
     """
     workdir.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -224,7 +226,7 @@ def _append(folder: Path, record: dict[str, Any]) -> None:
 
 
 def commit_here() -> str:
-    """HEAD, "-dirty" where what runs differs from it: results do not run, and sweeps write them."""
+    """HEAD, with "-dirty" if the code differs from it; results do not count, sweeps write them."""
 
     def git(*arguments: str) -> str:
         done = subprocess.run(["git", *arguments], capture_output=True, text=True, cwd=ROOT)

@@ -1,7 +1,7 @@
-"""Which runs the tables need, and which of them are there already.
+"""Which runs the tables need, and which of them have finished.
 
-A run is known by what its numbers depend on: its configuration and its training images. What is in
-`experiments/results/<name>/runs.jsonl` is not run again, by whichever table.
+A run's key is made from what decides its numbers: the configuration and the training images. No
+table trains a run again whose key is in `experiments/results/<name>/runs.jsonl`.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from lupi_jax.errors import InputError
 from lupi_jax.evaluation.metrics.tasks import WITHOUT, WITHOUT_IMAGE, is_within
 from lupi_jax.evaluation.searched import same_modality_rule
 from lupi_jax.modality import Modality
+from lupi_jax.runtime.records import read_json_lines
 from lupi_jax.training.build import prepare_data
 from lupi_jax.training.run import RESUMABLE
 
@@ -38,13 +39,13 @@ PAIRS = (
     "infrared_to_intermediate",
     "visible_to_infrared",
 )
-"""(query)_to_(gallery) that every network is measured on."""
+"""The (query)_to_(gallery) pairs that every network is measured on."""
 
-# What a run's numbers do not depend on: what may change when it is resumed, but for its length.
+# Fields that do not change a run's numbers: those that may change on resuming, except its length.
 INDIFFERENT = {*RESUMABLE, "log.validate_every", "data.workers"} - {"steps", "epochs"}
 
 
-# Fields that are younger than the recorded runs, with what those did: so they keep their keys.
+# Fields younger than the recorded runs, with the value of those runs, so that their keys stay.
 _YOUNGER = {
     "data.identity_zero": "auto",
     "model.shared_from": "layer2",
@@ -58,13 +59,13 @@ class Sweep:
     """Which data, and how cells are trained on them.
 
     Attributes:
-      config: file of the configuration.
-      overrides: of its fields, for all cells: {dotted name: value as text}.
-      name: of the data, for the results' folder.
-      workdir: of the runs.
-      repeats: what one network of a cell differs in from the next, {field: value}: seeds, or
-        RegDB's splits.
-      fetch: whether pre-trained weights may come over the network.
+      config: the configuration file.
+      overrides: fields to change for all cells, {dotted name: value as text}.
+      name: name of the data, for the results' folder.
+      workdir: directory of the runs.
+      repeats: how one network of a cell differs from the next, {field: value}: seeds, or RegDB's
+        splits.
+      fetch: whether pre-trained weights may be downloaded.
     """
 
     config: Path
@@ -80,7 +81,7 @@ class Sweep:
         return ROOT / "experiments/results" / self.name
 
     def configuration(self, cell: Cell, repeat: dict[str, str]) -> Config:
-        """That of one run.
+        """The configuration of one run.
 
         Raises:
           InputError: fields are wrong.
@@ -97,17 +98,17 @@ class Sweep:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments that `make_sweep` reads."""
     parser.add_argument("--data", choices=DATA, required=True, help="kind of data set")
-    parser.add_argument("--root", required=True, help="its directory")
-    parser.add_argument("--config", type=Path, help="a config file (configs/<data>.py)")
-    parser.add_argument("--name", help="name of the results (the kind of data set)")
+    parser.add_argument("--root", required=True, help="directory of the data set")
+    parser.add_argument("--config", type=Path, help="config file (configs/<data>.py)")
+    parser.add_argument("--name", help="name of the results' folder (the kind of data set)")
     parser.add_argument("--workdir", type=Path, help="directory for the runs (runs/tables/<name>)")
-    parser.add_argument("--cells", metavar="NAME,...", help="train and show these alone")
-    parser.add_argument("--seeds", type=int, help="networks a cell (3; RegDB: its 10 splits)")
-    parser.add_argument("--fetch", action="store_true", help="download weights the cache lacks")
+    parser.add_argument("--cells", metavar="NAME,...", help="cells to train and show (all)")
+    parser.add_argument("--seeds", type=int, help="networks per cell (3; RegDB: its 10 splits)")
+    parser.add_argument("--fetch", action="store_true", help="download missing weights")
 
 
 def make_sweep(options: argparse.Namespace, rest: Sequence[str]) -> Sweep:
-    """The sweep that the command line asks for; `rest` sets fields, as with `lupi train`.
+    """The sweep that the command line asks for; `rest` sets fields, as in `lupi train`.
 
     Raises:
       InputError: an argument cannot be used.
@@ -123,7 +124,7 @@ def make_sweep(options: argparse.Namespace, rest: Sequence[str]) -> Sweep:
     by_cells = {name for cell in CELLS.values() for name in cell.fields}
     fixed = overrides.keys() & {"seed", "data.trial", "evaluation.pairs", "recipe", *by_cells}
     if fixed:
-        raise InputError(f"--config.{min(fixed)}: the tables set that themselves")
+        raise InputError(f"--config.{min(fixed)}: leave this field out, the tables set it")
     name = options.name or options.data
     return Sweep(
         options.config or CONFIGS / f"{options.data}.py",
@@ -153,11 +154,11 @@ def command_of(script: str, options: argparse.Namespace, rest: Sequence[str]) ->
 
 
 def run_key(config: Config, fingerprint: str, trained: bool = True) -> str:
-    """16 hexadecimal digits of what a run's numbers depend on.
+    """A run's key: 16 hexadecimal digits, made from what decides the run's numbers.
 
     Args:
-      config: of the run.
-      fingerprint: of all training images of the data set.
+      config: configuration of the run.
+      fingerprint: fingerprint of all training images of the data set.
       trained: False for a network before its first step.
     """
     fields = {k: v for k, v in to_fields(config).items() if k not in INDIFFERENT}
@@ -170,16 +171,17 @@ def run_key(config: Config, fingerprint: str, trained: bool = True) -> str:
 
 
 def read_records(folder: Path) -> dict[str, dict[str, Any]]:
-    """{key: record} of the runs in a results' folder; a line that was cut off is no record."""
+    """{key: record} of the runs in a results' folder; a line that was cut off is skipped."""
     file = folder / "runs.jsonl"
-    records = {}
-    for line in file.read_text().splitlines() if file.is_file() else ():
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        records[record["key"]] = record
-    return records
+    found = read_json_lines(file) if file.is_file() else ()
+    return {each["key"]: each for each in found if _is_record(each)}
+
+
+def _is_record(value: Any) -> bool:
+    """Whether a line says which run it is of, and what was measured."""
+    if not isinstance(value, dict) or not isinstance(value.get("key"), str):
+        return False
+    return all(isinstance(value.get(name, {}), dict) for name in ("last", "results"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,11 +189,11 @@ class Planned:
     """A run of a sweep.
 
     Attributes:
-      cell: what it is of.
-      config: of it.
-      key: what it is known by.
+      cell: the cell that the run belongs to.
+      config: configuration of the run.
+      key: the run's key, see `run_key`.
       tested_on: fingerprint of the test images.
-      record: what was measured, where it was.
+      record: what was measured, None before that.
     """
 
     cell: Cell
@@ -232,13 +234,13 @@ def plan(sweep: Sweep, cells: Sequence[str]) -> list[Planned]:
 
 
 def _is_measured_so(record: dict[str, Any], config: Config, tested_on: str) -> bool:
-    """Whether a run was measured as `config` asks: its key says what it was trained with."""
+    """Whether a run was measured as `config` asks. The key covers only its training."""
     if record.get("tested_on") != tested_on:
         return False
     if record["fields"]["dtype"] != config.dtype:
         return False
     if record["fields"]["pretrained_fresh"] != list(config.pretrained_fresh):
-        return False  # of a network that is not trained these are no part of the key
+        return False  # the key of an untrained network leaves these out
     protocol, rows = next(iter(record["results"].items()))
     drawn = config.data.name in ("sysu", "llcm")
     if drawn and rows[0]["trials"] != config.evaluation.trials:
@@ -254,9 +256,9 @@ def _is_measured_so(record: dict[str, Any], config: Config, tested_on: str) -> b
 
 
 def cost(planned: Sequence[Planned], rate: float) -> list[dict[str, Any]]:
-    """What is still to train: steps, images and hours at `rate` images per second.
+    """The runs still to train: steps, images and hours at `rate` images per second.
 
-    Images are counted as the log of `lupi train` counts them: visible and infrared ones read.
+    Images are counted like in the log of `lupi train`: the visible and infrared ones that are read.
     """
     rows = []
     for item in planned:

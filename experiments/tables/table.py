@@ -1,4 +1,4 @@
-"""A table of the paper: what it varies, run here, beside what is printed there."""
+"""A table of the paper: the figures of our runs next to the printed ones."""
 
 import csv
 import dataclasses
@@ -29,12 +29,12 @@ MEMORY = "Memory (M)"
 def parameters(model: EmbedNet, trained_on: Collection[Modality]) -> int:
     """What the paper's Table 4 calls memory: the parameters that make features at test time.
 
-    Those of the stems that visible and infrared images go through, and of the trunk: neither the
-    intermediate modality's stem, nor BN neck and classifier.
+    Counts the stems that visible and infrared images go through, and the trunk. The intermediate
+    modality's stem, the BN neck and the classifier do not count.
 
     Args:
       model: the network.
-      trained_on: the modalities that it has stems for.
+      trained_on: the modalities that the network has stems for.
     """
     stems = {stem_for(m, trained_on) for m in (Modality.VISIBLE, Modality.INFRARED)}
     kept = tuple(m for m in Modality if m in stems)
@@ -44,7 +44,7 @@ def parameters(model: EmbedNet, trained_on: Collection[Modality]) -> int:
 
 
 def _millions(fields: Mapping[str, Any]) -> float:
-    """`parameters`, in millions, of a record's configuration."""
+    """`parameters` of a record's configuration, in millions."""
     of_model = {k.removeprefix("model."): v for k, v in fields.items() if k.startswith("model.")}
     trained_on = [Modality(m) for m in fields["modalities"]]
     return parameters(EmbedNet(1, **of_model), trained_on) / 1e6
@@ -55,10 +55,10 @@ class Column:
     """One figure of one search.
 
     Attributes:
-      heading: as in the file of the paper's figures, such as "I->V mAP"; the last word is a key of
-        `FIGURES`.
+      heading: the heading in the file of the paper's figures, such as "I->V mAP"; the last word is
+        a key of `FIGURES`.
       pair: "<query>-><gallery>" in letters, V, I, G.
-      search: of SYSU-MM01; other data sets have one search a pair.
+      search: name of the search on SYSU-MM01; other data sets have one search per pair.
     """
 
     heading: str
@@ -71,10 +71,11 @@ class Column:
         return FIGURES[self.heading.split()[-1]]
 
     def value(self, rows: Sequence[Mapping[str, Any]]) -> float:
-        """This figure, percent, of the rows of an evaluation.
+        """This figure in percent, from the rows of an evaluation.
 
-        The search may leave out anything within a modality: only the start of its name counts.
-        Where no search has that name, it is the pair's first of as many shots, or the only one.
+        Only the start of the search's name counts, because the end says what it leaves out within a
+        modality. If no search has that name, the pair's first search with the same number of shots
+        counts, or its only one.
         """
         query, gallery = (SHORT[side] for side in self.pair.split("->"))
         found = [
@@ -93,13 +94,13 @@ class Table:
     """One of the paper's tables.
 
     Attributes:
-      number: in the paper.
-      title: what it asks.
-      columns: its figures.
+      number: number in the paper.
+      title: what the table asks.
+      columns: the table's figures.
       lines: {name of a line in the file of the paper's figures, or a name of ours: cell}.
-      printed_on: what the paper's figures are of.
+      printed_on: data set of the paper's figures.
       notes: what a reader has to know, in Markdown.
-      memory: whether it also gives each network's size.
+      memory: whether the table also gives each network's size.
     """
 
     number: int
@@ -112,21 +113,21 @@ class Table:
 
     @property
     def headings(self) -> list[str]:
-        """Of its columns."""
+        """Headings of the columns."""
         return [*(column.heading for column in self.columns), *([MEMORY] if self.memory else [])]
 
     @property
     def script(self) -> str:
-        """Name of its files: results, and the figures that the paper prints."""
+        """Name of the files with the results and with the paper's figures."""
         return f"table_{self.number}"
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """The cells to be trained, each once."""
+        """The cells to train, each once."""
         return tuple(dict.fromkeys(self.lines.values()))
 
     def columns_on(self, rows: Sequence[Mapping[str, Any]]) -> list[Column]:
-        """The columns there are figures for: where a pair has one search, one of each figure."""
+        """The columns that have figures; a pair with one search gets each figure once."""
         searches = {row["search"] for row in rows}
         kept = {}
         for column in self.columns:
@@ -135,7 +136,7 @@ class Table:
         return list(kept.values())
 
     def printed(self) -> dict[str, dict[str, float | None]]:
-        """{line: {heading: percent, or millions of parameters}} as the paper prints them."""
+        """{line: {heading: percent, or millions of parameters}} as printed in the paper."""
         with (PUBLISHED / f"{self.script}.csv").open(newline="") as file:
             first, *rows = csv.reader(file)
         return {
@@ -145,12 +146,12 @@ class Table:
 
 
 def rows_of(table: Table, records: Records) -> list[dict[str, Any]]:
-    """The table as data: one row for each line and protocol, then the paper's own.
+    """The table as data: one row for each line and protocol, then the paper's row.
 
     Returns:
       Rows with "line", "cell" (None for the paper's), "source" ("here, <protocol>" or "paper,
-      <data set>"), "networks" and "figures" {heading: {"mean", "std", "values"}}; percent, the
-      standard deviation over networks, None of one. `MEMORY` has "mean" alone.
+      <data set>"), "networks" and "figures" {heading: {"mean", "std", "values"}}, in percent. "std"
+      is the standard deviation over networks, None for one network. `MEMORY` has only "mean".
     """
     printed = table.printed()
     rows = []
@@ -204,7 +205,7 @@ def _text(heading: str, figure: Mapping[str, Any]) -> str:
 
 
 def provenance(sweep: Sweep, command: str, records: Records) -> tuple[str, dict[str, Any]]:
-    """What made the results: as Markdown, and as data."""
+    """What made the results, as Markdown and as data."""
     every = [record for group in records.values() for record in group]
     facts = {
         "command": command,
@@ -225,15 +226,15 @@ def provenance(sweep: Sweep, command: str, records: Records) -> tuple[str, dict[
     known = {cell: CELLS[cell].what for cell in records}
     count = len(sweep.repeats)
     repeats = sweep.what_repeats if count > 1 else sweep.what_repeats[:-1]
-    spread = f"mean ± standard deviation over {repeats}; " if count > 1 else ""
+    spread = f", mean ± standard deviation over {repeats}" if count > 1 else ""
     cell_lines = "\n".join(f"- `{name}`: {what}" for name, what in known.items())
     text = f"""    {command}
 
 {count} {repeats}, {", ".join(map(str, facts["steps"]))} steps of \
 {people} x {images} images per modality, {height} x {width} pixels, {facts["backbone"]}, commit \
 {", ".join(facts["commits"])}, {", ".join(facts["devices"])}, \
-{", ".join(f"{k} {v}" for k, v in facts["versions"].items())}. Percent; {spread}\
-the feature after the BN neck. Cells (`experiments/tables/cells.py`):
+{", ".join(f"{k} {v}" for k, v in facts["versions"].items())}. Figures are in \
+percent{spread}, for the feature after the BN neck. Cells (`experiments/tables/cells.py`):
 
 {cell_lines}
 """

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import lupi_jax as lupi
 from lupi_jax.cli.console import PICTURES, check_out, print_table, readable, say
 from lupi_jax.cli.network import add_checkpoint, add_images, load_from, measure
-from lupi_jax.errors import InputError, shown
+from lupi_jax.errors import InputError, plural, shown
 
 if TYPE_CHECKING:
     from lupi_jax.evaluation.methods import MeasuredRun
 
 SUMMARY = "compare runs: paired differences, how sure they are, curves"
-EXAMPLE = "lupi compare runs/baseline-0 runs/baseline-1 runs/paper-0 runs/paper-1 --out curves.png"
+EXAMPLE = "lupi compare runs/* --reference runs/baseline-0 --out curves.png"
 NEEDS = ("evaluation", "report.pictures", "training")
 SAVED = "nothing was saved"
 
@@ -29,8 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="RUN",
         help="directories of the runs, from `lupi train`; those that differ in their seed alone "
-        "are one method, and each method is compared with the first run's method",
+        "are one method, named by what their directories have in common",
     )
+    text = "run whose method all others are compared with (the first RUN)"
+    add("--reference", type=Path, metavar="RUN", help=text)
     add_checkpoint(parser)
     add_images(parser)
     add("--out", type=Path, metavar="PICTURE", help="picture to draw: the training curves")
@@ -38,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Measure runs on the same images, and compare each method with the first."""
+    """Measure runs on the same images, and compare each method with the reference."""
     from lupi_jax.evaluation.methods import compare_methods
     from lupi_jax.report.pictures import compared_curves
     from lupi_jax.runtime.backend import start_backend
@@ -46,9 +48,10 @@ def run(options: argparse.Namespace) -> None:
 
     if len({path.resolve() for path in options.runs}) < len(options.runs):
         raise InputError("a run is named twice: name each once")
+    runs = _reference_first(options.runs, options.reference)
     check_out(options.out, PICTURES)
     start_backend()
-    methods, compared = compare_methods([_measure(path, options) for path in options.runs])
+    methods, compared = compare_methods([_measure(path, options) for path in runs])
     result = {"split": options.split, **compared}
     if options.out:
         curves = {
@@ -63,6 +66,17 @@ def run(options: argparse.Namespace) -> None:
         _print_differences(result)
 
 
+def _reference_first(runs: Sequence[Path], reference: Path | None) -> list[Path]:
+    """`runs` with the one that `reference` names at their head."""
+    if reference is None:
+        return list(runs)
+    place = reference.resolve()
+    named = [path for path in runs if path.resolve() == place]
+    if not named:
+        raise InputError(f"--reference {reference}: name one of the runs that are compared")
+    return named + [path for path in runs if path.resolve() != place]
+
+
 def _measure(workdir: Path, options: argparse.Namespace) -> "MeasuredRun":
     from lupi_jax.evaluation.methods import MeasuredRun
     from lupi_jax.training.run import RESUMABLE
@@ -70,7 +84,7 @@ def _measure(workdir: Path, options: argparse.Namespace) -> "MeasuredRun":
     say(f"measuring {workdir}")
     network = load_from(workdir, options)
     if network.unfinished:
-        say(f"note: training of {workdir} has {network.unfinished} steps to go")
+        say(f"note: training of {workdir} has {plural(network.unfinished, 'step')} to go")
     found = measure(network, options.split)
     neck = [each for each in found.measured if each.feature == "neck"]
     index = found.features.index

@@ -19,7 +19,7 @@ from lupi_jax.cli.network import (
     parse_trials,
     selection,
 )
-from lupi_jax.errors import InputError
+from lupi_jax.errors import InputError, plural
 
 SUMMARY = "measure a run on people never seen in training"
 EXAMPLE = """lupi evaluate --workdir runs/demo
@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> None:
             _draw(network, found, options.workdir, stem)
     _print(result, title, options.json)
     if network.unfinished and not options.untrained:
-        say(f"note: training has {network.unfinished} steps to go")
+        say(f"note: training has {plural(network.unfinished, 'step')} to go")
 
 
 def _save(result: dict[str, Any], name: list[str], options: argparse.Namespace) -> Path | None:
@@ -119,7 +119,7 @@ def _draw(
         picture = stem.with_name(f"{stem.name}-{task.query}-to-{task.gallery}.png")
         if picture not in drawn:  # the first search of a pair
             rows = ranking_rows(found.features, task.trials[0], run.config.data.image_size)
-            ranking_picture(picture, rows)
+            ranking_picture(picture, rows, f"{task.query} → {task.gallery}, {task.name}")
             say(f"wrote {picture}")
             drawn.add(picture)
     curves = read_metrics(workdir) if workdir else []
@@ -171,7 +171,7 @@ def _load_trial(workdir: Path, trial: int, options: argparse.Namespace) -> "lupi
         )
     if network.unfinished and not options.untrained:
         raise InputError(
-            f"{workdir} has {network.unfinished} steps to go: finish its training first"
+            f"{workdir} has {plural(network.unfinished, 'step')} to go: finish its training first"
         )
     return network
 
@@ -198,13 +198,15 @@ def _result(
     workdir: Path | None,
 ) -> dict[str, Any]:
     """What is written of one evaluation: its figures, and all that they depend on."""
+    from lupi_jax.data.contents import look_at, summary
     from lupi_jax.evaluation.origin import NETWORK
     from lupi_jax.evaluation.verification import verify
     from lupi_jax.training.run import versions
 
-    config = run.config
+    config, index = run.config, found.features.index
     trained = dict(run.record)
-    trained.pop("identities", None)  # in the checkpoint, for whoever asks; here only in the way
+    for name in ("identities", "files"):  # in the checkpoint; here they would be in the way
+        trained.pop(name, None)
     return {
         **trained,
         "config": dataclasses.asdict(config),
@@ -219,7 +221,11 @@ def _result(
         "checkpoint": options.checkpoint or ("newest" if workdir else run.name),
         "selection": selection(run, options.checkpoint),
         "people_unseen_in_training": None if run.seen is None else options.split != "train",
-        "images": {"root": config.data.root, "fingerprint": found.features.index.fingerprint},
+        "images": {
+            "root": config.data.root,
+            "fingerprint": index.fingerprint,
+            "content": summary(index, look_at(index)),
+        },
         "step": run.step,
         "versions": {"training": trained.get("versions"), "evaluation": versions()},
         NETWORK: found.features.origin[NETWORK],

@@ -8,10 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lupi_jax as lupi
-from lupi_jax.cli.console import PICTURES, check_out, print_table, say, say_passed_over
+from lupi_jax.cli.console import (
+    PICTURES,
+    check_out,
+    print_table,
+    require_no_input,
+    say,
+    say_passed_over,
+)
 from lupi_jax.cli.network import add_network, load
 from lupi_jax.cli.threshold import Threshold, add_threshold, read_threshold
-from lupi_jax.errors import InputError, LeftOutError, shown
+from lupi_jax.errors import InputError, LeftOutError, plural, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,12 +67,12 @@ def run(options: argparse.Namespace) -> None:
     """
     import numpy as np
 
-    from lupi_jax.evaluation.search import nearest, ranking_row
+    from lupi_jax.evaluation.search import nearest
     from lupi_jax.report.pictures import ranking_picture
 
     if options.top < 1:
         raise InputError(f"--top {options.top}: must be positive")
-    check_out(options.out, PICTURES, (options.query, options.gallery))
+    check_out(options.out, PICTURES)
     threshold = read_threshold(options)
     query, gallery, size, embedded = _features(options, threshold)
     there = (gallery.index.modalities == options.gallery_modality) & gallery.index.in_gallery
@@ -94,21 +101,22 @@ def run(options: argparse.Namespace) -> None:
         for i, own in enumerate(ranked)
         for rank, row in enumerate(own)
     ]
+    direction = f"{options.query_modality} → {options.gallery_modality}"
     if options.out:
         drawn = enumerate(ranked[:DRAWN])
-        lists = [ranking_row(query, i, gallery, own[:DRAWN], size) for i, own in drawn]
+        lists = [_drawn(query, i, gallery, own[:DRAWN], size) for i, own in drawn]
         if matches is not None:
             lists = [_marked(row, own) for row, own in zip(lists, matches, strict=False)]
-        ranking_picture(options.out, lists)
+        ranking_picture(options.out, lists, direction)
         part = f": the first {DRAWN} of {len(ranked)} queries" if len(ranked) > DRAWN else ""
         say(f"wrote {options.out}{part}")
-    _print(found, options)
+    _print(found, direction.replace("→", "->"), options)
     if left_out:
-        images = "1 image was" if left_out == 1 else f"{left_out} images were"
+        images = plural(left_out, "image")
         raise LeftOutError(f"{images} left out, named above; all others are ranked")
 
 
-def _print(found: "Sequence[Mapping[str, Any]]", options: argparse.Namespace) -> None:
+def _print(found: "Sequence[Mapping[str, Any]]", title: str, options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(found))
         return
@@ -117,7 +125,7 @@ def _print(found: "Sequence[Mapping[str, Any]]", options: argparse.Namespace) ->
     for row in found:
         match = ["yes" if row["match"] else "no"] if "match" in row else []
         table.append([row["query"], row["rank"], f"{row['distance']:.4f}", *match, row["path"]])
-    print_table(f"{options.query_modality} -> {options.gallery_modality}", headings, table)
+    print_table(title, headings, table)
 
 
 def _tell_threshold(threshold: Threshold, alone: int, queries: int) -> None:
@@ -159,6 +167,8 @@ def _features(
             if queries == of_modality.sum():
                 raise InputError(f"{options.gallery}: {what} have the role query: none to search")
             say(f"note: {options.gallery}: {what} are passed over: their role is query")
+    read = [*sides.values(), *(features.index for features in stored)]
+    require_no_input(options.out, (index.root / path for index in read for path in index.paths))
     network = load(options)
     for features in stored:
         _check_origin(features, network, options)
@@ -173,6 +183,29 @@ def _features(
     return query, gallery, data.image_size, found
 
 
+def _drawn(
+    query: "Features", row: int, gallery: "Features", rows: "np.ndarray", size: tuple[int, int]
+) -> "RankingRow":
+    """A query and its first results as a picture shows them.
+
+    Where all of them lie in one data set of the folder layout, their paths say who they are, and
+    the picture tells right from wrong. A number means the same person within one data set only.
+    """
+    import numpy as np
+
+    from lupi_jax.data.sources.folder import name_people
+    from lupi_jax.evaluation.search import ranking_row
+
+    asked, found = query[np.array([row])], gallery[rows]
+    (root, own), (other, others) = name_people(asked.index), name_people(found.index)
+    if root is not None and root == other:
+        asked, found = (
+            dataclasses.replace(asked, index=own),
+            dataclasses.replace(found, index=others),
+        )
+    return ranking_row(asked, 0, found, np.arange(len(rows)), size)
+
+
 def _tell(embedded: "Mapping[str, Readable]", options: argparse.Namespace) -> int:
     """Name the images that could not be read, of the query and the gallery; how many they are."""
     for side, found in embedded.items():
@@ -184,14 +217,11 @@ def _tell(embedded: "Mapping[str, Readable]", options: argparse.Namespace) -> in
 
 def _doubt(side: str, spreads: "np.ndarray", options: argparse.Namespace) -> None:
     """Say so where the images of a side do not look as its modality does."""
-    from lupi_jax.evaluation.readable import COLOURED, GREY
+    from lupi_jax.evaluation.readable import doubt
 
-    count, coloured = len(spreads), int((spreads >= COLOURED).sum())
     modality = vars(options)[f"{side}_modality"]
-    what, other = f"{coloured} of {count} images look coloured", "visible"
-    if modality == "visible":
-        what, other = f"all of {count} images look grey", "infrared"
-    if coloured if modality == "infrared" else (spreads <= GREY).all():
+    what, other = doubt(spreads, modality)
+    if what:
         say(
             f"note: {vars(options)[side]}: {what}, and go through the {modality} stem: if they are "
             f"{other} ones, give --{side}-modality {other}"
@@ -202,7 +232,7 @@ def _check_origin(
     gallery: "lupi.evaluation.Features", network: "lupi.training.Run", options: argparse.Namespace
 ) -> None:
     """Refuse, or say, that a gallery's features may not be comparable with the network's."""
-    from lupi_jax.evaluation.origin import is_known, require_same_origin
+    from lupi_jax.evaluation.origin import same_origin
 
     own = _own_origin(network, options)
     length = gallery.neck.shape[1]
@@ -211,18 +241,16 @@ def _check_origin(
             f"{options.gallery} holds features of length {length}, this network makes "
             f"{network.model.features}: export them anew"
         )
-    if not is_known(gallery.origin):
+    same = same_origin(gallery.origin, own)
+    if same is None:
         say(
             f"note: {options.gallery} does not say which network made its features (an older "
             "version exported them): rankings are right only if it was this one"
         )
-    advice = "export it anew with this network, or insist with --any-network"
-    try:
-        require_same_origin(gallery.origin, own, str(options.gallery), advice)
-    except InputError:
-        if not options.any_network:
-            raise
+    elif not same and options.any_network:
         say(f"note: {options.gallery}: another network made its features: distances mean little")
+    elif not same:
+        raise _of_another(str(options.gallery), gallery.origin, own, "export it anew")
 
 
 def _own_origin(network: "lupi.training.Run", options: argparse.Namespace) -> dict[str, object]:
@@ -237,12 +265,23 @@ def _check_threshold(
     threshold: Threshold, network: "lupi.training.Run", options: argparse.Namespace
 ) -> None:
     """Refuse a threshold of another network, unless --any-network insists."""
-    from lupi_jax.evaluation.origin import require_same_origin
+    from lupi_jax.evaluation.origin import same_origin
 
-    if not options.any_network:
-        advice = "evaluate the network that is asked for, or insist with --any-network"
-        own = _own_origin(network, options)
-        require_same_origin(threshold.origin, own, f"--threshold {options.threshold}", advice)
+    own = _own_origin(network, options)
+    if not options.any_network and same_origin(threshold.origin, own) is False:
+        what = f"--threshold {options.threshold}"
+        raise _of_another(what, threshold.origin, own, "calibrate it anew")
+
+
+def _of_another(
+    what: str, origin: "Mapping[str, Any]", own: "Mapping[str, Any]", advice: str
+) -> InputError:
+    from lupi_jax.evaluation.origin import describe_origin
+
+    return InputError(
+        f"{what}: made by {describe_origin(origin)}, but this is {describe_origin(own)}: {advice} "
+        "with this network, or insist with --any-network"
+    )
 
 
 def _read(path: Path, modality: str) -> "lupi.data.Index":

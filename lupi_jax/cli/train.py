@@ -10,7 +10,10 @@ from lupi_jax.cli.source import not_negative
 from lupi_jax.errors import InputError
 
 SUMMARY = "train a network, or go on with a run"
-EXAMPLE = "lupi train --config configs/synthetic.py --workdir runs/demo --config.steps=600"
+EXAMPLE = """lupi train --config configs/synthetic.py --workdir runs/demo --config.steps=600
+
+--config.FIELD=VALUE sets a field of the configuration. It wins over the file, and the file over
+the recipe. `lupi config FILE` lists all fields with their values, defaults and choices."""
 NEEDS = ("evaluation", "training")
 SAVED = "what was saved is intact"
 
@@ -36,39 +39,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_processes(parser)
     parser.set_defaults(takes_fields=True)
-    without_fields = parser.format_help
-    parser.format_help = lambda: f"{without_fields()}\n{lupi.config.help_text()}\n"
 
 
 def run(options: argparse.Namespace) -> None:
     """Train one network, or one for each of several splits of RegDB."""
+    from lupi_jax.config.file import read_file
     from lupi_jax.runtime.backend import start_backend
 
     start_backend()
-    for workdir, config in _configs(options).items():
-        if workdir != options.workdir:
+    asked = {options.workdir: options.overrides}
+    if options.trials is not None:
+        if "data.trial" in options.overrides:
+            raise InputError(
+                "--trials and --config.data.trial both say which splits: give one of them"
+            )
+        asked = {
+            options.workdir / f"trial-{trial}": {**options.overrides, "data.trial": f"{trial}"}
+            for trial in parse_trials(options.trials)
+        }
+    values = read_file(options.config)
+    configs = {workdir: lupi.parse_config(values, fields) for workdir, fields in asked.items()}
+    if options.trials is not None and any(c.data.name != "regdb" for c in configs.values()):
+        raise InputError("--trials are RegDB's splits: leave it out for another data set")
+    for workdir, config in configs.items():
+        if options.trials is not None:
             say(f"split {config.data.trial} of RegDB:")
         validation = lupi.evaluation.make_validation
         lupi.train(config, workdir, validation, options.fetch, options.profile or 0)
     trials = "" if options.trials is None else f" --trials {options.trials}"
     say(f"trained; next: lupi evaluate --workdir {options.workdir}{trials}")
-
-
-def _configs(options: argparse.Namespace) -> "dict[Path, lupi.Config]":
-    """The configuration of each network to train, by its run's directory."""
-    from lupi_jax.config.file import load_config
-
-    overrides = options.overrides
-    if options.trials is None:
-        return {options.workdir: load_config(options.config, overrides)}
-    if "data.trial" in overrides:
-        raise InputError("--trials and --config.data.trial both say which splits: give one of them")
-    configs = {
-        options.workdir / f"trial-{trial}": load_config(
-            options.config, {**overrides, "data.trial": str(trial)}
-        )
-        for trial in parse_trials(options.trials)
-    }
-    if any(config.data.name != "regdb" for config in configs.values()):
-        raise InputError("--trials are RegDB's splits: leave it out for another data set")
-    return configs

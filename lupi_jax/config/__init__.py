@@ -1,9 +1,9 @@
 """The configuration of a run: its fields, the recipes that fill them, and its file."""
 
 from lupi_jax.config.fields import Config, EvaluationConfig, OptimizerConfig, SourceConfig
-from lupi_jax.config.help import help_text
 from lupi_jax.config.parsing import (
     changeable,
+    defaults_of,
     differences,
     field_types,
     parse_config,
@@ -17,9 +17,9 @@ __all__ = [
     "OptimizerConfig",
     "SourceConfig",
     "changeable",
+    "defaults_of",
     "differences",
     "field_types",
-    "help_text",
     "parse_config",
     "parse_record",
     "to_fields",

@@ -5,6 +5,7 @@ import importlib.util
 import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from lupi_jax.config.fields import Config
 from lupi_jax.config.parsing import differences, parse_config, to_fields
@@ -14,43 +15,52 @@ PREFIX = "--config."
 
 
 def load_config(spec: str, overrides: Mapping[str, str]) -> Config:
-    """Read `file.py` or `file.py:variant` and apply overrides.
+    """The configuration in a file, with overrides: `parse_config` of `read_file`."""
+    return parse_config(read_file(spec), overrides)
 
-    The file is Python, as is the habit of ml_collections: it is executed, so use none you do not
+
+def read_file(spec: str) -> dict[str, Any]:
+    """The values in `file.py` or `file.py:variant`, for `parse_config`.
+
+    The file is Python, as usual with ml_collections. It is executed, so use only files that you
     trust. It defines `get_config()` or `get_config(variant)`, which returns a ConfigDict.
 
     Args:
-      spec: path of the file, with the variant after a colon where the file has variants. Where
-        there is no `configs/NAME.py`, the one that was installed with this package is read.
-      overrides: {dotted field name: value as text}.
+      spec: path of the file, with the variant after a colon if the file has variants. If
+        `configs/NAME.py` is missing, this package's own is read.
 
     Raises:
-      InputError: the file cannot be used, or fields are wrong; all of them are named.
+      InputError: the file cannot be used.
     """
     file, _, variant = spec.partition(":")
     path = _find(Path(file))
     module_spec = importlib.util.spec_from_file_location("lupi_config", path)
     if not path.is_file() or module_spec is None or module_spec.loader is None:
-        raise InputError(f"no config file at {path}: give --config a Python file, as configs/*.py")
+        raise InputError(f"no config file at {path}: name a Python file, as configs/*.py")
     module = importlib.util.module_from_spec(module_spec)
     try:
         module_spec.loader.exec_module(module)
         get_config = module.get_config
         if variant and not inspect.signature(get_config).parameters:
             raise InputError(f"{path} has no variants: leave out ':{variant}'")
-        values = (get_config(variant) if variant else get_config()).to_dict()
+        return (get_config(variant) if variant else get_config()).to_dict()
     except InputError:
         raise
     except (Exception, SystemExit) as error:
         text = f"{spec} gives no configuration: {type(error).__name__}: {error}"
         raise InputError(text) from error
-    return parse_config(values, overrides)
 
 
 def _find(path: Path) -> Path:
-    """`path`, or in its place a configuration that was installed with this package."""
+    """`path`, or in its place a configuration that was installed with this package.
+
+    An editable installation lists no configurations: they stay beside the package, in its clone.
+    """
     if path.exists() or path.parent != Path("configs"):
         return path
+    clone = Path(__file__).resolve().parents[2]
+    if (clone / "pyproject.toml").is_file() and (clone / path).is_file():
+        return clone / path
     for package in importlib.metadata.distributions(name="lupi-jax"):
         for file in package.files or ():
             if file.parts[-3:] == ("lupi_jax", "configs", path.name):

@@ -1,46 +1,44 @@
-"""What each field is, may be and is by default, in words."""
+"""What each field may be and is by default, in words."""
 
-import textwrap
-from collections.abc import Callable
+from collections.abc import Iterator
 from itertools import groupby
+from typing import Any
 
 from lupi_jax.config.fields import Config
 from lupi_jax.config.recipes import RECIPES
 from lupi_jax.settings import Field, describe, fields_of
 
 
-def summary(field: Field, code: Callable[[str], str] = str) -> str:
-    """A field's values, its default and each recipe's own, and when it may change.
+def written(value: Any) -> str:
+    """A field's value as `--config.NAME=` takes it; '' where it is empty text."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value or "''" if isinstance(value, str) else repr(value)
 
-    `code` says how a default is written.
-    """
-    parts = [", ".join([describe(field.kind), *(rule.message for rule in field.rules)])]
-    parts.append(f"default {code(repr(field.default))}")
+
+def allowed(field: Field) -> str:
+    """The values that a field may have."""
+    return ", ".join([describe(field.kind), *(rule.message for rule in field.rules)])
+
+
+def recipe_values(field: Field) -> dict[str, str]:
+    """{value: recipes} where a recipe has another default than the field."""
     own: dict[str, list[str]] = {}
     for recipe, values in RECIPES.items():
         if field.name in values:
-            own.setdefault(repr(values[field.name]), []).append(recipe)
-    parts += [f"{', '.join(recipes)}: {code(text)}" for text, recipes in own.items()]
-    if field.may_change:
-        parts.append(f"may change when a run is {' or '.join(field.may_change)}")
-    return "; ".join(parts)
+            own.setdefault(written(values[field.name]), []).append(recipe)
+    return {value: ", ".join(recipes) for value, recipes in own.items()}
 
 
-def help_text() -> str:
-    """All fields with their help, in groups, for a terminal of 100 columns."""
-    intro = (
-        "Fields of the configuration, set by --config.NAME=VALUE. What the command line says wins "
-        "over the file, and the file over the recipe. The configuration of a run that exists "
-        "changes only where a field says so."
-    )
-    lines = [textwrap.fill(intro, 100)]
+def changes(field: Field) -> str:
+    """When a run that exists may take another value; "" for never."""
+    return f"may change when a run is {' or '.join(field.may_change)}" if field.may_change else ""
+
+
+def groups() -> Iterator[tuple[str, list[Field]]]:
+    """(what a group is about, its fields) in the configuration's order."""
     classes = {name: type(value) for name, value in vars(Config()).items()}
     fields = fields_of(Config).values()
     for group, members in groupby(fields, lambda field: field.name.rpartition(".")[0]):
         doc = (classes[group] if group else Config).__doc__ or group
-        lines += ["", doc.splitlines()[0]]
-        for field in members:
-            text = textwrap.wrap(f"{field.help} [{summary(field)}]", 68)
-            names = [f"  {field.name}", *[""] * (len(text) - 1)]
-            lines += [f"{name:32}{line}" for name, line in zip(names, text, strict=True)]
-    return "\n".join(lines)
+        yield doc.splitlines()[0], list(members)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-import typing
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,13 +26,8 @@ def parse_config(values: Mapping[str, Any], overrides: Mapping[str, str] | None 
       InputError: one line naming every unknown, mistyped or out-of-range field, and those that
         contradict each other.
     """
-    known = fields_of(Config)
-    given = _flatten(values)
-    said = {n: known[n].parse(x) if n in known else x for n, x in (overrides or {}).items()}
-    for name, other in (("steps", "epochs"), ("epochs", "steps")):
-        if said.get(name) and other not in said:
-            given.pop(other, None)
-    given |= said
+    known, said = fields_of(Config), overrides or {}
+    given = {**_flatten(values), **said}
     problems = {}
     for name in sorted(given.keys() - known.keys()):
         close = difflib.get_close_matches(name, known, 1)
@@ -42,22 +36,20 @@ def parse_config(values: Mapping[str, Any], overrides: Mapping[str, str] | None 
     for name, field in known.items():
         if given.get(name) is not None:
             try:
-                read[name] = field.read(given[name])
+                read[name] = field.read(given[name], typed=name in said)
             except ValueError as error:
                 problems[name] = str(error)
+    for name, other in (("steps", "epochs"), ("epochs", "steps")):
+        if name in said and read.get(name) and other not in said:
+            read.pop(other, None)
+            problems.pop(other, None)
+    read = {name: value for name, value in read.items() if value is not None}
     fields = {**_left_out(read), **read}
     lines = [f"{name} {problem}" for name, problem in problems.items()]
     lines += contradictions(fields, problems)
     if lines:
         raise InputError(f"config: {'; '.join(lines)}")
-    arguments: dict[str, Any] = {}
-    for name, kind in typing.get_type_hints(Config).items():
-        arguments[name] = fields.get(name)
-        if dataclasses.is_dataclass(kind):  # a group of fields, which hold no further groups
-            group: Any = kind
-            names = [each.name for each in dataclasses.fields(kind)]
-            arguments[name] = group(**{each: fields[f"{name}.{each}"] for each in names})
-    return Config(**arguments)
+    return Config.of(fields)
 
 
 def parse_record(values: Mapping[str, Any]) -> Config:
@@ -95,6 +87,11 @@ def changeable(occasion: Occasion) -> tuple[str, ...]:
 def to_fields(config: Config) -> dict[str, Any]:
     """{dotted field name: value} of all fields."""
     return _flatten(dataclasses.asdict(config))
+
+
+def defaults_of(config: Config) -> dict[str, Any]:
+    """{dotted field name: value} where nothing but the recipe and the setting were given."""
+    return _left_out({"recipe": config.recipe, "setting": config.setting})
 
 
 def differences(a: Config, b: Config) -> list[str]:

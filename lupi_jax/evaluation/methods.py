@@ -1,6 +1,7 @@
 """Which of several training methods is better: networks that differ in their seed alone are one."""
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from lupi_jax.evaluation.metrics.comparison import compare
 SHOWN = ("rank1", "rank10", "mean_ap", "mean_inp")
 
 _SEARCH = ("query", "gallery", "search")
+
+_SEED = re.compile(r"[-_. ]*(?:seed)?[-_. ]*[0-9]*$")
+"""How the name of a run's directory may end in its seed, as "-0" of luma-0."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -108,11 +112,20 @@ def _group(measured: Sequence[MeasuredRun]) -> dict[str, list[MeasuredRun]]:
                     "same seed: leave one out"
                 )
             seeds[run.seed] = run
-        name = group[0].workdir.name
+        name = _name(group)
         if name in methods:  # directories of one name in different places
-            name = str(group[0].workdir)
+            name = ", ".join(str(run.workdir) for run in group)
         methods[name] = [seeds[seed] for seed in sorted(seeds)]
     return methods
+
+
+def _name(group: Sequence[MeasuredRun]) -> str:
+    """The name of a run's directory; of several, without their seeds' numbers where that is one."""
+    names = [run.workdir.name for run in group]
+    shared = {_SEED.sub("", name) for name in names}
+    if len(names) > 1 and len(shared) == 1 and shared != {""}:
+        return shared.pop()
+    return ", ".join(names)
 
 
 def _summarize(name: str, runs: Sequence[MeasuredRun], first: MeasuredRun) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Sequence
+from numbers import Integral
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from lupi_jax.evaluation.features import Features
 from lupi_jax.evaluation.metrics.retrieval import BLOCK_ELEMENTS, pairwise_distances
 from lupi_jax.evaluation.metrics.tasks import Trial
 
-_NAME = 14  # characters of a file's name that fit over its picture
+_LINE = 14  # characters that fit on a line under a picture
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -22,9 +23,10 @@ class RankingRow:
 
     Attributes:
         query: [h, w, 3] uint8.
-        query_title: text above the query; about 14 characters fit on a line.
+        query_title: text under the query, "ID 4 · cam 2" or its file's name; a picture starts a
+            new line at " · " and at a line break. About 14 characters fit on a line.
         gallery: images [h, w, 3] uint8, closest first.
-        titles: text above each gallery image.
+        titles: text under each gallery image.
         correct: whether each gallery image has the query's identity; None if that is unknown.
         matched: whether each gallery image is as near as a threshold asks; None without one.
     """
@@ -58,8 +60,15 @@ def nearest(
       distances keep the gallery's order; those of copies in different tiles may differ by a bit.
 
     Raises:
-      ValueError: the shapes do not fit, or a feature is not of unit length.
+      ValueError: types or shapes do not fit, or a feature is not of unit length.
     """
+    if not isinstance(top, Integral) or top < 1:
+        raise ValueError(f"top must be a whole number of at least 1: got {top}")
+    whole = len(query), len(gallery)
+    if excluded is not None and (excluded.dtype != bool or excluded.shape != whole):
+        raise ValueError(
+            f"excluded must be bool of shape {whole}: got {excluded.dtype} {excluded.shape}"
+        )
     most = math.isqrt(BLOCK_ELEMENTS)
     blocks = [slice(i, i + most) for i in range(0, max(1, len(query)), most)]
     found = [
@@ -146,10 +155,7 @@ def ranking_row(
     known = identity >= 0
 
     def title(number: int, camera: int, path: str) -> str:
-        if number >= 0:
-            return f"{number} · cam {camera}"
-        name = shown(path.rpartition(".")[0])
-        return name if len(name) <= _NAME else "…" + name[1 - _NAME :]
+        return f"ID {number} · cam {camera}" if number >= 0 else _name(path)
 
     images = zip(found.identities, found.cameras, found.paths, strict=True)
     return RankingRow(
@@ -159,3 +165,16 @@ def ranking_row(
         titles=[title(*image) for image in images],
         correct=[bool(i == identity) if known and i >= 0 else None for i in found.identities],
     )
+
+
+def _name(path: str) -> str:
+    """A file's name and its directory's, which often names the person, on lines of their own.
+
+    A long one takes two lines, and loses its middle rather than an end.
+    """
+    lines = []
+    for part in shown(path.rpartition(".")[0]).split("/")[-2:]:
+        if len(part) > 2 * _LINE:
+            part = f"{part[: _LINE - 1]}…{part[-_LINE:]}"
+        lines += [part[:_LINE], part[_LINE:]]
+    return "\n".join(filter(None, lines))

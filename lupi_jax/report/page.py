@@ -240,7 +240,7 @@ def _activations(
         shares = np.asarray(activation_shares(run.model, run.variables, images, stem))
         shown = []
         for image, share, row in zip(images, shares, own, strict=True):
-            title = f"{index.identities[row]} · cam {index.cameras[row]}"
+            title = f"ID {index.identities[row]} · cam {index.cameras[row]}"
             alt = f"{modality} image, {title}"
             mapped = thumbnail(heat(image, share), f"activation map of the {alt}")
             shown.append((thumbnail(image, alt), mapped, title, float(share.max())))

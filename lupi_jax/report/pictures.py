@@ -5,6 +5,7 @@ Colours are Okabe and Ito's; whatever a colour says, a mark or a line style says
 
 import dataclasses
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,32 +24,37 @@ from lupi_jax.runtime.files import expand, replacing
 _GREEN, _RED, _GREY = "#009E73", "#D55E00", "#808080"
 # Square line ends take a line width from every gap, so the gaps are given that much wider.
 _FRAMES = {
-    True: (_GREEN, "-", "✓ "),
-    False: (_RED, (0, (7, 2.2)), "✗ "),  # long dashes
+    True: (_GREEN, "-", "✓"),
+    False: (_RED, (0, (7, 2.2)), "✗"),  # long dashes
     None: (_GREY, (0, (0.1, 2)), ""),  # dots
 }
 LINE_COLOURS = ("#0072B2", _RED, _GREEN, "#CC79A7", "#E69F00")
-_MATCH = (LINE_COLOURS[0], "-", "≈ ")
+_MATCH = (LINE_COLOURS[0], "-", "≈")
 """The frame of a result that nobody has judged, and that matches by its distance."""
 _STYLES = ("-", "--", "-.", ":")
 _LOSS = "loss/"
 _VALIDATION = {"mean_ap": "mAP", "mean_inp": "mINP", "rank1": "rank-1", "rank10": "rank-10"}
 
-own_style = context("default", after_reset=True)
+_OWN: dict[Any, Any] = {"text.parse_math": False}  # a name may have a dollar sign
+own_style = context(["default", _OWN], after_reset=True)
 """Decorates what draws: a user's matplotlibrc (LaTeX, other sizes and colours) is not for it."""
 
 _DPI = 150
 # Lengths of the image grids, in inches.
 _CELL, _GAP, _MARGIN, _TEXT_LINE = 0.9, 0.12, 0.12, 0.15
+_LETTERS = 17  # of the smallest text that fit on an inch
 
 
 @own_style
-def ranking_picture(path: str | os.PathLike[str], rows: Sequence[RankingRow]) -> None:
+def ranking_picture(
+    path: str | os.PathLike[str], rows: Sequence[RankingRow], title: str = ""
+) -> None:
     """Draw ranking lists: one row for each query, its results to the right, the closest first.
 
     Args:
         path: image file; its ending names the format (.png, .pdf, .svg). Folders are created.
         rows: at least one; ten rows of ten results are readable.
+        title: what is searched, in a few words; what the marks mean follows on its own.
 
     Raises:
         ValueError: there are no rows, or an image is not [h, w, 3] uint8.
@@ -56,16 +62,25 @@ def ranking_picture(path: str | os.PathLike[str], rows: Sequence[RankingRow]) ->
     if not rows:
         raise ValueError("a ranking picture needs at least one row")
     height = _cell_height([image for row in rows for image in (row.query, *row.gallery)])
-    lines = max(title.count("\n") + 1 for row in rows for title in (row.query_title, *row.titles))
-    pitch = height + lines * _TEXT_LINE + _GAP
+    captions = [_caption(text) for row in rows for text in (row.query_title, *row.titles)]
+    under = (max(text.count("\n") for text in captions) + 1) * _TEXT_LINE + _GAP / 2
+    pitch = height + under + _GAP
     first = _MARGIN + _CELL + 3 * _GAP  # the wider gap sets the query apart
     columns = max(len(row.gallery) for row in rows)
-    figure = Figure(figsize=(first + columns * (_CELL + _GAP), len(rows) * pitch + _MARGIN))
+    width = first + columns * (_CELL + _GAP)
+    head = _heading(rows, title, int(_LETTERS * (width - 2 * _MARGIN)))
+    above = (len(head) + 1) * _TEXT_LINE
+    figure = Figure(figsize=(width, len(rows) * pitch + above + _MARGIN))
+    for number, line in enumerate(head):
+        weight = "bold" if title and number == 0 else "normal"
+        place = 1 - (_MARGIN + number * _TEXT_LINE) / figure.get_figheight()
+        words: dict[str, Any] = {"fontsize": 8, "fontweight": weight, "parse_math": False}
+        figure.text(_MARGIN / width, place, line, va="top", **words)
     for i, row in enumerate(rows):
-        bottom = _MARGIN + (len(rows) - 1 - i) * pitch
+        bottom = under + _GAP + (len(rows) - 1 - i) * pitch
         axes = _show(figure, row.query, _MARGIN, bottom, height)
-        axes.set_title(row.query_title, fontsize=8, fontweight="bold", pad=4, parse_math=False)
-        for j, (image, title, correct) in enumerate(
+        _name(axes, "", row.query_title, weight="bold")
+        for j, (image, text, correct) in enumerate(
             zip(row.gallery, row.titles, row.correct, strict=True)
         ):
             axes = _show(figure, image, first + j * (_CELL + _GAP), bottom, height)
@@ -74,8 +89,35 @@ def ranking_picture(path: str | os.PathLike[str], rows: Sequence[RankingRow]) ->
             if correct is None and row.matched is not None and row.matched[j]:
                 colour, style, mark = _MATCH
             axes.spines[:].set(color=colour, linestyle=style, linewidth=3)
-            axes.set_title(mark + title, fontsize=8, color=colour, pad=4, parse_math=False)
+            _name(axes, mark, text, color=colour)
     _save(figure, path)
+
+
+def _heading(rows: Sequence[RankingRow], title: str, letters: int) -> list[str]:
+    """The lines above ranking lists, of at most `letters` each: their title, and how to read it."""
+    verdicts = {correct for row in rows for correct in row.correct}
+    text = "Left: the query. Right of it: the closest images of the gallery, the closest first."
+    if verdicts - {None}:
+        text += (
+            " ✓ and a solid frame: the query's person. ✗ and a dashed frame: another person. "
+            "ID: the person's number; cam: the camera."
+        )
+    if None in verdicts:
+        text += " Dotted frame: not known who it is."
+    if any(row.matched for row in rows):
+        text += " ≈ and a solid blue frame: within the threshold."
+    letters = max(letters, 20)
+    return [*textwrap.wrap(shown(title), letters), *textwrap.wrap(text, letters)]
+
+
+def _caption(text: str) -> str:
+    return text.replace(" · ", "\n")
+
+
+def _name(axes: Axes, mark: str, text: str, **style: Any) -> None:
+    """Write what an image shows under it, after a mark."""
+    axes.set_xlabel(f"{mark} {_caption(text)}".strip(), fontsize=8, labelpad=4, **style)
+    axes.xaxis.label.set_parse_math(False)
 
 
 Line = tuple[str, Sequence[int], Sequence[float]]
@@ -117,6 +159,11 @@ def training_panels(rows: Sequence[Mapping[str, Any]]) -> list[Panel]:
     return panels
 
 
+def label_of(name: str) -> str:
+    """A name as a legend shows it, which would leave out what begins with an underscore."""
+    return f" {shown(name)}" if name.startswith("_") else shown(name)
+
+
 def draw_lines(axes: Axes, panel: Panel, width: float, order: Sequence[str] = ()) -> None:
     """Draw the lines of a panel, `width` points wide; each label of `order` has one look."""
     labels = list(order) or [label for label, *_ in panel.lines]
@@ -125,7 +172,7 @@ def draw_lines(axes: Axes, panel: Panel, width: float, order: Sequence[str] = ()
         axes.plot(
             steps,
             values,
-            label=shown(label),
+            label=label_of(label),
             markersize=3,
             linewidth=width,
             color=LINE_COLOURS[colour],

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from lupi_jax.config import Config, parse_config, to_fields
+from lupi_jax.config import Config, defaults_of, to_fields
 from lupi_jax.errors import shown
 
 GIVEN = ("recipe", "setting", "steps", "epochs", "data.name", "data.root")
@@ -22,10 +22,7 @@ class Setting:
 
 def settings_of(config: Config) -> list[Setting]:
     """Every field of `config`, in the configuration's order."""
-    fields = to_fields(config)
-    known = {name: fields[name] for name in GIVEN if "." not in name}
-    data = {"name": config.data.name, "root": config.data.root}
-    defaults = to_fields(parse_config({**known, "data": data}))
+    fields, defaults = to_fields(config), defaults_of(config)
     return [
         Setting(
             name,

@@ -14,10 +14,16 @@ from filelock import FileLock, Timeout
 
 from lupi_jax.errors import InputError, shown
 
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None
+
 PARTIAL = ".lupi-partial-"
 """How the name of a file or directory begins that has not been written to its end."""
 
 
+_LOCK = ".lock"
 _CHUNK = 2**24  # bytes
 
 
@@ -83,7 +89,8 @@ def replacing_files(folder: Path, names: Sequence[str]) -> Iterator[Path]:
     """A directory to write files to, some of `names`; in the end they replace those of `folder`.
 
     Other files of `folder`, which may be a volume or a link, stay. Where a file cannot be replaced,
-    the old ones all stay. A file of `names` that was not written anew is removed.
+    the old ones all stay. A file of `names` that was not written anew is removed. One process at a
+    time does this to a directory.
 
     Args:
       folder: the directory, made where it is absent.
@@ -91,6 +98,7 @@ def replacing_files(folder: Path, names: Sequence[str]) -> Iterator[Path]:
         therefore leaves first and comes last.
 
     Raises:
+      InputError: another process is writing there.
       OSError: nothing can be written there.
     """
     if not folder.exists():
@@ -98,13 +106,47 @@ def replacing_files(folder: Path, names: Sequence[str]) -> Iterator[Path]:
             part.mkdir()
             yield part
         return
-    with _partial(folder, names[-1]) as place:
+    with alone(folder), _partial(folder, names[-1]) as place:
         new, old = place / "new", place / "old"
         new.mkdir()
         old.mkdir()
         yield new
         _sync(new)
         _swap(folder, new, old, names)
+
+
+@contextlib.contextmanager
+def alone(folder: Path, wait: bool = False) -> Iterator[None]:
+    """Keep other processes and threads that ask for the same out of a directory while this lasts.
+
+    The operating system takes the lock back however the process ends. On Windows and on some
+    network volumes, which know no locks on directories, this keeps nobody out.
+
+    Args:
+      folder: the directory, which exists.
+      wait: whether to wait for another one that is there, rather than raise.
+
+    Raises:
+      InputError: another one is there.
+      OSError: the directory cannot be opened.
+    """
+    if fcntl is None:
+        yield
+        return
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise InputError(
+                f"{folder}: another process is writing there: wait until it is done, or name "
+                "another directory"
+            ) from None
+        except OSError:
+            pass  # this volume knows no locks
+        yield
+    finally:
+        os.close(opened)
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -126,6 +168,8 @@ def unreadable(folder: Path) -> OSError | None:
     for place, _, names in os.walk(folder, onerror=errors.append):
         for name in names:
             try:
+                if is_endless(Path(place, name)):
+                    continue
                 with open(os.path.join(place, name), "rb") as file:
                     while file.read(_CHUNK):
                         pass
@@ -158,20 +202,35 @@ def _partial(parent: Path, name: str) -> Iterator[Path]:
     """
     prefix = f"{PARTIAL}{name}-"
     for left in parent.glob(f"{glob.escape(prefix)}????????"):
-        with contextlib.suppress(Timeout, NotImplementedError, OSError):
-            with _lock(left):
-                pass
+        # The lock is held until all is gone: who began just now then finds it taken, and moves on.
+        with contextlib.suppress(Timeout, NotImplementedError, OSError), _lock(left):
             shutil.rmtree(left)
-    with contextlib.ExitStack() as held:
-        folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix=prefix, dir=parent)))
-        # Some network volumes know no locks.
-        with contextlib.suppress(Timeout, NotImplementedError, OSError):
-            held.enter_context(_lock(folder))
+    folder, lock = _begin(parent, prefix)
+    try:
         yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        lock.release()
+
+
+def _begin(parent: Path, prefix: str) -> tuple[Path, FileLock]:
+    """A new directory and its lock, which is held where the volume knows locks."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        lock = _lock(folder)
+        try:
+            lock.acquire()
+        except (Timeout, FileNotFoundError):
+            continue  # another process took it for one that was left behind
+        except (NotImplementedError, OSError):
+            return folder, lock
+        if (folder / _LOCK).exists():  # else the lock is of a file that is gone
+            return folder, lock
+        lock.release()
 
 
 def _lock(folder: Path) -> FileLock:
-    return FileLock(folder / ".lock", timeout=0)
+    return FileLock(folder / _LOCK, timeout=0)
 
 
 def _swap(folder: Path, new: Path, old: Path, names: Sequence[str]) -> None:

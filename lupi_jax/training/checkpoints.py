@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, TypeVar
 
 import jax
 import orbax.checkpoint as ocp
+from absl import logging as absl_logging
 from orbax.checkpoint.checkpoint_managers import (
     AnyPreservationPolicy,
     LatestN,
@@ -24,6 +24,8 @@ from lupi_jax.errors import InputError, shorten
 from lupi_jax.runtime import hosts
 from lupi_jax.runtime.backend import is_out_of_memory
 from lupi_jax.runtime.files import check_name, expand, unreadable
+from lupi_jax.runtime.records import LARGE, read_json
+from lupi_jax.runtime.terminal import say
 from lupi_jax.training import seal
 from lupi_jax.training.step import TrainState
 
@@ -60,12 +62,12 @@ class Checkpoints:
         # What cannot be read may hold the best figures, so that it stays.
         self._unread: set[int] = set()
         policy = AnyPreservationPolicy([LatestN(keep), _Keep(lambda: {self.best, *self._unread})])
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=policy, read_only=read_only, create=False
-        )
-        with self._writing("open the checkpoints"):
+        with self._writing("open the checkpoints"), _unremarked():
             if not read_only:
                 self.directory.mkdir(parents=True, exist_ok=True)  # Orbax takes a file for it
+            options = ocp.CheckpointManagerOptions(
+                preservation_policy=policy, read_only=read_only, create=False
+            )
             self._manager = ocp.CheckpointManager(
                 self.directory, options=options, item_names=("variables", "optimizer", "run")
             )
@@ -254,7 +256,7 @@ class Checkpoints:
             number = sum(1 for _ in kept.glob(f"{step}-*"))
             place = kept / f"{step}-{number}"
             os.replace(self.directory / str(step), place)
-            print(f"{fault}; moved to {place}, going on without it", file=sys.stderr)
+            say(f"{fault}; moved to {place}, going on without it")
         hosts.wait_for_all(f"checkpoint {step} set aside")
         self._figures.pop(step, None)
         self._manager.reload()
@@ -291,6 +293,17 @@ class Checkpoints:
             lambda why: InputError(f"cannot {what} under {self.directory} ({why}): {advice}"),
             (OSError, ValueError, RuntimeError),
         )
+
+
+@contextlib.contextmanager
+def _unremarked() -> Iterator[None]:
+    """Keep Orbax from warning that a directory is only read, which is what was asked for."""
+    before = absl_logging.get_verbosity()
+    absl_logging.set_verbosity(min(before, absl_logging.ERROR))
+    try:
+        yield
+    finally:
+        absl_logging.set_verbosity(before)
 
 
 @contextlib.contextmanager
@@ -337,6 +350,9 @@ class _RecordHandler(ocp.JsonCheckpointHandler):
                 (directory / "metadata").write_text(json.dumps(args.make()))
 
         return [CommitFutureAwaitingContractedSignals(write(), name="record")]
+
+    def restore(self, directory: Any, item: Any = None, args: Any = None) -> Any:
+        return read_json(Path(directory) / "metadata", LARGE)
 
 
 @ocp.args.register_with_handler(_RecordHandler, for_save=True)

@@ -14,7 +14,7 @@ class Moment:
       step: its number, from 1.
       steps: the number of the run's last step.
       state: what the step leaves. The next step reuses its memory, so copy what you keep.
-      metrics: what `make_train_step` says of the step, still on the device. To fetch them here
+      metrics: what `train_step` says of the step, still on the device. To fetch them here
         makes the host wait for the step.
       figures: of a validation of this very state, {} without one.
       stop: whether the run is to be saved and stopped here; a hook sets it.

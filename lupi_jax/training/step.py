@@ -9,10 +9,11 @@ import optax
 from flax import struct
 from jax import Array, lax
 
+from lupi_jax.config import Config
 from lupi_jax.losses import LossSettings, objective
 from lupi_jax.modality import Modality
 from lupi_jax.models import Embedding, EmbedNet
-from lupi_jax.views import ViewSettings, make_views
+from lupi_jax.views import make_views
 
 AXIS = "batch"
 """The mapped axis: the devices that share a batch."""
@@ -49,16 +50,17 @@ Metrics = dict[str, Array]
 Step = Callable[[TrainState, Mapping[str, Array], Array], tuple[TrainState, Metrics]]
 
 
-def make_train_step(
+def train_step(
+    state: TrainState,
+    batch: Mapping[str, Array],
+    seed: Array,
+    *,
+    config: Config,
     model: EmbedNet,
     tx: optax.GradientTransformation,
-    *,
-    modalities: tuple[Modality, ...],
-    views: ViewSettings,
-    loss: LossSettings,
     rate: optax.Schedule,
-) -> Step:
-    """Build the step to be mapped over the axis `AXIS` (see `lupi_jax.training.parallel`).
+) -> tuple[TrainState, Metrics]:
+    """One step, on one of the devices that the axis `AXIS` runs over.
 
     Every device embeds its own rows; features and logits are gathered, so that hard mining sees
     the whole batch, and batch normalisation averages over the axis (`model.axis_name` = `AXIS`).
@@ -67,69 +69,68 @@ def make_train_step(
     training does by default; running statistics are then the mean over devices.
 
     Args:
+      state: before the step.
+      batch: uint8 images and labels, this device's rows.
+      seed: with `state.step` and a row's global number it fixes the row's views. It is an argument
+        so that runs that differ in it alone share a compiled program.
+      config: its `modalities`, `views` and `loss` are used.
       model: the network.
       tx: the optimiser.
-      modalities: those trained on.
-      views: augmentation.
-      loss: the objective.
       rate: schedule, for the log only.
 
     Returns:
-      (state, batch of uint8 images and labels, this device's rows, seed) -> (state, metrics):
-      scalars `loss/total`, `loss/<term>`, `accuracy` of the classifier, `gradient_norm`, `rate`.
-      The seed, with `state.step` and a row's global number, fixes its views; it is an argument so
-      that runs that differ in it alone share a compiled program.
+      The state after the step, and scalars: `loss/total`, `loss/<term>`, `accuracy` of the
+      classifier, `gradient_norm`, `rate`.
     """
+    images = make_views(
+        jax.random.fold_in(jax.random.key(seed), state.step),
+        batch.get(Modality.VISIBLE),
+        batch.get(Modality.INFRARED),
+        config.views,
+        config.modalities,
+        first_row=lax.axis_index(AXIS) * len(batch["labels"]),
+    )
+    gradient, (metrics, batch_stats) = jax.grad(_share_of_loss, has_aux=True)(
+        state.params, state.batch_stats, images, batch["labels"], model, config.loss
+    )
+    if lax.axis_size(AXIS) > 1:
+        gradient = lax.psum(gradient, AXIS)
+    updates, opt_state = tx.update(gradient, state.opt_state, state.params)
+    metrics["gradient_norm"] = optax.tree.norm(gradient)
+    metrics["rate"] = jnp.asarray(rate(state.step))
+    params = optax.apply_updates(state.params, updates)
+    return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
 
-    def step(
-        state: TrainState, batch: Mapping[str, Array], seed: Array
-    ) -> tuple[TrainState, Metrics]:
-        devices, rows = lax.axis_size(AXIS), len(batch["labels"])
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
-        images = make_views(
-            key,
-            batch.get(Modality.VISIBLE),
-            batch.get(Modality.INFRARED),
-            views,
-            modalities,
-            first_row=lax.axis_index(AXIS) * rows,
-        )
-        labels = lax.all_gather(batch["labels"], AXIS, tiled=True)
 
-        def share_of_loss(params: Any) -> tuple[Array, tuple[Array, dict[str, Array], Array, Any]]:
-            variables = {"params": params, "batch_stats": state.batch_stats}
-            output = model.apply(variables, images, train=True, mutable=["batch_stats"])
-            embedding, updates = cast(tuple[Embedding, dict[str, Any]], output)
+def _share_of_loss(
+    params: Any,
+    batch_stats: Any,
+    images: Mapping[Modality, Array],
+    labels: Array,
+    model: EmbedNet,
+    loss: LossSettings,
+) -> tuple[Array, tuple[Metrics, Any]]:
+    """The loss of the whole batch over the number of devices; metrics, and running statistics.
 
-            def by_modality(stacked: Array) -> dict[Modality, Array]:
-                return {
-                    m: lax.all_gather(stacked[i * rows : (i + 1) * rows], AXIS, tiled=True)
-                    for i, m in enumerate(m for m in Modality if m in images)
-                }
+    Every device computes the whole loss, and the gradients of their shares add up to its gradient.
+    """
+    rows, labels = len(labels), lax.all_gather(labels, AXIS, tiled=True)
+    variables = {"params": params, "batch_stats": batch_stats}
+    output = model.apply(variables, images, train=True, mutable=["batch_stats"])
+    embedding, updates = cast(tuple[Embedding, dict[str, Any]], output)
+    names = [m for m in Modality if m in images]
 
-            logits = by_modality(embedding.logits)
-            total, terms = objective(by_modality(embedding.pooled), logits, labels, loss)
-            hits = jnp.stack([x.argmax(-1) == labels for x in logits.values()]).mean()
-            # Every device computes the whole loss; the gradients of n shares add up to it.
-            batch_stats = updates["batch_stats"]
-            if model.axis_name is None:  # each device has normalised by its own rows
-                batch_stats = lax.pmean(batch_stats, AXIS)
-            return total / devices, (total, terms, hits, batch_stats)
-
-        gradient, (total, terms, hits, batch_stats) = jax.grad(share_of_loss, has_aux=True)(
-            state.params
-        )
-        if devices > 1:
-            gradient = lax.psum(gradient, AXIS)
-        updates, opt_state = tx.update(gradient, state.opt_state, state.params)
-        metrics = {
-            "loss/total": total,
-            **{f"loss/{name}": value for name, value in terms.items()},
-            "accuracy": hits,
-            "gradient_norm": optax.tree.norm(gradient),
-            "rate": jnp.asarray(rate(state.step)),
+    def gather(stacked: Array) -> dict[Modality, Array]:
+        return {
+            m: lax.all_gather(stacked[i * rows : (i + 1) * rows], AXIS, tiled=True)
+            for i, m in enumerate(names)
         }
-        params = optax.apply_updates(state.params, updates)
-        return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
 
-    return step
+    logits = gather(embedding.logits)
+    total, terms = objective(gather(embedding.pooled), logits, labels, loss)
+    metrics = {f"loss/{name}": term for name, term in {"total": total, **terms}.items()}
+    metrics["accuracy"] = jnp.stack([x.argmax(-1) == labels for x in logits.values()]).mean()
+    batch_stats = updates["batch_stats"]
+    if model.axis_name is None:  # each device has normalised by its own rows
+        batch_stats = lax.pmean(batch_stats, AXIS)
+    return total / lax.axis_size(AXIS), (metrics, batch_stats)

@@ -141,7 +141,7 @@ def test_splits_that_are_not_there_or_not_their_own_are_refused(regdb, refused, 
     shutil.copytree(regdb / "run/trial-2", tmp_path / "trial-2")
     shutil.rmtree(tmp_path / "trial-2/checkpoints/2")
     message = refused("evaluate", "--workdir", tmp_path, "--trials", "2")
-    assert message == f"{tmp_path / 'trial-2'} has 1 steps to go: finish its training first"
+    assert message == f"{tmp_path / 'trial-2'} has 1 step to go: finish its training first"
 
 
 def test_trials_are_regdb_s(regdb, refused):
@@ -186,10 +186,10 @@ def test_model_selection_sees_the_validation_identities_only(sysu, said):
     rows = [json.loads(line) for line in (sysu / "run/metrics.jsonl").read_text().splitlines()]
     validated = [row for row in rows if row["split"] == "validation"]
     assert [row["step"] for row in validated] == [1, 2]
-    # Its figures are those of the last checkpoint on the 2 people, by SYSU-MM01's protocol.
+    # It has the last checkpoint's figures on the 2 people, by SYSU-MM01's protocol.
     run = ("evaluate", "--workdir", sysu / "run", "--json")
     result = json.loads(said(*run, "--split", "val", "--config.evaluation.trials=1"))
-    assert result["protocol"] == ("SYSU-MM01 agw, 1 trials, validation identities, rendered people")
+    assert result["protocol"] == ("SYSU-MM01 agw, 1 trial, validation identities, rendered people")
     neck = [row["mean_ap"] for row in result["results"] if row["feature"] == "neck"]
     assert len(neck) == 6  # two searches of visible galleries and one of infrared, two shots each
     assert validated[-1]["mean_ap"] == pytest.approx(np.mean(neck), abs=1e-9)
@@ -255,7 +255,7 @@ def test_prepared_images_give_the_same_figures(regdb, said, refused, tmp_path):
 
 
 def test_the_best_of_every_split_may_be_averaged(tmp_path, regdb, said):
-    """The best checkpoint may be older than the end of training, which is no fault."""
+    """The best checkpoint may be older than the end of training."""
     root = tmp_path
     (root / "data").symlink_to(regdb / "data")
     chosen = (

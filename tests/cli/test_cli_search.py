@@ -13,6 +13,7 @@ from PIL import Image
 
 from lupi_jax.cli import main
 from lupi_jax.evaluation import load_features
+from lupi_jax.report import pictures
 
 
 def test_searching_a_folder_and_a_file_of_features_gives_the_same(demo, exported, capfd):
@@ -234,7 +235,7 @@ def test_damaged_images_are_named_and_the_rest_is_ranked(demo, day, search, tmp_
         f"left out: {day}/b.jpg: unreadable image; replace or remove it",
         f"left out: {day}/d.jpg: a PSD file; save it as JPEG, PNG, BMP, GIF, TIFF or WEBP",
         f"wrote {picture}",
-        "lupi: 2 images were left out, named above; all others are ranked",
+        "lupi: 2 images left out, named above; all others are ranked",
     ]
     given = ("--query", day, "--query-modality", "visible", "--gallery", day / "b.jpg")
     message = refused("search", *demo.run, *given)
@@ -306,7 +307,15 @@ def test_a_picture_takes_the_place_of_no_image_that_is_searched(demo, refused, t
     before = image.read_bytes()
     sides = ["--query", image, "--query-modality", "visible", "--gallery", tmp_path / "visible"]
     message = refused("search", *demo.run, *sides, "--out", image)
-    assert message == f"--out {image}: it would take the place of what is read from {image}"
+    assert message == f"--out {image}: it would take the place of {image}, which is read"
+    (tmp_path / "link").symlink_to(image.parent)
+    message = refused("search", *demo.run, *sides, "--out", tmp_path / "link" / image.name)
+    assert message.endswith(f"it would take the place of {image}, which is read")
+    for name in ("earlier.pdf", "earlier.svg"):  # no image that is searched
+        (tmp_path / "visible" / name).write_bytes(b"an earlier picture")
+        picture = tmp_path / "visible" / name
+        assert main([str(a) for a in ("search", *demo.run, *sides, "--out", picture)]) == 0
+        assert picture.stat().st_size > 1000
     assert image.read_bytes() == before
 
 
@@ -315,3 +324,24 @@ def test_links_that_lead_nowhere_are_named(day, search, tmp_path):
     status, found, err = search(day)
     assert (status, len(found)) == (0, 4)
     assert err == f"note: {day}: links that lead nowhere: 1 ({day}/camera)\n"
+
+
+def test_a_picture_tells_right_from_wrong_within_one_data_set(demo, own, tmp_path, monkeypatch):
+    drawn = []
+    draw = pictures.ranking_picture
+    monkeypatch.setattr(pictures, "ranking_picture", lambda *a: (drawn.append(a), draw(*a)))
+    query = demo.data / "test/infrared/0009"
+    sides = ["--query", str(query), "--gallery", str(demo.data / "test/visible"), "--top", "3"]
+    out = ["--out", str(tmp_path / "ranking.png")]
+    assert main(["search", *demo.run, *sides, *out]) == 0
+    (_, rows, title) = drawn.pop()
+    assert title == "infrared → visible"
+    for row in rows:
+        assert row.query_title.startswith("ID 9 · cam ")
+        assert [t.startswith("ID 9 · ") for t in row.titles] == row.correct
+    # In another data set the same number is another person.
+    sides[-3] = str(own / "test/visible")
+    assert main(["search", *demo.run, *sides, *out]) == 0
+    (_, rows, _) = drawn.pop()
+    assert rows[0].correct == [None] * len(rows[0].gallery)
+    assert rows[0].query_title.startswith("c")

@@ -137,3 +137,18 @@ def test_the_home_directory_in_a_runs_paths(own, monkeypatch):
     command = train_own(Path("~/own"), "--config.steps=1", "--workdir=~/mine")
     assert main(command) == 0
     assert (own.parent / "mine" / "metrics.jsonl").is_file()
+
+
+def test_one_file_is_run_once_for_all_splits(tmp_path, refused):
+    file, runs = tmp_path / "mine.py", tmp_path / "runs"
+    file.write_text(
+        "from ml_collections import ConfigDict\n\n\n"
+        "def get_config():\n"
+        f"    open({str(runs)!r}, 'a').write('one ')\n"
+        "    return ConfigDict({'steps': 1, 'data': {'name': 'folder', 'root': 'x', 'trial': 1}})\n"
+    )
+    message = refused("train", "--config", file, "--workdir", tmp_path / "run", "--trials", "1,2")
+    assert message == "config: data.trial applies only to data.name = regdb: leave it out"
+    message = refused("train", "--config", file, "--workdir", tmp_path / "run", "--trials", "1")
+    assert message == "--trials are RegDB's splits: leave it out for another data set"
+    assert runs.read_text() == "one one "

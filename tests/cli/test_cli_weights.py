@@ -86,8 +86,8 @@ def test_an_original_checkpoint_is_evaluated_as_it_is(evaluate, sysu, variables,
     searches = ("all-search, single-shot", "all-search, multi-shot", "indoor, single-shot")
     assert all(("infrared", search, "neck") in rows for search in searches)
 
-    # All visible images of a multi-shot gallery of ten, of a few images a camera, are drawn: so
-    # the figures are those of all images under the camera rule.
+    # Each camera has fewer images than a multi-shot gallery draws. So the gallery has all visible
+    # images, and the figures follow from all images and the camera rule.
     index = read_sysu(sysu, "test")
     images = np.stack([read_image(index.root / path, (32, 32)) for path in index.paths])
     side = {m: np.flatnonzero(index.modalities == m) for m in ("infrared", "visible")}

@@ -5,7 +5,8 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ def test_methods_are_compared_by_seed_and_by_query(runs, capfd):
     names = ["short-0", "long-1", "long-0", "short-1"]
     assert main(["compare", *(str(runs / n) for n in names), "--json"]) == 0
     result = json.loads(capfd.readouterr().out)
-    assert [m["name"] for m in result["methods"]] == ["short-0", "long-1"]
+    assert [m["name"] for m in result["methods"]] == ["short", "long"]
     assert [m["seeds"] for m in result["methods"]] == [[0, 1], [0, 1]]
     assert result["methods"][1]["differs_in"] == {"steps": 3}
     found = {n: precisions(runs / n) for n in names}
@@ -78,6 +79,35 @@ def test_tables_and_curves_are_for_people(runs, capfd, tmp_path):
     assert Image.open(picture).size[0] > 800  # identity loss and accuracy side by side
 
 
+def test_the_reference_is_whom_the_others_are_compared_with(runs, capfd, monkeypatch):
+    monkeypatch.chdir(runs)
+    given = ["compare", "long-0", "long-1", "short-0", "--json"]
+    assert main([*given, "--reference", str(runs / "short-0")]) == 0
+    result = json.loads(capfd.readouterr().out)
+    assert [m["name"] for m in result["methods"]] == ["short-0", "long"]
+    assert {(r["method"], r["against"]) for r in result["differences"]} == {("long", "short-0")}
+    assert main(given) == 0
+    result = json.loads(capfd.readouterr().out)
+    assert {(r["method"], r["against"]) for r in result["differences"]} == {("short-0", "long")}
+
+
+@pytest.mark.parametrize(
+    ("names", "method"),
+    [
+        (["luma-0"], "luma-0"),
+        (["luma-0", "luma-1"], "luma"),
+        (["luma_seed10", "luma_seed11"], "luma"),
+        (["paper.1", "paper.12"], "paper"),
+        (["luma", "luma-1"], "luma"),
+        (["0", "1"], "0, 1"),
+        (["monday", "tuesday"], "monday, tuesday"),
+    ],
+)
+def test_a_method_is_named_by_what_its_directories_have_in_common(names, method):
+    group = [SimpleNamespace(workdir=Path("runs") / name) for name in names]
+    assert methods._name(cast(Any, group)) == method
+
+
 def test_runs_of_other_seeds_are_compared_by_their_means(runs, capfd):
     assert main(["compare", str(runs / "short-0"), str(runs / "long-1"), "--json"]) == 0
     (first, _) = json.loads(capfd.readouterr().out)["differences"]
@@ -89,7 +119,7 @@ def test_runs_of_other_seeds_are_compared_by_their_means(runs, capfd):
 def test_seeds_alone_are_no_comparison(runs, capfd):
     assert main(["compare", str(runs / "long-0"), str(runs / "long-1")]) == 0
     out, err = capfd.readouterr()
-    assert f"long-0: mean of {runs / 'long-0'}, {runs / 'long-1'}, of the seeds 0, 1" in out
+    assert f"long: mean of {runs / 'long-0'}, {runs / 'long-1'}, of the seeds 0, 1" in out
     assert "one method, since the runs differ in their seed alone: nothing to compare it" in err
     assert main(["compare", str(runs / "long-0")]) == 0
     out, err = capfd.readouterr()
@@ -107,6 +137,11 @@ def test_seeds_alone_are_no_comparison(runs, capfd):
             ["long-0", "long-1"],
             ["--out", "curves.txt"],
             "curves.txt: must name a file that ends in .png, .jpg, .jpeg, .pdf, .svg",
+        ),
+        (
+            ["long-0", "long-1"],
+            ["--reference", "short-0"],
+            "--reference short-0: name one of the runs that are compared",
         ),
         (["long-0", "long-1"], ["--config.steps=9"], "steps: cannot change for a trained network"),
     ],
@@ -165,5 +200,5 @@ def test_one_person_is_no_comparison(runs, monkeypatch, capfd):
     plain = methods.compare
     monkeypatch.setattr(methods, "compare", lambda a, b, i: plain(a, b, np.zeros_like(i)))
     assert main(["compare", str(runs / "short-0"), str(runs / "long-1")]) == 2
-    message = "infrared -> visible cannot be compared: 1 identities with a figure"
+    message = "infrared -> visible cannot be compared: 1 identity with a figure"
     assert message in capfd.readouterr().err

@@ -7,6 +7,7 @@ import pytest
 
 from lupi_jax import InputError, parse_config
 from lupi_jax.config import changeable, differences, field_types, parse_record, to_fields
+from lupi_jax.config.recipes import SETTINGS
 from lupi_jax.evaluation.searched import same_modality_rule
 from lupi_jax.models.resnet import BACKBONES, SHARED_FROM
 
@@ -377,3 +378,17 @@ def test_images_held_on_the_device_need_shard_map() -> None:
     values = {"steps": 1, "parallel": "pmap", "data": {"root": "people", "feed": "device"}}
     with pytest.raises(InputError, match=r"data[.]feed = device needs parallel = shard_map"):
         parse_config(values)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_what_a_configuration_was_filled_with_would_be_read_as_it_is(recipe, setting):
+    config = parse_config(merged(recipe=recipe, setting=setting, optimizer__rate=1))
+    groups = {
+        each.name: dataclasses.replace(group)  # reads every field
+        for each in dataclasses.fields(config)
+        if dataclasses.is_dataclass(group := getattr(config, each.name))
+    }
+    again = dataclasses.replace(config, **groups)
+    assert (repr(again), hash(again)) == (repr(config), hash(config))
+    assert again == config

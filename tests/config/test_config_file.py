@@ -57,6 +57,15 @@ def test_configurations_are_found_where_they_were_installed(tmp_path, monkeypatc
     assert load_config("configs/mine.py", {}).steps == 6
 
 
+def test_configurations_of_a_clone_are_found_from_anywhere(tmp_path, monkeypatch):
+    """As `pip install -e` leaves them: beside the package, in no list of installed files."""
+    monkeypatch.chdir(tmp_path)
+    assert load_config("configs/folder.py", {"data.root": "x"}).steps == 600
+    (tmp_path / "configs").mkdir()
+    config_file(tmp_path / "configs/folder.py", PLAIN)
+    assert load_config("configs/folder.py", {}).steps == 5
+
+
 def config_file(path: Path, body: str) -> str:
     path.write_text("from ml_collections import ConfigDict\n" + body)
     return str(path)
@@ -117,7 +126,7 @@ def test_a_config_file_that_cannot_be_used_is_named(tmp_path, body, variant, mes
 
 
 def test_a_missing_config_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"no config file at .*gone\.py: give --config a Python"):
+    with pytest.raises(InputError, match=r"no config file at .*gone\.py: name a Python"):
         load_config(str(tmp_path / "gone.py"), {})
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 COMMANDS, PYTHON = "sh", "python"
-# Directory trees, tables and formulas; and what Sphinx alone understands.
-OTHER = ("text", "{toctree}", "{eval-rst}", "{config-fields}")
+# Directory trees, tables, formulas and citations, and what Sphinx alone understands.
+OTHER = ("text", "bibtex", "{toctree}", "{eval-rst}")
 
 _COMMENT = re.compile(r"<!-- (not run|given|with): (.*) -->")
 _FENCE = re.compile(r"```(\S*)")
@@ -28,9 +28,9 @@ class Block:
     """A fenced block of a page.
 
     Attributes:
-      line: of its fence.
-      language: after the fence.
-      text: between the fences.
+      line: line of the fence.
+      language: word after the fence.
+      text: text between the fences.
       reason: why it is not run, or "".
       given: shell commands to run before it.
       extra: arguments put after each `lupi train`.

@@ -15,7 +15,15 @@ from lupi_jax.runtime import phases
 
 TEXTS = {page: page.read_text() for page in PAGES}
 # Options of other programs that a page speaks of.
-FOREIGN = {"--imports", "--manual_dir", "--data_dir", "--margin", "--requeue", "--gpus-per-task"}
+FOREIGN = {
+    "--constraint",
+    "--imports",
+    "--manual_dir",
+    "--data_dir",
+    "--margin",
+    "--requeue",
+    "--gpus-per-task",
+}
 FIELD = re.compile(r"(?:data|batch|model|views|loss|optimizer|evaluation|log)\.[a-z_]+")
 
 

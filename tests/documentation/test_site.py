@@ -1,5 +1,6 @@
 """The site builds without a warning, and has what it is for."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 from pages import ROOT
 
-from docs.config_fields import entries
+from docs.config_fields import PAGE, page
 from lupi_jax.config import field_types
 
 
@@ -27,7 +28,7 @@ def test_the_reference_has_public_functions_and_every_field(site):
     assert 'id="lupi_jax.losses.dual_triplet"' in losses
     training = (site / "api" / "training.html").read_text()
     assert 'id="lupi_jax.training.train"' in training
-    fields = (site / "api" / "config.html").read_text()
+    fields = (site / "guides" / "configuration.html").read_text()
     assert [name for name in field_types() if f">{name}<" not in fields] == []
 
 
@@ -41,12 +42,18 @@ def test_links_out_of_the_site_are_names(site):
     assert 'href="../../experiments' not in page
 
 
+def test_the_page_of_fields_is_what_the_code_says():
+    assert PAGE.read_text() == page(), "run: python -m docs.config_fields"
+
+
 def test_the_page_of_fields_gives_their_types_defaults_and_recipes():
-    fields = entries()
-    assert fields.keys() == field_types().keys()
-    assert "default `'sum'`; released, baseline: `'mean'`" in fields["loss.triplet"]
-    assert "Nesterov" in fields["optimizer.name"]
-    assert fields["loss.margin"] == (
-        "`loss.margin`: a number, must not be negative; default `0.3`\n"
-        ": Margin of the triplet losses."
+    rows = dict(re.findall(r"^\| `([a-z_.]+)` \| (.*) \|$", page(), re.MULTILINE))
+    assert list(rows) == list(field_types())
+    assert rows["loss.triplet"].startswith(
+        "`sum`; released, baseline: `mean`; agw: `weighted_regularized` | How the three triplets"
     )
+    assert rows["loss.margin"] == (
+        "`0.3` | Margin of the triplet losses. | a number, must not be negative"
+    )
+    assert rows["log.keep"].endswith("must be positive; may change when a run is resumed")
+    assert "\n## `optimizer`\n\nThe optimiser: two learning-rate groups" in page()

@@ -11,6 +11,7 @@ import safetensors
 from lupi_jax import InputError
 from lupi_jax.data import Index
 from lupi_jax.evaluation import Features, load_features
+from lupi_jax.evaluation import features as module
 from lupi_jax.evaluation.features import holds_features
 
 FORMS = ("features", "features.npz", "features.safetensors")
@@ -332,12 +333,12 @@ def test_pickled_arrays_are_never_loaded(index, tmp_path):
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("features", lambda x: x[:-1], "do not fit each other"),
-        ("pooled", lambda x: x[:-1], "do not fit each other"),
-        ("ids", lambda x: x[:-1], "do not fit each other"),
-        ("modality", lambda x: x[1:], "do not fit each other"),
-        ("features", lambda x: x[0], "do not fit each other"),
-        ("features", lambda x: x.astype(str), "do not fit each other"),
+        ("features", lambda x: x[:-1], "is damaged: [a-z]+ (of shape|must be float32)"),
+        ("pooled", lambda x: x[:-1], "is damaged: [a-z]+ (of shape|must be float32)"),
+        ("ids", lambda x: x[:-1], "is damaged: [a-z]+ (of shape|must be float32)"),
+        ("modality", lambda x: x[1:], "is damaged: [a-z]+ (of shape|must be float32)"),
+        ("features", lambda x: x[0], "is damaged: [a-z]+ (of shape|must be float32)"),
+        ("features", lambda x: x.astype(str), "is damaged: [a-z]+ (of shape|must be float32)"),
         ("features", lambda x: 2 * x, "finite and of length 1"),
         ("pooled", lambda x: x * np.nan, "finite and of length 1"),
     ],
@@ -351,3 +352,34 @@ def test_arrays_that_do_not_fit_are_refused(index, tmp_path, name, change, messa
     np.savez(file, **content)
     with pytest.raises(InputError, match=message):
         load_features(file)
+
+
+def test_what_another_export_wrote_meanwhile_is_not_mixed_with(index, tmp_path, monkeypatch):
+    """A network comes into the directory while features are written for it."""
+    place, write = tmp_path / "export", module._write_npy
+
+    def overtaken(path: Path, array: np.ndarray) -> None:
+        write(path, array)
+        (place / "artefact.json").write_text("a network")
+
+    place.mkdir()
+    monkeypatch.setattr(module, "_write_npy", overtaken)
+    with pytest.raises(InputError, match=r"export: something else is there; give another name$"):
+        made_up(index).save(place)
+    assert contents(place) == {"artefact.json": b"a network"}
+
+
+def test_of_two_that_save_to_a_directory_at_once_the_second_stops(index, tmp_path, monkeypatch):
+    place, write, stopped = tmp_path / "gallery", module._write_npy, []
+    made_up(index, seed=1).save(place)
+
+    def overtaken(path: Path, array: np.ndarray) -> None:
+        if not stopped:
+            stopped.append(True)
+            with pytest.raises(InputError, match="another process is writing there"):
+                made_up(index, seed=2).save(place)
+        write(path, array)
+
+    monkeypatch.setattr(module, "_write_npy", overtaken)
+    made_up(index, seed=3).save(place)
+    np.testing.assert_array_equal(load_features(place).neck, made_up(index, seed=3).neck)

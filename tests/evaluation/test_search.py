@@ -107,8 +107,8 @@ def test_a_row_marks_right_and_wrong(tmp_path):
     features = make_features(tmp_path, [4, 4, 5, -1, 0], [0, 0, 0, 0, 0])
     row = ranking_row(features, 0, features, np.array([3, 1, 2]), SIZE)
     assert row.correct == [None, True, False]
-    assert row.query_title == "4 · cam 0"
-    assert row.titles == ["person_3", "4 · cam 1", "5 · cam 2"]
+    assert row.query_title == "ID 4 · cam 0"
+    assert row.titles == ["person_3", "ID 4 · cam 1", "ID 5 · cam 2"]
     assert row.query.shape == (32, 32, 3)
     assert [int(image[0, 0, 0]) for image in (row.query, *row.gallery)] == [0, 30, 10, 20]
     # Identity 0 is a person like any other; an unknown query has nothing right or wrong.
@@ -118,14 +118,26 @@ def test_a_row_marks_right_and_wrong(tmp_path):
     assert unknown.query_title == "person_3"
 
 
-def test_a_long_name_is_cut_where_it_says_so(tmp_path):
+@pytest.mark.parametrize(
+    ("path", "title"),
+    [
+        ("person07_c2.png", "person07_c2"),
+        ("monday/0205/c3_0001.png", "0205\nc3_0001"),
+        ("people/person07_cam2_003.png", "people\nperson07_cam2_\n003"),
+        (
+            "0205_of_the_northern_entrance/by_night_camera_3_frame_00017.png",
+            "0205_of_the_n\u2026\nthern_entrance\nby_night_came\u2026\n_3_frame_00017",
+        ),
+    ],
+)
+def test_a_name_keeps_both_of_its_ends_and_its_directory(tmp_path, path, title):
     features = make_features(tmp_path, [-1], [0])
-    (tmp_path / "people").mkdir()
-    (tmp_path / "person_0.png").rename(tmp_path / "people/person07_cam2_003.png")
-    paths = np.array(["people/person07_cam2_003.png"])
-    index = dataclasses.replace(features.index, paths=paths)
+    (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "person_0.png").rename(tmp_path / path)
+    index = dataclasses.replace(features.index, paths=np.array([path]))
     features = dataclasses.replace(features, index=index)
-    assert ranking_row(features, 0, features, np.array([0]), SIZE).query_title == "…on07_cam2_003"
+    row = ranking_row(features, 0, features, np.array([0]), SIZE)
+    assert (row.query_title, row.titles) == (title, [title])
 
 
 def test_rows_of_a_trial_go_through_its_own_numbers(tmp_path):
@@ -133,10 +145,10 @@ def test_rows_of_a_trial_go_through_its_own_numbers(tmp_path):
     features = make_features(tmp_path, [7, 8, 8, 9, 9, 7], [170, 1, 5, 90, 80, 180])
     (trial,) = all_images(features.index, DIRECTIONS[:1])[0].trials
     rows = ranking_rows(features, trial, SIZE, queries=2, top=2)
-    assert [row.query_title for row in rows] == ["8 · cam 1", "7 · cam 2"]  # first and last
+    assert [row.query_title for row in rows] == ["ID 8 · cam 1", "ID 7 · cam 2"]
     assert [row.titles for row in rows] == [
-        ["8 · cam 2", "9 · cam 1"],
-        ["7 · cam 0", "9 · cam 1"],
+        ["ID 8 · cam 2", "ID 9 · cam 1"],
+        ["ID 7 · cam 0", "ID 9 · cam 1"],
     ]
     assert [row.correct for row in rows] == [[True, False], [True, False]]
     assert len(ranking_rows(features, trial, SIZE)) == 3
@@ -153,5 +165,5 @@ def test_a_query_is_not_shown_beside_itself(tmp_path):
     features = make_features(tmp_path, [7, 0, 7, 0, 8, 0], [0, 50, 10, 50, 5, 50])
     (task,) = all_images(features.index, [("visible", "visible")])
     rows = ranking_rows(features, task.trials[0], SIZE, queries=1, top=5)
-    assert rows[0].query_title == "7 · cam 0"
-    assert rows[0].titles == ["8 · cam 1", "7 · cam 2"]
+    assert rows[0].query_title == "ID 7 · cam 0"
+    assert rows[0].titles == ["ID 8 · cam 1", "ID 7 · cam 2"]

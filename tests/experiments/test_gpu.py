@@ -68,7 +68,7 @@ def fake_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
 
 
 def test_a_part_costs_itself_alone(fake_parts: Any) -> None:
-    assert fake_parts("good") == ("done", "", [("speed", 5.0)])  # chatter is no figure
+    assert fake_parts("good") == ("done", "", [("speed", 5.0)])  # chatter does not count
     crashed = ("failed", "ended with status 1: RuntimeError: broken", [("speed", 1.0)])
     assert fake_parts("crashes") == crashed
     status, why, _ = fake_parts("aborts")
@@ -96,7 +96,7 @@ def test_the_reason_stands_above_the_stack_trace(tmp_path: Path) -> None:
     assert reason(log) == "F1128 12:00:00.1 stream.cc:7] Check failed: out of memory"
     log.write_text("a warning\nTraceback\nRuntimeError: broken\n\n")
     assert reason(log) == "RuntimeError: broken"
-    assert reason(tmp_path / "none") == "nothing was said"
+    assert reason(tmp_path / "none") == "the log is empty"
 
 
 def test_a_target_is_met_at_its_edge_and_missed_without_a_figure() -> None:
@@ -113,13 +113,13 @@ def test_kernels_by_kind() -> None:
         Kernel("sm90_xmma_dgrad_implicit_gemm_bf16", 6e6),
         Kernel("gemm_fusion_dot_3", 2e6),
         Kernel("input_convert_reduce_fusion_7", 3e6),
-        Kernel("loop_convert_fusion", 1e6),  # holds "conv", and is no convolution
+        Kernel("loop_convert_fusion", 1e6),  # holds "conv", but does not convolve
         Kernel("input_transpose_fusion", 0.5e6),
     ]
     assert by_kind(kernels, 2) == {
         "products and convolutions": (4.0, 1.0),
         "reductions": (1.5, 0.5),
-        "element by element": (0.5, 0.5),
+        "element-wise": (0.5, 0.5),
         "copies and changes of layout": (0.25, 0.5),
     }
 
@@ -140,7 +140,7 @@ def test_the_page_says_which_targets_were_met(tmp_path: Path) -> None:
     title = PARTS["step"].title
     assert f"| {title} | a\\|b | at most 60 s | 61 s | **missed** |" in text
     assert f"| {title} | c | at least 5 | 5 | met |" in text
-    assert "**Out of time**: over." in text
+    assert "\n\nOut of time: over." in text
     assert "cold_start, end_to_end" in text.partition("## Not run")[2]
 
 

@@ -78,7 +78,7 @@ def test_a_run_is_known_by_what_its_numbers_depend_on(fields, same, tmp_path):
 
 @pytest.mark.parametrize("cell", ["randg", "baseline", "untrained"])
 def test_younger_fields_leave_recorded_runs_their_keys(cell):
-    """The fingerprint is that of `lupi make-synthetic --identities 256 --seed 0`, trained on."""
+    """The fingerprint belongs to `lupi make-synthetic --identities 256 --seed 0`, trained on."""
     people, trained = "1807166fdcf39bee", CELLS[cell].trained
     records = read_records(EXPERIMENTS / "results/synthetic").values()
     record = next(r for r in records if (r["cell"], r["seed"]) == (cell, 0))
@@ -157,7 +157,10 @@ def test_a_stopped_sweep_goes_on_and_tables_share_its_runs(people, tmp_path, res
     assert trained == [0, 0]
     assert len(read_records(results)) == 2
     with (results / "runs.jsonl").open("a") as file:
+        for line in ("[]", '{"key": [1]}', '{"key": "a", "last": 3}', "[" * 100_000):
+            file.write(f"{line}\n")  # by another program
         file.write('{"key": "cut o')  # by a kill
+    assert len(read_records(results)) == 2
     records = run(sweep, ["baseline", "randg"])
     assert trained == [0, 0, 1, 1]
     assert [r["seed"] for r in records["randg"]] == [0, 1]
@@ -203,10 +206,13 @@ def test_a_plan_says_what_is_left_and_how_long_it_takes(people, results, capsys)
     ("arguments", "message"),
     [
         (["--seeds", "0"], "--seeds 0: give at least 1"),
-        (["--config.seed=3"], "--config.seed: the tables set that themselves"),
-        (["--config.views.erase=0.3"], "--config.views.erase: the tables set that themselves"),
+        (["--config.seed=3"], "--config.seed: leave this field out, the tables set it"),
+        (
+            ["--config.views.erase=0.3"],
+            "--config.views.erase: leave this field out",
+        ),
         (["--root", "nowhere"], "nowhere"),
-        (["--plan"], "nothing was trained yet: give --rate"),
+        (["--plan"], "no run has finished yet: give --rate"),
         (["--cells", "randg,ours"], "--cells ours: give some of identity, triplet, color_free"),
         (["--config.nothing=1"], "nothing is not a field"),
         (["--confg"], "unknown argument --confg"),
@@ -347,7 +353,7 @@ def test_a_table_from_the_command_line_to_its_files(people, results, monkeypatch
     assert again.out == printed.out
 
 
-@pytest.mark.skipif(not shutil.which("git"), reason="there is no git")
+@pytest.mark.skipif(not shutil.which("git"), reason="git is missing")
 def test_the_commit_is_dirty_by_what_runs_not_by_results(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -218,7 +218,7 @@ def test_records_of_two_versions_name_both(tmp_path):
 @pytest.mark.parametrize(
     ("error", "status", "line"),
     [
-        (KeyboardInterrupt(), 130, "x: interrupted; the same command goes on"),
+        (KeyboardInterrupt(), 130, "x: interrupted; run the same command to resume"),
         (StoppedError("stopped after step 1"), 75, "x: stopped after step 1; the same command"),
     ],
 )

@@ -47,7 +47,7 @@ def test_convolution_and_its_gradients(size: int, stride: int, shape: tuple[int,
         for conv in (
             operations.conv2d,
             operations._conv2d,
-        ):  # a CPU's, and that of all other devices
+        ):  # a CPU's, and the other devices'
             for ours, theirs in zip(gradients(conv, x, kernel), plain, strict=True):
                 np.testing.assert_allclose(ours, theirs, atol=1e-12)
 

@@ -1,12 +1,15 @@
 import json
+import xml.dom.minidom
 
 import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
 
+from lupi_jax.errors import shown
 from lupi_jax.report import pictures
-from lupi_jax.report.pictures import RankingRow, ranking_picture, training_curves
+from lupi_jax.report.charts import panel_chart
+from lupi_jax.report.pictures import RankingRow, ranking_picture, training_curves, training_panels
 
 GREEN, RED, GREY = (0, 158, 115), (213, 94, 0), (128, 128, 128)
 BLUE, PINK = (0, 114, 178), (204, 121, 167)
@@ -112,6 +115,33 @@ def test_ten_rows_of_ten_keep_every_cell_readable(tmp_path):
     assert height / 10 >= 240
 
 
+def texts_of(rows, title="") -> tuple[list[str], list[str]]:
+    """What a ranking picture says above its rows, and under its images."""
+    drawn = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "_save", lambda figure, path: drawn.append(figure))
+        ranking_picture("none.png", rows, title)
+    (figure,) = drawn
+    return [text.get_text() for text in figure.texts], [a.get_xlabel() for a in figure.axes]
+
+
+def test_marks_and_names_stand_under_the_images_and_are_explained_above():
+    image = plain(1, 2, 250)
+    results = ["ID 4 \u00b7 cam 1", "ID 5 \u00b7 cam 2", "0205\nc3_0001"]
+    row = RankingRow(image, "ID 4 \u00b7 cam 3", [image] * 3, results, [True, False, None])
+    above, under = texts_of([row], "infrared \u2192 visible")
+    assert under == ["ID 4\ncam 3", "\u2713 ID 4\ncam 1", "\u2717 ID 5\ncam 2", "0205\nc3_0001"]
+    assert above[0] == "infrared \u2192 visible"
+    text = " ".join(above[1:])
+    assert "\u2713 and a solid frame: the query's person." in text
+    assert "\u2717 and a dashed frame: another person." in text
+    assert text.endswith("Dotted frame: not known who it is.")
+    unknown = RankingRow(image, "a", [image], ["b"], [None])
+    above, _ = texts_of([unknown])
+    assert above[0].startswith("Left: the query.")
+    assert "\u2713" not in " ".join(above)
+
+
 def metrics_rows():
     rows = [
         {"step": s, "split": "train", "loss/identity": 5.0 - s / 10, "loss/triplet": 0.5}
@@ -173,6 +203,46 @@ def test_compared_methods_are_told_apart_and_named_below(tmp_path, monkeypatch):
     assert len({(line.get_color(), line.get_linestyle()) for line in validation.lines}) == 12
     (legend,) = figure.legends
     assert {text.get_text() for text in legend.texts} == {"validated alone", *methods}
+
+
+ODD = {
+    "$x^2$": "$x^2$",
+    "$_$": "$_$",  # no valid formula
+    "_hidden": " _hidden",
+    "[red]a[/red]": "[red]a[/red]",
+    "<b>&amp;": "<b>&amp;",
+    "a\nb\x1b[31m": r"a\nb\x1b[31m",
+    "\udcff": r"\xff",
+    "\u4eba": "\u4eba",
+}
+"""Names of runs, and what a picture shows of each."""
+
+
+@pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
+def test_names_are_drawn_as_text(tmp_path, monkeypatch, ending):
+    path = tmp_path / f"curves.{ending}"
+    drawn = []
+    save = pictures._save
+    monkeypatch.setattr(
+        pictures, "_save", lambda figure, path: (drawn.append(figure), save(figure, path))
+    )
+    pictures.compared_curves(path, {name: [metrics_rows()[:2]] for name in ODD})
+    assert path.stat().st_size
+    (legend,) = drawn[0].legends
+    assert [text.get_text() for text in legend.texts] == list(ODD.values())
+    assert not any(text.get_parse_math() for text in legend.texts)
+    rows = [{"step": s, "split": "train", **{f"loss/{n}": 1.0 for n in ODD}} for s in (1, 2)]
+    training_curves(path, rows)
+    (legend,) = [axes.get_legend() for axes in drawn[1].axes]
+    assert [text.get_text() for text in legend.texts] == [
+        shown(name).replace("_", "-") for name in ODD
+    ]
+    chart = panel_chart(training_panels(rows)[0], "a")
+    xml.dom.minidom.parseString(f'<a xmlns:xlink="b">{chart}</a>')
+    for character in "\x1b\udcff":
+        assert character not in chart
+    for text in ("&lt;b&gt;&amp;amp;", "$x^2$", "[red]a[/red]", r"a\nb\x1b[31m"):
+        assert text in chart
 
 
 def test_unusable_input_is_refused(tmp_path):

@@ -218,18 +218,18 @@ def test_lists_are_the_nearest_and_framed_by_identity(workdir, page, tmp_path):
         lines = defaultdict(list)  # two queries of one person may have one precision
         for q, ap, row in zip(query, precision, distances, strict=True):
             nearest = gallery[np.argsort(row, kind="stable")[:TOP]]
-            titles = [f"{ids[g]} cam {cameras[g]}" for g in nearest]
+            titles = [f"ID {ids[g]} cam {cameras[g]}" for g in nearest]
             lines[str(ids[q]), f"{100 * ap:.1f} %"].append(titles)
         assert f"AP {100 * precision.max():.1f} %" in part[0].one("figcaption").text
         assert f"AP {100 * precision.min():.1f} %" in part[3].one("figcaption").text
         for shown in part:
             caption = shown.one("figcaption").text
-            identity = caption.split()[1]
+            identity = caption.split()[2]
             ranked = shown.one("ol").all("li")
             assert len(ranked) == TOP
             for rank, item in enumerate(ranked, 1):
                 alt = item.one("img").attributes["alt"]
-                other = re.fullmatch(rf"rank {rank}: (\d+) · cam \d, (right|wrong)", alt)
+                other = re.fullmatch(rf"rank {rank}: ID (\d+) · cam \d, (right|wrong)", alt)
                 assert other is not None
                 right = other[1] == identity
                 assert item.attributes["class"] == other[2] == ("right" if right else "wrong")
@@ -238,6 +238,14 @@ def test_lists_are_the_nearest_and_framed_by_identity(workdir, page, tmp_path):
             titles = [item.text[2:] for item in ranked]
             assert titles in lines[identity, caption.split("AP ")[1]]
     assert kinds == {"right", "wrong"}
+
+
+def test_a_figure_carries_its_heading_for_a_phone_which_hides_the_head(page):
+    table = page.one("section", id="figures").one("table", of_class="stacked")
+    headings = [h.text for h in table.one("thead").all("th")]
+    assert headings[2:8] == ["R1", "R5", "R10", "R20", "mAP", "mINP"]
+    for row in table.one("tbody").all("tr"):
+        assert [cell.attributes["data-name"] for cell in row.all("td")] == headings[1:]
 
 
 def test_pictures_are_as_many_as_they_should_be_and_say_what_they_show(page):

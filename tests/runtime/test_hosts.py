@@ -139,9 +139,9 @@ class Runs(NamedTuple):
       folder: holds the runs `one`, six steps by one process; `two`, more by two until SIGTERM;
         `one_two`, three by one and more by two until one of them is killed; `two_one`, three by
         two and three by one; and the figures and features of `one`, `by_one` and `by_two`.
-      stopped: how the two processes ended, of which the second got SIGTERM, and then evaluated.
-      killed: how the two ended of which the second got SIGKILL.
-      printed: of `evaluate --json`, by one and by two.
+      stopped: how the two processes ended after SIGTERM to the second, and then evaluated.
+      killed: how the two processes ended after SIGKILL to the second.
+      printed: output of `evaluate --json`, by one and by two.
     """
 
     folder: Path

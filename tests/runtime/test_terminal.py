@@ -27,7 +27,7 @@ from lupi_jax.training.logging import RunLog
 LUPI = [sys.executable, "-c", "import sys; from lupi_jax.cli import main; sys.exit(main())"]
 START = ("make-synthetic", "train", "evaluate")
 ESCAPE = "\x1b"
-COLOUR = re.compile(r"\x1b\[[\d;]*\b[349]\d\b[\d;]*m")  # bold and italics are none
+COLOUR = re.compile(r"\x1b\[[\d;]*\b[349]\d\b[\d;]*m")  # not bold, not italics
 
 
 def parsers() -> dict[str, argparse.ArgumentParser]:

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -235,3 +237,18 @@ def test_a_directory_that_orbax_cannot_save_to_is_refused_at_once(tmp_path: Path
     with pytest.raises(InputError, match=r"the directory of a run cannot have \\xff in its path"):
         Checkpoints(workdir)
     assert not workdir.exists()
+
+
+def test_reading_a_run_is_no_news_in_a_program_of_ones_own(tmp_path: Path) -> None:
+    """As in a notebook, where no command has quietened Orbax."""
+    save_tiny(tmp_path, 3)
+    program = f"""
+from absl import logging as absl_logging
+from lupi_jax.training.checkpoints import Checkpoints
+with Checkpoints({str(tmp_path)!r}, read_only=True) as checkpoints:
+    assert checkpoints.run(3)["steps"] == 9
+absl_logging.warning("still heard")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == "WARNING:absl:still heard\n"

@@ -17,7 +17,7 @@ import pytest
 from jax import lax
 from jax.sharding import SingleDeviceSharding
 
-from lupi_jax.config import OptimizerConfig
+from lupi_jax.config import Config, OptimizerConfig
 from lupi_jax.errors import InputError
 from lupi_jax.losses import LossSettings, objective
 from lupi_jax.modality import Modality
@@ -28,7 +28,7 @@ from lupi_jax.training.checkpoints import Checkpoints
 from lupi_jax.training.network import abstract
 from lupi_jax.training.optimizer import learning_rate, make_optimizer
 from lupi_jax.training.parallel import ParallelStep, everywhere, local_copy, require_room
-from lupi_jax.training.step import AXIS, Step, TrainState, make_train_step
+from lupi_jax.training.step import AXIS, Step, TrainState, train_step
 from lupi_jax.views import ViewSettings, make_views
 
 # A stem a modality, one layer of trunk, and it compiles in seconds.
@@ -75,15 +75,9 @@ def make_step(
     backbone: str, recipe: str, axis_name: str | None = AXIS
 ) -> tuple[EmbedNet, optax.GradientTransformation, Step]:
     model = EmbedNet(6, backbone=backbone, axis_name=axis_name)
-    tx = make_optimizer(OPTIMIZERS[recipe], 1)
-    step = make_train_step(
-        model,
-        tx,
-        modalities=tuple(Modality),
-        views=VIEWS,
-        loss=LOSSES[recipe],
-        rate=learning_rate(OPTIMIZERS[recipe], 1),
-    )
+    config = Config(views=VIEWS, loss=LOSSES[recipe], optimizer=OPTIMIZERS[recipe])
+    tx, rate = make_optimizer(config.optimizer, 1), learning_rate(config.optimizer, 1)
+    step = partial(train_step, config=config, model=model, tx=tx, rate=rate)
     return model, tx, step
 
 

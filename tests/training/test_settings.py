@@ -1,5 +1,7 @@
 """Every training of the paper's tables is a configuration that makes a step."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -7,10 +9,10 @@ import pytest
 from lupi_jax import parse_config
 from lupi_jax.data import source_modalities
 from lupi_jax.modality import Modality
-from lupi_jax.training.build import make_parallel_step
 from lupi_jax.training.network import fresh_variables, make_model
 from lupi_jax.training.optimizer import learning_rate, make_optimizer
-from lupi_jax.training.step import AXIS, TrainState, make_train_step
+from lupi_jax.training.parallel import ParallelStep
+from lupi_jax.training.step import AXIS, TrainState, train_step
 
 V, T, Z = (str(m) for m in Modality)
 BOTH = {"identity", "triplet"}
@@ -48,14 +50,7 @@ def test_a_training_of_the_paper(recipe, fields, modalities, terms):
     config = parse_config({**values, "model": {"backbone": "thin"}, **fields})
     model = make_model(config, 4, AXIS)
     tx, rate = make_optimizer(config.optimizer, 1), learning_rate(config.optimizer, 1)
-    step = make_train_step(
-        model,
-        tx,
-        modalities=tuple(Modality(m) for m in config.modalities),
-        views=config.views,
-        loss=config.loss,
-        rate=rate,
-    )
+    step = partial(train_step, config=config, model=model, tx=tx, rate=rate)
     batch = {"labels": jnp.zeros((1, 8), jnp.int32)}
     for modality in source_modalities(config.modalities):
         batch[str(modality)] = jnp.zeros((1, 8, 32, 32, 3), jnp.uint8)
@@ -85,5 +80,7 @@ def test_runs_of_several_seeds_share_a_program():
         batch = {"labels": jax.ShapeDtypeStruct((8,), jnp.int32)}
         for modality in (V, T):
             batch[modality] = jax.ShapeDtypeStruct((8, 32, 32, 3), jnp.uint8)
-        programs.add(make_parallel_step(config, model, tx, 1).lower(state, batch).as_text())
+        rate = learning_rate(config.optimizer, 1)
+        step = partial(train_step, config=config, model=model, tx=tx, rate=rate)
+        programs.add(ParallelStep(step, seed=seed).lower(state, batch).as_text())
     assert len(programs) == 1

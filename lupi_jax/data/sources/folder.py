@@ -115,3 +115,24 @@ def read_any_images(
     unknown = np.full(len(images), -1, np.int32)
     names = np.array([file.relative_to(root).as_posix() for file in images])
     return Index(root, names, unknown, unknown, np.full(len(images), str(modality)))
+
+
+def name_people(index: Index) -> tuple[Path | None, Index]:
+    """Give images the identities and cameras that their paths say in the folder layout.
+
+    Returns:
+      The data set's root, without links, and the images. None, and the images as they were, where
+      one of them lies in no such layout, or they lie in several data sets.
+    """
+    roots, rows = set(), []
+    folder = index.root.resolve()
+    for path, modality in zip(index.paths.tolist(), index.modalities.tolist(), strict=True):
+        file = folder / path
+        split, kind, person = (parent.name for parent in reversed(tuple(file.parents)[:3]))
+        image = _IMAGE.fullmatch(file.name)
+        named = split in ("train", "test") and _MODALITY.fullmatch(kind)
+        if not (image and named and _IDENTITY.fullmatch(person)):
+            return None, index
+        roots.add(file.parents[3])
+        rows.append(Row(path, int(person), int(image[1]), modality))
+    return (roots.pop(), make_index(index.root, rows)) if len(roots) == 1 else (None, index)

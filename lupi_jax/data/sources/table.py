@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from lupi_jax.data.index import DISTRACTOR, JUNK, ROLES, Index, Row, make_index
+from lupi_jax.data.sources import parquet
 from lupi_jax.data.sources.files import (
     INDEX,
     ROOT,
@@ -24,7 +25,7 @@ from lupi_jax.data.sources.files import (
     refuse,
     require_disjoint,
 )
-from lupi_jax.errors import InputError, some
+from lupi_jax.errors import InputError, plural, some
 from lupi_jax.modality import Modality
 from lupi_jax.runtime.files import expand
 
@@ -65,6 +66,7 @@ def read_table(
     CSV is UTF-8 text, with or without a byte order mark, with commas, double quotes where needed,
     and a first line that names the columns. Empty lines, and blanks around anything but a path,
     are passed over. Every row is checked; of the images, those of the split have to be there.
+    A table has at most 2 million rows and 256 MiB, which is fixed; a path has 4096 characters.
 
     Args:
       file: `.csv`, or `.parquet` (needs the extra `parquet`).
@@ -85,7 +87,9 @@ def read_table(
     places: dict[str, str] = {}
     people: dict[str, set[int]] = {name: set() for name in TABLE_SPLITS}
     rows = []
-    for place, cells, fault in readers[file.suffix.lower()](file):
+    for count, (place, cells, fault) in enumerate(readers[file.suffix.lower()](file)):
+        if count == parquet.MAX_ROWS:
+            raise InputError(f"{file} lists more than {count} images, the most that is read")
         if fault := fault or row_fault(*cells):
             report(file, f"{file}, {place}: {fault}")
             continue
@@ -131,7 +135,8 @@ def _read_csv(file: Path) -> Iterator[_Line]:
             elif len(cells) == len(names):
                 yield place, _cells([cells[column] for column in order]), ""
             else:
-                yield place, (), f"{len(cells)} cells instead of {len(names)}: check its commas"
+                cut = f"{plural(len(cells), 'cell')} instead of {len(names)}: check its commas"
+                yield place, (), cut
     except csv.Error as error:
         what = f"is not CSV ({error}): check its quotes"
         raise InputError(f"{file}, line {end + 1} {what}") from error
@@ -140,29 +145,20 @@ def _read_csv(file: Path) -> Iterator[_Line]:
 
 
 def _read_parquet(file: Path) -> Iterator[_Line]:
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
+    if not _has_pyarrow():
         raise InputError(
             f"{file} needs PyArrow to be read: pip install 'lupi-jax[parquet]', or write the table "
             "as .csv"
-        ) from error
+        )
     content = read_bytes(file, _missing(file))
     try:
-        parquet = pq.ParquetFile(io.BytesIO(content))
-        _check_names(file, parquet.schema_arrow.names)
-        names = [name for name in (*COLUMNS, ROLE) if name in parquet.schema_arrow.names]
-        table = parquet.read(names)
-        columns = [table.column(name).to_pylist() for name in names]
-    except InputError:
-        raise
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise InputError(f"{file} is no Parquet file, or damaged: write it anew") from error
-    for row, cells in enumerate(zip(*columns, strict=True), 1):
-        lacking = None in cells[: len(COLUMNS)]
-        fault = "a cell is null: fill it in, or drop the row" if lacking else ""
-        yield f"row {row}", _cells(["" if cell is None else str(cell) for cell in cells]), fault
+        names, *rows = parquet.read_parquet(content, COLUMNS, ROLE)
+    except parquet.ParquetError as error:
+        raise InputError(f"{file} {error}") from error
+    _check_names(file, names)
+    for row, (null, *cells) in enumerate(rows, 1):
+        fault = "a cell is null: fill it in, or drop the row" if null else ""
+        yield f"row {row}", _cells(cells), fault
 
 
 def _cells(found: Sequence[str]) -> list[str]:
@@ -170,6 +166,14 @@ def _cells(found: Sequence[str]) -> list[str]:
     path, *others = found
     cells = [path, *map(str.strip, others)]
     return cells if len(cells) > len(COLUMNS) else [*cells, ""]
+
+
+def _has_pyarrow() -> bool:
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def _missing(file: Path) -> str:

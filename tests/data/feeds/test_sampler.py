@@ -94,7 +94,7 @@ def test_every_image_is_reached_and_each_of_a_person_as_often():
     index = make_index()
     steps = 4000
     visible, infrared, labels = drawn(sampler_of(index, images=1), steps)
-    # Two of four identities a step: each in half of them, give or take 5 standard deviations.
+    # Two of four identities per step: each in half of the steps, within 5 standard deviations.
     assert np.bincount(labels.ravel()) == pytest.approx([steps / 2] * 4, abs=5 * steps**0.5 / 2)
     for rows, modality in ((visible, "visible"), (infrared, "infrared")):
         often = np.bincount(rows.ravel(), minlength=len(index))

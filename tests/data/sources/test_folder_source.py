@@ -6,6 +6,7 @@ import pytest
 from lupi_jax import InputError, Modality
 from lupi_jax.data import read_any_images, read_folder, require_modalities
 from lupi_jax.data.index import hold_out
+from lupi_jax.data.sources.folder import name_people
 
 BOTH = (Modality.VISIBLE, Modality.INFRARED)
 PEOPLE = {"0002": 2, "0010": 1, "7": 3}
@@ -224,3 +225,27 @@ def test_links_to_directories_are_followed_once_each(tmp_path, write_image):
     linked = tmp_path / "linked"
     linked.symlink_to(gallery)
     assert list(read_any_images(linked, Modality.VISIBLE).paths) == ["b/1.jpg", "c/deep/2.jpg"]
+
+
+def test_paths_of_the_layout_say_who_is_seen_by_which_camera(root, tmp_path, write_image):
+    day = read_any_images(root / "train/visible", Modality.VISIBLE)
+    found, named = name_people(day)
+    assert found == root
+    assert named.identities.tolist() == [2, 2, 10, 7, 7, 7]
+    assert named.cameras.tolist() == [1, 2, 1, 1, 1, 2]
+    assert named.paths.tolist() == day.paths.tolist()
+    assert (named.root, named.modalities.tolist()) == (day.root, ["visible"] * 6)
+    (tmp_path / "link").symlink_to(root)
+    linked = read_any_images(tmp_path / "link/test/visible/31/c1_0000.jpg", Modality.VISIBLE)
+    assert name_people(linked)[0] == root
+    for path in ("train/visible/7/other.jpg", "val/visible/7/c1_0.jpg", "train/other/7/c1_0.jpg"):
+        write_image(root / path)
+        other = read_any_images(root / path, Modality.VISIBLE)
+        assert name_people(other) == (None, other)
+
+
+def test_people_of_two_data_sets_are_not_named_together(tmp_path, write_image):
+    for place in ("a", "b"):
+        write_image(tmp_path / place / "test/visible/1/c1_0.jpg")
+    both = read_any_images(tmp_path, Modality.VISIBLE)
+    assert name_people(both) == (None, both)

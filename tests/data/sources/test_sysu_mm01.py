@@ -41,7 +41,7 @@ def root(tmp_path) -> Path:
 
 
 def cell(cells: dict[int, list[list[int]]], size: int) -> np.ndarray:
-    """A column of MATLAB cells, empty but for those given (from 1)."""
+    """A column of MATLAB cells, empty except the given ones (from 1)."""
     column = np.empty((size, 1), object)
     for i in range(size):
         column[i, 0] = np.array(cells.get(i + 1, np.empty((2, 0))), np.uint8)
@@ -129,8 +129,8 @@ def test_a_missing_root_and_an_unknown_split_are_refused(root, tmp_path):
         ("train", "2,30,11", r"both train_id\.txt and test_id\.txt \(11\)"),
         ("val", "5,2", r"both train_id\.txt and val_id\.txt \(2\)"),
         ("val", "5,11", r"both val_id\.txt and test_id\.txt \(11\)"),
-        ("train", "2,30,77,78", r"train_id\.txt lists 2 identities that have no image \(77, 78\)"),
-        ("val", "5,79", r"val_id\.txt lists 1 identities that have no image \(79\)"),
+        ("train", "2,30,77,78", r"train_id\.txt lists 2 identities without an image \(77, 78\)"),
+        ("val", "5,79", r"val_id\.txt lists 1 identity without an image \(79\)"),
     ],
 )
 def test_a_damaged_list_is_refused(root, name, content, message):

@@ -135,7 +135,7 @@ COUNTS = {
     "regdb": {"train": (2, 4), "test": (2, 4)},
     "llcm": {"train": (2, 4), "test": (2, 4)},
 }
-"""Layout -> split -> identities, and visible images (as many infrared ones but for sysu)."""
+"""Layout -> split -> identities, and visible images (as many infrared ones, except in sysu)."""
 
 
 def write_whole(root: Path, layout: str) -> Path:

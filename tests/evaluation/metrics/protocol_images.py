@@ -29,7 +29,7 @@ def make_images(counts: Counts, shuffled: int | None = None) -> Index:
 
 
 def with_intermediate(images: Index) -> Index:
-    """The rows of the intermediate modality behind those of the visible images they are of."""
+    """`images`, then one intermediate row for each visible image."""
     rows = np.flatnonzero(images.modalities == V)
     both = images[np.concatenate([np.arange(len(images)), rows])]
     modalities = np.concatenate([images.modalities, np.full(len(rows), str(G))])

@@ -125,7 +125,7 @@ def test_p_value_within_groups_equals_all_divisions_that_keep_the_groups_sizes()
 
 
 def test_identities_of_unequal_numbers_are_no_domain_shift_within_groups():
-    # Two identities far apart, 9 : 1 in x and 1 : 9 in y, neither of which looks other in y.
+    # Two identities far apart, 9 : 1 in x and 1 : 9 in y. Neither looks different in y.
     rng = np.random.default_rng(2)
     ids = np.repeat([0, 1], [9, 1]), np.repeat([0, 1], [1, 9])
     x, y = (10.0 * side[:, None] + rng.normal(size=(10, 2)) for side in ids)
@@ -134,7 +134,7 @@ def test_identities_of_unequal_numbers_are_no_domain_shift_within_groups():
 
 
 def test_two_views_of_the_same_images_are_exchanged_within_their_image():
-    # y is x but for noise: pairs that are nearly equal, always one in x and one in y.
+    # y is x plus noise: nearly equal pairs, always one in x and one in y.
     rng = np.random.default_rng(5)
     x, images = rng.normal(size=(100, 2)), np.arange(100)
     same = x + 0.01 * rng.normal(size=x.shape)

@@ -26,7 +26,7 @@ def squared_euclidean(query, gallery):
 def by_sets(query, gallery, k1, k2, weight, at_least=False):
     """Zhong et al. 2017, Eq. 1 to 12, one pair of images at a time.
 
-    at_least: read Eq. 4 to the letter, rather than as the authors' code has it.
+    at_least: read Eq. 4 to the letter, not like the authors' code.
     """
     squared = squared_euclidean(query, gallery).tolist()
     images = range(len(squared))

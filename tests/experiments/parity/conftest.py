@@ -1,4 +1,4 @@
-"""Golden figures are held against what a user's programs compute, so these are optimised."""
+"""Golden figures are compared with a user's programs, so the programs here are optimised."""
 
 from collections.abc import Iterator
 
