@@ -125,9 +125,9 @@ def load_features(path: str | Path) -> Features:
         raise InputError(f"{path} is no feature file as `lupi export` writes it") from error
     if fault := fault_of(arrays):
         raise InputError(f"{path} is damaged: {fault}; export it anew")
-    numbers = (np.asarray(arrays[name], np.int32) for name in ("ids", "cameras"))
+    ids, cameras = (np.asarray(arrays[name], np.int32) for name in ("ids", "cameras"))
     roles = arrays.get(_ROLES)
-    index = Index(Path(), arrays["paths"], *numbers, arrays["modality"], roles=roles)
+    index = Index(Path(), arrays["paths"], ids, cameras, arrays["modality"], roles=roles)
     features = Features(arrays["pooled"], arrays["features"], index, origin)
     if path.is_file() and not (are_unit(features.neck) and are_unit(features.pooled)):
         raise InputError(f"{path}: features must be finite and of length 1; export it anew")
