@@ -94,7 +94,7 @@ def test_a_threshold_of_another_network(demo, search, evaluated, refused, rankin
     query = [*search, "--gallery", demo.data / "test/visible/0009"]
     message = refused(*query, "--checkpoint", "2", "--threshold", evaluated)
     assert message.startswith(f"--threshold {evaluated}: made by network ")
-    assert message.endswith("evaluate the network that is asked for, or insist with --any-network")
+    assert message.endswith("calibrate it anew with this network, or insist with --any-network")
     rows, _ = ranking("--checkpoint", 2, "--threshold", evaluated, "--any-network")
     assert "match" in rows[0]
 
