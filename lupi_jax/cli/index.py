@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lupi_jax.cli.console import check_out, print_table, say, say_passed_over
-from lupi_jax.errors import InputError, some
+from lupi_jax.errors import InputError, plural, some
 
 if TYPE_CHECKING:
     from lupi_jax.data.sources.naming import Named, Naming
@@ -66,17 +66,15 @@ def run(options: argparse.Namespace) -> None:
     found = read_names(options.root, naming)
     say_passed_over(options.root, found.passed_over)
     if found.left_out:
-        say(f"left out: {_images(found.left_out)} in {', '.join(naming.without)}")
+        say(f"left out: {plural(found.left_out, 'image')} in {', '.join(naming.without)}")
     if not options.out and found.rows:
         _print(found, options.root)
     _require_sound(found, options)
     if options.out:
         _write(options.out, table_text(found.rows))
         zero = " --identity-zero distractor" if naming.distractors else ""
-        say(
-            f"{options.out}: {_images(len(found.rows))}; next: lupi check-data --data folder "
-            f"--root {options.root} --index {options.out}{zero}"
-        )
+        check = f"lupi check-data --data folder --root {options.root} --index {options.out}{zero}"
+        say(f"{options.out}: {plural(len(found.rows), 'image')}; next: {check}")
 
 
 def _naming(options: argparse.Namespace) -> "Naming":
@@ -92,10 +90,6 @@ def _naming(options: argparse.Namespace) -> "Naming":
         elif text is not None:
             constants[name] = text
     return dataclasses.replace(naming, constants=constants, values=values)
-
-
-def _images(count: int) -> str:
-    return "1 image" if count == 1 else f"{count} images"
 
 
 def _mapping(name: str, text: str) -> dict[str, str]:
@@ -115,7 +109,7 @@ def _print(found: "Named", root: Path) -> None:
     names = ("path", *_OPTIONS)
     kept = len(names) if found.has_roles else -1
     count = len(found.rows)
-    which = f"the first {FIRST} of {count} images" if count > FIRST else _images(count)
+    which = f"the first {FIRST} of {count} images" if count > FIRST else plural(count, "image")
     print_table(f"{root}: {which}", names[:kept], [row[:kept] for row in found.rows[:FIRST]])
     groups: dict[tuple[str, ...], list[str]] = {}
     for _, identity, _, modality, split, role in found.rows:
@@ -145,7 +139,7 @@ def _require_sound(found: "Named", options: argparse.Namespace) -> None:
             raise InputError(f"--{name} {text}: every path has the group {name}: leave it out")
     if unmatched:
         which = some(found.unmatched, 5)
-        say(f"left out: {_images(unmatched)} that --pattern does not match ({which})")
+        say(f"left out: {plural(unmatched, 'image')} that --pattern does not match ({which})")
 
 
 def _write(out: Path, text: str) -> None:

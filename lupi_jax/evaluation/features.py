@@ -213,7 +213,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
             arrays[name] = np.char.decode(words, "utf-8", "surrogateescape")
         return arrays
     with np.load(path, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in ARRAYS}
+        return {name: arrays[name] for name in (*ARRAYS, *[_ROLES] * (_ROLES in arrays))}
 
 
 def _map_array(file: Path) -> np.ndarray:

@@ -6,7 +6,7 @@ The `name` of a chart is its own on the page: letters, digits and hyphens.
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from itertools import cycle
 from typing import Any
@@ -141,6 +141,35 @@ def distance_chart(counts: PairCounts, name: str) -> str:
         f"Histogram of distances: mean {same:.3f} of the same identity, {different:.3f} of "
         f"different ones, {100 * counts.overlap:.0f} percent overlap",
     )
+
+
+@_page_style
+def threshold_chart(levels: Sequence[Mapping[str, float]], marked: float, name: str) -> str:
+    """False-non-match over false-match rates of the `levels` that `verify` gives, at least one.
+
+    The level of the false-match rate `marked` is named with its threshold, if it is there.
+    """
+    figure, axes = _axes()
+    rates = 100 * np.array([level["false_match_rate"] for level in levels])
+    missed = 100 * np.array([level["false_non_match_rate"] for level in levels])
+    axes.plot(rates, missed, "-o", color=_BLUE, lw=1.8)
+    axes.set_xscale("log")
+    axes.set_xlim(rates.min() / 1.3, rates.max() * 1.3)
+    axes.set_ylim(0, 105)
+    axes.set(xlabel="pairs of two people that match, percent", ylabel="own pairs missed, percent")
+    axes.xaxis.set_major_formatter("{x:g}")
+    texts = []
+    for rate, height, level in zip(rates, missed, levels, strict=True):
+        text = f"distance {level['threshold']:.3f}"
+        texts.append(f"{rate:g} percent {text}, {height:.1f} percent missed")
+        if level["false_match_rate"] == marked:
+            axes.plot(rate, height, "o", color=_RED, markersize=8)
+            # The curve falls: there is room below it on its left, and above it on its right.
+            right = rate**2 < rates.min() * rates.max()
+            offset, side = ((8, 6), "left") if right else ((-8, -16), "right")
+            unit = "offset points"
+            axes.annotate(text, (rate, height), offset, textcoords=unit, color=_TEXT, ha=side)
+    return _svg(figure, name, f"Pairs missed over pairs falsely matched: {'; '.join(texts)}")
 
 
 @_page_style

@@ -14,7 +14,9 @@ from lupi_jax.errors import InputError
 from lupi_jax.evaluation import Evaluation, Features
 from lupi_jax.evaluation.embedding import stems_of
 from lupi_jax.evaluation.figures import FIGURES, Measured, figure_text, measure_tasks
+from lupi_jax.evaluation.metrics import Task
 from lupi_jax.evaluation.search import ranking_rows
+from lupi_jax.evaluation.verification import verify
 from lupi_jax.modality import Modality, stem_for
 from lupi_jax.report import charts
 from lupi_jax.report.activation import activation_shares, heat
@@ -29,6 +31,8 @@ from lupi_jax.views import LUMA, luma, random_channel
 TOP = 10  # images of the gallery beside a query
 MAPPED = 4  # images of each modality with an activation map
 DRAWS = 6  # random-channel images
+MARKED = 0.01  # the false-match rate whose threshold a chart names
+TABLED = (0.1, 0.01, 0.001, 0.0001)  # those in the table
 
 
 def require_libraries() -> None:
@@ -80,6 +84,8 @@ def make_page(
         cmc=_cmc_charts(found.measured),
         rankings=_rankings(run, found),
         distances=_distances(found.features),
+        thresholds=_thresholds(found),
+        tabled=TABLED,
         map=_map(found.features, run.config.seed),
         activations=_activations(run, found.features.index),
         draws=_draws(run, found.features.index),
@@ -186,6 +192,21 @@ def _distances(features: Features) -> list[tuple[str, PairCounts, str]]:
             name = f"within {a}" if a == b else f"{a} to {b}"
             chart = charts.distance_chart(counts, f"distances-{_slug(name)}")
             result.append((name, counts, chart))
+    return result
+
+
+def _thresholds(found: Evaluation) -> list[tuple[str, dict[str, Any], str]]:
+    """(direction, what `verify` gives, chart) of each direction's first search."""
+    first: dict[str, Task] = {}
+    for task in found.tasks:
+        first.setdefault(f"{task.query} → {task.gallery}", task)
+    result = []
+    for direction, task in first.items():
+        verified = verify(found.features, task)
+        if verified["levels"]:
+            name = f"thresholds-{_slug(direction)}"
+            chart = charts.threshold_chart(verified["levels"], MARKED, name)
+            result.append((direction, verified, chart))
     return result
 
 

@@ -86,8 +86,8 @@ def ranking_picture(
             axes = _show(figure, image, first + j * (_CELL + _GAP), bottom, height)
             # NumPy's own booleans are equal to Python's, and so find the same entry.
             colour, style, mark = _FRAMES[correct]
-            if correct is None and row.matched is not None and row.matched[j]:
-                colour, style, mark = _MATCH
+            if row.matched is not None and row.matched[j]:
+                colour, style, mark = _MATCH if correct is None else (colour, style, mark + "≈")
             axes.spines[:].set(color=colour, linestyle=style, linewidth=3)
             _name(axes, mark, text, color=colour)
     _save(figure, path)
@@ -105,7 +105,8 @@ def _heading(rows: Sequence[RankingRow], title: str, letters: int) -> list[str]:
     if None in verdicts:
         text += " Dotted frame: not known who it is."
     if any(row.matched for row in rows):
-        text += " ≈ and a solid blue frame: within the threshold."
+        text += " ≈: within the threshold"
+        text += ", in a solid blue frame." if None in verdicts else "."
     letters = max(letters, 20)
     return [*textwrap.wrap(shown(title), letters), *textwrap.wrap(text, letters)]
 

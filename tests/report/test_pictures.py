@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import xml.dom.minidom
 
@@ -140,6 +141,20 @@ def test_marks_and_names_stand_under_the_images_and_are_explained_above():
     above, _ = texts_of([unknown])
     assert above[0].startswith("Left: the query.")
     assert "\u2713" not in " ".join(above)
+
+
+def test_a_match_is_marked_beside_the_verdict():
+    correct = [True, True, False, None, None]
+    row = RankingRow(plain(1, 2, 250), "q", [plain(9, 9, 200)] * 5, ["t"] * 5, correct)
+    matched = dataclasses.replace(row, matched=[True, False, True, True, False])
+    above, under = texts_of([row])
+    assert under == ["q", "✓ t", "✓ t", "✗ t", "t", "t"]
+    assert "≈" not in " ".join(above)
+    above, under = texts_of([matched])
+    assert under == ["q", "✓≈ t", "✓ t", "✗≈ t", "≈ t", "t"]
+    assert " ".join(above).endswith(" ≈: within the threshold, in a solid blue frame.")
+    known = dataclasses.replace(row, correct=[True] * 5, matched=[True] * 5)
+    assert " ".join(texts_of([known])[0]).endswith("cam: the camera. ≈: within the threshold.")
 
 
 def metrics_rows():

@@ -216,6 +216,14 @@ def all_charts() -> list[str]:
         charts.cmc_chart([("all <images>", "neck", curve), ("b", "neck", curve / 2)], "cmc"),
         charts.distance_chart(count_pairs(unit(0, 8), ids), "distances"),
         charts.identity_chart(unit(1, 8, 2), ids, np.array(["visible", "infrared"] * 4), "map"),
+        charts.threshold_chart(
+            [
+                {"false_match_rate": rate, "threshold": rate * 3, "false_non_match_rate": 1 - rate}
+                for rate in (0.1, 0.01)
+            ],
+            0.01,
+            "thresholds",
+        ),
     ]
 
 
@@ -235,5 +243,7 @@ def test_charts_follow_the_page_and_do_not_collide():
         ids += own
     assert len(ids) == len(set(ids))
     assert "&lt;images&gt;" in drawn[2]
+    assert "distance 0.030" in re.findall(r"<text[^>]*>([^<]*)</text>", drawn[5])
+    assert "10 percent distance 0.300, 90.0 percent missed" in drawn[5]
     for number in ("3", "7"):
         assert re.search(rf"<text[^>]*>{number}</text>", drawn[4])

@@ -25,8 +25,8 @@ from lupi_jax.report.page import DRAWS, MAPPED, TOP, _draws, _notes
 from lupi_jax.training import load_run
 
 SECTIONS = [
-    "figures", "training", "cmc", "rankings", "distances", "map", "activations", "draws",
-    "configuration", "versions",
+    "figures", "training", "cmc", "rankings", "distances", "thresholds", "map", "activations",
+    "draws", "configuration", "versions",
 ]  # fmt: skip
 VOID = ("meta", "img", "br", "link", "input", "hr")
 
@@ -256,7 +256,8 @@ def test_pictures_are_as_many_as_they_should_be_and_say_what_they_show(page):
     assert all(image.attributes["alt"] for image in everything)
     assert all(svg.attributes["aria-label"] for svg in page.all("svg"))
     count = {s: len(page.one("section", id=s).all("svg")) for s in SECTIONS}
-    assert count == dict.fromkeys(SECTIONS, 0) | {"training": 3, "cmc": 2, "distances": 3, "map": 1}
+    drawn = {"training": 3, "cmc": 2, "distances": 3, "thresholds": 2, "map": 1}
+    assert count == dict.fromkeys(SECTIONS, 0) | drawn
 
 
 def test_draws_weigh_the_channels_as_training_does(page):
@@ -289,6 +290,31 @@ def test_distances_are_of_every_pair(page):
         "visible to infrared": [4 * 16, 12 * 16],
         "within infrared": within,
     }
+
+
+def test_thresholds_are_those_that_a_search_takes(page, workdir, tmp_path):
+    file = tmp_path / "features.npz"
+    assert main(["export", "--workdir", str(workdir), "--out", str(file)]) == 0
+    features = load_features(file)
+    sides = {m: features[features.index.modalities == m] for m in ("infrared", "visible")}
+    rows = [
+        [c.text for c in row.children]
+        for row in page.one("section", id="thresholds").one("tbody").all("tr")
+    ]
+    assert [row[:4] for row in rows] == [
+        [direction, "all images", "192", rate]
+        for direction in ("infrared → visible", "visible → infrared")
+        for rate in ("10 %", "1 %")
+    ]
+    for direction, _, _, rate, distance, missed in rows:
+        query, gallery = (sides[side] for side in direction.split(" → "))
+        distances = pairwise_distances(query.neck, gallery.neck)
+        own = query.index.identities[:, None] == gallery.index.identities
+        passing = int(float(rate.split()[0]) / 100 * 192)  # 19, and 1
+        others = np.sort(distances[~own])
+        assert others[passing - 1] - 1e-4 <= float(distance) <= others[passing] + 1e-4
+        share = np.mean(distances[own] > float(distance))
+        assert float(missed.split()[0]) == pytest.approx(100 * share, abs=100 / 64 + 0.06)
 
 
 def test_configuration_marks_what_differs(page):

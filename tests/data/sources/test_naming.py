@@ -154,7 +154,7 @@ def test_nobody_is_in_two_splits_but_who_may_be_nobody(tmp_path):
     root = touch(tmp_path, *(f"{s}/visible/{i}_1_a.png" for s in ("val", "test") for i in (-1, 0)))
     assert len(read_names(root, Naming(CELLS)).rows) == 4
     touch(root, "val/visible/04_1_a.png", "test/visible/4_1_a.png")
-    with pytest.raises(InputError, match=r"1 identities are in both test and val \(4\)"):
+    with pytest.raises(InputError, match=r"1 identity in both test and val \(4\)"):
         read_names(root, Naming(CELLS))
 
 

@@ -13,7 +13,7 @@ import pytest
 from lupi_jax import InputError
 from lupi_jax.data.sources import parquet
 from lupi_jax.data.sources.parquet import ParquetError, read_parquet
-from lupi_jax.data.sources.table import read_table
+from lupi_jax.data.sources.table import ROLE, read_table
 
 COLUMNS = ("path", "identity", "camera", "modality", "split")
 
@@ -37,7 +37,7 @@ def packed(content: pa.Table, **options) -> bytes:
 
 def test_cells_come_in_the_order_asked_for_with_a_mark_for_null():
     own = table(camera=pa.array([3, None]), more=pa.array([1, 2]), path=pa.array(["a\n,", "ü"]))
-    names, *rows = read_parquet(packed(own.select([*own.column_names[::-1]])), COLUMNS)
+    names, *rows = read_parquet(packed(own.select([*own.column_names[::-1]])), COLUMNS, ROLE)
     assert names == ["more", *COLUMNS[::-1]]
     assert rows == [
         ["", "a\n,", "0", "3", "visible", "train"],
@@ -46,7 +46,19 @@ def test_cells_come_in_the_order_asked_for_with_a_mark_for_null():
 
 
 def test_a_column_that_is_not_there_leaves_the_rows_out():
-    assert list(read_parquet(packed(table().drop_columns("path")), COLUMNS)) == [list(COLUMNS[1:])]
+    assert list(read_parquet(packed(table().drop_columns("path")), COLUMNS, ROLE)) == [
+        list(COLUMNS[1:])
+    ]
+
+
+def test_a_null_in_the_column_that_may_be_missing_is_an_empty_cell():
+    own = table(role=pa.array(["query", None]))
+    assert [row[0::6] for row in read_parquet(packed(own), COLUMNS, ROLE)][1:] == [
+        ["", "query"],
+        ["", ""],
+    ]
+    twice = own.append_column("role", own["role"])
+    assert len(list(read_parquet(packed(twice), COLUMNS, ROLE))) == 1
 
 
 def many(rows: int) -> pa.Table:
@@ -100,12 +112,12 @@ def test_memory_and_time_are_bounded(monkeypatch, tmp_path):
     content = packed(table(1000, path=paths), compression="zstd")
     assert len(content) < 2**20
     with pytest.raises(ParquetError, match=r"unpacks to more than 2 GiB"):
-        read_parquet(content, COLUMNS)
+        read_parquet(content, COLUMNS, ROLE)
     source.write_text("import time; time.sleep(99)")
     monkeypatch.setattr(parquet, "_SECONDS", 0.2)
     start = time.monotonic()
     with pytest.raises(ParquetError, match=r"takes more than 0\.2 seconds to read"):
-        read_parquet(content, COLUMNS)
+        read_parquet(content, COLUMNS, ROLE)
     assert time.monotonic() - start < 20
 
 
@@ -114,7 +126,7 @@ def test_a_reader_that_crashes_is_a_damaged_file(monkeypatch):
     real = subprocess.run
     monkeypatch.setattr(subprocess, "run", lambda _, **options: real(crash, **options))
     with pytest.raises(ParquetError, match="is no Parquet file, or damaged"):
-        read_parquet(b"", COLUMNS)
+        read_parquet(b"", COLUMNS, ROLE)
 
 
 def test_tables_have_a_last_row(monkeypatch, tmp_path):
