@@ -87,18 +87,18 @@ def run(options: argparse.Namespace) -> None:
         for i, own in enumerate(ranked)
         for rank, row in enumerate(own)
     ]
-    direction = f"{options.query_modality} → {options.gallery_modality}"
     if options.out:
         drawn = list(enumerate(ranked))[:DRAWN]
         lists = [_drawn(query, i, gallery, own[:DRAWN], size) for i, own in drawn]
-        ranking_picture(options.out, lists, direction)
+        title = f"{options.query_modality} queries, {options.gallery_modality} gallery"
+        ranking_picture(options.out, lists, title)
         part = f": the first {DRAWN} of {len(ranked)} queries" if len(ranked) > DRAWN else ""
         say(f"wrote {options.out}{part}")
     if options.json:
         print(json.dumps(found))
     else:
         print_table(
-            direction.replace("→", "->"),
+            f"{options.query_modality} -> {options.gallery_modality}",
             ("query", "rank", "distance", "image"),
             [(r["query"], r["rank"], f"{r['distance']:.4f}", r["path"]) for r in found],
         )
