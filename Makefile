@@ -32,7 +32,8 @@ $(VENV)/installed: $(VENV)/demo
 	touch $@
 
 demo: $(VENV)/demo
-	$(BIN)/lupi make-synthetic --out data/synthetic --layout folder --identities 256 --seed 0
+	$(BIN)/lupi make-synthetic --out data/synthetic --layout folder --identities 256 \
+		--seed 0 --difficulty easy
 	$(BIN)/lupi train --config configs/synthetic.py --workdir runs/demo
 	$(BIN)/lupi evaluate --workdir runs/demo --untrained
 	$(BIN)/lupi evaluate --workdir runs/demo
