@@ -1,12 +1,11 @@
-"""Synthetic people: what `make demo` trains on, from scratch, in a few minutes on a CPU.
+"""Synthetic people: from scratch, in a few minutes on a CPU.
 
-    lupi make-synthetic --out data/synthetic --layout folder --identities 256 \
-        --seed 0 --difficulty easy
+    lupi make-synthetic --out data/synthetic --identities 256 --difficulty easy
     lupi train --config configs/synthetic.py --workdir runs/demo
     lupi train --config configs/synthetic.py:paper --workdir runs/paper
 
-The recipe of configs/folder.py, at 80 x 40 pixels. Variants: `released` (default: what the method's
-own code does), `paper`, `baseline`, `agw`.
+The recipe of configs/folder.py. Variants: `released` (default: what the method's own code does),
+`paper`, `baseline`, `agw`. `make demo` trains on smaller images for fewer steps.
 """
 
 from ml_collections import ConfigDict
@@ -21,7 +20,7 @@ def get_config(recipe: str = "released") -> ConfigDict:
     config.data = ConfigDict()
     config.data.name = "synthetic"
     config.data.root = "data/synthetic"
-    config.data.image_size = (80, 40)
+    config.data.image_size = (96, 48)
 
     config.batch = ConfigDict()
     config.batch.identities = 16
