@@ -5,7 +5,8 @@
     lupi train --config configs/synthetic.py:paper --workdir runs/paper
 
 The settings are those that configs/folder.py explains. Variants: `released` (default: what the
-method's own code does), `paper`, `baseline`, `agw`. `make demo` uses smaller images and fewer steps.
+method's own code does), `paper`, `baseline`, `agw`. `make demo` trains on smaller
+images, for fewer steps.
 """
 
 from ml_collections import ConfigDict
