@@ -115,7 +115,7 @@ class Settings:
         made = object.__new__(cls)  # `cls(...)` would read them again
         for name, kind in typing.get_type_hints(cls).items():
             group = isinstance(kind, type) and issubclass(kind, Settings)
-            value = kind.of(fields, f"{name}.") if group else fields[prefix + name]
+            value = kind.of(fields, f"{prefix}{name}.") if group else fields[prefix + name]
             object.__setattr__(made, name, value)
         return made
 

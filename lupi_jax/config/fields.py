@@ -129,8 +129,8 @@ class ModelConfig(Settings):
     )
     non_local: bool = field(
         True,
-        'AGW\'s non-local blocks. "resnet18" has none either way, as in the original; "resnet34" '
-        "has them here alone, since the released code cannot run it.",
+        'AGW\'s non-local blocks. "resnet18" never has them, like the original. "resnet34" has '
+        "them only here, since the released code cannot run it.",
     )
     pooling: Literal["gem", "average"] = field(
         "gem", '"gem" is the generalised mean with p = 3, "average" the plain one.'
@@ -199,11 +199,11 @@ class EvaluationConfig(Settings):
     )
     same_modality: Literal["auto", "camera", "identity_and_camera"] = field(
         "auto",
-        "What a query ignores where both sides of a pair have one modality (intermediate images "
-        'count as visible): "camera" every image of its camera, as in the paper\'s Table 3; '
-        '"identity_and_camera" those of its identity by its camera, as on Market-1501; "auto" is '
-        '"camera" for SYSU-MM01, else "identity_and_camera". Where no two cameras saw the same '
-        "person, as on RegDB, a query ignores itself alone.",
+        "What a query ignores if both sides of a pair have one modality (intermediate images "
+        'count as visible). "camera": every image of its camera, like the paper\'s Table 3. '
+        '"identity_and_camera": the images of its identity by its camera, like Market-1501. "auto" '
+        'is "camera" for SYSU-MM01, else "identity_and_camera". If no two cameras saw the same '
+        "person, as in RegDB, a query ignores only itself.",
         may_change=ANY_TIME,
     )
     trials: int = field(10, "Galleries drawn, where any are.", POSITIVE, may_change=ANY_TIME)

@@ -157,6 +157,22 @@ def stems_of(variables: Any) -> list[Modality]:
     return [m for m in Modality if f"stem_{m}" in variables["params"]]
 
 
+def require_stem(variables: Any, modality: Modality) -> Modality:
+    """The stem of a network that images of `modality` go through (`modality.stem_for`).
+
+    Raises:
+      InputError: the network was trained without it.
+    """
+    stems = stems_of(variables)
+    stem = stem_for(modality, stems)
+    if stem is None:
+        raise InputError(
+            f"this network was trained on {' and '.join(stems)} images and cannot embed "
+            f"{modality} ones"
+        )
+    return stem
+
+
 def with_intermediate(index: Index) -> Index:
     """`index` and, after its rows, one of the intermediate modality for every visible image."""
     visible = np.flatnonzero(index.modalities == Modality.VISIBLE)
@@ -211,7 +227,7 @@ def embed_index(
     """
     data = config.data
     read = read or make_reader(index, data.image_size, data.prepared, data.workers, show)
-    stems, width = stems_of(variables), model.features
+    width = model.features
     pooled, neck = (np.empty((len(index), width), np.float32) for _ in range(2))
     of_modality = {m: np.flatnonzero(index.modalities == m) for m in Modality}
     advance, done = show("images"), 0
@@ -219,12 +235,7 @@ def embed_index(
     for modality, rows in of_modality.items():
         if not len(rows):
             continue
-        stem = stem_for(modality, stems)
-        if stem is None:
-            raise InputError(
-                f"this network was trained on {' and '.join(stems)} images and cannot embed "
-                f"{modality} ones"
-            )
+        stem = require_stem(variables, modality)
         share = hosts.share(len(rows))
         parts = tuple(np.empty((0, width), np.float32) for _ in range(2))
         if share:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array, export
 
 from lupi_jax.errors import InputError
-from lupi_jax.evaluation.embedding import embed_batch, stems_of
+from lupi_jax.evaluation.embedding import embed_batch, require_stem, stems_of
 from lupi_jax.evaluation.inputs import check_feature
 from lupi_jax.evaluation.origin import origin_of
 from lupi_jax.modality import Modality, stem_for
@@ -61,9 +61,7 @@ def export_network(
       ValueError: the network has no stem for `modality`, or `feature` is unknown.
     """
     check_feature(feature)
-    stem = stem_for(modality, stems_of(variables))
-    if stem is None:
-        raise ValueError(f"the network cannot embed {modality} images")
+    stem = require_stem(variables, modality)
 
     def embed(images: Array) -> Array:
         pooled, neck = embed_batch(model, variables, images, stem)

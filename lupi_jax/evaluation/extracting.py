@@ -14,11 +14,11 @@ from PIL import Image
 from lupi_jax.data.decoding import KINDS, as_shown
 from lupi_jax.data.images import fit_image, parallel_map, read_image
 from lupi_jax.errors import InputError, shorten
-from lupi_jax.evaluation.embedding import embed_images, stems_of
+from lupi_jax.evaluation.embedding import embed_images, require_stem
 from lupi_jax.evaluation.features import are_unit
 from lupi_jax.evaluation.inputs import check_feature
 from lupi_jax.evaluation.readable import colour_spread, doubt
-from lupi_jax.modality import Modality, stem_for
+from lupi_jax.modality import Modality
 
 if TYPE_CHECKING:
     from lupi_jax.training import Run
@@ -118,14 +118,7 @@ class Extractor:
             made = " (intermediate images are made of visible ones, in training)"
             why = made if modality == Modality.INTERMEDIATE else ""
             raise ValueError(f"modality must be visible or infrared, not {modality!r}{why}")
-        stems = stems_of(self.run.variables)
-        stem = stem_for(Modality(modality), stems)
-        if stem is None:
-            raise ValueError(
-                f"this network was trained on {' and '.join(stems)} images and cannot embed "
-                f"{modality} ones"
-            )
-        return stem
+        return require_stem(self.run.variables, Modality(modality))
 
 
 def extractor(

@@ -14,6 +14,7 @@ import jax
 from lupi_jax.config import Config
 from lupi_jax.data import Batch, HostRows, make_feed, read_all
 from lupi_jax.data.contents import File, digesting, parse_files, with_digests
+from lupi_jax.data.feeds.plan import UnfitError
 from lupi_jax.data.feeds.prepared import prepared_files
 from lupi_jax.errors import StoppedError
 from lupi_jax.modality import Modality
@@ -210,7 +211,8 @@ def _files(parts: Parts, checkpoints: Checkpoints) -> list[File]:
     if checkpoints.newest is not None:
         known += parse_files(checkpoints.run(checkpoints.newest).get("files", []))
     if parts.config.data.prepared:
-        known += prepared_files(parts.config.data.prepared)
+        with contextlib.suppress(UnfitError):  # a run that is finished needs it no more
+            known += prepared_files(parts.config.data.prepared)
     return with_digests(files, known)
 
 

@@ -27,7 +27,7 @@ class ParquetError(ValueError):
     """A file that is not read; the message says why, after its name."""
 
 
-def read_parquet(content: bytes, columns: Sequence[str], optional: str) -> Iterator[list[str]]:
+def read_parquet(content: bytes, columns: Sequence[str], optional: str = "") -> Iterator[list[str]]:
     """The names of all columns of a file, then of each row "1" or "" and the cells of `columns`.
 
     "1" says that a cell is null. If a column is missing or there twice, the rows are left out.
