@@ -7,7 +7,7 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -83,7 +83,8 @@ def replacing_files(folder: Path, names: Sequence[str]) -> Iterator[Path]:
     """A directory to write files to, some of `names`; in the end they replace those of `folder`.
 
     Other files of `folder`, which may be a volume or a link, stay. Where a file cannot be replaced,
-    the old ones all stay. A file of `names` that was not written anew is removed.
+    the old ones all stay. A file of `names` that was not written anew is removed. What a process
+    that was killed had begun to replace is put back, or put in its place, before anything else.
 
     Args:
       folder: the directory, made where it is absent.
@@ -98,13 +99,11 @@ def replacing_files(folder: Path, names: Sequence[str]) -> Iterator[Path]:
             part.mkdir()
             yield part
         return
-    with _partial(folder, names[-1]) as place:
-        new, old = place / "new", place / "old"
-        new.mkdir()
-        old.mkdir()
-        yield new
-        _sync(new)
-        _swap(folder, new, old, names)
+    with _partial(folder, names[-1], lambda left: _recover(folder, left, names)) as place:
+        (place / "new").mkdir()
+        yield place / "new"
+        _sync(place / "new")
+        _swap(folder, place, names)
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -151,16 +150,19 @@ def is_vacant(folder: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _partial(parent: Path, name: str) -> Iterator[Path]:
+def _partial(
+    parent: Path, name: str, recover: Callable[[Path], None] = lambda left: None
+) -> Iterator[Path]:
     """A directory below `parent` that is ours while this lasts.
 
-    A lock in it says that its process lives: what others are writing is left alone.
+    A lock in it says that its process lives: what others are writing is left alone. `recover` takes
+    what it needs out of those that killed processes left.
     """
     prefix = f"{PARTIAL}{name}-"
     for left in parent.glob(f"{glob.escape(prefix)}????????"):
         with contextlib.suppress(Timeout, NotImplementedError, OSError):
             with _lock(left):
-                pass
+                recover(left)
             shutil.rmtree(left)
     with contextlib.ExitStack() as held:
         folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix=prefix, dir=parent)))
@@ -174,10 +176,15 @@ def _lock(folder: Path) -> FileLock:
     return FileLock(folder / ".lock", timeout=0)
 
 
-def _swap(folder: Path, new: Path, old: Path, names: Sequence[str]) -> None:
-    """Move the files `names` of a directory to `old`, and those in `new` to their places."""
+def _swap(folder: Path, place: Path, names: Sequence[str]) -> None:
+    """Move the files `names` of a directory to `place`/old, and those in `place`/new to theirs.
+
+    Once the old ones are all out, "new" is called "placing": `_recover` goes by that.
+    """
+    new, placing, old = (place / name for name in ("new", "placing", "old"))
+    old.mkdir()
     moves = [(folder / name, old / name) for name in reversed(names)]
-    moves += [(new / name, folder / name) for name in names]
+    moves += [(new, placing), *((placing / name, folder / name) for name in names)]
     done: list[tuple[Path, Path]] = []
     try:
         for source, target in moves:
@@ -188,6 +195,15 @@ def _swap(folder: Path, new: Path, old: Path, names: Sequence[str]) -> None:
         for source, target in reversed(done):
             target.rename(source)
         raise
+
+
+def _recover(folder: Path, left: Path, names: Sequence[str]) -> None:
+    """Undo the exchange that a killed process had begun, or finish it where it was past half."""
+    placing, old = left / "placing", left / "old"
+    source = placing if placing.is_dir() else old
+    for name in names:
+        if (source / name).exists():
+            (source / name).replace(folder / name)
 
 
 def _sync(path: Path) -> None:

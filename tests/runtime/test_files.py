@@ -39,7 +39,7 @@ def test_the_old_files_stay_where_one_cannot_be_replaced(tmp_path, monkeypatch):
     rename = Path.rename
 
     def busy(self: Path, target: Path) -> Path:
-        if (self.parent.name, self.name) == ("new", "b.bin"):
+        if (self.parent.name, self.name) == ("placing", "b.bin"):
             raise OSError(16, "Device or resource busy")
         return rename(self, target)
 
@@ -62,7 +62,31 @@ def test_no_reader_takes_new_files_with_old_ones_for_whole(tmp_path, monkeypatch
 
     monkeypatch.setattr(Path, "rename", watched)
     write(folder, *NAMES, text="new")
-    assert seen == [None] * 5 + ["new"]
+    assert seen == [None] * 6 + ["new"]
+
+
+@pytest.mark.parametrize("moment", range(9))
+def test_what_a_killed_exchange_had_moved_is_not_lost(tmp_path, moment):
+    """A killed process moves nothing back. The next one does, even where it fails to write."""
+    script = (
+        "import os, sys; from pathlib import Path\n"
+        "from lupi_jax.runtime.files import replacing_files\n"
+        "moves = iter(range(int(sys.argv[2])))\n"
+        "rename = Path.rename\n"
+        "Path.rename = lambda *x: rename(*x) if next(moves, None) is not None else os.kill(0, 9)\n"
+        "os.setsid()\n"
+        "with replacing_files(Path(sys.argv[1]), ('a.bin', 'b.bin', 'facts.json')) as part:\n"
+        "    [(part / name).write_text('new') for name in ('a.bin', 'facts.json')]\n"
+    )
+    folder = tmp_path / "network"
+    write(folder, *NAMES, text="old")
+    command = [sys.executable, "-c", script, str(folder), str(moment)]
+    died = subprocess.run(command).returncode == -signal.SIGKILL
+    assert died == (moment < 6)  # three old files out, one name changed, two new files in
+    with pytest.raises(RuntimeError), replacing_files(folder, NAMES):
+        raise RuntimeError
+    kept = dict.fromkeys(NAMES, "old") if moment < 4 else dict.fromkeys(NAMES[::2], "new")
+    assert contents(folder) == kept
 
 
 def test_a_link_to_a_directory_stays_a_link(tmp_path):

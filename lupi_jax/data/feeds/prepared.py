@@ -123,6 +123,8 @@ def prepare(
         missing = [name for name in plan.shards if name not in kept]
         if missing:
             _write_json(folder / MARKER, plan.record)
+            for name in damaged:  # first: only the manifest tells them from whole ones
+                (folder / name).unlink(missing_ok=True)
             (folder / MANIFEST).unlink(missing_ok=True)
             advance = show("images decoded")
             for name in missing:

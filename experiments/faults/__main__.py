@@ -1,0 +1,25 @@
+"""`python -m experiments.faults table|kills|training`."""
+
+import argparse
+
+from experiments.faults import kills, training
+
+
+def main() -> int:
+    """Run one of the three."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.faults", allow_abbrev=False)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, module in (("kills", kills), ("training", training)):
+        text = (module.__doc__ or "").partition("\n")[0]
+        command = commands.add_parser(name, help=text, description=text)
+        module.add_arguments(command)
+        command.set_defaults(main=module.main, several=name == "training")
+    options, rest = parser.parse_known_args()
+    options.rest = rest
+    if rest and not options.several:
+        parser.error(f"unknown argument {rest[0]}")
+    return options.main(options)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
