@@ -245,7 +245,6 @@ columns "{OVER[0]}" to "{OVER[2]}" say what stood where a killed command was to 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `kills`."""
     add = parser.add_argument
-    add("--workdir", type=Path, required=True, help="directory of the world to break (required)")
     add("--kills", type=int, default=100, help="kills over all commands (100)")
     add("--seed", type=int, default=0, help="seed of the moments (0)")
     add("--commands", nargs="*", default=[*COMMANDS], choices=[*COMMANDS], metavar="COMMAND")
@@ -265,6 +264,5 @@ def main(options: argparse.Namespace) -> int:
         return 1
     text = report(options, kills)
     result = {"seed": options.seed, "kills": [dataclasses.asdict(kill) for kill in kills]}
-    write_results("faults", result, text)
-    print(text)
+    write_results(options.results, "faults", result, text)
     return 0

@@ -96,40 +96,50 @@ def prepare_forks(programs: Path) -> None:
         importlib.import_module(f"lupi_jax.{name}")
 
 
-def run(start: Start, until: Callable[[float], bool] = lambda seconds: False) -> End:
-    """Run a command to its end.
+class Running:
+    """A command that has been started."""
 
-    Args:
-      until: asked every few milliseconds with the seconds since its start; True kills it and all
-        that it has started.
-    """
-    out, err, events = (start.folder / name for name in ("stdout", "stderr", "events"))
-    for file in (out, err, events):
-        file.write_bytes(b"")
-        file.chmod(0o666)
-    begun = time.monotonic()
-    child = os.fork()
-    if not child:
-        _be(start, out, err, events)
-    ended, status, used = 0, 0, None
-    killed = hung = False
-    while not ended:
-        ended, status, used = os.wait4(child, 0 if killed else os.WNOHANG)
-        seconds = time.monotonic() - begun
-        hung = hung or seconds > LIMIT_SECONDS
-        if not ended and (hung or until(seconds)):
-            _kill(child)
-            killed = True
-        elif not ended:
-            time.sleep(0.005)
-    seconds = round(time.monotonic() - begun, 2)
-    _kill(child)  # the group: workers that it may have left
-    code = None if hung else os.waitstatus_to_exitcode(status)
-    most = used.ru_maxrss // 1024 if used else 0
-    end = End(code, out.read_bytes(), err.read_bytes(), seconds, most, events.stat().st_size)
-    for file in (out, err, events):
-        file.unlink()
-    return end
+    def __init__(self, start: Start) -> None:
+        self._files = [start.folder / name for name in ("stdout", "stderr", "events")]
+        for file in self._files:
+            file.write_bytes(b"")
+            file.chmod(0o666)
+        self._begun = time.monotonic()
+        self._child = os.fork()
+        if not self._child:
+            _be(start, *self._files)
+
+    def end(self, until: Callable[[float], bool] = lambda seconds: False) -> End:
+        """Wait for its end.
+
+        Args:
+          until: asked every few milliseconds with the seconds since its start; True kills it and
+            all that it has started.
+        """
+        ended, status, used = 0, 0, None
+        killed = hung = False
+        while not ended:
+            ended, status, used = os.wait4(self._child, 0 if killed else os.WNOHANG)
+            seconds = time.monotonic() - self._begun
+            hung = hung or seconds > LIMIT_SECONDS
+            if not ended and (hung or until(seconds)):
+                _kill(self._child)
+                killed = True
+            elif not ended:
+                time.sleep(0.005)
+        seconds = round(time.monotonic() - self._begun, 2)
+        _kill(self._child)  # the group: workers that it may have left
+        code = None if hung else os.waitstatus_to_exitcode(status)
+        most = used.ru_maxrss // 1024 if used else 0
+        out, err, events = (file.read_bytes() for file in self._files)
+        for file in self._files:
+            file.unlink()
+        return End(code, out, err, seconds, most, len(events))
+
+
+def run(start: Start, until: Callable[[float], bool] = lambda seconds: False) -> End:
+    """Run a command to its end, which `until` may bring: as `Running.end`."""
+    return Running(start).end(until)
 
 
 def _kill(child: int) -> None:

@@ -32,8 +32,9 @@ def _cell(content: object) -> str:
     return str(content).replace("|", "\\|").replace("\n", " ")
 
 
-def write_results(name: str, result: dict[str, Any], text: str) -> None:
-    """Write `<name>.json` and `<name>.md` into `experiments/results`."""
+def write_results(folder: Path, name: str, result: dict[str, Any], text: str) -> None:
+    """Write `<name>.json` and `<name>.md` into a directory, and show the latter."""
     content = json.dumps({**result, "versions": versions()}, indent=1) + "\n"
-    write_whole(FOLDER / f"{name}.json", content)
-    write_whole(FOLDER / f"{name}.md", text)
+    write_whole(folder / f"{name}.json", content)
+    write_whole(folder / f"{name}.md", text)
+    print(text)

@@ -242,7 +242,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `training`."""
     add = parser.add_argument
     add("--config", default=str(CONFIG), metavar="FILE[:VARIANT]", help="its configuration")
-    add("--workdir", type=Path, required=True, help="directory of the runs (required)")
     add("--kills", type=int, default=50, help="kills in all (50)")
     add("--seed", type=int, default=0, help="seed of the moments at which runs are killed (0)")
     add("--processes", type=int, default=1, help="processes of each run (1)")
@@ -291,6 +290,5 @@ def main(options: argparse.Namespace) -> int:
         "lives": [dataclasses.asdict(life) for life in sweep.lives],
     }
     file = "faults_training" if sweep.processes == 1 else f"faults_{sweep.processes}_processes"
-    write_results(file, result, text)
-    print(text)
+    write_results(options.results, file, result, text)
     return 0

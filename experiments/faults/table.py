@@ -1,0 +1,148 @@
+"""Run every command under every fault, and write down what was expected and what happened.
+
+A row is one fault done to one command, in a directory of its own. Beside what the row expects, no
+command may show a traceback or control characters, change or lose what it did not write, leave
+half a file, or take minutes or gigabytes.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments.faults import (
+    process,
+    rows_files,
+    rows_images,
+    rows_names,
+    rows_system,
+    rows_words,
+)
+from experiments.faults.fault import Fault, SkipError, make_case, said, start_of, wrong
+from experiments.faults.results import machine, table, write_results
+from experiments.faults.world import digests, make_world
+
+FAULTS: tuple[Fault, ...] = (
+    *rows_system.FAULTS,
+    *rows_names.FAULTS,
+    *rows_images.FAULTS,
+    *rows_files.FAULTS,
+    *rows_words.FAULTS,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What a fault did to a command.
+
+    Attributes:
+      fault: its name.
+      command: its name.
+      expected: statuses and a pattern of the last line on stderr.
+      status: that it exited with; None, it hung or was not run.
+      said: its last line on stderr, or why it was not run.
+      seconds: that it took.
+      megabytes: the most memory that it had.
+      wrong: what was not as expected.
+    """
+
+    fault: str
+    command: str
+    expected: str
+    status: int | None
+    said: str
+    seconds: float
+    megabytes: int
+    wrong: list[str]
+
+
+def run_row(world: Path, folder: Path, fault: Fault, command: str) -> Row:
+    """Do one fault to one command."""
+    case = make_case(world, folder, command)
+    with contextlib.ExitStack() as undo:
+        undo.callback(shutil.rmtree, folder, ignore_errors=True)
+        undo.callback(lambda: [done() for done in case.after])
+        try:
+            fault.prepare(case)
+        except SkipError as reason:
+            words = f"not run: {reason}"
+            return Row(fault.name, command, fault.expected, None, words, 0.0, 0, [])
+        before = digests(case.out)
+        beside = [process.Running(start) for start in case.beside]
+        end = process.run(start_of(case))
+        ends = [end, *(each.end() for each in beside)]
+        faults = [text for each in ends for text in wrong(fault, case, each, before)]
+        text = said(case, end)
+    more = (end.status, text, end.seconds, end.megabytes, faults)
+    return Row(fault.name, command, fault.expected, *more)
+
+
+def rows_of(faults: Sequence[Fault]) -> list[tuple[Fault, str]]:
+    """Each fault with each of its commands."""
+    return [(fault, command) for fault in faults for command in fault.commands]
+
+
+def stamps(folder: Path) -> dict[str, tuple[int, int]]:
+    """Sizes and times of all files below a directory."""
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    stats = {str(file): file.stat() for file in files}
+    return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()}
+
+
+def report(rows: Sequence[Row]) -> str:
+    """Markdown: every row."""
+    bad = [row for row in rows if row.wrong]
+    skipped = sum(row.said.startswith("not run: ") for row in rows)
+    missing = f" {skipped} could not be done on this machine." if skipped else ""
+    cells = [
+        (
+            row.fault,
+            row.command,
+            f"`{row.expected}`",
+            "-" if row.status is None else row.status,
+            f"`{row.said}`" if row.said else "",
+            f"**{'; '.join(row.wrong)}**" if row.wrong else "as expected",
+        )
+        for row in rows
+    ]
+    headings = ("fault", "command", "expected", "status", "last line on stderr", "outcome")
+    return f"""# Faults and what comes of them
+
+    python -m experiments.faults table --workdir runs/faults
+
+{machine()}
+
+{len(rows)} rows: {len(rows) - len(bad) - skipped} as expected, {len(bad)} not.{missing} A row \\
+expects an exit status and a pattern in the last line on stderr, and of every command no \\
+traceback, no control characters, nothing changed or lost that it did not write, no half-written \\
+file, and an end within two minutes and two gigabytes.
+
+{table(headings, cells)}
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `table`."""
+    add = parser.add_argument
+    add("--only", default="", metavar="TEXT", help="rows whose fault or command holds TEXT (all)")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Run the rows, and write the table."""
+    folder = options.workdir.absolute()
+    world = make_world(folder)
+    whole = stamps(world)
+    rows = []
+    asked = [(f, c) for f, c in rows_of(FAULTS) if options.only in f"{f.name}, {c}"]
+    for number, (fault, command) in enumerate(asked):
+        row = run_row(world, folder / f"case-{number}", fault, command)
+        if stamps(world) != whole:
+            raise RuntimeError(f"{fault.name}, {command}: what was only to be read has changed")
+        rows.append(row)
+        print(f"{number + 1}/{len(asked)} {row}", file=sys.stderr)
+    result = {"rows": [dataclasses.asdict(row) for row in rows]}
+    write_results(options.results, "faults_table", result, report(rows))
+    return 1 if any(row.wrong for row in rows) else 0
