@@ -117,6 +117,7 @@ def save_run() -> Callable[..., None]:
 
     from lupi_jax import Config
     from lupi_jax.data import read_index
+    from lupi_jax.data.contents import look_at
     from lupi_jax.training.checkpoints import Checkpoints
     from lupi_jax.training.network import fresh_variables, make_model
     from lupi_jax.training.run import run_record
@@ -129,7 +130,8 @@ def save_run() -> Callable[..., None]:
         state = TrainState.create(fresh_variables(drawn, network), optax.identity())
         with Checkpoints(workdir) as checkpoints:
             state = state.replace(step=jnp.int32(step))
-            checkpoints.save(state, run_record(config, training, steps, steps_per_epoch=1), {})
+            record = run_record(config, training, steps, 1, look_at(training))
+            checkpoints.save(state, record, {})
             checkpoints.wait()
 
     return save

@@ -23,6 +23,7 @@ from lupi_jax.errors import InputError
 from lupi_jax.evaluation.metrics.tasks import WITHOUT, WITHOUT_IMAGE, is_within
 from lupi_jax.evaluation.searched import same_modality_rule
 from lupi_jax.modality import Modality
+from lupi_jax.runtime.records import read_json_lines
 from lupi_jax.training.build import prepare_data
 from lupi_jax.training.run import RESUMABLE
 
@@ -172,14 +173,15 @@ def run_key(config: Config, fingerprint: str, trained: bool = True) -> str:
 def read_records(folder: Path) -> dict[str, dict[str, Any]]:
     """{key: record} of the runs in a results' folder; a line that was cut off is no record."""
     file = folder / "runs.jsonl"
-    records = {}
-    for line in file.read_text().splitlines() if file.is_file() else ():
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        records[record["key"]] = record
-    return records
+    found = read_json_lines(file) if file.is_file() else ()
+    return {each["key"]: each for each in found if _is_record(each)}
+
+
+def _is_record(value: Any) -> bool:
+    """Whether a line says which run it is of, and what was measured."""
+    if not isinstance(value, dict) or not isinstance(value.get("key"), str):
+        return False
+    return all(isinstance(value.get(name, {}), dict) for name in ("last", "results"))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -198,11 +198,13 @@ def _result(
     workdir: Path | None,
 ) -> dict[str, Any]:
     """What is written of one evaluation: its figures, and all that they depend on."""
+    from lupi_jax.data.contents import look_at, summary
     from lupi_jax.training.run import versions
 
-    config = run.config
+    config, index = run.config, found.features.index
     trained = dict(run.record)
-    trained.pop("identities", None)  # in the checkpoint, for whoever asks; here only in the way
+    for name in ("identities", "files"):  # in the checkpoint; here they would be in the way
+        trained.pop(name, None)
     return {
         **trained,
         "config": dataclasses.asdict(config),
@@ -217,7 +219,11 @@ def _result(
         "checkpoint": options.checkpoint or ("newest" if workdir else run.name),
         "selection": selection(run, options.checkpoint),
         "people_unseen_in_training": None if run.seen is None else options.split != "train",
-        "images": {"root": config.data.root, "fingerprint": found.features.index.fingerprint},
+        "images": {
+            "root": config.data.root,
+            "fingerprint": index.fingerprint,
+            "content": summary(index, look_at(index)),
+        },
         "step": run.step,
         "versions": {"training": trained.get("versions"), "evaluation": versions()},
         "results": found.rows,

@@ -55,12 +55,13 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _export_features(options: argparse.Namespace) -> None:
+    from lupi_jax.evaluation.features import require_place
     from lupi_jax.runtime.hosts import is_first
     from lupi_jax.runtime.terminal import showing
 
     if options.feature is not None:
         raise InputError("--feature applies only to --stablehlo; --out writes both features")
-    _check_place(options.out)
+    require_place(options.out)
     run = load(options)
     data, split = run.config.data, options.split or "test"
     index = lupi.data.read_index(data, split)
@@ -103,18 +104,6 @@ def _export_network(options: argparse.Namespace) -> None:
     )
     images = " and ".join(modalities)
     say(f"wrote {options.stablehlo}: {images} images to features, with JAX alone")
-
-
-def _check_place(out: Path) -> None:
-    from lupi_jax.evaluation.features import check_form, holds_features
-    from lupi_jax.runtime.files import is_vacant
-
-    check_form(out)
-    other = out.is_file() if not out.suffix else out.is_dir()
-    if out.is_dir() and not holds_features(out):
-        other = other or not is_vacant(out)
-    if other:
-        raise InputError(f"--out {out}: something else is there; give another name")
 
 
 def _facts(run: "lupi.training.Run", options: argparse.Namespace) -> dict[str, Any]:

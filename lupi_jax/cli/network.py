@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import lupi_jax as lupi
+from lupi_jax.cli.console import say
 from lupi_jax.errors import InputError
 
 
@@ -117,7 +118,13 @@ def measure(run: "lupi.training.Run", split: str) -> "lupi.evaluation.Evaluation
 
     with showing() as show:
         seen = run.seen or ()
-        return lupi.evaluation.evaluate(run.config, run.model, run.variables, split, seen, show)
+        found = lupi.evaluation.evaluate(run.config, run.model, run.variables, split, seen, show)
+    if changed := run.changed(found.features.index):
+        say(
+            f"note: {len(changed)} images of {run.config.data.root} have changed since this "
+            f"network was trained on them, the first {changed[0]}"
+        )
+    return found
 
 
 def selection(run: "lupi.training.Run", checkpoint: str | None) -> str:

@@ -213,7 +213,8 @@ def embed_index(
       InputError: an image cannot be read, the network was trained without its modality, or gives
         it a feature that is zero or not finite.
     """
-    read = read or make_reader(index, config.data.image_size, config.data.prepared)
+    data = config.data
+    read = read or make_reader(index, data.image_size, data.prepared, data.workers, show)
     stems, width = stems_of(variables), model.features
     pooled, neck = (np.empty((len(index), width), np.float32) for _ in range(2))
     of_modality = {m: np.flatnonzero(index.modalities == m) for m in Modality}

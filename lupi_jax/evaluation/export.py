@@ -20,6 +20,7 @@ from lupi_jax.evaluation.origin import origin_of
 from lupi_jax.modality import Modality, stem_for
 from lupi_jax.models import EmbedNet
 from lupi_jax.runtime.files import expand, is_vacant, replacing_files
+from lupi_jax.runtime.records import read_json
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
@@ -27,7 +28,6 @@ FACTS = "artefact.json"
 
 _CAMERAS = (Modality.VISIBLE, Modality.INFRARED)  # what a camera gives
 _FORMAT = "StableHLO, serialized by jax.export"
-_FACTS_BYTES = 2**20  # more than any that was written here
 
 _PRECISION = {
     "default": "matrix products and convolutions as each platform does them by default (on some "
@@ -112,6 +112,7 @@ def save_network(
             for modality, program in programs.items():
                 (part / f"{modality}.bin").write_bytes(program.serialize())
             (part / FACTS).write_text(json.dumps(record, indent=1) + "\n")
+            require_place(folder)  # others may have written there meanwhile
     except OSError as error:
         raise InputError(
             f"{folder}: the network cannot be written there ({error.strerror or error}); make room "
@@ -131,9 +132,8 @@ def require_place(folder: Path) -> None:
 def _is_artefact(folder: Path) -> bool:
     """Whether `save_network` wrote a directory, or at least its `artefact.json`."""
     try:
-        with (folder / FACTS).open("rb") as file:
-            record = json.loads(file.read(_FACTS_BYTES))
-    except (OSError, ValueError, RecursionError):
+        record = read_json(folder / FACTS)
+    except (OSError, ValueError):
         return False
     return isinstance(record, dict) and str(record.get("format")).startswith(_FORMAT)
 

@@ -20,7 +20,7 @@ import safetensors.numpy
 from lupi_jax.data import Index
 from lupi_jax.errors import InputError
 from lupi_jax.evaluation.origin import Origin
-from lupi_jax.runtime.files import expand, replacing, replacing_files
+from lupi_jax.runtime.files import expand, is_vacant, replacing, replacing_files
 
 ARRAYS = ("pooled", "ids", "cameras", "modality", "paths", "features")
 """What is written of features; a directory that has the last of them has all."""
@@ -61,10 +61,11 @@ class Features:
           facts: what else to say of them, plain values, beside their origin.
 
         Raises:
-          InputError: they cannot be written there, or no form has this suffix.
+          InputError: something else is there, they cannot be written there, or no form has this
+            suffix.
         """
         path = expand(path)
-        check_form(path)
+        require_place(path)
         arrays: dict[str, np.ndarray] = {
             "features": self.neck,
             "pooled": self.pooled,
@@ -84,6 +85,7 @@ class Features:
                 (part / f"{_ORIGIN}.json").write_text(origin)
                 for name, array in arrays.items():
                     _write_npy(part / f"{name}.npy", array)
+                require_place(path)  # others may have written there meanwhile
         except OSError as error:
             raise InputError(
                 f"{path}: features cannot be written there ({error.strerror or error}); make room "
@@ -130,6 +132,16 @@ def check_form(path: Path) -> None:
             f"{path}: features are written to a file that ends on {' or '.join(SUFFIXES)} or, by a "
             "name without a suffix, to a directory"
         )
+
+
+def require_place(path: Path) -> None:
+    """Raise InputError where no form has the suffix of `path`, or something else is there."""
+    check_form(path)
+    other = path.is_file() if not path.suffix else path.is_dir()
+    if path.is_dir() and not holds_features(path):
+        other = other or not is_vacant(path)
+    if other:
+        raise InputError(f"{path}: something else is there; give another name")
 
 
 def holds_features(path: str | Path) -> bool:

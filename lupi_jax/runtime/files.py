@@ -1,6 +1,7 @@
 """Files that are written whole or not at all, and never in place of what others wrote."""
 
 import contextlib
+import errno
 import glob
 import os
 import re
@@ -14,10 +15,16 @@ from filelock import FileLock, Timeout
 
 from lupi_jax.errors import InputError, shown
 
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None
+
 PARTIAL = ".lupi-partial-"
 """How the name of a file or directory begins that has not been written to its end."""
 
 
+_LOCK = ".lock"
 _CHUNK = 2**24  # bytes
 
 
@@ -83,8 +90,9 @@ def replacing_files(folder: Path, names: Sequence[str]) -> Iterator[Path]:
     """A directory to write files to, some of `names`; in the end they replace those of `folder`.
 
     Other files of `folder`, which may be a volume or a link, stay. Where a file cannot be replaced,
-    the old ones all stay. A file of `names` that was not written anew is removed. What a process
-    that was killed had begun to replace is put back, or put in its place, before anything else.
+    the old ones all stay. A file of `names` that was not written anew is removed. One process at a
+    time does this to a directory. What one that was killed had begun to replace is put back, or put
+    in its place, before anything else.
 
     Args:
       folder: the directory, made where it is absent.
@@ -92,18 +100,52 @@ def replacing_files(folder: Path, names: Sequence[str]) -> Iterator[Path]:
         therefore leaves first and comes last.
 
     Raises:
-      OSError: nothing can be written there.
+      OSError: nothing can be written there, or another process is writing there.
     """
     if not folder.exists():
         with replacing(folder) as part:
             part.mkdir()
             yield part
         return
-    with _partial(folder, names[-1], lambda left: _recover(folder, left, names)) as place:
+    with (
+        alone(folder),
+        _partial(folder, names[-1], lambda left: _recover(folder, left, names)) as place,
+    ):
         (place / "new").mkdir()
         yield place / "new"
         _sync(place / "new")
         _swap(folder, place, names)
+
+
+@contextlib.contextmanager
+def alone(folder: Path, wait: bool = False) -> Iterator[None]:
+    """Keep other processes and threads that ask for the same out of a directory while this lasts.
+
+    The operating system takes the lock back however the process ends. On Windows and on some
+    network volumes, which know no locks on directories, this keeps nobody out.
+
+    Args:
+      folder: the directory, which exists.
+      wait: whether to wait for another one that is there, rather than raise.
+
+    Raises:
+      OSError: another one is there (EBUSY), or the directory cannot be opened.
+    """
+    if fcntl is None:
+        yield
+        return
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            what = "another process is writing there"
+            raise OSError(errno.EBUSY, what, str(folder)) from None
+        except OSError:
+            pass  # this volume knows no locks
+        yield
+    finally:
+        os.close(opened)
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -125,6 +167,8 @@ def unreadable(folder: Path) -> OSError | None:
     for place, _, names in os.walk(folder, onerror=errors.append):
         for name in names:
             try:
+                if is_endless(Path(place, name)):
+                    continue
                 with open(os.path.join(place, name), "rb") as file:
                     while file.read(_CHUNK):
                         pass
@@ -160,20 +204,36 @@ def _partial(
     """
     prefix = f"{PARTIAL}{name}-"
     for left in parent.glob(f"{glob.escape(prefix)}????????"):
-        with contextlib.suppress(Timeout, NotImplementedError, OSError):
-            with _lock(left):
-                recover(left)
+        # The lock is held until all is gone: who began just now then finds it taken, and moves on.
+        with contextlib.suppress(Timeout, NotImplementedError, OSError), _lock(left):
+            recover(left)
             shutil.rmtree(left)
-    with contextlib.ExitStack() as held:
-        folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix=prefix, dir=parent)))
-        # Some network volumes know no locks.
-        with contextlib.suppress(Timeout, NotImplementedError, OSError):
-            held.enter_context(_lock(folder))
+    folder, lock = _begin(parent, prefix)
+    try:
         yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        lock.release()
+
+
+def _begin(parent: Path, prefix: str) -> tuple[Path, FileLock]:
+    """A new directory and its lock, which is held where the volume knows locks."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        lock = _lock(folder)
+        try:
+            lock.acquire()
+        except (Timeout, FileNotFoundError):
+            continue  # another process took it for one that was left behind
+        except (NotImplementedError, OSError):
+            return folder, lock
+        if (folder / _LOCK).exists():  # else the lock is of a file that is gone
+            return folder, lock
+        lock.release()
 
 
 def _lock(folder: Path) -> FileLock:
-    return FileLock(folder / ".lock", timeout=0)
+    return FileLock(folder / _LOCK, timeout=0)
 
 
 def _swap(folder: Path, place: Path, names: Sequence[str]) -> None:

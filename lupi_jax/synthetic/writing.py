@@ -2,7 +2,7 @@
 
 The manifest, `synthetic.json`, is written last. Until then a marker, `synthetic.partial.json`,
 says what is being written, so that an interrupted run can go on: every file appears at once, by a
-rename, so one that is there is whole, and two runs may write the same set. One set is the same
+rename, so one that is there is whole. One run at a time writes to a folder. One set is the same
 bytes for one seed and one version of Pillow (which encodes JPEG), whatever the number of processes.
 """
 
@@ -30,6 +30,8 @@ from lupi_jax.data.decoding import FORMATS
 from lupi_jax.data.sources.manifest import MANIFEST, MARKER
 from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
+from lupi_jax.runtime.files import alone
+from lupi_jax.runtime.records import read_json
 from lupi_jax.synthetic.cameras import CAMERAS
 from lupi_jax.synthetic.render import render
 
@@ -101,19 +103,24 @@ def write_content(
         True if the set was written, False if this very set was already there.
 
     Raises:
-        InputError: `out` holds something else or cannot be written.
+        InputError: `out` holds something else, another process writes a set there, or it cannot be
+            written.
     """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file: give a folder for the synthetic data")
     try:
-        if not _claim(out, parameters):
-            return False
-        _write_file(out, MARKER, _json(parameters))
-        for folder in content.folders:
-            (out / folder).mkdir(parents=True, exist_ok=True)
-        _write_pictures(out, parameters, content.pictures, workers, progress)
-        for path, text in content.files.items():
-            _write_file(out, path, text)
-        _write_file(out, MANIFEST, _json({**parameters, "counts": content.counts}))
-        (out / MARKER).unlink(missing_ok=True)
+        out.mkdir(parents=True, exist_ok=True)
+        with alone(out):
+            if not _claim(out, parameters):
+                return False
+            _write_file(out, MARKER, _json(parameters))
+            for folder in content.folders:
+                (out / folder).mkdir(parents=True, exist_ok=True)
+            _write_pictures(out, parameters, content.pictures, workers, progress)
+            for path, text in content.files.items():
+                _write_file(out, path, text)
+            _write_file(out, MANIFEST, _json({**parameters, "counts": content.counts}))
+            (out / MARKER).unlink(missing_ok=True)
     except OSError as error:
         raise InputError(
             f"cannot write synthetic data to {out} ({error.strerror or error}): "
@@ -123,14 +130,11 @@ def write_content(
 
 
 def _claim(out: Path, parameters: dict[str, Any]) -> bool:
-    """Returns whether the set has to be written; makes its folder.
+    """Returns whether the set has to be written.
 
     Raises:
         InputError: the folder holds anything but this set, whole or begun.
     """
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file: give a folder for the synthetic data")
-    out.mkdir(parents=True, exist_ok=True)
     held = {path.name for path in out.iterdir() if not path.name.startswith(".synthetic-")}
     if not held:
         return True
@@ -138,7 +142,7 @@ def _claim(out: Path, parameters: dict[str, Any]) -> bool:
         if name not in held:
             continue
         try:
-            found = json.loads((out / name).read_text(encoding="utf-8"))
+            found = read_json(out / name)
         except ValueError:
             found = None
         if isinstance(found, dict):

@@ -20,6 +20,7 @@ from lupi_jax.data import (
     require_modalities,
     source_modalities,
 )
+from lupi_jax.data.contents import look_at
 from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
 from lupi_jax.models import EmbedNet
@@ -35,7 +36,7 @@ from lupi_jax.training.network import (
 from lupi_jax.training.optimizer import learning_rate, make_optimizer
 from lupi_jax.training.parallel import ParallelStep
 from lupi_jax.training.pretrained import initial_variables
-from lupi_jax.training.run import check_same_run, run_record
+from lupi_jax.training.run import check_same_files, check_same_run, run_record
 from lupi_jax.training.step import AXIS, TrainState, make_train_step
 
 Figures = dict[str, float]
@@ -148,7 +149,8 @@ def build(config: Config, make_validation: MakeValidation | None) -> Parts:
     steps = config.steps or math.ceil(config.epochs * data.steps_per_epoch)
     tx = make_optimizer(config.optimizer, data.steps_per_epoch)
     parallel = make_parallel_step(config, model, tx, data.steps_per_epoch)
-    record = run_record(config, data.train, steps, data.steps_per_epoch)
+    files = look_at(data.train) + (look_at(data.validation) if data.validation else [])
+    record = run_record(config, data.train, steps, data.steps_per_epoch, files)
     return Parts(config, data, steps, model, tx, parallel, validate, record)
 
 
@@ -165,7 +167,8 @@ def restore(parts: Parts, checkpoints: Checkpoints, workdir: Path, fetch: bool) 
       The state, where the step takes it from.
 
     Raises:
-      InputError: the workdir holds another run, or pre-trained weights cannot be used.
+      InputError: the workdir holds another run, its images have changed since, or pre-trained
+        weights cannot be used.
     """
     config, model, tx = parts.config, parts.model, parts.tx
 
@@ -179,6 +182,8 @@ def restore(parts: Parts, checkpoints: Checkpoints, workdir: Path, fetch: bool) 
         # A record without an epoch's length is of a run that counted only images trained on.
         former = _steps_per_epoch(parts.data.train, parts.data.sampler)
         check_same_run({"steps_per_epoch": former, **saved}, parts.record, workdir)
+        root, workers = parts.data.train.root, config.data.workers
+        check_same_files(saved, parts.record, root, workers, workdir)
 
     with phase("looking for a checkpoint, and restoring"):
         state = checkpoints.resume(same_run, like)

@@ -24,6 +24,7 @@ from lupi_jax.errors import InputError, shorten
 from lupi_jax.runtime import hosts
 from lupi_jax.runtime.backend import is_out_of_memory
 from lupi_jax.runtime.files import check_name, expand, unreadable
+from lupi_jax.runtime.records import LARGE, read_json
 from lupi_jax.training import seal
 from lupi_jax.training.step import TrainState
 
@@ -337,6 +338,9 @@ class _RecordHandler(ocp.JsonCheckpointHandler):
                 (directory / "metadata").write_text(json.dumps(args.make()))
 
         return [CommitFutureAwaitingContractedSignals(write(), name="record")]
+
+    def restore(self, directory: Any, item: Any = None, args: Any = None) -> Any:
+        return read_json(Path(directory) / "metadata", LARGE)
 
 
 @ocp.args.register_with_handler(_RecordHandler, for_save=True)

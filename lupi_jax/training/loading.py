@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from lupi_jax.config import Config, parse_record
+from lupi_jax.data import Index
+from lupi_jax.data.contents import changed, parse_files
 from lupi_jax.errors import InputError
 from lupi_jax.models import EmbedNet, classes_of, from_torch, modalities_of, read_state_dict
 from lupi_jax.training.checkpoints import Checkpoints
@@ -52,6 +54,21 @@ class Run:
         then, now = self.record["config"]["data"], dataclasses.asdict(self.config.data)
         same = self.step and same_numbers(then, now)
         return tuple(self.record["identities"]) if same else None
+
+    def changed(self, index: Index) -> list[str]:
+        """The paths of images of `index` that training read, and that have changed since.
+
+        Sizes are compared, and checksums where the time of a file is another. Where the network was
+        trained on another data set, or an older version trained it, there are none.
+
+        Raises:
+          InputError: an image cannot be read.
+        """
+        if self.seen is None:
+            return []
+        here = set(index.paths.tolist())
+        files = [f for f in parse_files(self.record.get("files", [])) if f.path in here]
+        return changed(index.root, files, self.config.data.workers)
 
     @property
     def precision(self) -> dict[str, str]:

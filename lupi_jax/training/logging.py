@@ -14,13 +14,12 @@ from tensorboardX import SummaryWriter
 
 from lupi_jax.errors import DivergedError, some
 from lupi_jax.runtime.files import expand, write_whole
+from lupi_jax.runtime.records import read_json_lines
 from lupi_jax.runtime.terminal import make_bar, say, stderr_console
 from lupi_jax.training.hooks import Hook, Moment
 from lupi_jax.training.step import Metrics
 
 METRICS_FILE = "metrics.jsonl"
-
-_LINE_BYTES = 2**20  # a row has some hundreds
 
 
 class RunLog(Hook):
@@ -185,20 +184,15 @@ def read_metrics(workdir: str | Path) -> list[dict[str, Any]]:
     path = expand(workdir) / METRICS_FILE
     if not path.is_file():
         return []
-    with path.open("rb") as lines:
-        rows = [_parse_row(line) for line in iter(lambda: lines.readline(_LINE_BYTES), b"")]
+    rows = [_checked(row) for row in read_json_lines(path)]
     wrong = [number for number, row in enumerate(rows, 1) if row is None]
     if wrong:
         say(f"note: {path}: passed over what is not a row of figures, on line {some(wrong)}")
     return [row for row in rows if row is not None]
 
 
-def _parse_row(line: bytes) -> dict[str, Any] | None:
-    """A line of the metrics file: {"step": int, "split": str, figure: number}, None for others."""
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
+def _checked(row: Any) -> dict[str, Any] | None:
+    """A row of the metrics file, {"step": int, "split": str, figure: number}; None for others."""
     if not isinstance(row, dict) or not isinstance(row.get("split"), str):
         return None
     figures = [value for name, value in row.items() if name != "split"]

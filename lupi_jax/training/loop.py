@@ -7,12 +7,14 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import jax
 
 from lupi_jax.config import Config
 from lupi_jax.data import Batch, HostRows, make_feed, read_all
+from lupi_jax.data.contents import File, digesting, parse_files, with_digests
+from lupi_jax.data.feeds.prepared import prepared_files
 from lupi_jax.errors import StoppedError
 from lupi_jax.modality import Modality
 from lupi_jax.runtime.files import expand
@@ -88,14 +90,16 @@ def _train(parts: Parts, workdir: Path, fetch: bool, profile: int) -> TrainState
         every, per_epoch = config.log.every, parts.data.steps_per_epoch
         log = RunLog(workdir, start, steps, every, parts.images, is_first())
         wait = DataWait(log, start, per_epoch, every, _advice(config))
+        record = _Record(parts.record, parts.data.train.root, _files(parts, checkpoints))
         hooks = [
             Profile(workdir / "profile", start, profile, parts.images, parts.parallel.cost),
             log,
             _Alive(watchdog),
             wait,
+            record,
             _Stop(stop),
             _Validate(parts.validate, log, config.log.validate_every),
-            _Save(checkpoints, parts.record, log, config.log.checkpoint_every),
+            _Save(checkpoints, record, log, config.log.checkpoint_every),
         ]
         batches = _compile(parts.parallel, state, batches, log, stop)
         with contextlib.ExitStack() as opened:
@@ -159,7 +163,7 @@ class _Save(Hook):
     """Saves the state now and then, where it was judged, where the run stops, and in the end."""
 
     checkpoints: Checkpoints
-    record: dict[str, Any]
+    record: Callable[[], dict[str, Any]]
     log: RunLog
     every: int
 
@@ -167,7 +171,45 @@ class _Save(Hook):
         if now.figures or now.stop or now.due(self.every):
             self.log.flush()  # raises before a state is saved whose figures are not finite
             with phase("copying a checkpoint"):
-                self.checkpoints.save(now.state, self.record, now.figures)
+                self.checkpoints.save(now.state, self.record(), now.figures)
+
+
+@dataclasses.dataclass
+class _Record(Hook):
+    """What checkpoints say of the run, with the checksums of its images that are known by then.
+
+    While the run trains, a thread reads the images for them.
+    """
+
+    plain: dict[str, Any]
+    root: Path
+    files: list[File]
+    opened: contextlib.ExitStack = dataclasses.field(default_factory=contextlib.ExitStack)
+
+    def __enter__(self) -> Self:
+        self.read = self.opened.enter_context(digesting(self.root, self.files))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.opened.close()
+
+    def __call__(self) -> dict[str, Any]:
+        return {**self.plain, "files": [list(file) for file in self.read()]}
+
+
+def _files(parts: Parts, checkpoints: Checkpoints) -> list[File]:
+    """What the run reads, with the checksums that a checkpoint or a prepared set knows already.
+
+    The process that writes no checkpoints needs none.
+    """
+    if not is_first():
+        return []
+    files, known = parse_files(parts.record["files"]), []
+    if checkpoints.newest is not None:
+        known += parse_files(checkpoints.run(checkpoints.newest).get("files", []))
+    if parts.config.data.prepared:
+        known += prepared_files(parts.config.data.prepared)
+    return with_digests(files, known)
 
 
 def _start_feed(parts: Parts, workdir: Path, start: int) -> Iterator[Batch]:

@@ -6,12 +6,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lupi_jax.data.contents import parse_files
 from lupi_jax.errors import InputError
 from lupi_jax.runtime.digest import digest
 from lupi_jax.runtime.phases import phase
 
 FORMAT = 2
 _OWN = ("format", "figures", "digests", "digest")
+_KINDS = {
+    "config": dict,
+    "steps": int,
+    "steps_per_epoch": int,
+    "num_classes": int,
+    "identities": list,
+    "data": str,
+    "content": str,
+    "versions": dict,
+    "figures": dict,
+    "digests": dict,
+}
 
 
 def make_record(
@@ -50,6 +63,12 @@ def check_record(record: Mapping[str, Any], place: Path) -> None:
         )
     if record["digest"] != _digest_of_record(record):
         raise ValueError("its run has another checksum than when it was saved")
+    for name, kind in _KINDS.items():
+        if name in record and type(record[name]) is not kind:
+            raise ValueError(f"its {name} is no {kind.__name__}")
+    if any(type(identity) is not int for identity in record.get("identities", [])):
+        raise ValueError("an identity of it is no number")
+    parse_files(record.get("files", []))
 
 
 def check_arrays(record: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from lupi_jax import InputError, Modality
 from lupi_jax.evaluation.export import export_network, save_network
 from lupi_jax.evaluation.origin import origin_of
 from lupi_jax.models import operations
+from lupi_jax.runtime.files import alone
 
 SIZE = (48, 32)
 MODEL = lupi.EmbedNet(13, backbone="thin")
@@ -180,3 +181,23 @@ def test_a_network_takes_the_place_of_a_network_alone(variables, tmp_path, monke
     save_network(folder, MODEL, variables, SIZE, "pooled")
     assert (folder / "notes.txt").read_text() == "mine"
     assert json.loads((folder / "artefact.json").read_text())["features"]["feature"] == "pooled"
+
+
+def test_a_network_that_another_process_writes_stays_its(variables, tmp_path):
+    folder = tmp_path / "network"
+    save_network(folder, MODEL, variables, SIZE)
+    before = contents(folder)
+    with alone(folder), pytest.raises(InputError, match=r"network: .*another process is writing"):
+        save_network(folder, MODEL, variables, SIZE, "pooled")
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("record", ["[" * 100_000, '{"format": 7}', ""])
+def test_a_directory_with_a_damaged_record_is_not_ours(variables, tmp_path, record):
+    (tmp_path / "artefact.json").write_text(record)
+    with pytest.raises(InputError, match="something else is there"):
+        save_network(tmp_path, MODEL, variables, SIZE)
+    (tmp_path / "artefact.json").unlink()
+    (tmp_path / "artefact.json").symlink_to("/dev/zero")
+    with pytest.raises(InputError, match="something else is there"):
+        save_network(tmp_path, MODEL, variables, SIZE)

@@ -11,6 +11,7 @@ import safetensors
 from lupi_jax import InputError
 from lupi_jax.data import Index
 from lupi_jax.evaluation import Features, load_features
+from lupi_jax.evaluation import features as module
 from lupi_jax.evaluation.features import holds_features
 
 FORMS = ("features", "features.npz", "features.safetensors")
@@ -337,3 +338,34 @@ def test_arrays_that_do_not_fit_are_refused(index, tmp_path, name, change, messa
     np.savez(file, **content)
     with pytest.raises(InputError, match=message):
         load_features(file)
+
+
+def test_what_another_export_wrote_meanwhile_is_not_mixed_with(index, tmp_path, monkeypatch):
+    """A network comes into the directory while features are written for it."""
+    place, write = tmp_path / "export", module._write_npy
+
+    def overtaken(path: Path, array: np.ndarray) -> None:
+        write(path, array)
+        (place / "artefact.json").write_text("a network")
+
+    place.mkdir()
+    monkeypatch.setattr(module, "_write_npy", overtaken)
+    with pytest.raises(InputError, match=r"export: something else is there; give another name$"):
+        made_up(index).save(place)
+    assert contents(place) == {"artefact.json": b"a network"}
+
+
+def test_of_two_that_save_to_a_directory_at_once_the_second_stops(index, tmp_path, monkeypatch):
+    place, write, stopped = tmp_path / "gallery", module._write_npy, []
+    made_up(index, seed=1).save(place)
+
+    def overtaken(path: Path, array: np.ndarray) -> None:
+        if not stopped:
+            stopped.append(True)
+            with pytest.raises(InputError, match="another process is writing there"):
+                made_up(index, seed=2).save(place)
+        write(path, array)
+
+    monkeypatch.setattr(module, "_write_npy", overtaken)
+    made_up(index, seed=3).save(place)
+    np.testing.assert_array_equal(load_features(place).neck, made_up(index, seed=3).neck)

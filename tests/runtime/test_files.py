@@ -1,13 +1,24 @@
 """Files written whole or not at all, beside what others wrote."""
 
+import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from lupi_jax.runtime.files import PARTIAL, is_vacant, replacing, replacing_files, write_whole
+from lupi_jax.runtime import files as module
+from lupi_jax.runtime.files import (
+    PARTIAL,
+    alone,
+    is_vacant,
+    replacing,
+    replacing_files,
+    unreadable,
+    write_whole,
+)
 
 NAMES = ("a.bin", "b.bin", "facts.json")
 
@@ -139,3 +150,66 @@ def test_a_directory_is_vacant_with_left_overs_alone(tmp_path):
     assert is_vacant(tmp_path)
     (tmp_path / ".hidden").touch()
     assert not is_vacant(tmp_path)
+
+
+def test_of_two_that_write_to_a_directory_at_once_the_second_stops(tmp_path):
+    folder = tmp_path / "network"
+    write(folder, *NAMES, text="old")
+    with replacing_files(folder, NAMES) as part:
+        (part / "a.bin").write_text("first")
+        with pytest.raises(OSError, match="another process is writing there"):
+            write(folder, *NAMES, text="second")
+    assert contents(folder) == {"a.bin": "first"}
+    write(folder, *NAMES, text="third")
+    assert contents(folder) == dict.fromkeys(NAMES, "third")
+
+
+def test_of_two_that_make_a_directory_at_once_the_second_stops(tmp_path):
+    folder = tmp_path / "network"
+
+    def second() -> None:
+        with replacing_files(folder, NAMES) as part:
+            (part / "b.bin").write_text("second")
+            write(folder, "a.bin", text="first")
+
+    with pytest.raises(OSError, match="not empty"):
+        second()
+    assert contents(tmp_path) == {"network/a.bin": "first"}
+
+
+def test_who_waits_for_a_directory_gets_it_when_it_is_free(tmp_path):
+    done = []
+
+    def wait() -> None:
+        with alone(tmp_path, wait=True):
+            done.append("second")
+
+    with alone(tmp_path):
+        other = threading.Thread(target=wait)
+        other.start()
+        other.join(0.2)
+        done.append("first")
+    other.join()
+    assert done == ["first", "second"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_somebody_has_just_begun_is_not_taken_for_left_over(tmp_path, monkeypatch):
+    """Another process looks between the making of a directory and its lock."""
+    make, file = module.tempfile.mkdtemp, tmp_path / "result.json"
+
+    def overtaken(*places: object, **names: object) -> str:
+        made = make(*places, **names)
+        monkeypatch.setattr(module.tempfile, "mkdtemp", make)
+        write_whole(file, "other")
+        return made
+
+    monkeypatch.setattr(module.tempfile, "mkdtemp", overtaken)
+    write_whole(file, "mine")
+    assert contents(tmp_path) == {"result.json": "mine"}
+
+
+def test_a_device_in_a_directory_is_not_read(tmp_path):
+    (tmp_path / "zeros").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "pipe")
+    assert unreadable(tmp_path) is None

@@ -386,6 +386,40 @@ def test_a_damaged_manifest_is_no_set(tmp_path: Path) -> None:
             write_folder(tmp_path, identities=3, **SMALL)
 
 
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"generator": ' + "[" * 99 + "]" * 99 + "}"])
+def test_a_deep_manifest_is_no_set(tmp_path: Path, content: str) -> None:
+    (tmp_path / "synthetic.json").write_text(content)
+    with pytest.raises(InputError, match=r"synthetic\.json is not the manifest .*: generate"):
+        read_manifest(tmp_path)
+    with pytest.raises(InputError, match="other parameters"):
+        write_folder(tmp_path, identities=3, **SMALL)
+
+
+def test_a_manifest_without_an_end_is_no_set(tmp_path: Path) -> None:
+    (tmp_path / "synthetic.json").symlink_to("/dev/zero")
+    with pytest.raises(InputError, match=r"not the manifest .* \(it is a pipe or a device\)"):
+        read_manifest(tmp_path)
+    with pytest.raises(InputError, match="other parameters"):
+        write_folder(tmp_path, identities=3, **SMALL)
+
+
+def test_of_two_that_write_a_set_at_once_the_second_stops(tmp_path: Path) -> None:
+    """It would have mixed its pictures with those of the first."""
+    stopped = []
+
+    def overtaken(done: int, total: int) -> None:
+        with pytest.raises(InputError, match="another process is writing there") as error:
+            write_folder(tmp_path / "set", seed=1, identities=3, **SMALL)
+        stopped.append(str(error.value))
+
+    size = {"identities": 3, "images_per_modality": 2, **SMALL}
+    assert write_folder(tmp_path / "set", progress=overtaken, **size)
+    assert len(stopped) == 12
+    assert "\n" not in stopped[0]
+    write_folder(tmp_path / "alone", **size)
+    assert tree(tmp_path / "set") == tree(tmp_path / "alone")
+
+
 @pytest.mark.parametrize("where", ["file", "file/below"])
 def test_a_place_that_cannot_be_a_folder_is_refused(tmp_path: Path, where: str) -> None:
     (tmp_path / "file").write_bytes(b"mine")

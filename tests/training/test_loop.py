@@ -119,6 +119,52 @@ def test_a_checkpoint_from_before_a_field_is_the_network_it_was(
     check_same_run(record, same, tmp_path)
 
 
+def copied(root: Path, place: Path) -> Path:
+    """A copy of a data set: the same content, of another time."""
+    return shutil.copytree(root, place, copy_function=shutil.copyfile)
+
+
+def repaint(file: Path) -> None:
+    """Another picture of the same length: a pixel of a file without compression is another."""
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+
+
+def test_images_that_have_changed_stop_a_run_that_goes_on(root: Path, tmp_path: Path) -> None:
+    place, workdir = copied(root, tmp_path / "people"), tmp_path / "run"
+    for file in place.rglob("*.png"):  # PNG, in which a changed byte is no longer a picture
+        Image.open(file).save(file, "BMP")
+    train(configure(place, steps=3), workdir)
+    first, second = (place / f"train/infrared/0003/c1_{n}.png" for n in range(2))
+    before = first.read_bytes()
+    repaint(first)
+    repaint(second)
+    with pytest.raises(InputError) as error:
+        train(configure(place), workdir)
+    assert str(error.value) == (
+        f"{workdir} holds a run whose images in {place} have changed since: 2 of 20, the first "
+        "train/infrared/0003/c1_0.png. Bring them back, or train anew in another --workdir"
+    )
+    assert load_run(workdir).step == 3  # nothing lost
+    first.write_bytes(before)  # at another time
+    repaint(second)
+    assert int(train(configure(place), workdir).step) == 6
+    # What was read first is what counts.
+    repaint(second)
+    with pytest.raises(InputError, match=r"changed since: 1 of 20, the first .*/c1_1\.png"):
+        train(configure(place, steps=9), workdir)
+
+
+def test_an_image_that_is_gone_is_named(root: Path, tmp_path: Path) -> None:
+    place, workdir = copied(root, tmp_path / "people"), tmp_path / "run"
+    train(configure(place, steps=3), workdir)
+    (place / "train/visible/0001/c1_1.png").rename(place / "train/visible/0001/c1_7.png")
+    moved = r"the training images \(2 are new or gone, the first train/visible/0001/c1_1\.png\)"
+    with pytest.raises(InputError, match=rf"another configuration; differing: {moved}\. Give"):
+        train(configure(place), workdir)
+
+
 def test_a_killed_run_repeats_what_it_had_not_saved(
     root: Path, whole: tuple[Path, TrainState], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 
 from lupi_jax.config import Config, parse_config
 from lupi_jax.data import read_index
+from lupi_jax.data.contents import look_at
 from lupi_jax.errors import InputError
 from lupi_jax.models import from_torch, to_torch
 from lupi_jax.models.conversion import to_named
@@ -62,7 +63,8 @@ def run(places: Mapping[str, Path], save_run: Callable[..., None]) -> Path:
 def start(config: Config) -> dict[str, Any]:
     training = read_index(config.data, "train")
     model = make_model(config, len(training.classes))
-    return initial_variables(config, model, record=run_record(config, training, 9, 1))
+    record = run_record(config, training, 9, 1, look_at(training))
+    return initial_variables(config, model, record=record)
 
 
 def drawn(config: Config, seed: int = 0, classes: int = 3) -> dict[str, Any]:
@@ -177,7 +179,8 @@ def test_who_counts_as_the_same_people(tmp_path: Path, write_layout: Callable[..
 
     def record(root: Path) -> dict[str, Any]:
         config = configure(root)
-        return run_record(config, read_index(config.data, "train"), steps=9, steps_per_epoch=1)
+        training = read_index(config.data, "train")
+        return run_record(config, training, 9, 1, look_at(training))
 
     people = {"visible": {"1": 2, "2": 2}, "infrared": {"1": 2, "2": 2}}
     one = write_layout(tmp_path / "one", {"train": people})

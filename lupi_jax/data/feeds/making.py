@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from lupi_jax.config import Config, SourceConfig
-from lupi_jax.data.feeds.prepared import cache_folder, is_prepared, prepare, prepared_reader
+from lupi_jax.data.feeds.cached import cached_reader
+from lupi_jax.data.feeds.prepared import prepared_reader
 from lupi_jax.data.feeds.sampler import Batch, HostRows, IdentitySampler, RowsByLabel
 from lupi_jax.data.feeds.tfdata import import_tensorflow, is_missing, tfdata_batches
 from lupi_jax.data.images import ReadRow, file_reader, parallel_map, read_rows
 from lupi_jax.data.index import Index
 from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
-from lupi_jax.runtime.hosts import all_agree, is_first, wait_for_all
+from lupi_jax.runtime.hosts import all_agree
 from lupi_jax.runtime.progress import Show, counted, silent
 from lupi_jax.runtime.terminal import say
 
@@ -28,13 +29,23 @@ def source_modalities(modalities: tuple[str, ...]) -> tuple[Modality, ...]:
     return tuple(m for m in Modality if m in wanted)
 
 
-def make_reader(index: Index, size: tuple[int, int], prepared: str | Path = "") -> ReadRow:
+def make_reader(
+    index: Index,
+    size: tuple[int, int],
+    prepared: str | Path = "",
+    workers: int = 4,
+    show: Show = silent,
+) -> ReadRow:
     """Reads images of `index` at `size` = (height, width), from a prepared set where one is given.
+
+    Its shards are checked first, as `prepared_reader` says.
 
     Raises:
       InputError: the prepared set is not whole, or not of these images at this size.
     """
-    return prepared_reader(prepared, index, size) if prepared else file_reader(index, size)
+    if not prepared:
+        return file_reader(index, size)
+    return prepared_reader(prepared, index, size, workers, show)
 
 
 def make_sampler(index: Index, config: Config) -> IdentitySampler:
@@ -81,20 +92,14 @@ def make_feed(
     if data.feed == "device":
         return lambda start, stop: map(choose, range(start, stop))
     if data.feed == "tfdata" or (data.feed == "auto" and _tensorflow_serves()):
-        read = make_reader(index, data.image_size, data.prepared)
+        read = make_reader(index, data.image_size, data.prepared, data.workers, show)
         return lambda start, stop: tfdata_batches(
             read, data.image_size, choose, range(start, stop), data.workers, data.prefetch
         )
-    prepared = data.prepared
-    if not prepared:
-        prepared = cache_folder(cache, index, data.image_size)
-        # Of several processes the first does it; the others only where they share no folder.
-        if is_first() and not is_prepared(prepared):
-            prepare(index, data.image_size, prepared, data.workers, show)
-        wait_for_all("images are prepared")
-        if not is_prepared(prepared):
-            prepare(index, data.image_size, prepared, data.workers, show)
-    read = prepared_reader(prepared, index, data.image_size)
+    if data.prepared:
+        read = prepared_reader(data.prepared, index, data.image_size, data.workers, show)
+    else:
+        read = cached_reader(cache, index, data.image_size, data.workers, show)
     return lambda start, stop: read_batches(read, choose, range(start, stop), data.prefetch)
 
 
@@ -139,7 +144,7 @@ def read_all(index: Index, data: SourceConfig, show: Show = silent) -> np.ndarra
       InputError: an image cannot be read.
     """
     images = np.empty((len(index), *data.image_size, 3), np.uint8)
-    read = make_reader(index, data.image_size, data.prepared)
+    read = make_reader(index, data.image_size, data.prepared, data.workers, show)
     read_ahead = read_rows(read, range(len(index)), data.workers)
     for row, image in enumerate(counted(read_ahead, show("images read"), 0, len(index))):
         images[row] = image

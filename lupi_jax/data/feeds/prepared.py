@@ -4,30 +4,31 @@ A prepared set is a directory of shards, `images-<n>.npy` [rows, h, w, 3], and i
 `prepared.json`, which is written last: without it the set is half-written and nothing reads it.
 """
 
-import contextlib
-import dataclasses
+import functools
 import hashlib
 import json
 import math
-import os
-import uuid
-from collections.abc import Iterable, Iterator
-from io import BufferedRandom
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from lupi_jax.data.contents import (
+    File,
+    digest_file,
+    digest_files,
+    has_changed,
+    look_at,
+    stat_file,
+)
 from lupi_jax.data.decoding import DECODING, decodes_as_before
+from lupi_jax.data.feeds.plan import MANIFEST, MARKER, Plan, UnfitError, load
 from lupi_jax.data.images import ReadRow, parallel_map, read_images
 from lupi_jax.data.index import Index
 from lupi_jax.errors import InputError
-from lupi_jax.runtime.files import expand
+from lupi_jax.runtime.files import alone, expand, replacing, write_whole
 from lupi_jax.runtime.progress import Advance, Show, counted, silent
 
-MANIFEST = "prepared.json"
-MARKER = "prepared.partial.json"
-FORMAT = 1
 SHARD_BYTES = 128 * 2**20
 
 
@@ -39,48 +40,13 @@ class Prepared(NamedTuple):
     damaged: tuple[str, ...]
 
 
-class _File(NamedTuple):
-    """An image file as it was: its path below the root, bytes, modification time, SHA-256."""
-
-    path: str
-    bytes: int
-    mtime_ns: int
-    digest: str
-
-
-@dataclasses.dataclass(frozen=True)
-class _Plan:
-    """What a set is made of, and how its rows lie in its shards."""
-
-    size: tuple[int, int]
-    rows_per_shard: int
-    files: list[_File]
-    decoding: int = DECODING
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """Plain values that `_load` reads."""
-        plain = {"format": FORMAT, "resampling": "lanczos", **dataclasses.asdict(self)}
-        return {**plain, "files": [list(file) for file in self.files]}
-
-    @property
-    def shards(self) -> dict[str, range]:
-        """{name: its rows}."""
-        rows, step = len(self.files), self.rows_per_shard
-        starts = enumerate(range(0, rows, step))
-        return {f"images-{n:05d}.npy": range(i, min(i + step, rows)) for n, i in starts}
-
-    def count(self, shards: Iterable[str]) -> int:
-        """How many images these shards hold."""
-        return sum(len(self.shards[name]) for name in shards)
-
-
 def prepare(
     index: Index,
     size: tuple[int, int],
     folder: str | Path,
     workers: int = 4,
     show: Show = silent,
+    wait: bool = False,
 ) -> Prepared:
     """Decode and resize every image of `index` into `folder`; or finish, or check, what is there.
 
@@ -95,102 +61,92 @@ def prepare(
       folder: absent, empty, or a set of images of the same names and size, whole or begun.
       workers: files decoded, and shards checked, at once.
       show: shows how many files are read, shards are checked, and images are decoded.
+      wait: whether to wait for another process that prepares images there, rather than stop.
 
     Returns:
       How many images were decoded, how many shards were whole, and which were damaged.
 
     Raises:
-      InputError: an image cannot be read, `folder` holds something else, or it cannot be written
-        (n h w 3 bytes).
+      InputError: an image cannot be read, `folder` holds something else, another process prepares
+        images there, or it cannot be written (n h w 3 bytes).
     """
     folder = expand(folder)
     rows = max(1, SHARD_BYTES // (size[0] * size[1] * 3))
-    images = [index.root / path for path in index.paths]
-    stats = [_stat(image) for image in images]
-    contents = _digests(images, workers, show, "files read")
-    files = [
-        _File(path, stat.st_size, stat.st_mtime_ns, digest)
-        for path, stat, digest in zip(index.paths.tolist(), stats, contents, strict=True)
-    ]
-    plan = _Plan(size, rows, files)
+    found = look_at(index)
+    contents = digest_files([index.root / file.path for file in found], workers, show)
+    files = [file._replace(digest=d) for file, d in zip(found, contents, strict=True)]
     try:
-        expected = _claim(folder, plan, index.root)
-        there = [name for name in plan.shards if (folder / name).is_file()]
-        digests = _digests([folder / name for name in there], workers, show, "shards checked")
-        found = dict(zip(there, digests, strict=True))
-        damaged = tuple(name for name in expected if found.get(name) != expected[name])
-        kept = {name: digest for name, digest in found.items() if name not in damaged}
-        missing = [name for name in plan.shards if name not in kept]
-        if missing:
-            _write_json(folder / MARKER, plan.record)
-            for name in damaged:  # first: only the manifest tells them from whole ones
-                (folder / name).unlink(missing_ok=True)
-            (folder / MANIFEST).unlink(missing_ok=True)
-            advance = show("images decoded")
-            for name in missing:
-                done = plan.count(kept)
-                kept[name] = _write_shard(folder / name, index, plan, workers, advance, done)
-        # Written also where only times have changed, so that they are not looked into again.
-        checksums = {name: kept[name] for name in plan.shards}
-        _write_json(folder / MANIFEST, {**plan.record, "checksums": checksums})
-        (folder / MARKER).unlink(missing_ok=True)
-        for left in folder.glob(".images-*.partial"):  # of runs that were killed
-            left.unlink(missing_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        with alone(folder, wait):
+            return _fill(folder, index, Plan(size, rows, files), workers, show)
     except OSError as error:
         raise InputError(
             f"cannot prepare images in {folder} ({error.strerror or error}): check the path, its "
             "permissions and the free space; what is complete is kept"
         ) from error
+
+
+def _fill(folder: Path, index: Index, plan: Plan, workers: int, show: Show) -> Prepared:
+    """`prepare`, in a directory that nobody else writes to."""
+    expected = _claim(folder, plan, index.root)
+    there = [name for name in plan.shards if (folder / name).is_file()]
+    digests = digest_files([folder / name for name in there], workers, show, "shards checked")
+    found = dict(zip(there, digests, strict=True))
+    damaged = tuple(name for name in expected if found.get(name) != expected[name])
+    kept = {name: digest for name, digest in found.items() if name not in damaged}
+    missing = [name for name in plan.shards if name not in kept]
+    if missing:
+        _write_json(folder / MARKER, plan.record)
+        for name in damaged:  # first: only the manifest tells them from whole ones
+            (folder / name).unlink(missing_ok=True)
+        (folder / MANIFEST).unlink(missing_ok=True)
+        advance = show("images decoded")
+        for name in missing:
+            done = plan.count(kept)
+            kept[name] = _write_shard(folder / name, index, plan, workers, advance, done)
+    # Written also where only times have changed, so that they are not looked into again.
+    checksums = {name: kept[name] for name in plan.shards}
+    _write_json(folder / MANIFEST, {**plan.record, "checksums": checksums})
+    (folder / MARKER).unlink(missing_ok=True)
+    for left in folder.glob(".images-*.partial"):  # of older versions that were killed
+        left.unlink(missing_ok=True)
     return Prepared(plan.count(missing), len(plan.shards) - len(missing), damaged)
 
 
-def prepared_reader(folder: str | Path, index: Index, size: tuple[int, int]) -> ReadRow:
+def prepared_reader(
+    folder: str | Path, index: Index, size: tuple[int, int], workers: int = 4, show: Show = silent
+) -> ReadRow:
     """Reads images of `index` from what `prepare` wrote at `size`; holds no image in memory.
 
+    Every shard that holds one of them is read first, and has to have its checksum. That takes a
+    second for each 300 MB and core, once in a process: a second time only where size or times of a
+    shard have changed. What changes after that is not noticed.
+
+    Args:
+      folder: of the set.
+      index: n images, all or some of the set, in any order.
+      size: (height, width) in pixels.
+      workers: shards checked at once.
+      show: shows how many are checked.
+
     Raises:
-      InputError: there is no whole set, or not of these images, as they are now, at this size.
+      UnfitError: there is no whole set, or not of these images, as they are now, at this size.
     """
     folder = expand(folder)
-    try:
-        plan = _load(folder / MANIFEST)[0]
-    except OSError as error:
-        what = "a half-prepared set" if (folder / MARKER).is_file() else "no prepared images"
-        raise InputError(
-            f"{what} at {folder} ({error.strerror}): run `lupi prepare --out {folder}` first"
-        ) from None
-    if plan.size != tuple(size):
-        raise InputError(
-            f"{folder} holds images of {plan.size} pixels, not {tuple(size)}: set data.image_size, "
-            "or prepare them at that size in another folder"
-        )
-    rows = {file.path: row for row, file in enumerate(plan.files)}
-    paths = index.paths.tolist()
-    lacking = [path for path in paths if path not in rows]
-    if lacking:
-        raise InputError(
-            f"{folder} lacks {len(lacking)} images of {index.root}, the first {lacking[0]}: "
-            "prepare the data set anew, in another folder"
-        )
-    changed = [path for path in paths if _has_changed(index.root, plan.files[rows[path]])]
-    if changed:
-        raise InputError(
-            f"{len(changed)} images of {index.root} have changed since {folder} was prepared, the "
-            f"first {changed[0]}: run `lupi prepare` again, into the same folder"
-        )
-    other = [path for path in paths if _decodes_otherwise(plan, index.root / path)]
-    if other:
-        raise InputError(
-            f"{folder} is of an older version, which showed {len(other)} images otherwise (turned, "
-            f"transparent or in other colours), the first {other[0]}: run `lupi prepare` again, "
-            "into the same folder"
-        )
-    place, shape = [rows[path] for path in paths], (*plan.size, 3)
-    offsets = [_open_shard(folder / n, (len(r), *shape)).offset for n, r in plan.shards.items()]
-    files = [folder / name for name in plan.shards]
+    plan, checksums = _load_whole(folder)
+    rows = _find_rows(folder, plan, index, size)
+    place, shape = np.array([rows[path] for path in index.paths.tolist()], int), (*plan.size, 3)
+    names = [*plan.shards]
+    used = [names[shard] for shard in np.unique(place // plan.rows_per_shard)]
+    files = [folder / name for name in names]
+    offsets = {
+        name: _open_shard(folder / name, (len(plan.shards[name]), *shape)).offset for name in used
+    }
+    _check_shards(folder, {name: checksums[name] for name in used}, workers, show)
 
     def read(row: int) -> np.ndarray:
-        shard, within = divmod(place[row], plan.rows_per_shard)
-        start = offsets[shard] + within * math.prod(shape)
+        shard, within = divmod(int(place[row]), plan.rows_per_shard)
+        start = offsets[names[shard]] + within * math.prod(shape)
         # A map of its own for each image: one of the whole file would count every page that was
         # ever read as this process's memory.
         try:
@@ -201,57 +157,71 @@ def prepared_reader(folder: str | Path, index: Index, size: tuple[int, int]) -> 
     return read
 
 
-def cache_folder(cache: Path, index: Index, size: tuple[int, int]) -> Path:
-    """Where under `cache` a prepared set of just these images, as they are now, belongs."""
-    digest = hashlib.sha256(repr((FORMAT, DECODING, size)).encode())
-    for path in index.paths.tolist():
-        found = _stat(index.root / path)
-        line = f"{path}\0{found.st_size}\0{found.st_mtime_ns}\n"
-        digest.update(line.encode(errors="surrogateescape"))
-    return cache / digest.hexdigest()[:16]
-
-
-def is_prepared(folder: Path) -> bool:
-    """Whether `folder` holds a whole prepared set."""
-    return (folder / MANIFEST).is_file()
-
-
-def _load(file: Path) -> tuple[_Plan, dict[str, str]]:
-    """What a manifest or marker says, and the checksums of the shards in a manifest."""
-    content = file.read_bytes()
+def _load_whole(folder: Path) -> tuple[Plan, dict[str, str]]:
     try:
-        record = json.loads(content)
-        if record["format"] > FORMAT:
-            raise InputError(f"{file} was prepared by a newer lupi_jax: upgrade")
-        if record["format"] != FORMAT:
-            raise ValueError
-        height, width = map(int, record["size"])
-        files = [_File(str(p), int(b), int(t), str(d)) for p, b, t, d in record["files"]]
-        decoding = int(record.get("decoding", 1))
-        plan = _Plan((height, width), int(record["rows_per_shard"]), files, decoding)
-        return plan, dict(record.get("checksums", {}))
-    except InputError:
-        raise
-    except (ValueError, KeyError, TypeError):
-        what = f"{file} is damaged or of another version"
-        raise InputError(f"{what}: delete {file.parent} and prepare it anew") from None
+        return load(folder / MANIFEST)
+    except OSError as error:
+        what = "a half-prepared set" if (folder / MARKER).is_file() else "no prepared images"
+        fault = f"{what} at {folder} ({error.strerror})"
+        raise UnfitError(fault, f"run `lupi prepare --out {folder}` first") from None
 
 
-def _claim(folder: Path, plan: _Plan, root: Path) -> dict[str, str]:
-    """Make the folder or remove its outdated shards; the checksums of a whole set's others."""
-    folder.mkdir(parents=True, exist_ok=True)
+def _find_rows(folder: Path, plan: Plan, index: Index, size: tuple[int, int]) -> dict[str, int]:
+    """{path: row of the set}, of a set that is of the images of `index`, as they are now."""
+    if plan.size != tuple(size):
+        raise UnfitError(
+            f"{folder} holds images of {plan.size} pixels, not {tuple(size)}",
+            "set data.image_size, or prepare them at that size in another folder",
+        )
+    rows = {file.path: row for row, file in enumerate(plan.files)}
+    paths = index.paths.tolist()
+    lacking = [path for path in paths if path not in rows]
+    if lacking:
+        raise UnfitError(
+            f"{folder} lacks {len(lacking)} images of {index.root}, the first {lacking[0]}",
+            "prepare the data set anew, in another folder",
+        )
+    again = "run `lupi prepare` again, into the same folder"
+    changed = [path for path in paths if has_changed(index.root, plan.files[rows[path]])]
+    if changed:
+        raise UnfitError(
+            f"{len(changed)} images of {index.root} have changed since {folder} was prepared, the "
+            f"first {changed[0]}",
+            again,
+        )
+    other = [path for path in paths if _decodes_otherwise(plan, index.root / path)]
+    if other:
+        raise UnfitError(
+            f"{folder} is of an older version, which showed {len(other)} images otherwise (turned, "
+            f"transparent or in other colours), the first {other[0]}",
+            again,
+        )
+    return rows
+
+
+def prepared_files(folder: str | Path) -> list[File]:
+    """The images that a whole prepared set was made of, with their checksums.
+
+    Raises:
+      UnfitError: there is no such set.
+    """
+    return _load_whole(expand(folder))[0].files
+
+
+def _claim(folder: Path, plan: Plan, root: Path) -> dict[str, str]:
+    """Remove the folder's outdated shards; the checksums of a whole set's others."""
     record = next((f for f in (folder / MANIFEST, folder / MARKER) if f.exists()), None)
     if record is None:
         if any(not entry.name.startswith(".") for entry in folder.iterdir()):
-            raise InputError(f"{folder} is not empty and holds no prepared images: choose another")
+            what = f"{folder} is not empty and holds no prepared images"
+            raise UnfitError(what, "choose another")
         return {}
-    before, checksums = _load(record)
+    before, checksums = load(record)
     paths = [file.path for file in plan.files]
     same_shards = (before.size, before.rows_per_shard) == (plan.size, plan.rows_per_shard)
     if not same_shards or [file.path for file in before.files] != paths:
-        raise InputError(
-            f"{folder} holds other images, or at another size: choose another folder, or delete it"
-        )
+        what = f"{folder} holds other images, or at another size"
+        raise UnfitError(what, "choose another folder, or delete it")
     for name, rows in plan.shards.items():
         new, old = (p.files[rows.start : rows.stop] for p in (plan, before))
         changed = [file.digest for file in new] != [file.digest for file in old]
@@ -261,87 +231,29 @@ def _claim(folder: Path, plan: _Plan, root: Path) -> dict[str, str]:
     return checksums
 
 
-def _stat(file: Path) -> os.stat_result:
-    with _named(file):
-        return os.stat(file)
-
-
-def _digest(file: Path) -> str:
-    with _named(file), file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-@contextlib.contextmanager
-def _named(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"{file}: {error.strerror}; replace or remove it") from error
-
-
-def _digests(files: list[Path], workers: int, show: Show, what: str) -> list[str]:
-    if not files:
-        return []
-    digests = parallel_map(_digest, iter(files), workers, 8 * workers)
-    return list(counted(digests, show(what), 0, len(files)))
-
-
-def _has_changed(root: Path, file: _File) -> bool:
-    found = _stat(root / file.path)
-    if (found.st_size, found.st_mtime_ns) == (file.bytes, file.mtime_ns):
-        return False
-    # A copy of the data set has other times, and the same images.
-    return found.st_size != file.bytes or _digest(root / file.path) != file.digest
-
-
-def _decodes_otherwise(plan: _Plan, file: Path) -> bool:
+def _decodes_otherwise(plan: Plan, file: Path) -> bool:
     return plan.decoding != DECODING and not decodes_as_before(file)
 
 
 def _write_shard(
-    file: Path, index: Index, plan: _Plan, workers: int, advance: Advance, done: int
+    file: Path, index: Index, plan: Plan, workers: int, advance: Advance, done: int
 ) -> str:
     """Decode the images of a shard; its SHA-256."""
     rows = plan.shards[file.name]
-    digest = ""
-    try:
-        # Written, not mapped: on a full disk a write fails, a map kills the process.
-        with _appearing(file) as out:
-            header = {"descr": "|u1", "fortran_order": False, "shape": (len(rows), *plan.size, 3)}
-            np.lib.format.write_array_header_1_0(out, header)
-            part = index[np.arange(rows.start, rows.stop)]
-            for number, image in enumerate(read_images(part, plan.size, workers), done + 1):
-                out.write(image.tobytes())
-                advance(number, len(plan.files))
-            out.seek(0)
-            digest = hashlib.file_digest(out, "sha256").hexdigest()
-    except FileNotFoundError:
-        # Whoever finished the same set meanwhile has tidied up.
-        if not file.is_file():
-            raise
-    return digest
+    # Written, not mapped: on a full disk a write fails, a map kills the process.
+    with replacing(file) as part, part.open("w+b") as out:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (len(rows), *plan.size, 3)}
+        np.lib.format.write_array_header_1_0(out, header)
+        images = index[np.arange(rows.start, rows.stop)]
+        for number, image in enumerate(read_images(images, plan.size, workers), done + 1):
+            out.write(image.tobytes())
+            advance(number, len(plan.files))
+        out.seek(0)
+        return hashlib.file_digest(out, "sha256").hexdigest()
 
 
 def _write_json(file: Path, record: dict[str, Any]) -> None:
-    with _appearing(file) as out:
-        out.write(json.dumps(record).encode())
-
-
-@contextlib.contextmanager
-def _appearing(file: Path) -> Iterator[BufferedRandom]:
-    """A file to write, which in the end appears as `file`.
-
-    Unlike `runtime.files.replacing`, this leaves alone what processes elsewhere have begun.
-    """
-    partial = file.with_name(f".{file.name}.{uuid.uuid4().hex}.partial")
-    try:
-        with partial.open("w+b") as out:
-            yield out
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(partial, file)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(file, json.dumps(record))
 
 
 def _open_shard(file: Path, shape: tuple[int, ...]) -> np.memmap:
@@ -350,7 +262,35 @@ def _open_shard(file: Path, shape: tuple[int, ...]) -> np.memmap:
     except (OSError, ValueError, EOFError):
         pixels = None
     if not isinstance(pixels, np.memmap) or pixels.shape != shape or pixels.dtype != np.uint8:
-        raise InputError(
-            f"{file} is missing or damaged: run `lupi prepare --out {file.parent}` again to mend it"
-        )
+        raise _damaged(file)
     return pixels
+
+
+def _check_shards(folder: Path, checksums: dict[str, str], workers: int, show: Show) -> None:
+    """Raise UnfitError where a shard has another checksum than this one."""
+    files = [folder / name for name in checksums]
+    found = counted(
+        parallel_map(_digest_now, iter(files), workers, 2 * workers),
+        show("shards checked"),
+        0,
+        len(files),
+    )
+    for file, digest in zip(files, found, strict=True):
+        if digest != checksums[file.name]:
+            raise _damaged(file)
+
+
+def _digest_now(file: Path) -> str:
+    found = stat_file(file)
+    return _digest_once(file.absolute(), found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+@functools.lru_cache(maxsize=2**16)
+def _digest_once(file: Path, *_: int) -> str:
+    """The checksum of a file that is as its size and times say."""
+    return digest_file(file)
+
+
+def _damaged(file: Path) -> UnfitError:
+    advice = f"run `lupi prepare --out {file.parent}` again to mend it"
+    return UnfitError(f"{file} is missing or damaged", advice)

@@ -1,12 +1,11 @@
 """The manifest of a synthetic set: what tells that a folder holds one, and what it holds."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-from lupi_jax.data.sources.files import read_bytes
-from lupi_jax.errors import InputError
+from lupi_jax.errors import InputError, shorten
 from lupi_jax.runtime.files import expand
+from lupi_jax.runtime.records import read_json
 
 GENERATOR = "lupi_jax.data.synthetic"
 """What a manifest says of its writer. Sets written earlier say so: it stays."""
@@ -32,14 +31,22 @@ def read_manifest(root: Path) -> dict[str, Any]:
     missing = f"no synthetic data at {root}: it has no {MANIFEST}; generate the set first"
     if (root / MARKER).is_file():
         missing = f"half-written synthetic data at {root}: run the same generation again"
-    content = read_bytes(root / MANIFEST, missing)
+    file = root / MANIFEST
     try:
-        manifest = json.loads(content)
-    except ValueError:
-        manifest = None
-    if not isinstance(manifest, dict) or manifest.get("generator") != GENERATOR:
-        what = f"{root / MANIFEST} is not the manifest of a synthetic set"
-        raise InputError(f"{what}: generate the set again")
+        manifest = read_json(file)
+        if not isinstance(manifest, dict) or manifest.get("generator") != GENERATOR:
+            raise ValueError("another program wrote it")
+    except FileNotFoundError:
+        raise InputError(missing) from None
+    except OSError as error:
+        raise InputError(
+            f"cannot read {file} ({error.strerror}): check it and its permissions"
+        ) from error
+    except ValueError as error:
+        raise InputError(
+            f"{file} is not the manifest of a synthetic set ({shorten(error, 80)}): generate the "
+            "set again"
+        ) from error
     return manifest
 
 

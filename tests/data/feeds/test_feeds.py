@@ -157,7 +157,7 @@ def test_the_decoded_images_are_found_again(index, root, tmp_path, monkeypatch):
 
     expected = first()
     monkeypatch.setattr(
-        "lupi_jax.data.feeds.making.prepare", lambda *_: pytest.fail("decoded twice")
+        "lupi_jax.data.feeds.cached.prepare", lambda *_, **__: pytest.fail("decoded twice")
     )
     assert_same([first()], [expected])
 

@@ -4,6 +4,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import islice
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from lupi_jax import InputError
 from lupi_jax.data import Index, prepare, read_folder, read_image
 from lupi_jax.data.feeds import prepared as module
 from lupi_jax.data.feeds.prepared import prepared_reader
+from lupi_jax.runtime.files import PARTIAL, alone
 from lupi_jax.runtime.progress import Show
 
 SIZE = (40, 32)
@@ -90,15 +92,15 @@ def test_an_interrupted_set_is_gone_on_with_and_never_taken_for_whole(
         # The ninth image is the first of the second shard.
         yield from islice(decode(part, *arguments), 8 if index.paths[0] in part.paths else 1)
         if index.paths[0] not in part.paths:
+            if killed:  # the process cannot even tidy up
+                patch.setattr(shutil, "rmtree", lambda *_, **__: None)
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(module, "read_images", interrupted)
-        if killed:  # the process cannot even tidy up
-            patch.setattr(Path, "unlink", lambda *_, **__: None)
         with pytest.raises(KeyboardInterrupt):
             prepare(index, SIZE, folder)
-    partials = [name for name in names(folder) if name.endswith(".partial")]
+    partials = [name for name in names(folder) if name.startswith(PARTIAL)]
     assert len(partials) == killed
     with pytest.raises(InputError, match=r"half-prepared set at .*run `lupi prepare"):
         prepared_reader(folder, index, SIZE)
@@ -161,6 +163,75 @@ def test_a_truncated_shard_is_not_read(index, folder):
     prepare(index, SIZE, folder)
     os.truncate(folder / FILES[0], 1000)
     with pytest.raises(InputError, match=r"images-00000.npy is missing or damaged: run `lupi prep"):
+        prepared_reader(folder, index, SIZE)
+
+
+def blacken(shard: Path) -> None:
+    """Zero the pixels of its first image, and leave length and modification time as they were."""
+    before = shard.stat()
+    with shard.open("r+b") as file:
+        file.seek(-int(np.prod(np.load(shard, "r").shape)), os.SEEK_END)
+        file.write(bytes(BYTES))
+    os.utime(shard, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_a_shard_with_another_checksum_is_not_read(index, folder):
+    prepare(index, SIZE, folder)
+    assert_holds(folder, index)  # a process that has read it whole before notices as well
+    blacken(folder / FILES[1])
+    with pytest.raises(InputError, match=r"images-00001\.npy is missing or .* again to mend it$"):
+        prepared_reader(folder, index, SIZE)
+    # It has rows 8 to 15: whoever reads others is not concerned.
+    assert_holds(folder, index[np.arange(8)], range(8))
+    assert prepare(index, SIZE, folder) == (8, 2, (FILES[1],))
+    assert_holds(folder, index)
+
+
+def test_only_shards_that_are_read_are_checked_and_each_once(index, folder, monkeypatch):
+    prepare(index, SIZE, folder)
+    told, looked = [], []
+    digest = module.digest_file
+    monkeypatch.setattr(module, "digest_file", lambda file: looked.append(file) or digest(file))
+    for _ in range(2):
+        prepared_reader(folder, index[np.array([17, 3])], SIZE, show=teller(told))
+    assert [file.name for file in looked] == [FILES[0], FILES[2]]
+    assert told == [("shards checked", 1, 2), ("shards checked", 2, 2)] * 2
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"rows_per_shard": 0},
+        {"rows_per_shard": 8.0},
+        {"size": [1e999, 32]},
+        {"size": [True, 32]},
+        {"files": {"a": 1}},
+        {"files": [["a", 1, 2]]},
+        {"files": [[1, "a", 2, "b"]]},
+        {"checksums": {}},
+        {"checksums": 7},
+        {"decoding": None},
+        {"extra": [[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]},
+    ],
+)
+def test_a_manifest_of_wrong_values_is_refused(index, folder, fields):
+    prepare(index, SIZE, folder)
+    manifest = folder / "prepared.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), **fields}))
+    with pytest.raises(InputError, match=r"prepared\.json is damaged or .*: delete"):
+        prepared_reader(folder, index, SIZE)
+
+
+def test_a_manifest_without_an_end_is_refused(index, folder):
+    prepare(index, SIZE, folder)
+    manifest = folder / "prepared.json"
+    manifest.unlink()
+    manifest.symlink_to("/dev/zero")
+    with pytest.raises(InputError, match=r"prepared\.json is damaged or .*: delete"):
+        prepared_reader(folder, index, SIZE)
+    manifest.unlink()
+    manifest.write_text("[" * 200_000)
+    with pytest.raises(InputError, match=r"prepared\.json is damaged or .*: delete"):
         prepared_reader(folder, index, SIZE)
 
 
@@ -240,27 +311,37 @@ def test_a_full_disk_is_said_while_writing(index, folder, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(InputError, match=r"cannot prepare images in .*No space left on device"):
         prepare(index, SIZE, folder)
     assert not (folder / "prepared.json").exists()
 
 
-def test_two_processes_may_prepare_one_folder(index, folder, monkeypatch):
-    """The other one finishes, and tidies up, while this one writes its first shard."""
-    replace = os.replace
+def test_of_two_that_prepare_at_once_the_second_stops(index, folder, monkeypatch):
+    """It would have mixed its shards with those of the first, at another size."""
+    stopped, read = [], module.read_images
 
-    def overtaken(source, target):
-        monkeypatch.setattr(module.os, "replace", replace)
-        prepare(index, SIZE, folder)
-        replace(source, target)
+    def overtaken(*arguments):
+        with pytest.raises(InputError, match="another process is writing there") as error:
+            prepare(index, (64, 32), folder)
+        stopped.append(str(error.value))
+        return read(*arguments)
 
-    # The manifest's marker is the first file put in place, the first shard the second.
-    calls = iter([replace, overtaken])
-    monkeypatch.setattr(module.os, "replace", lambda *a: next(calls, replace)(*a))
-    prepare(index, SIZE, folder)
+    monkeypatch.setattr(module, "read_images", overtaken)
+    assert prepare(index, SIZE, folder) == (20, 0, ())
+    assert len(stopped) == 3  # at each shard
+    assert "\n" not in stopped[0]
     assert names(folder) == FILES
     assert_holds(folder, index)
+
+
+def test_one_may_wait_for_the_other(index, folder):
+    folder.mkdir()
+    with ThreadPoolExecutor(1) as pool:
+        with alone(folder):
+            other = pool.submit(prepare, index, SIZE, folder, wait=True)
+            assert wait([other], timeout=0.3).not_done
+        assert other.result() == (20, 0, ())
 
 
 def test_reading_keeps_nothing_in_memory(tmp_path):
@@ -325,9 +406,3 @@ def test_a_turned_image_of_an_older_set_is_refused_until_it_is_prepared_anew(ind
         prepared_reader(folder, index, SIZE)
     assert prepare(index, SIZE, folder) == (8, 2, ())
     assert_holds(folder, index)
-
-
-def test_a_cache_of_an_older_version_is_not_found(index, tmp_path, monkeypatch):
-    new = module.cache_folder(tmp_path, index, SIZE)
-    monkeypatch.setattr(module, "DECODING", 1)
-    assert module.cache_folder(tmp_path, index, SIZE) != new
