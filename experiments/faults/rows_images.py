@@ -98,13 +98,14 @@ BROKEN: dict[str, tuple[Callable[[Case], None], str]] = {
 """{what is wrong: (how, what is said)}."""
 
 
-FAULTS = tuple(
-    fault
-    for what, (prepare, line) in BROKEN.items()
-    for fault in (
-        Fault(what, ("evaluate", "prepare"), prepare, 2, line, True),
-        Fault(what, ("check-data",), prepare, 2, "1 problem, named above", True),
-        Fault(what, ("search",), prepare, 3, "1 image was left out, named above", True),
-        Fault(what, ("train",), prepare, 2, line),
-    )
+WORST = ("PostScript under .jpg", "a PNG of 1 x 64M pixels", "an image linked to /dev/zero")
+
+FAULTS = (
+    *(Fault(w, ("prepare",), prepare, 2, line, True) for w, (prepare, line) in BROKEN.items()),
+    *(
+        Fault(w, ("check-data",), prepare, 2, "1 problem, named above", True)
+        for w, (prepare, _) in BROKEN.items()
+    ),
+    *(Fault(w, ("evaluate", "train"), BROKEN[w][0], 2, BROKEN[w][1]) for w in WORST),
+    *(Fault(w, ("search",), BROKEN[w][0], 3, "1 image was left out, named above") for w in WORST),
 )

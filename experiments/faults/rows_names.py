@@ -75,6 +75,12 @@ def output(*parts: str) -> Callable[[Case], None]:
     return prepare
 
 
+def output_at_query(case: Case) -> None:
+    """The picture is to be drawn in place of a query."""
+    query = next((case.own("people") / "test/infrared").rglob("*.jpg"))
+    case.set("--out", query.relative_to(case.folder))
+
+
 def foreign(case: Case) -> None:
     """A thesis, with its history, lies where the command is to write a directory."""
     option = "--stablehlo" if "--stablehlo" in case.words else "--out"
@@ -122,7 +128,7 @@ FAULTS = (
     Fault(
         "the output is a query image",
         ("search",),
-        output("people", "test/infrared/0009/c3_0000.jpg"),
+        output_at_query,
         2,
         "it would take the place of what is read",
         here=True,

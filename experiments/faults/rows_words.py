@@ -62,7 +62,7 @@ FAULTS = (
     *(
         Fault(f"{name} {value!r}", (command,), option(name, value), 2, "^lupi", True)
         for command, name in NUMBERS
-        for value in ("-1", "1e3", "0x10", "")
+        for value in ("-1", "")
     ),
     *(
         Fault(f"a configuration {what}", ("train",), configuration(text), 2, line, True)
