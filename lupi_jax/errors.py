@@ -1,6 +1,7 @@
 """What can go wrong that is not a fault of this package, and how a message says it."""
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Iterable
 from typing import ClassVar
 
 
@@ -49,6 +50,28 @@ def shorten(text: object, most: int = 300) -> str:
     return line if len(line) <= most else f"{line[:half]} ... {line[-half:]}"
 
 
+_PATH = 120
+"""Characters of a path in a message, where it is longer."""
+
+
+def fit(message: object, paths: Iterable[object] = ()) -> str:
+    """A message on one line that a terminal can show, whatever paths it names.
+
+    Paths of up to 4096 characters are cut in their middle, so that the reason is left; the whole
+    has up to 1000 characters.
+
+    Args:
+      paths: those that the message may be about. Others are taken for as long as they have no
+        blanks.
+    """
+    text = str(message)
+    for path in sorted(map(str, paths), key=len, reverse=True):
+        if len(path) > _PATH:
+            text = text.replace(path, shorten(path, _PATH))
+    text = re.sub(rf"\S{{{_PATH + 1},}}", lambda word: shorten(word[0], _PATH), text)
+    return shown(shorten(text, 1000))
+
+
 def shown(text: object) -> str:
     """`text` as anything can show it: in it a name of a file may have any bytes but / and NUL.
 
@@ -63,6 +86,16 @@ def _shown(character: str) -> str:
     if character.isprintable():
         return character
     return character.encode("unicode_escape").decode()
+
+
+def plural(count: int, one: str, many: str = "") -> str:
+    """ "1 image", "2 images", "3 identities": a number of things, of which `one` is the word.
+
+    Args:
+      many: the word for several, where it is not `one` with an s, or for identity as usual.
+    """
+    several = many or (f"{one[:-1]}ies" if one.endswith("ity") else f"{one}s")
+    return f"{count} {one if count == 1 else several}"
 
 
 def some(items: Collection[object], most: int = 10) -> str:

@@ -47,7 +47,7 @@ def normalise(images: Images) -> Array:
         [..., 3] float32, (x / 255 - mean) / std per channel.
 
     Raises:
-        ValueError: if the last dimension is not 3.
+        ValueError: if the last dimension is not 3, or the type another one.
     """
     _check_channels(images)
     mean = np.asarray(IMAGENET_MEAN) * 255
@@ -71,9 +71,9 @@ def random_channel(key: Array, images: Images) -> Array:
         uint8 images, else of their type.
 
     Raises:
-        ValueError: if the last dimension is not 3.
+        ValueError: if the shape or the type is another one.
     """
-    _check_channels(images)
+    _check_channels(images, batch=True)
     return jax.vmap(_mix)(images, jax.vmap(_draw_weights)(_row_keys(key, len(images))))
 
 
@@ -88,7 +88,7 @@ def luma(images: Images) -> Array:
         images, else of their type.
 
     Raises:
-        ValueError: if the last dimension is not 3.
+        ValueError: if the last dimension is not 3, or the type another one.
     """
     _check_channels(images)
     return _mix(images, jnp.asarray(LUMA))
@@ -109,9 +109,9 @@ def make_intermediate(
         [n, h, w, 3] float32, 0 to 255.
 
     Raises:
-        ValueError: if the last dimension is not 3.
+        ValueError: if the shape or the type is another one.
     """
-    _check_channels(images)
+    _check_channels(images, batch=True)
     keys = _row_keys(key, len(images), first_row)
     return jax.vmap(partial(_grey, settings=settings))(keys, jnp.asarray(images))
 
@@ -262,6 +262,9 @@ def _per_channel(values: np.ndarray, like: Images) -> Array:
     return jnp.asarray(values, jnp.float32).reshape((1,) * (like.ndim - 1) + (3,))
 
 
-def _check_channels(images: Images) -> None:
-    if images.ndim < 1 or images.shape[-1] != 3:
-        raise ValueError(f"want images [..., 3], got {images.shape}")
+def _check_channels(images: Images, batch: bool = False) -> None:
+    wanted = "[n, h, w, 3]" if batch else "[..., 3]"
+    if images.ndim < 1 or images.shape[-1] != 3 or (batch and images.ndim != 4):
+        raise ValueError(f"want images {wanted}, got {images.shape}")
+    if images.dtype != jnp.uint8 and not jnp.issubdtype(images.dtype, jnp.floating):
+        raise ValueError(f"want images of uint8 or a floating type, got {images.dtype}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from lupi_jax.cli.console import print_table, readable, say
 from lupi_jax.cli.source import add_source, source_of
-from lupi_jax.errors import InputError
+from lupi_jax.errors import InputError, plural
 
 if TYPE_CHECKING:
     from lupi_jax.data.sources.counts import Count
@@ -44,9 +44,10 @@ def run(options: argparse.Namespace) -> None:
             _print_counts(report.rows, options)
         for line in _few(report.problems) if sys.stdout.isatty() else report.problems:
             print(line)
+    for line in report.notes:
+        say(f"note: {line}")
     if report.problems:
-        count = len(report.problems)
-        raise InputError(f"{options.root}: {count} problem{'s' * (count > 1)}, named above")
+        raise InputError(f"{options.root}: {plural(len(report.problems), 'problem')}, named above")
     say(f"{options.root}: nothing wrong")
 
 

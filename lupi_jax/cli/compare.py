@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import lupi_jax as lupi
 from lupi_jax.cli.console import PICTURES, check_out, print_table, readable, say
 from lupi_jax.cli.network import add_checkpoint, add_images, load_from, measure
-from lupi_jax.errors import InputError, shown
+from lupi_jax.errors import InputError, plural, shown
 
 if TYPE_CHECKING:
     from lupi_jax.evaluation.methods import MeasuredRun
@@ -70,7 +70,7 @@ def _measure(workdir: Path, options: argparse.Namespace) -> "MeasuredRun":
     say(f"measuring {workdir}")
     network = load_from(workdir, options)
     if network.unfinished:
-        say(f"note: training of {workdir} has {network.unfinished} steps to go")
+        say(f"note: training of {workdir} has {plural(network.unfinished, 'step')} to go")
     found = measure(network, options.split)
     neck = [each for each in found.measured if each.feature == "neck"]
     index = found.features.index

@@ -1,8 +1,10 @@
 """Results on stdout, as tables or JSON; talk on stderr."""
 
+import contextlib
+import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from lupi_jax.errors import InputError, shown
@@ -11,20 +13,16 @@ PICTURES = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
 """Endings of the pictures that can be drawn."""
 
 
-def check_out(out: Path | None, endings: Sequence[str], inputs: Sequence[Path] = ()) -> None:
+def check_out(out: Path | None, endings: Sequence[str]) -> None:
     """Find out before the long part whether the file `--out` can be written, where it is given.
 
     Makes the directory that it is to be in.
 
     Raises:
-      InputError: it cannot, its name has another ending, or it is one of `inputs` or a file below
-        one.
+      InputError: it cannot, or its name has another ending.
     """
     if out is None:
         return
-    for place in inputs:
-        if out.exists() and out.resolve().is_relative_to(place.resolve()):
-            raise InputError(f"--out {out}: it would take the place of what is read from {place}")
     if out.is_dir() or out.suffix.lower() not in endings:
         raise InputError(f"--out {out}: must name a file that ends in {', '.join(endings)}")
     try:
@@ -34,6 +32,17 @@ def check_out(out: Path | None, endings: Sequence[str], inputs: Sequence[Path] =
     except OSError as error:
         reason = f"cannot be written there ({error.strerror}); name another place"
         raise InputError(f"--out {out}: {reason}") from error
+
+
+def require_no_input(out: Path | None, files: Iterable[Path]) -> None:
+    """Raise InputError where `--out` is one of the files that a command reads, by any name."""
+    if out is None or not out.exists():
+        return
+    place = out.stat()
+    for file in files:
+        with contextlib.suppress(OSError):  # whatever reads it says so
+            if os.path.samestat(file.stat(), place):
+                raise InputError(f"--out {out}: it would take the place of {file}, which is read")
 
 
 def say(message: str) -> None:

@@ -19,7 +19,7 @@ from lupi_jax.cli.network import (
     parse_trials,
     selection,
 )
-from lupi_jax.errors import InputError
+from lupi_jax.errors import InputError, plural
 
 SUMMARY = "measure a run on people never seen in training"
 EXAMPLE = """lupi evaluate --workdir runs/demo
@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> None:
             _draw(network, found, options.workdir, stem)
     _print(result, title, options.json)
     if network.unfinished and not options.untrained:
-        say(f"note: training has {network.unfinished} steps to go")
+        say(f"note: training has {plural(network.unfinished, 'step')} to go")
 
 
 def _save(result: dict[str, Any], name: list[str], options: argparse.Namespace) -> Path | None:
@@ -171,7 +171,7 @@ def _load_trial(workdir: Path, trial: int, options: argparse.Namespace) -> "lupi
         )
     if network.unfinished and not options.untrained:
         raise InputError(
-            f"{workdir} has {network.unfinished} steps to go: finish its training first"
+            f"{workdir} has {plural(network.unfinished, 'step')} to go: finish its training first"
         )
     return network
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import lupi_jax as lupi
 from lupi_jax.cli.console import say
 from lupi_jax.cli.source import add_source, source_of
-from lupi_jax.errors import InputError
+from lupi_jax.errors import InputError, plural
 
 SUMMARY = "decode and resize a data set's images once"
 EXAMPLE = """lupi prepare --data sysu --root SYSU-MM01 --size 288x144 --out prepared/sysu
@@ -32,7 +32,10 @@ def run(options: argparse.Namespace) -> None:
 
     source, size = source_of(options), _parse_size(options.size)
     index = lupi.data.read_every_image(source)
-    say(f"{source.name} {source.root}: {len(index)} images to {size[0]} x {size[1]} pixels")
+    say(
+        f"{source.name} {source.root}: {plural(len(index), 'image')} to "
+        f"{size[0]} x {size[1]} pixels"
+    )
     with showing() as show:
         done = lupi.data.prepare(index, size, options.out, options.workers, show)
     for name in done.damaged:

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from lupi_jax.cli import INTERRUPTED, raise_again
 from lupi_jax.config.file import parse_overrides
-from lupi_jax.errors import LOST_STATUS, InputError, StoppedError, shorten, shown
+from lupi_jax.errors import LOST_STATUS, InputError, StoppedError, fit, shorten
 from lupi_jax.runtime.files import expand
 from lupi_jax.runtime.phases import hide_phases, phase, process_age, record_phase, show_phases
 
@@ -49,9 +49,16 @@ commands (details: lupi COMMAND --help):
 SMALLER = "training takes less with a lower batch.identities or data.image_size, or another feed"
 
 
+class _Parser(argparse.ArgumentParser):
+    """Its messages repeat arguments, which may have any character."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(fit(message))
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The parser of `lupi`."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="lupi",
         usage="lupi COMMAND ...\n       lupi --version",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -117,7 +124,7 @@ def run(arguments: Sequence[str], alone: bool) -> int:
             traceback.print_exc()
             status, message = 1, "stopped by an unexpected error, shown above"
         # One line, whatever a library or a user's config file wrote into its exception.
-        print(f"lupi: {shown(shorten(message, 1000))}", file=sys.stderr)
+        print(f"lupi: {fit(message, _texts(options))}", file=sys.stderr)
         leaves = status != StoppedError.status if several else alone
         if leaves:
             # The first goes last: else JAX aborts the others before they have said why they end.
@@ -141,6 +148,14 @@ def _expand(options: argparse.Namespace) -> None:
 
     for name, value in vars(options).items():
         setattr(options, name, at_home(value))
+
+
+def _texts(options: argparse.Namespace) -> Iterator[str]:
+    """The values of a command's options that may be paths."""
+    for value in vars(options).values():
+        inside = value.values() if isinstance(value, dict) else value
+        several = inside if isinstance(value, list | dict) else [value]
+        yield from (str(each) for each in several if isinstance(each, str | Path))
 
 
 def _start(options: argparse.Namespace) -> None:
@@ -183,10 +198,24 @@ def _settings_named() -> Iterator[None]:
     except InputError:
         raise
     except ValueError as error:
+        if not _reads_settings(error):
+            raise
         raise InputError(
             f"a library refuses its settings ({shorten(error)}): correct what sets them, such as "
             "the variables JAX_* or a file matplotlibrc"
         ) from error
+
+
+def _reads_settings(error: BaseException) -> bool:
+    """Whether an error comes from where JAX or Matplotlib reads its settings."""
+    reads = False
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        name, inside = frame.f_globals.get("__name__"), frame.f_code.co_name != "<module>"
+        if name == "jax._src.config" or (inside and name in ("matplotlib", "matplotlib.rcsetup")):
+            reads = True
+        elif not inside:
+            reads = False  # another module, which they import
+    return reads
 
 
 def verdict(error: BaseException, saved: str = "") -> tuple[int | None, str]:
@@ -226,6 +255,7 @@ def _quieten() -> None:
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # Orbax's tasks
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # every try of a dead network
     warnings.filterwarnings("ignore", module=r"PIL\b")  # of EXIF data that it cannot read
+    warnings.filterwarnings("ignore", "Glyph .* missing from")  # names in any script are drawn
     sys.unraisablehook = _unraisable
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import lupi_jax as lupi
 from lupi_jax.cli.console import check_out, say
 from lupi_jax.cli.network import add_checkpoint, add_images, load, measure, selection
-from lupi_jax.errors import shown
+from lupi_jax.errors import plural, shown
 
 SUMMARY = "write one page about a run: figures, curves, rankings"
 EXAMPLE = "lupi report --workdir runs/demo --out report.html"
@@ -54,7 +54,8 @@ def _facts(
     return {
         "Run": shown(options.workdir.resolve().name),
         "Data": shown(f"{config.data.name} {config.data.root}"),
-        "Split": f"{options.split}: {len(index.classes)} people, {len(index)} images",
+        "Split": f"{options.split}: {plural(len(index.classes), 'person', 'people')}, "
+        f"{plural(len(index), 'image')}",
         "Protocol": found.protocol,
         "Recipe": f"{config.recipe}, trained on {', '.join(config.modalities)} images of "
         f"{run.record['num_classes']} people",

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import lupi_jax as lupi
-from lupi_jax.cli.console import PICTURES, check_out, print_table, say
+from lupi_jax.cli.console import PICTURES, check_out, print_table, require_no_input, say
 from lupi_jax.cli.network import add_network, load
-from lupi_jax.errors import InputError, LeftOutError, shown, some
+from lupi_jax.errors import InputError, LeftOutError, plural, shown, some
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> None:
 
     if options.top < 1:
         raise InputError(f"--top {options.top}: must be positive")
-    check_out(options.out, PICTURES, (options.query, options.gallery))
+    check_out(options.out, PICTURES)
     query, gallery, size, embedded = _features(options)
     there = gallery.index.modalities == options.gallery_modality
     # Features that lie on disk are not copied to leave some out.
@@ -101,7 +101,7 @@ def run(options: argparse.Namespace) -> None:
             [(r["query"], r["rank"], f"{r['distance']:.4f}", r["path"]) for r in found],
         )
     if left_out:
-        images = "1 image was" if left_out == 1 else f"{left_out} images were"
+        images = plural(left_out, "image")
         raise LeftOutError(f"{images} left out, named above; all others are ranked")
 
 
@@ -123,6 +123,8 @@ def _features(
         stored.append(lupi.evaluation.load_features(options.gallery))
         if not (stored[0].index.modalities == options.gallery_modality).any():
             raise InputError(f"{options.gallery} holds no {options.gallery_modality} features")
+    read = [*sides.values(), *(features.index for features in stored)]
+    require_no_input(options.out, (index.root / path for index in read for path in index.paths))
     network = load(options)
     for features in stored:
         _check_origin(features, network, options)
@@ -146,14 +148,11 @@ def _tell(embedded: "Mapping[str, Readable]", options: argparse.Namespace) -> in
 
 def _doubt(side: str, spreads: "np.ndarray", options: argparse.Namespace) -> None:
     """Say so where the images of a side do not look as its modality does."""
-    from lupi_jax.evaluation.readable import COLOURED, GREY
+    from lupi_jax.evaluation.readable import doubt
 
-    count, coloured = len(spreads), int((spreads >= COLOURED).sum())
     modality = vars(options)[f"{side}_modality"]
-    what, other = f"{coloured} of {count} images look coloured", "visible"
-    if modality == "visible":
-        what, other = f"all of {count} images look grey", "infrared"
-    if coloured if modality == "infrared" else (spreads <= GREY).all():
+    what, other = doubt(spreads, modality)
+    if what:
         say(
             f"note: {vars(options)[side]}: {what}, and go through the {modality} stem: if they are "
             f"{other} ones, give --{side}-modality {other}"

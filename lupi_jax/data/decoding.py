@@ -44,9 +44,12 @@ _FOREIGN = {
     b"%PDF": "a PDF file",
     b"8BPS": "a PSD file",
     b"\0\0\0\x0cjP  ": "a JPEG 2000 file",
-    **dict.fromkeys((b"P2", b"P3", b"P5", b"P6"), "a PGM or PPM file"),
+    **dict.fromkeys(
+        (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"P7"), "a PBM, PGM, PPM or PAM file"
+    ),
 }  # by how they begin
 _ORIENTATION, _BITS = 0x0112, 258  # tags of EXIF and of TIFF
+_PNG_HEADER = 25  # bytes; the last says how many bits a channel has
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -133,9 +136,28 @@ def _is_deep(image: Image.Image) -> bool:
     if image.mode.startswith(("I", "F")):
         return True
     if image.format == "PNG":
-        return any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+        return _png_bits(image) > 8
     tags = getattr(image, "tag_v2", {})  # of TIFF alone
     return max(tags.get(_BITS, (1,))) > 8
+
+
+def _png_bits(image: Image.Image) -> int:
+    """The bits of a channel in an opened PNG file, by its header: an image that is loaded has 8."""
+    if any(";16" in str(tile[3]) for tile in getattr(image, "tile", ())):
+        return 16
+    try:
+        if isinstance(name := getattr(image, "filename", ""), str | Path) and name:
+            with Path(name).open("rb") as file:
+                start = file.read(_PNG_HEADER)
+        else:
+            file = image._fp  # pyright: ignore[reportAttributeAccessIssue]  # kept when loaded
+            place = file.tell()
+            file.seek(0)
+            start = file.read(_PNG_HEADER)
+            file.seek(place)
+    except (AttributeError, OSError, ValueError):
+        return 8  # its file is gone, and what is left has 8
+    return start[24] if start.startswith(b"\x89PNG") and len(start) == _PNG_HEADER else 8
 
 
 def _orientation(image: Image.Image) -> int:

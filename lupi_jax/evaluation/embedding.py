@@ -16,7 +16,7 @@ from lupi_jax.data import Index, make_reader, read_rows
 from lupi_jax.data.images import ReadRow
 from lupi_jax.errors import InputError
 from lupi_jax.evaluation.features import Features, are_unit
-from lupi_jax.evaluation.inputs import check_feature, check_pixels, check_shape
+from lupi_jax.evaluation.inputs import check_feature, check_pixels, check_scale, check_shape
 from lupi_jax.evaluation.origin import origin_of
 from lupi_jax.modality import Modality, stem_for
 from lupi_jax.models import Embedding, EmbedNet
@@ -147,11 +147,7 @@ def extract_features(
     check_shape(images.shape)
     check_feature(feature)
     check_pixels(model, images)
-    if images.dtype != np.uint8 and images.min() >= 0 and images.max() <= 1:
-        raise ValueError(
-            "images from 0 to 1 are not normalised: give uint8 from 0 to 255, or "
-            "lupi_jax.normalise(255 * images)"
-        )
+    check_scale(images)
     pooled, neck = embed_images(model, variables, images, modality, min(BATCH, len(images)))
     return neck if feature == "neck" else pooled
 

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import threading
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from lupi_jax.errors import InputError, shorten
 from lupi_jax.evaluation.embedding import embed_images, stems_of
 from lupi_jax.evaluation.features import are_unit
 from lupi_jax.evaluation.inputs import check_feature
+from lupi_jax.evaluation.readable import colour_spread, doubt
 from lupi_jax.modality import Modality, stem_for
 
 if TYPE_CHECKING:
@@ -74,6 +76,9 @@ class Extractor:
         Returns:
           [0, d] where there is no picture.
 
+        Warns:
+          UserWarning: infrared pictures look coloured, or all visible ones grey.
+
         Raises:
           ValueError: a picture is of another kind, dtype or shape, or cannot be decoded (the
             message names its path, or its place from 0); the network cannot embed `modality`, or
@@ -85,18 +90,27 @@ class Extractor:
         if not items:
             return np.empty((0, self.run.model.features), np.float32)
         named = ((f"image {i}", item) for i, item in enumerate(items))
-        pixels = parallel_map(
-            lambda each: _pixels(*each, self.image_size, bgr),
-            named,
-            self.run.config.data.workers,
-            2 * self.batch_size,
-        )
+        spreads: list[float] = []
+
+        def prepare(each: tuple[str, Picture]) -> np.ndarray:
+            image = _pixels(*each, self.image_size, bgr)
+            spreads.append(colour_spread(image))
+            return image
+
+        workers = self.run.config.data.workers
+        pixels = parallel_map(prepare, named, workers, 2 * self.batch_size)
         pooled, neck = embed_images(
             self.run.model, self.run.variables, pixels, stem, self.batch_size
         )
         found = neck if feature == "neck" else pooled
         if not are_unit(found):
             raise ValueError("the network gives features that are zero or not finite")
+        what, other = doubt(np.array(spreads), modality)
+        if what:
+            note = (
+                f"{what}, and go through the {modality} stem: if they are {other} ones, say {other}"
+            )
+            warnings.warn(note, stacklevel=2)
         return found
 
     def _stem(self, modality: Modality | str) -> Modality:

@@ -18,9 +18,18 @@ import safetensors
 import safetensors.numpy
 
 from lupi_jax.data import Index
+from lupi_jax.data.sources.files import read_bytes
 from lupi_jax.errors import InputError
 from lupi_jax.evaluation.origin import Origin
-from lupi_jax.runtime.files import expand, is_vacant, replacing, replacing_files
+from lupi_jax.modality import Modality
+from lupi_jax.runtime.files import (
+    expand,
+    is_endless,
+    is_vacant,
+    replacing,
+    replacing_files,
+)
+from lupi_jax.runtime.packed import check_unpacked
 
 ARRAYS = ("pooled", "ids", "cameras", "modality", "paths", "features")
 """What is written of features; a directory that has the last of them has all."""
@@ -30,6 +39,8 @@ SUFFIXES = (".npz", ".safetensors")
 _ORIGIN = "made_by"
 
 _CHECKED_ELEMENTS = 2**22  # 16 MiB at once
+
+_ORIGIN_BYTES = 2**20  # an origin has some hundreds
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -96,26 +107,58 @@ class Features:
 def load_features(path: str | Path) -> Features:
     """Read what `Features.save` wrote, from a directory memory-mapped: its lengths are not checked.
 
+    A file may take as much memory as is free, and a `.npz` unpack to 20 times its size; a directory
+    may have any size.
+
     Raises:
-      InputError: the features are missing or damaged.
+      InputError: the features are missing or damaged, or a file is beyond these bounds.
     """
     path = expand(path)
     if not path.is_file() and not (path / "features.npy").is_file():
         raise InputError(f"no feature file at {path}: write one with `lupi export --out {path}`")
     try:
         arrays = _read_arrays(path)
-        columns = (arrays[name] for name in ("paths", "ids", "cameras", "modality"))
-        index = Index(Path(), *columns)
-        features = Features(arrays["pooled"], arrays["features"], index, _read_origin(path))
+        origin = _read_origin(path)
+    except InputError:
+        raise
     except Exception as error:
         raise InputError(f"{path} is no feature file as `lupi export` writes it") from error
-    values = (features.neck, features.pooled)
-    lengths = {x.shape[:1] for x in (*values, *vars(index).values()) if isinstance(x, np.ndarray)}
-    if len(lengths) > 1 or any(x.ndim != 2 or x.dtype != np.float32 for x in values):
-        raise InputError(f"{path} is damaged: its arrays do not fit each other; export it anew")
-    if path.is_file() and not all(map(are_unit, values)):
+    if fault := fault_of(arrays):
+        raise InputError(f"{path} is damaged: {fault}; export it anew")
+    numbers = (np.asarray(arrays[name], np.int32) for name in ("ids", "cameras"))
+    index = Index(Path(), arrays["paths"], *numbers, arrays["modality"])
+    features = Features(arrays["pooled"], arrays["features"], index, origin)
+    if path.is_file() and not (are_unit(features.neck) and are_unit(features.pooled)):
         raise InputError(f"{path}: features must be finite and of length 1; export it anew")
     return features
+
+
+def fault_of(arrays: Mapping[str, np.ndarray]) -> str:
+    """What is wrong with the arrays of a feature file, "" where nothing is, but for values of
+    features: of `ARRAYS`, the types and shapes of all, and the values of the others."""
+    neck = arrays["features"]
+    for name in ("features", "pooled"):
+        array = arrays[name]
+        if array.dtype != np.float32 or array.ndim != 2 or not array.shape[1]:
+            return f"{name} must be float32 [n, d], not {array.dtype} {array.shape}"
+    for name in ("pooled", "ids", "cameras", "modality", "paths"):
+        wanted = neck.shape if name == "pooled" else neck.shape[:1]
+        if arrays[name].shape != wanted:
+            return f"{name} of shape {arrays[name].shape} beside features of {neck.shape}"
+    for name in ("ids", "cameras"):
+        array = arrays[name]
+        if array.dtype.kind not in "iu":
+            return f"{name} must be whole numbers, not {array.dtype}"
+        if array.size and not (array.min() >= -1 and array.max() < 2**31):
+            return f"{name} must be from -1 (nobody, unknown) to {2**31 - 1}"
+    for name in ("modality", "paths"):
+        if arrays[name].dtype.kind != "U":
+            return f"{name} must be text, not {arrays[name].dtype}"
+    if not np.isin(arrays["modality"], [str(m) for m in Modality]).all():
+        return f"modality must be one of {', '.join(Modality)}"
+    if any("\0" in path or not path for path in arrays["paths"]):
+        return "a path is empty, or has a NUL in it"
+    return ""
 
 
 def are_unit(values: np.ndarray) -> bool:
@@ -152,9 +195,11 @@ def holds_features(path: str | Path) -> bool:
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        mapped = {name: np.load(path / f"{name}.npy", "r", allow_pickle=False) for name in ARRAYS}
-        return {name: array.view(np.ndarray) for name, array in mapped.items()}
+    if path.is_dir():
+        return {name: _map_array(path / f"{name}.npy") for name in ARRAYS}
+    check_unpacked(
+        path, "export to a directory, by a name without a suffix, which is read through memory maps"
+    )
     if path.suffix == ".safetensors":
         arrays = safetensors.numpy.load_file(path)
         for name in ("modality", "paths"):
@@ -163,22 +208,28 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
             arrays[name] = np.char.decode(words, "utf-8", "surrogateescape")
         return arrays
     with np.load(path, allow_pickle=False) as arrays:
-        return dict(arrays)
+        return {name: arrays[name] for name in ARRAYS}
+
+
+def _map_array(file: Path) -> np.ndarray:
+    if is_endless(file):
+        raise InputError(f"{file} is a pipe or a device; export it anew")
+    return np.load(file, "r", allow_pickle=False).view(np.ndarray)
 
 
 def _read_origin(path: Path) -> Origin:
     """What made features, {} where an older version wrote them and said nothing."""
     said = "{}"
-    if not path.is_file():
+    if path.is_dir():
         if (file := path / f"{_ORIGIN}.json").exists():
-            said = file.read_text()
+            said = read_bytes(file, f"{file} is missing", _ORIGIN_BYTES).decode()
     elif path.suffix == ".safetensors":
         with safetensors.safe_open(path, "numpy") as opened:
             said = (opened.metadata() or {}).get("lupi_jax", said)
     else:
         with np.load(path, allow_pickle=False) as arrays:
             said = str(arrays[_ORIGIN]) if _ORIGIN in arrays else said
-    return dict(json.loads(said))
+    return dict(json.loads(said[: _ORIGIN_BYTES + 1]))
 
 
 def _write_file(path: Path, arrays: Mapping[str, np.ndarray], origin: str) -> None:

@@ -9,6 +9,11 @@ _LARGEST = 4.0
 """Of a normalised pixel, generously: black is -2.12 and white 2.64."""
 
 
+_REACHED = 0.9
+"""Of 1, by whatever is scaled to -1 to 1 and has dark and bright pixels. Normalised images that
+reach it on both sides, and 1 on neither, would have no pixel below 65 or above 182 of 255."""
+
+
 def check_feature(feature: str) -> None:
     """Raise ValueError where no feature has this name."""
     if feature not in ("neck", "pooled"):
@@ -36,6 +41,26 @@ def check_shape(shape: tuple[int, ...]) -> None:
     raise ValueError(
         f"images must be [n, h, w, 3] with n > 0, not {shape}: {advice}; lupi_jax.extractor takes "
         "images of any size, and grey ones"
+    )
+
+
+def check_scale(images: np.ndarray) -> None:
+    """Raise ValueError where floating images are from 0 to 1, or from -1 to 1, by their values.
+
+    Normalised ones of a batch that has dark and bright pixels are in neither range.
+    """
+    if images.dtype == np.uint8:
+        return
+    low, high = float(images.min()), float(images.max())
+    if low >= 0 and high <= 1:
+        scale, mend = "0 to 1", "255 * images"
+    elif -1 <= low <= -_REACHED and _REACHED <= high <= 1:
+        scale, mend = "-1 to 1", "127.5 * (images + 1)"
+    else:
+        return
+    raise ValueError(
+        f"images from {scale} are not normalised: give uint8 from 0 to 255, or "
+        f"lupi_jax.normalise({mend})"
     )
 
 

@@ -6,9 +6,10 @@ import numpy as np
 
 from lupi_jax.config import Config
 from lupi_jax.data import Index, make_reader
-from lupi_jax.errors import InputError
+from lupi_jax.errors import InputError, plural
 from lupi_jax.evaluation.embedding import embed_index
 from lupi_jax.evaluation.features import Features
+from lupi_jax.modality import Modality
 from lupi_jax.models import EmbedNet
 from lupi_jax.runtime.progress import Show, silent
 
@@ -37,6 +38,21 @@ class Readable(NamedTuple):
 def colour_spread(image: np.ndarray) -> float:
     """How coloured an image [h, w, 3] uint8 is, from 0 to 255, in the unit of `COLOURED`."""
     return float(np.mean(image.max(-1) - image.min(-1)))
+
+
+def doubt(spreads: np.ndarray, modality: str) -> tuple[str, str]:
+    """What speaks against images being of `modality`, and which they may be; "" where nothing does.
+
+    Args:
+      spreads: [n] `colour_spread` of each.
+      modality: "visible" or "infrared".
+    """
+    count, coloured = len(spreads), int((spreads >= COLOURED).sum())
+    if modality == Modality.INFRARED and coloured:
+        return f"{coloured} of {plural(count, 'image')} look coloured", str(Modality.VISIBLE)
+    if modality == Modality.VISIBLE and count and (spreads <= GREY).all():
+        return f"all of {plural(count, 'image')} look grey", str(Modality.INFRARED)
+    return "", ""
 
 
 def embed_readable(

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Sequence
+from numbers import Integral
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,8 +57,15 @@ def nearest(
       distances keep the gallery's order; those of copies in different tiles may differ by a bit.
 
     Raises:
-      ValueError: the shapes do not fit, or a feature is not of unit length.
+      ValueError: types or shapes do not fit, or a feature is not of unit length.
     """
+    if not isinstance(top, Integral) or top < 1:
+        raise ValueError(f"top must be a whole number of at least 1: got {top}")
+    whole = len(query), len(gallery)
+    if excluded is not None and (excluded.dtype != bool or excluded.shape != whole):
+        raise ValueError(
+            f"excluded must be bool of shape {whole}: got {excluded.dtype} {excluded.shape}"
+        )
     most = math.isqrt(BLOCK_ELEMENTS)
     blocks = [slice(i, i + most) for i in range(0, max(1, len(query)), most)]
     found = [

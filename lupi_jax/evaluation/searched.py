@@ -10,7 +10,7 @@ from lupi_jax.data import Index, read_permutations
 from lupi_jax.data.index import JUNK
 from lupi_jax.data.sources import published
 from lupi_jax.data.sources.manifest import is_generated
-from lupi_jax.errors import InputError, some
+from lupi_jax.errors import InputError, plural, some
 from lupi_jax.evaluation.embedding import with_intermediate
 from lupi_jax.evaluation.metrics import Task, all_images, llcm, sysu
 from lupi_jax.evaluation.metrics.protocols import is_test_set
@@ -69,10 +69,10 @@ def protocol_name(config: Config, index: Index, split: str = "test") -> str:
     name, whole = "all images", True
     match data.name if split in SEARCHED_SPLITS else "":
         case "sysu":
-            name = f"SYSU-MM01 {config.evaluation.protocol}, {trials} trials"
+            name = f"SYSU-MM01 {config.evaluation.protocol}, {plural(trials, 'trial')}"
             whole = is_test_set(index)
         case "llcm":
-            name = f"LLCM, {trials} trials"
+            name = f"LLCM, {plural(trials, 'trial')}"
             whole = len(index.classes) == published.LLCM_IDENTITIES["test"]
         case "regdb":
             name = f"RegDB split {data.trial}, all images"
@@ -84,14 +84,15 @@ def protocol_name(config: Config, index: Index, split: str = "test") -> str:
     if split == "val":
         name += ", validation identities"
     elif not whole:
-        name += f", not its whole test set ({len(index.classes)} people, {len(index)} images)"
+        people = plural(len(index.classes), "person", "people")
+        name += f", not its whole test set ({people}, {plural(len(index), 'image')})"
     if data.name in published.NAMES and is_generated(Path(data.root)):
         name += ", rendered people"
     junk, nobody = int(np.sum(index.identities == JUNK)), int(np.sum(~index.is_person))
     if nobody > junk:
-        name += f", {nobody - junk} distractors"
+        name += f", {plural(nobody - junk, 'distractor')}"
     if junk:
-        name += f", without {junk} junk images"
+        name += f", without {plural(junk, 'junk image')}"
     if config.evaluation.reranking != "none":
         name += ", with k-reciprocal re-ranking"
     return name

@@ -8,8 +8,9 @@ from lupi_jax.losses.distances import at_least_float32
 
 
 def _check_pairs(what: str, first: Array, second: Array) -> None:
-    if first.ndim != 2 or first.shape != second.shape:
-        raise ValueError(f"{what}: want two arrays [n, d], got {first.shape} and {second.shape}")
+    shapes = jnp.shape(first), jnp.shape(second)
+    if len(shapes[0]) != 2 or shapes[0] != shapes[1]:
+        raise ValueError(f"{what}: want two arrays [n, d], got {shapes[0]} and {shapes[1]}")
 
 
 def color_free(

@@ -1,14 +1,45 @@
-"""Distances between embeddings."""
+"""Distances between embeddings, and what all losses check of the arrays they are given.
+
+Shapes and types are checked, which are known under `jit` as well; values are not.
+"""
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 
 def at_least_float32(x: Array) -> Array:
-    """`x` in float64 if it is, else in float32."""
+    """`x` in float64 if it is, else in float32.
+
+    Raises:
+        ValueError: if `x` does not hold real numbers.
+    """
     x = jnp.asarray(x)
+    if not (jnp.issubdtype(x.dtype, jnp.floating) or jnp.issubdtype(x.dtype, jnp.integer)):
+        raise ValueError(f"want embeddings and logits of real numbers, got {x.dtype}")
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def checked_labels(what: str, labels: Array, rows: Array) -> Array:
+    """`labels` [n] of `rows` [n, d], as an array of JAX.
+
+    Raises:
+        ValueError: if shapes do not agree, the labels are not whole numbers, or one is too large
+            for JAX's type, which would make it another one.
+    """
+    labels = labels if isinstance(labels, Array) else np.asarray(labels)
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise ValueError(f"{what}: want whole numbers, got {labels.dtype}")
+    if jnp.ndim(rows) != 2 or labels.shape != jnp.shape(rows)[:1]:
+        raise ValueError(
+            f"{what}: want one label a row of [n, d], got {labels.shape} for {jnp.shape(rows)}"
+        )
+    if isinstance(labels, np.ndarray) and labels.size:
+        limits = jnp.iinfo(jax.dtypes.canonicalize_dtype(labels.dtype))
+        if int(labels.max()) > limits.max or int(labels.min()) < limits.min:
+            raise ValueError(f"{what}: want numbers from {limits.min} to {limits.max}")
+    return jnp.asarray(labels)
 
 
 def euclidean(x: Array, y: Array) -> Array:

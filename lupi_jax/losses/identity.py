@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from lupi_jax.losses.distances import at_least_float32
+from lupi_jax.losses.distances import at_least_float32, checked_labels
 
 
 def identity_cross_entropy(logits: Array, labels: Array) -> Array:
@@ -18,10 +18,8 @@ def identity_cross_entropy(logits: Array, labels: Array) -> Array:
         Scalar, 0 or more.
 
     Raises:
-        ValueError: if shapes do not agree.
+        ValueError: if shapes do not agree, or labels are not whole numbers.
     """
-    labels = jnp.asarray(labels)
-    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
-        raise ValueError(f"want logits [n, c] and labels [n], got {logits.shape}, {labels.shape}")
+    labels = checked_labels("identity_cross_entropy, labels", labels, logits)
     losses = optax.softmax_cross_entropy_with_integer_labels(at_least_float32(logits), labels)
     return jnp.mean(losses)

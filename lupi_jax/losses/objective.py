@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from lupi_jax.losses.color_free import color_free, color_free_mse
+from lupi_jax.losses.distances import checked_labels
 from lupi_jax.losses.identity import identity_cross_entropy
 from lupi_jax.losses.triplet import (
     bimodal_triplet,
@@ -45,7 +46,7 @@ def objective(
 
     Raises:
         ValueError: if the names are unknown, missing or not the same in both mappings, or shapes
-            do not agree.
+            or types do not agree.
     """
     names = [name for name in _MODALITIES if name in pooled]
     if not names or len(names) != len(pooled) or set(pooled) != set(logits):
@@ -53,7 +54,9 @@ def objective(
             f"objective: want pooled and logits of the same modalities among {_MODALITIES}, "
             f"got {sorted(pooled)} and {sorted(logits)}"
         )
-    labels = jnp.asarray(labels)
+    for name in names:
+        labels = checked_labels(f"objective, labels of {name}", labels, logits[name])
+        checked_labels(f"objective, labels of {name}", labels, pooled[name])
     rows = jnp.concatenate([logits[name] for name in names])
     terms = {"identity": identity_cross_entropy(rows, jnp.tile(labels, len(names)))}
     features, margin = [pooled[name] for name in names], settings.margin

@@ -4,19 +4,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from lupi_jax.losses.distances import euclidean
+from lupi_jax.losses.distances import checked_labels, euclidean
 
 
 def _mean_where(values: Array, valid: Array) -> Array:
     """The mean; 0, with gradient 0, where nothing is valid."""
     return jnp.sum(jnp.where(valid, values, 0)) / jnp.maximum(jnp.sum(valid), 1)
-
-
-def _checked(what: str, features: Array, labels: Array) -> Array:
-    labels = jnp.asarray(labels)
-    if labels.shape != features.shape[:1]:
-        raise ValueError(f"{what}: want one label a row, got {labels.shape} for {features.shape}")
-    return labels
 
 
 def cross_triplet(
@@ -51,11 +44,11 @@ def cross_triplet(
         Scalar, 0 or more; 0 with zero gradient if no anchor has both a positive and a negative.
 
     Raises:
-        ValueError: if shapes do not agree.
+        ValueError: if shapes do not agree, or labels are not whole numbers.
     """
-    anchor_labels = _checked("anchor_labels", anchor, anchor_labels)
-    positive_labels = _checked("positive_labels", positive, positive_labels)
-    negative_labels = _checked("negative_labels", negative, negative_labels)
+    anchor_labels = checked_labels("anchor_labels", anchor, anchor_labels)
+    positive_labels = checked_labels("positive_labels", positive, positive_labels)
+    negative_labels = checked_labels("negative_labels", negative, negative_labels)
 
     same = anchor_labels[:, None] == positive_labels[None, :]
     other = anchor_labels[:, None] != negative_labels[None, :]
@@ -94,7 +87,7 @@ def dual_triplet(
         Scalar, 0 or more.
 
     Raises:
-        ValueError: if shapes do not agree or `reduction` is neither "mean" nor "sum".
+        ValueError: if shapes or types do not agree, or `reduction` is neither "mean" nor "sum".
     """
     if reduction not in ("mean", "sum"):
         raise ValueError(f'reduction: want "mean" or "sum", got {reduction!r}')
@@ -124,7 +117,7 @@ def bimodal_triplet(visible: Array, infrared: Array, labels: Array, margin: floa
         Scalar, 0 or more.
 
     Raises:
-        ValueError: if shapes do not agree.
+        ValueError: if shapes do not agree, or labels are not whole numbers.
     """
     v, t = visible, infrared
     one_way = cross_triplet(v, t, t, labels, labels, labels, margin=margin)
@@ -148,7 +141,7 @@ def unimodal_triplet(features: Array, labels: Array, margin: float = 0.3) -> Arr
         Scalar, 0 or more.
 
     Raises:
-        ValueError: if shapes do not agree.
+        ValueError: if shapes do not agree, or labels are not whole numbers.
     """
     return cross_triplet(features, features, features, labels, labels, labels, margin=margin)
 
@@ -172,9 +165,9 @@ def weighted_regularized_triplet(features: Array, labels: Array, epsilon: float 
         Scalar, 0 or more; 0 with zero gradient if all rows have one label.
 
     Raises:
-        ValueError: if shapes do not agree.
+        ValueError: if shapes do not agree, or labels are not whole numbers.
     """
-    labels = _checked("labels", features, labels)
+    labels = checked_labels("labels", features, labels)
     distances = euclidean(features, features)
     same = labels[:, None] == labels[None, :]
     has_negative = ~same.all(axis=1)

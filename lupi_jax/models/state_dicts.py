@@ -12,6 +12,7 @@ import numpy as np
 
 from lupi_jax.errors import InputError, shorten, some
 from lupi_jax.runtime.files import expand
+from lupi_jax.runtime.packed import check_unpacked
 
 _HUB = "hf://"
 _HUB_FILE = "model.safetensors"
@@ -44,13 +45,15 @@ def read_state_dict(source: str | Path, fetch: bool = True) -> dict[str, np.ndar
       {name: array} as the file has them; floats narrower than float32 are widened to it.
 
     Raises:
-      InputError: the file is missing, of another kind, damaged, or holds anything but tensors.
+      InputError: the file is missing, of another kind, damaged, holds anything but tensors, takes
+        more memory than is free, or unpacks to 20 times its size.
     """
     path = _cached(str(source), fetch) if str(source).startswith(_HUB) else expand(source)
     if not path.is_file():
         raise InputError(f"no weights at {path}: put a file there or correct the path")
     read = _reader(path, path)
     try:
+        check_unpacked(path, "name the file of weights that was meant, or make room")
         tensors = read(path)
     except InputError:
         raise

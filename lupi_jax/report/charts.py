@@ -19,6 +19,7 @@ from matplotlib.style import context
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from lupi_jax.errors import plural, shown
 from lupi_jax.report.distances import PairCounts
 from lupi_jax.report.pictures import LINE_COLOURS, Panel, draw_lines
 
@@ -78,7 +79,9 @@ def panel_chart(panel: Panel, name: str) -> str:
     axes.set_ylim(min(0, axes.dataLim.y0), (min(top, 1.0) if panel.fractions else top) or None)
     if any(label for label, *_ in panel.lines):
         figure.legend(loc=_BELOW, ncols=2)
-    ends = ", ".join(f"{label or panel.name} {values[-1]:.3g}" for label, _, values in panel.lines)
+    ends = ", ".join(
+        f"{shown(label) or panel.name} {values[-1]:.3g}" for label, _, values in panel.lines
+    )
     return _svg(figure, name, f"{panel.name} over the steps of training; at its end {ends}")
 
 
@@ -174,7 +177,8 @@ def identity_chart(places: NDArray, identities: NDArray, modalities: NDArray, na
     axes.spines[:].set_visible(False)
     figure.legend(loc=_BELOW, ncols=len(kinds))
     people = len(np.unique(identities))
-    text = f"Map of {len(places)} images of {people} people by {' and '.join(map(str, kinds))}"
+    shown_there = f"{plural(len(places), 'image')} of {plural(people, 'person', 'people')}"
+    text = f"Map of {shown_there} by {' and '.join(map(str, kinds))}"
     return _svg(figure, name, text)
 
 

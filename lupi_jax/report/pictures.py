@@ -32,7 +32,8 @@ _STYLES = ("-", "--", "-.", ":")
 _LOSS = "loss/"
 _VALIDATION = {"mean_ap": "mAP", "mean_inp": "mINP", "rank1": "rank-1", "rank10": "rank-10"}
 
-own_style = context("default", after_reset=True)
+_OWN: dict[Any, Any] = {"text.parse_math": False}  # a name may have a dollar sign
+own_style = context(["default", _OWN], after_reset=True)
 """Decorates what draws: a user's matplotlibrc (LaTeX, other sizes and colours) is not for it."""
 
 _DPI = 150
@@ -113,6 +114,11 @@ def training_panels(rows: Sequence[Mapping[str, Any]]) -> list[Panel]:
     return panels
 
 
+def label_of(name: str) -> str:
+    """A name as a legend shows it, which would leave out what begins with an underscore."""
+    return f" {shown(name)}" if name.startswith("_") else shown(name)
+
+
 def draw_lines(axes: Axes, panel: Panel, width: float, order: Sequence[str] = ()) -> None:
     """Draw the lines of a panel, `width` points wide; each label of `order` has one look."""
     labels = list(order) or [label for label, *_ in panel.lines]
@@ -121,7 +127,7 @@ def draw_lines(axes: Axes, panel: Panel, width: float, order: Sequence[str] = ()
         axes.plot(
             steps,
             values,
-            label=shown(label),
+            label=label_of(label),
             markersize=3,
             linewidth=width,
             color=LINE_COLOURS[colour],

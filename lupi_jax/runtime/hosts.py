@@ -13,7 +13,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
-from lupi_jax.errors import LOST_STATUS, InputError, shorten
+from lupi_jax.errors import LOST_STATUS, InputError, fit, shorten
 from lupi_jax.runtime.backend import is_out_of_memory, start_backend
 
 Mode = Literal["auto", "on", "off"]
@@ -125,7 +125,7 @@ def _stdout_to_stderr() -> Iterator[None]:
 
 def give_up(reason: str) -> NoReturn:
     """End the process from another thread than the one that waits."""
-    print(f"lupi: {reason}", file=sys.stderr, flush=True)
+    print(f"lupi: {fit(reason)}", file=sys.stderr, flush=True)
     os._exit(LOST_STATUS)
 
 

@@ -1,13 +1,17 @@
-"""The process's memory where JAX computes on the CPU."""
+"""The process's memory: how much it can still have, and how it is kept between steps."""
 
 import ctypes
 import importlib.util
+from collections.abc import Iterator
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import jax
 
 # Options of glibc's mallopt.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
+
+_UNLIMITED = 1 << 60  # cgroups of version 1 have no word for it, but a number above this
 
 
 def keep_pages() -> None:
@@ -50,3 +54,59 @@ def has_plugins() -> bool:
     """Whether a plug-in of JAX's for another device than the CPU is installed."""
     modules = any(importlib.util.find_spec(name) for name in ("jax_plugins", "libtpu"))
     return modules or bool(entry_points(group="jax_plugins"))
+
+
+def free_memory(root: Path = Path("/")) -> int | None:
+    """The bytes that this process can still have, by the machine and by its control groups.
+
+    Args:
+      root: where Linux's `proc` and `sys` are.
+
+    Returns:
+      None where the system does not say, as on another one than Linux.
+    """
+    found = []
+    for line in _lines(root / "proc/meminfo"):
+        if line.startswith("MemAvailable:"):
+            found.append(1024 * int(line.split()[1]))
+    for folder in _groups(root):
+        for limit, used in (
+            ("memory.max", "memory.current"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+        ):
+            most, now = _number(folder / limit), _number(folder / used)
+            if most is not None and now is not None and most < _UNLIMITED:
+                found.append(max(0, most - now + _cached(folder)))
+    return min(found, default=None)
+
+
+def _groups(root: Path) -> Iterator[Path]:
+    """The folders of this process's control groups and of those above them.
+
+    In a container the path that the system gives may be the host's; its own group is the top one.
+    """
+    for line in _lines(root / "proc/self/cgroup"):
+        _, kinds, path = line.split(":", 2)
+        if kinds in ("", "memory"):
+            top = root / "sys/fs/cgroup" / kinds
+            own = top / path.lstrip("/")
+            yield from (each for each in (own, *own.parents) if each.is_relative_to(top))
+
+
+def _cached(folder: Path) -> int:
+    """The bytes of files that the system gives back before it kills."""
+    lines = (line.split() for line in _lines(folder / "memory.stat"))
+    stats = {words[0]: int(words[1]) for words in lines if len(words) == 2}
+    return stats.get("total_inactive_file", stats.get("inactive_file", 0))
+
+
+def _number(file: Path) -> int | None:
+    text = "".join(_lines(file)).strip()
+    return int(text) if text.isdecimal() else None
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text().splitlines()
+    except OSError:
+        return []

@@ -63,7 +63,7 @@ def showing() -> Iterator[Show]:
     with make_bar(stderr_console()) as bar:
 
         def draw(what: str) -> Advance:
-            task = bar.add_task(what, total=None)
+            task = bar.add_task(shown(what), total=None)
             return lambda done, total: bar.update(task, completed=done, total=total)
 
         yield draw
@@ -81,6 +81,7 @@ def _log(what: str) -> Advance:
         elif now - last >= LOG_SECONDS and done > first[1]:
             last = now
             left = (now - first[0]) / (done - first[1]) * (total - done)
-            print(f"{what}: {done} of {total}, {left:.0f} s left", file=sys.stderr, flush=True)
+            line = f"{shown(what)}: {done} of {total}, {left:.0f} s left"
+            print(line, file=sys.stderr, flush=True)
 
     return line

@@ -11,6 +11,7 @@ from absl import logging as absl_logging
 from tensorflow_datasets.scripts.cli import build, cli_utils
 
 from lupi_jax import tfds as builders
+from lupi_jax.errors import fit
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _fail(message: object) -> int:
-    print("lupi:", *str(message).split(), file=sys.stderr)
+    print(f"lupi: {fit(message)}", file=sys.stderr)
     return 2
 
 

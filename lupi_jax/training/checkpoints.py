@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -25,6 +24,7 @@ from lupi_jax.runtime import hosts
 from lupi_jax.runtime.backend import is_out_of_memory
 from lupi_jax.runtime.files import check_name, expand, unreadable
 from lupi_jax.runtime.records import LARGE, read_json
+from lupi_jax.runtime.terminal import say
 from lupi_jax.training import seal
 from lupi_jax.training.step import TrainState
 
@@ -255,7 +255,7 @@ class Checkpoints:
             number = sum(1 for _ in kept.glob(f"{step}-*"))
             place = kept / f"{step}-{number}"
             os.replace(self.directory / str(step), place)
-            print(f"{fault}; moved to {place}, going on without it", file=sys.stderr)
+            say(f"{fault}; moved to {place}, going on without it")
         hosts.wait_for_all(f"checkpoint {step} set aside")
         self._figures.pop(step, None)
         self._manager.reload()

@@ -12,7 +12,7 @@ from typing import Any, Self, TextIO
 import jax
 from tensorboardX import SummaryWriter
 
-from lupi_jax.errors import DivergedError, some
+from lupi_jax.errors import DivergedError, shown, some
 from lupi_jax.runtime.files import expand, write_whole
 from lupi_jax.runtime.records import read_json_lines
 from lupi_jax.runtime.terminal import make_bar, say, stderr_console
@@ -106,7 +106,7 @@ class RunLog(Hook):
     def compiled(self, seconds: float) -> None:
         """Say how long compilation took; rates count from now on."""
         self._clock = self._wait_clock = time.perf_counter()
-        self._console.print(f"compiled in {seconds:.1f} s", highlight=False)
+        self._say(f"compiled in {seconds:.1f} s")
 
     def waited(self, step: int, epoch: float, seconds: float, advice: str = "") -> None:
         """Say which share of the time since the last call the `seconds` without data were.
@@ -117,17 +117,19 @@ class RunLog(Hook):
         share = seconds / max(now - self._wait_clock, 1e-9)
         self._wait_clock = now
         mend = f": {advice}" if advice and share > 0.1 else ""
-        self._console.print(
-            f"step {step}  epoch {epoch:.1f}  {share:.1%} of the time spent waiting for data{mend}",
-            highlight=False,
-            soft_wrap=True,
+        self._say(
+            f"step {step}  epoch {epoch:.1f}  {share:.1%} of the time spent waiting for data{mend}"
         )
 
     def validation(self, step: int, figures: dict[str, float]) -> None:
         """Write down the figures on held-out identities."""
         self._write({"step": step, "split": "validation", **figures})
         text = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
-        self._console.print(f"step {step}  validation  {text}", highlight=False)
+        self._say(f"step {step}  validation  {text}")
+
+    def _say(self, line: str) -> None:
+        """Print a line as it is: a figure's name may look like markup."""
+        self._console.print(shown(line), markup=False, highlight=False, soft_wrap=True)
 
     def _fetch(self, count: int) -> None:
         ready, self._pending = self._pending[:count], self._pending[count:]
@@ -156,11 +158,9 @@ class RunLog(Hook):
         self._progress.update(self._task, description=description)
         if not self._console.is_terminal:
             left = (self._steps - step) / speed
-            self._console.print(
+            self._say(
                 f"step {step}/{self._steps}  {terms}  accuracy {means['accuracy']:.3f}  "
-                f"{speed:.2f} steps/s  {left:.0f} s left",
-                highlight=False,
-                soft_wrap=True,
+                f"{speed:.2f} steps/s  {left:.0f} s left"
             )
 
     def _write(self, row: dict[str, Any]) -> None:

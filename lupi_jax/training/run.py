@@ -11,7 +11,7 @@ from lupi_jax.config import Config, changeable, differences, parse_record
 from lupi_jax.data import Index
 from lupi_jax.data.contents import File, changed, parse_files, summary
 from lupi_jax.data.sources import published
-from lupi_jax.errors import InputError, shown
+from lupi_jax.errors import InputError, plural, shown
 
 MOVABLE = changeable("evaluated")
 """Fields that a run may be evaluated with other values of: they do not concern its network."""
@@ -107,8 +107,8 @@ def check_same_run(saved: dict[str, Any], record: dict[str, Any], workdir: Path)
     else:
         return
     raise InputError(
-        f"{workdir} holds a run with {before} steps in an epoch, but an epoch now has {after} "
-        f"steps. Going on would change its {harmed}. {remedy}, or train anew in another --workdir"
+        f"{workdir} holds a run with {plural(before, 'step')} in an epoch, but an epoch now has "
+        f"{after}. Going on would change its {harmed}. {remedy}, or train anew in another --workdir"
     )
 
 

@@ -1,6 +1,7 @@
 """What all commands have in common: arguments, help, errors and exit statuses."""
 
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from command_line import CONFIGS, contents
 
 import lupi_jax as lupi
 from experiments.parity import MismatchError
-from lupi_jax.cli import main
+from lupi_jax.cli import main, program
 from lupi_jax.cli.program import verdict
 from lupi_jax.errors import InputError, StoppedError
 
@@ -75,7 +76,7 @@ def test_what_a_machine_lacks_is_said_in_one_line(error: Exception, message: str
 def test_a_full_disk_behind_standard_output_hides_no_status(tmp_path: Path) -> None:
     program = """
 import sys
-from lupi_jax.cli import main
+from lupi_jax.cli import main, program
 sys.stdout = open("/dev/full", "w")
 print("waits to be written")
 sys.exit(main())
@@ -255,3 +256,66 @@ def test_a_home_that_is_not_there_is_named(refused, tmp_path):
         "~nobody-here/x.jpg: ~nobody-here names no home directory here: write the path out, or "
         "./~nobody-here for a directory of that name"
     )
+
+
+@pytest.mark.parametrize(
+    ("module", "named"),
+    [
+        ("jax._src.config", True),
+        ("matplotlib.rcsetup", True),
+        ("numpy.core", False),
+        ("lupi_jax.evaluation", False),
+    ],
+)
+def test_only_what_reads_settings_is_blamed_on_them(module, named) -> None:
+    """A ValueError of an import is our fault, or a broken installation's, anywhere else."""
+    space = {"__name__": module}
+    exec("def read():\n    raise ValueError('banana')", space)
+    with pytest.raises(ValueError, match="banana") as caught, program._settings_named():
+        space["read"]()
+    assert isinstance(caught.value, InputError) == named
+
+
+def test_a_module_that_matplotlib_imports_is_not_its_settings() -> None:
+    """NumPy's word for an extension that was built for another version is a ValueError."""
+    inner = {"__name__": "contourpy"}
+    outer = {"__name__": "matplotlib", "exec": exec, "inner": inner}
+    exec("def load():\n    exec(\"raise ValueError('numpy.dtype size changed')\", inner)", outer)
+    with pytest.raises(ValueError, match="numpy") as caught, program._settings_named():
+        outer["load"]()
+    assert not isinstance(caught.value, InputError)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["evaluate", "\x1b[31m\x07"],
+        ["search", "--workdir", "r", "--query", "q", "--gallery", "g", "--top", "\x1b[31m"],
+        ["prepare", "--data", "\x1b[31m", "--root", "r"],
+        ["check-data", "--data", "folder", "--root", "r", "--workers", "\x1b[31m"],
+        ["\x1b[31m"],
+    ],
+)
+def test_control_characters_of_arguments_never_reach_a_terminal(arguments, capfd) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    _, err = capfd.readouterr()
+    assert "\x1b" not in err
+    assert r"\x1b[31m" in err
+
+
+@pytest.mark.parametrize("blank", ["", " "])
+def test_long_paths_leave_room_for_the_reason(blank, refused, tmp_path) -> None:
+    name = f"x{blank}" * (200 // len(f"x{blank}")) + "y"
+    for _ in range(6):
+        os.mkdir(place := tmp_path / name)
+        tmp_path = place
+    for command in (
+        ["report", "--workdir", place],
+        ["check-data", "--data", "folder", "--root", place / "nowhere"],
+        ["search", "--workdir", "run", "--query", place / "nowhere", "--gallery", place],
+    ):
+        message = refused(*command)
+        assert len(message) < 600
+        assert re.search("no (run|checkpoints?|data|image or folder|finished) ", message), message

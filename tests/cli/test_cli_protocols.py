@@ -141,7 +141,7 @@ def test_splits_that_are_not_there_or_not_their_own_are_refused(regdb, refused, 
     shutil.copytree(regdb / "run/trial-2", tmp_path / "trial-2")
     shutil.rmtree(tmp_path / "trial-2/checkpoints/2")
     message = refused("evaluate", "--workdir", tmp_path, "--trials", "2")
-    assert message == f"{tmp_path / 'trial-2'} has 1 steps to go: finish its training first"
+    assert message == f"{tmp_path / 'trial-2'} has 1 step to go: finish its training first"
 
 
 def test_trials_are_regdb_s(regdb, refused):
@@ -189,7 +189,7 @@ def test_model_selection_sees_the_validation_identities_only(sysu, said):
     # Its figures are those of the last checkpoint on the 2 people, by SYSU-MM01's protocol.
     run = ("evaluate", "--workdir", sysu / "run", "--json")
     result = json.loads(said(*run, "--split", "val", "--config.evaluation.trials=1"))
-    assert result["protocol"] == ("SYSU-MM01 agw, 1 trials, validation identities, rendered people")
+    assert result["protocol"] == ("SYSU-MM01 agw, 1 trial, validation identities, rendered people")
     neck = [row["mean_ap"] for row in result["results"] if row["feature"] == "neck"]
     assert len(neck) == 6  # two searches of visible galleries and one of infrared, two shots each
     assert validated[-1]["mean_ap"] == pytest.approx(np.mean(neck), abs=1e-9)

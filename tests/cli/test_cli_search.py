@@ -212,7 +212,7 @@ def test_damaged_images_are_named_and_the_rest_is_ranked(demo, day, search, tmp_
         f"left out: {day}/b.jpg: unreadable image; replace or remove it",
         f"left out: {day}/d.jpg: a PSD file; save it as JPEG, PNG, BMP, GIF, TIFF or WEBP",
         f"wrote {picture}",
-        "lupi: 2 images were left out, named above; all others are ranked",
+        "lupi: 2 images left out, named above; all others are ranked",
     ]
     given = ("--query", day, "--query-modality", "visible", "--gallery", day / "b.jpg")
     message = refused("search", *demo.run, *given)
@@ -284,7 +284,15 @@ def test_a_picture_takes_the_place_of_no_image_that_is_searched(demo, refused, t
     before = image.read_bytes()
     sides = ["--query", image, "--query-modality", "visible", "--gallery", tmp_path / "visible"]
     message = refused("search", *demo.run, *sides, "--out", image)
-    assert message == f"--out {image}: it would take the place of what is read from {image}"
+    assert message == f"--out {image}: it would take the place of {image}, which is read"
+    (tmp_path / "link").symlink_to(image.parent)
+    message = refused("search", *demo.run, *sides, "--out", tmp_path / "link" / image.name)
+    assert message.endswith(f"it would take the place of {image}, which is read")
+    for name in ("earlier.pdf", "earlier.svg"):  # no image that is searched
+        (tmp_path / "visible" / name).write_bytes(b"an earlier picture")
+        picture = tmp_path / "visible" / name
+        assert main([str(a) for a in ("search", *demo.run, *sides, "--out", picture)]) == 0
+        assert picture.stat().st_size > 1000
     assert image.read_bytes() == before
 
 

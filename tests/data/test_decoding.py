@@ -282,7 +282,7 @@ def test_the_content_says_what_a_file_is(tmp_path):
         (b"8BPS\0\1" + bytes(30), "a PSD file"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC or AVIF file, or a film"),
         (b"%PDF-1.7\n", "a PDF file"),
-        (b"P5\n16 32\n255\n" + bytes(512), "a PGM or PPM file"),
+        *((b"P%d\n16 32\n" % n + bytes(512), "a PBM, PGM, PPM or PAM file") for n in range(1, 8)),
     ],
 )
 def test_a_foreign_format_is_named(tmp_path, content, what):

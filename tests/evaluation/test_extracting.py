@@ -1,6 +1,10 @@
 """Pictures as they come to features: what is taken gives the right ones, the rest is refused."""
 
 import dataclasses
+import io
+import struct
+import warnings
+import zlib
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -207,3 +211,52 @@ def test_an_image_of_a_format_that_paths_do_not_have_is_refused(tmp_path):
     (tmp_path / "a.eps").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EOF\n")
     with Image.open(tmp_path / "a.eps") as image, pytest.raises(InputError, match="format EPS"):
         _pixels("image 1", image, (32, 16), False)
+
+
+def write_deep(file: Path, colour: int) -> None:
+    """A PNG of 16 bits per channel, which Pillow itself does not write in colour."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        whole = kind + data
+        return struct.pack(">I", len(data)) + whole + struct.pack(">I", zlib.crc32(whole))
+
+    head = struct.pack(">IIBBBBB", 4, 6, 16, colour, 0, 0, 0)
+    channels = {2: 3, 4: 2, 6: 4}[colour]
+    rows = zlib.compress((b"\0" + bytes(range(8)) * channels) * 6)
+    parts = chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    file.write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
+
+
+@pytest.mark.parametrize("colour", [2, 4, 6])
+@pytest.mark.parametrize("loaded", [True, False])
+def test_an_image_of_16_bits_is_refused_whether_it_is_loaded_or_not(
+    extract, tmp_path, colour, loaded
+):
+    write_deep(tmp_path / "deep.png", colour)
+    for source in (tmp_path / "deep.png", io.BytesIO((tmp_path / "deep.png").read_bytes())):
+        image = Image.open(source)
+        if loaded:
+            image.load()
+        with pytest.raises(InputError, match="image 0: more than 8 bits per channel"):
+            extract([image], "visible")
+
+
+def test_a_loaded_image_of_8_bits_is_taken_even_where_its_file_is_gone(extract, tmp_path, pixels):
+    file = tmp_path / "plain.png"
+    Image.fromarray(pixels).save(file)
+    image = Image.open(file)
+    image.load()
+    file.unlink()
+    np.testing.assert_array_equal(extract([image], "visible"), extract([pixels], "visible"))
+
+
+def test_pictures_that_do_not_look_like_their_modality_are_noted(extract, pixels):
+    grey = pixels[..., 0]
+    with pytest.warns(UserWarning, match="1 of 2 images look coloured, .* infrared stem: if they"):
+        extract([pixels, grey], "infrared")
+    with pytest.warns(UserWarning, match="all of 1 image look grey, .* if they are infrared ones"):
+        extract([grey], "visible")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        extract([pixels, grey], "visible")
+        extract([grey], "infrared")

@@ -319,12 +319,12 @@ def test_pickled_arrays_are_never_loaded(index, tmp_path):
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("features", lambda x: x[:-1], "do not fit each other"),
-        ("pooled", lambda x: x[:-1], "do not fit each other"),
-        ("ids", lambda x: x[:-1], "do not fit each other"),
-        ("modality", lambda x: x[1:], "do not fit each other"),
-        ("features", lambda x: x[0], "do not fit each other"),
-        ("features", lambda x: x.astype(str), "do not fit each other"),
+        ("features", lambda x: x[:-1], "is damaged: [a-z]+ (of shape|must be float32)"),
+        ("pooled", lambda x: x[:-1], "is damaged: [a-z]+ (of shape|must be float32)"),
+        ("ids", lambda x: x[:-1], "is damaged: [a-z]+ (of shape|must be float32)"),
+        ("modality", lambda x: x[1:], "is damaged: [a-z]+ (of shape|must be float32)"),
+        ("features", lambda x: x[0], "is damaged: [a-z]+ (of shape|must be float32)"),
+        ("features", lambda x: x.astype(str), "is damaged: [a-z]+ (of shape|must be float32)"),
         ("features", lambda x: 2 * x, "finite and of length 1"),
         ("pooled", lambda x: x * np.nan, "finite and of length 1"),
     ],

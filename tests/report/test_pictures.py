@@ -1,12 +1,15 @@
 import json
+import xml.dom.minidom
 
 import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
 
+from lupi_jax.errors import shown
 from lupi_jax.report import pictures
-from lupi_jax.report.pictures import RankingRow, ranking_picture, training_curves
+from lupi_jax.report.charts import panel_chart
+from lupi_jax.report.pictures import RankingRow, ranking_picture, training_curves, training_panels
 
 GREEN, RED, GREY = (0, 158, 115), (213, 94, 0), (128, 128, 128)
 BLUE, PINK = (0, 114, 178), (204, 121, 167)
@@ -154,6 +157,46 @@ def test_compared_methods_are_told_apart_and_named_below(tmp_path, monkeypatch):
     assert len({(line.get_color(), line.get_linestyle()) for line in validation.lines}) == 12
     (legend,) = figure.legends
     assert {text.get_text() for text in legend.texts} == {"validated alone", *methods}
+
+
+ODD = {
+    "$x^2$": "$x^2$",
+    "$_$": "$_$",  # no valid formula
+    "_hidden": " _hidden",
+    "[red]a[/red]": "[red]a[/red]",
+    "<b>&amp;": "<b>&amp;",
+    "a\nb\x1b[31m": r"a\nb\x1b[31m",
+    "\udcff": r"\xff",
+    "\u4eba": "\u4eba",
+}
+"""Names of runs, and what a picture shows of each."""
+
+
+@pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
+def test_names_are_drawn_as_text(tmp_path, monkeypatch, ending):
+    path = tmp_path / f"curves.{ending}"
+    drawn = []
+    save = pictures._save
+    monkeypatch.setattr(
+        pictures, "_save", lambda figure, path: (drawn.append(figure), save(figure, path))
+    )
+    pictures.compared_curves(path, {name: [metrics_rows()[:2]] for name in ODD})
+    assert path.stat().st_size
+    (legend,) = drawn[0].legends
+    assert [text.get_text() for text in legend.texts] == list(ODD.values())
+    assert not any(text.get_parse_math() for text in legend.texts)
+    rows = [{"step": s, "split": "train", **{f"loss/{n}": 1.0 for n in ODD}} for s in (1, 2)]
+    training_curves(path, rows)
+    (legend,) = [axes.get_legend() for axes in drawn[1].axes]
+    assert [text.get_text() for text in legend.texts] == [
+        shown(name).replace("_", "-") for name in ODD
+    ]
+    chart = panel_chart(training_panels(rows)[0], "a")
+    xml.dom.minidom.parseString(chart.replace("var(--", "(--"))
+    for character in "\x1b\udcff":
+        assert character not in chart
+    for text in ("&lt;b&gt;&amp;amp;", "$x^2$", "[red]a[/red]", r"a\nb\x1b[31m"):
+        assert text in chart
 
 
 def test_unusable_input_is_refused(tmp_path):

@@ -254,7 +254,7 @@ DAMAGED = [
     ("sysu", cut("rand_perm_cam.mat"), r"exp/rand_perm_cam\.mat is not a MATLAB file"),
     ("sysu", damage("train_id.txt", "2", "2,x"), r"train_id\.txt, item 2: want .*, got 'x'"),
     ("sysu", damage("val_id.txt", "5", "5,11"), r"val_id\.txt and test_id\.txt \(11\)"),
-    ("sysu", damage("test_id.txt", "11", "11,8"), r"test_id\.txt lists 1 identities .*\(8\)"),
+    ("sysu", damage("test_id.txt", "11", "11,8"), r"test_id\.txt lists 1 identity .*\(8\)"),
     ("regdb", remove("test_visible_7.txt"), r"test_visible_7\.txt is missing"),
     ("regdb", damage("train_visible_10.txt", "bmp 1", "bmp x"), r"_10\.txt, line 3: want .* label"),
     ("regdb", damage("train_thermal_2.txt", "bmp 1", "bmp 0"), r"_thermal_2\.txt, line 3: label 0"),

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from lupi_jax.training.logging import METRICS_FILE, read_metrics
+from lupi_jax.training.logging import METRICS_FILE, RunLog, read_metrics
 
 GOOD = {"step": 20, "split": "train", "loss/total": 1.5, "seconds": 3}
 
@@ -39,3 +39,16 @@ def test_a_whole_file_needs_no_note(tmp_path, capfd):
     (tmp_path / METRICS_FILE).write_text(json.dumps(GOOD) + "\n")
     assert read_metrics(tmp_path) == [GOOD]
     assert capfd.readouterr().err == ""
+
+
+def test_the_names_of_figures_are_text(tmp_path, capfd):
+    """Somebody's own loss may be called as markup is, or as no terminal should be told."""
+    with RunLog(tmp_path, 0, 2, 1, 8) as log:
+        log.validation(1, {"[red]a[/red]": 0.5, "[/]": 0.25, "\x1b[31m": 0.125})
+        log.waited(1, 0.5, 0.0)
+        log.compiled(2.0)
+    err = capfd.readouterr().err
+    assert r"[red]a[/red] 0.5000  [/] 0.2500  \x1b[31m 0.1250" in err
+    assert "\x1b" not in err
+    (row,) = read_metrics(tmp_path)
+    assert row["[/]"] == 0.25

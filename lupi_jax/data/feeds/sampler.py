@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from lupi_jax.errors import InputError
+from lupi_jax.errors import InputError, plural
 
 Batch = dict[str, np.ndarray]
 """What a step trains on: {"visible": [n, ...], "infrared": [n, ...], "labels": int32 [n]}.
@@ -35,8 +35,8 @@ class HostRows:
         share, rest = divmod(len(rows), self.processes)
         if rest:
             raise InputError(
-                f"a batch of {len(rows)} rows cannot be divided among {self.processes} processes: "
-                "change batch.identities or batch.images"
+                f"a batch of {plural(len(rows), 'row')} cannot be divided among {self.processes} "
+                "processes: change batch.identities or batch.images"
             )
         return rows[self.process * share : (self.process + 1) * share]
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from lupi_jax.config import SourceConfig
 from lupi_jax.data.decoding import IMAGE_SUFFIXES
-from lupi_jax.data.index import Index, concatenate
+from lupi_jax.data.index import DISTRACTOR, JUNK, Index, concatenate
 from lupi_jax.data.sources.check_images import Use, look_at_images
 from lupi_jax.data.sources.counts import (
     Count,
@@ -22,13 +22,13 @@ from lupi_jax.data.sources.counts import (
     expected_sizes,
     part_name,
 )
-from lupi_jax.data.sources.files import SPLITS, read_directory, require_disjoint, walk
+from lupi_jax.data.sources.files import SPLITS, ZERO, read_directory, require_disjoint, walk
 from lupi_jax.data.sources.manifest import is_generated
-from lupi_jax.data.sources.reading import read_index, require_zero
+from lupi_jax.data.sources.reading import has_distractors, read_index, require_zero
 from lupi_jax.data.sources.regdb import TRIALS
 from lupi_jax.data.sources.sysu_mm01 import PERMUTATIONS, read_permutations
 from lupi_jax.data.sources.table import TABLE_SPLITS, read_table
-from lupi_jax.errors import InputError, shown, some
+from lupi_jax.errors import InputError, plural, shown, some
 from lupi_jax.modality import Modality
 
 
@@ -39,10 +39,12 @@ class Report:
     Attributes:
       rows: the counts, split by split: each camera of a modality, each modality, all of it.
       problems: one line each: what is wrong, where, and what to do. None: nothing is.
+      notes: one line each: how many images are of nobody, and what is done with them.
     """
 
     rows: tuple[Count, ...]
     problems: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 class _Part(NamedTuple):
@@ -57,6 +59,10 @@ class _Part(NamedTuple):
         return part_name(self.split, self.trial)
 
 
+MAX_PROBLEMS = 100_000
+"""Lines that are kept: a hostile list has millions of faults."""
+
+
 class _Problems:
     """Every problem once, in the order they are met, and the paths that they are about."""
 
@@ -66,7 +72,10 @@ class _Problems:
 
     def __call__(self, where: Path | str, message: str) -> None:
         self.places.add(str(where))
-        self.lines.setdefault(shown(message))
+        if len(self.lines) < MAX_PROBLEMS:
+            self.lines.setdefault(shown(message))
+        else:
+            self.lines.setdefault("... and more problems, which are not listed: mend these first")
 
 
 def check_data(source: SourceConfig, progress: Callable[[int, int], None] | None = None) -> Report:
@@ -82,7 +91,7 @@ def check_data(source: SourceConfig, progress: Callable[[int, int], None] | None
     - an identity that a split shows in one modality only;
     - an identity that is both trained and tested on;
     - one image, byte for byte, in training and test, of two identities, in both modalities, or one
-      file under two names.
+      file under two names; but for images of nobody.
 
     `progress` is called with the images decoded so far and those in all.
     """
@@ -121,7 +130,7 @@ def check_data(source: SourceConfig, progress: Callable[[int, int], None] | None
             problems(root / path, f"{root / path} is in no split: list it, or move it away")
     for where, line in look_at_images(root, _uses(parts), source.workers, progress):
         problems(where, line)
-    return Report(tuple(rows), tuple(problems.lines))
+    return Report(tuple(rows), tuple(problems.lines), tuple(_notes(source, parts)))
 
 
 def _read_parts(source: SourceConfig, problems: _Problems) -> list[_Part]:
@@ -130,8 +139,7 @@ def _read_parts(source: SourceConfig, problems: _Problems) -> list[_Part]:
     if source.index:
         splits, told = TABLE_SPLITS, _Problems()  # the rows are all checked by then
         try:
-            distractors = source.identity_zero == "distractor"
-            read_table(source.index, source.root, None, problems, distractors)
+            read_table(source.index, source.root, None, problems, has_distractors(source))
         except InputError as error:
             problems(source.root, str(error))
     elif source.name == "sysu":
@@ -151,6 +159,30 @@ def _read_parts(source: SourceConfig, problems: _Problems) -> list[_Part]:
     return parts
 
 
+def _notes(source: SourceConfig, parts: list[_Part]) -> Iterator[str]:
+    """What becomes of the images of nobody, and of identity 0 where others are nobody."""
+    with_junk, with_zero = [], []
+    for part in parts:
+        junk = int(np.sum(part.index.identities == JUNK))
+        zeros = int(np.sum(part.index.identities == DISTRACTOR))
+        with_junk += [part.name] * bool(junk)
+        with_zero += [part.name] * bool(zeros)
+        counted = [f"{plural(junk, 'junk image')} (-1)"] * bool(junk)
+        if part.index.distractors and zeros:
+            counted.append(f"{plural(zeros, 'distractor image')} (0)")
+        if counted:
+            yield f"split {part.name}: {' and '.join(counted)}"
+    if with_junk:
+        yield "junk is not trained on, and is neither a query nor in a gallery"
+    if has_distractors(source) and with_zero:
+        yield "distractors are not trained on, and are no queries, but are in galleries"
+    if source.identity_zero == "auto" and with_junk and with_zero:
+        yield (
+            f"identity 0 (split {', '.join(with_zero)}) is taken for a person, beside junk in "
+            f"split {', '.join(with_junk)}: say by {ZERO} if it is a distractor, as in Market-1501"
+        )
+
+
 def _together(parts: list[_Part]) -> Index:
     """The images of several splits, each once, by path."""
     every = concatenate([part.index for part in parts])
@@ -167,7 +199,7 @@ def _lacking(parts: list[_Part]) -> Iterator[tuple[str, str]]:
             if not len(present):
                 yield part.name, f"no {modality} image at all: add some"
             elif lacking:
-                who = f"{len(lacking)} identities ({', '.join(map(str, lacking))})"
+                who = f"{plural(len(lacking), 'identity')} ({', '.join(map(str, lacking))})"
                 yield part.name, f"no {modality} image of {who}: add images or remove them"
 
 
@@ -193,7 +225,8 @@ def _check_orders(root: Path, parts: list[_Part], problems: _Problems) -> None:
         problems(
             root,
             f"{root / f'cam{camera}'} has other numbers of images than {PERMUTATIONS} orders, of "
-            f"{len(identities)} identities ({some(identities)}): extract the data set again, whole",
+            f"{plural(len(identities), 'identity')} ({some(identities)}): extract the data set "
+            "again, whole",
         )
 
 
@@ -240,7 +273,8 @@ def _uses(parts: list[_Part]) -> dict[str, list[Use]]:
     uses: dict[str, list[Use]] = {}
     for part in parts:
         side = "test" if part.split == "test" else "train"
-        columns = (part.index.paths, part.index.identities, part.index.modalities)
-        for path, identity, modality in zip(*(c.tolist() for c in columns), strict=True):
-            uses.setdefault(path, []).append(Use(part.trial, side, identity, modality))
+        index = part.index
+        columns = (index.paths, index.identities, index.modalities, index.is_person)
+        for path, *rest in zip(*(c.tolist() for c in columns), strict=True):
+            uses.setdefault(path, []).append(Use(part.trial, side, *rest))
     return uses

@@ -15,12 +15,16 @@ _DECODED = (16, 8)  # nobody looks at the pixels
 
 
 class Use(NamedTuple):
-    """What an image is used for; the side is "train" or "test", the trial RegDB's."""
+    """What an image is used for; the side is "train" or "test", the trial RegDB's.
+
+    `person` is False where the identity is nobody's.
+    """
 
     trial: int | None
     side: str
     identity: int
     modality: str
+    person: bool = True
 
 
 def look_at_images(
@@ -32,7 +36,8 @@ def look_at_images(
     """(file, what is wrong with it) of images that cannot be decoded, or are there twice.
 
     One image, byte for byte, may have two paths, but not two names for one file, nor uses that
-    exclude each other. `uses` are those of each image, by its path below `root`.
+    exclude each other; images of nobody may be there as often as they like. `uses` are those of
+    each image, by its path below `root`.
     """
     same = defaultdict(list)
     with warnings.catch_warnings():
@@ -46,9 +51,10 @@ def look_at_images(
             if progress is not None:
                 progress(done, len(uses))
     for first, *others in same.values():
-        if not others:
+        every = [use for path in (first, *others) for use in uses[path]]
+        if not (others and any(use.person for use in every)):  # nobody may be there twice
             continue
-        reasons = _exclusive([use for path in (first, *others) for use in uses[path]])
+        reasons = _exclusive(every)
         if len({os.path.realpath(root / path) for path in (first, *others)}) <= len(others):
             reasons.append("one file under several names")
         if reasons:

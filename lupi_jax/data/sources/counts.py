@@ -11,7 +11,7 @@ import numpy as np
 from lupi_jax.data.index import Index
 from lupi_jax.data.sources import published, regdb, sysu_mm01
 from lupi_jax.data.sources.manifest import MANIFEST, is_generated, read_manifest
-from lupi_jax.errors import InputError
+from lupi_jax.errors import InputError, plural
 from lupi_jax.modality import Modality
 
 _MODALITIES = (Modality.VISIBLE, Modality.INFRARED)
@@ -54,10 +54,12 @@ class Count:
     def fault(self) -> str:
         """What is not as expected, "" if nothing is."""
         pairs = {
-            "identities": (self.identities, self.expected_identities),
-            "images": (self.images, self.expected_images),
+            "identity": (self.identities, self.expected_identities),
+            "image": (self.images, self.expected_images),
         }
-        wrong = [f"{n} {what}, not {m}" for what, (n, m) in pairs.items() if m not in (None, n)]
+        wrong = [
+            f"{plural(n, what)}, not {m}" for what, (n, m) in pairs.items() if m not in (None, n)
+        ]
         if not wrong:
             return ""
         camera = "" if self.camera is None else f", camera {self.camera}"

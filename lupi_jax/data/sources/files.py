@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from pathlib import Path
 from typing import NoReturn
 
-from lupi_jax.errors import InputError, some
+from lupi_jax.errors import InputError, plural, some
 from lupi_jax.runtime.files import expand, is_endless
 
 SPLITS = ("train", "test")
@@ -26,6 +26,9 @@ ZERO = "--config.data.identity_zero (--identity-zero of check-data and prepare)"
 """The same for the meaning of identity 0."""
 
 NUMBER = re.compile(r"[0-9]{1,9}")  # fits an int32
+
+MAX_BYTES = 2**28
+"""Of a table, a list or a manifest."""
 
 OnFault = Callable[[Path | str, str], None]
 """Told the path at fault and a message of one line."""
@@ -176,15 +179,21 @@ def leads_out(path: str) -> bool:
     return bool(_ABSOLUTE.match(path)) or ".." in path.split("/")
 
 
-def read_bytes(file: Path, missing: str) -> bytes:
-    """What a file holds.
+def read_bytes(file: Path, missing: str, most: int = MAX_BYTES) -> bytes:
+    """What a file of at most `most` bytes holds.
 
     Raises:
-      InputError: it cannot be read; `missing` where there is none.
+      InputError: it cannot be read, or is larger; `missing` where there is none.
     """
     try:
         if not is_endless(file):
-            return file.read_bytes()
+            with file.open("rb") as opened:
+                small = os.fstat(opened.fileno()).st_size <= most
+                content = opened.read(most + 1) if small else b""  # it may grow
+            if small and len(content) <= most:
+                return content
+            what = f"larger than {most >> 20} MiB"
+            raise InputError(f"{file} is {what}, the most that is read of such a file: correct it")
         what = "it is a pipe or a device"
     except FileNotFoundError:
         raise InputError(missing) from None
@@ -223,7 +232,7 @@ def require_disjoint(
             zero = f"; or say by {ZERO} that 0 is a distractor" if 0 in shared else ""
             report(
                 where,
-                f"{where}: {len(shared)} identities are in both {first} and {second} "
+                f"{where}: {plural(len(shared), 'identity')} in both {first} and {second} "
                 f"({some(shared)}): training and test sets must not share identities; take them "
                 f"out of one{zero}",
             )

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from lupi_jax.data.index import Index, Row, make_index
 from lupi_jax.data.sources.files import NUMBER, OnFault, leads_out, read_text, refuse
-from lupi_jax.errors import InputError, some
+from lupi_jax.errors import InputError, plural, some
 
 _RESTORE = "restore the list the data set came with"
 
@@ -102,7 +102,7 @@ def require_images(
     """Check that everybody in a list of identities is among those `found`, who have an image."""
     lacking = sorted(set(identities) - set(found))
     if lacking:
-        what = f"lists {len(lacking)} identities that have no image ({some(lacking)})"
+        what = f"lists {plural(len(lacking), 'identity')} without an image ({some(lacking)})"
         report(file, f"{file} {what}: extract the data set again, whole, or {_RESTORE}")
 
 

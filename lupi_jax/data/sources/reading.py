@@ -34,7 +34,7 @@ def read_index(source: SourceConfig, split: str, report: OnFault = refuse) -> In
     """
     index = _read_index(source, split, report)
     require_zero(source, split, index, report)
-    return dataclasses.replace(index, distractors=_has_distractors(source))
+    return dataclasses.replace(index, distractors=has_distractors(source))
 
 
 def require_zero(source: SourceConfig, split: str, index: Index, report: OnFault) -> None:
@@ -48,13 +48,14 @@ def require_zero(source: SourceConfig, split: str, index: Index, report: OnFault
         )
 
 
-def _has_distractors(source: SourceConfig) -> bool:
+def has_distractors(source: SourceConfig) -> bool:
+    """Whether identity 0 of a source is nobody."""
     return source.identity_zero == "distractor"
 
 
 def _read_index(source: SourceConfig, split: str, report: OnFault) -> Index:
     if source.index:
-        distractors = _has_distractors(source)
+        distractors = has_distractors(source)
         return read_table(source.index, source.root, split, report, distractors)
     match source.name:
         case "sysu":
@@ -112,7 +113,7 @@ def read_every_image(source: SourceConfig) -> Index:
       InputError: as `read_index`.
     """
     if source.index:
-        return read_table(source.index, source.root, None, distractors=_has_distractors(source))
+        return read_table(source.index, source.root, None, distractors=has_distractors(source))
     sources, splits = [source], list(SPLITS)
     if source.name == "regdb":
         sources = [dataclasses.replace(source, trial=trial) for trial in TRIALS]

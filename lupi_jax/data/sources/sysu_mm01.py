@@ -4,7 +4,6 @@ Wu et al., "RGB-Infrared Cross-Modality Person Re-Identification", ICCV 2017. Ca
 are visible, 3 and 6 near-infrared; nobody is seen by all of them of necessity.
 """
 
-import io
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lupi_jax.data.index import Index, Row
+from lupi_jax.data.sources import matlab
 from lupi_jax.data.sources.files import (
     OnFault,
     check_root,
@@ -94,29 +94,25 @@ def read_permutation_file(file: Path) -> dict[tuple[int, int], np.ndarray]:
     Raises:
       InputError: the file is missing, unreadable or not of this form.
     """
-    # Slow to import, and only the official protocol needs it.
-    from scipy.io import loadmat
-
     by_seed = "draw the galleries by seed: --config.evaluation.protocol=agw"
     advice = f"restore it from the data set, or {by_seed}"
-    content = read_bytes(file, f"{file} is missing: {advice}")
+    content = read_bytes(file, f"{file} is missing: {advice}", matlab.MAX_BYTES)
     damaged = InputError(
         f"{file} is not a MATLAB file with rand_perm_cam, a cell for each of {len(CAMERAS)} "
         "cameras, in it one for each identity with permutations of its images: restore it from "
         "the data set"
     )
     try:
-        cameras = loadmat(io.BytesIO(content))["rand_perm_cam"]
-    except Exception as error:
-        # On damaged bytes SciPy raises whatever its parser meets, a dozen types.
+        cameras = matlab.read_variable(content, "rand_perm_cam")
+    except ValueError as error:
         raise damaged from error
-    if cameras.dtype != object or cameras.size != len(CAMERAS):
+    if not isinstance(cameras, list) or len(cameras) != len(CAMERAS):
         raise damaged
     permutations = {}
-    for camera, cells in zip(CAMERAS, cameras.ravel(), strict=True):
-        if not isinstance(cells, np.ndarray) or (cells.dtype != object and cells.size):
+    for camera, cells in zip(CAMERAS, cameras, strict=True):
+        if isinstance(cells, np.ndarray) and cells.size:
             raise damaged
-        for identity, orders in enumerate(cells.ravel(), 1):
+        for identity, orders in enumerate(cells, 1):
             if isinstance(orders, np.ndarray) and not orders.size:
                 continue
             if not _are_permutations(orders):
@@ -129,7 +125,6 @@ def read_permutation_file(file: Path) -> dict[tuple[int, int], np.ndarray]:
 
 
 def _are_permutations(orders: Any) -> bool:
-    # SciPy gives text, structures and sparse matrices as well, and complex numbers.
-    if not isinstance(orders, np.ndarray) or orders.dtype.kind not in "uif" or orders.ndim != 2:
+    if not isinstance(orders, np.ndarray):  # cells once more
         return False
     return bool(np.all(np.sort(orders, axis=1) == np.arange(1, orders.shape[1] + 1)))

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from lupi_jax.data.index import DISTRACTOR, JUNK, Index, Row, make_index
+from lupi_jax.data.sources import parquet
 from lupi_jax.data.sources.files import (
     INDEX,
     ROOT,
@@ -23,7 +24,7 @@ from lupi_jax.data.sources.files import (
     refuse,
     require_disjoint,
 )
-from lupi_jax.errors import InputError, some
+from lupi_jax.errors import InputError, plural, some
 from lupi_jax.modality import Modality
 from lupi_jax.runtime.files import expand
 
@@ -58,6 +59,7 @@ def read_table(
     CSV is UTF-8 text, with or without a byte order mark, with commas, double quotes where needed,
     and a first line that names the columns. Empty lines, and blanks around anything but a path,
     are passed over. Every row is checked; of the images, those of the split have to be there.
+    A table has at most 2 million rows and 256 MiB, which is fixed; a path has 4096 characters.
 
     Args:
       file: `.csv`, or `.parquet` (needs the extra `parquet`).
@@ -78,7 +80,9 @@ def read_table(
     places: dict[str, str] = {}
     people: dict[str, set[int]] = {name: set() for name in TABLE_SPLITS}
     rows = []
-    for place, cells, fault in readers[file.suffix.lower()](file):
+    for count, (place, cells, fault) in enumerate(readers[file.suffix.lower()](file)):
+        if count == parquet.MAX_ROWS:
+            raise InputError(f"{file} lists more than {count} images, the most that is read")
         if fault := fault or _fault(*cells):
             report(file, f"{file}, {place}: {fault}")
             continue
@@ -125,7 +129,8 @@ def _read_csv(file: Path) -> Iterator[_Line]:
                 path, *others = (cells[column] for column in order)
                 yield place, [path, *map(str.strip, others)], ""
             else:
-                yield place, (), f"{len(cells)} cells instead of {len(names)}: check its commas"
+                cut = f"{plural(len(cells), 'cell')} instead of {len(names)}: check its commas"
+                yield place, (), cut
     except csv.Error as error:
         what = f"is not CSV ({error}): check its quotes"
         raise InputError(f"{file}, line {end + 1} {what}") from error
@@ -134,28 +139,28 @@ def _read_csv(file: Path) -> Iterator[_Line]:
 
 
 def _read_parquet(file: Path) -> Iterator[_Line]:
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
+    if not _has_pyarrow():
         raise InputError(
             f"{file} needs PyArrow to be read: pip install 'lupi-jax[parquet]', or write the table "
             "as .csv"
-        ) from error
+        )
     content = read_bytes(file, _missing(file))
     try:
-        parquet = pq.ParquetFile(io.BytesIO(content))
-        _check_names(file, parquet.schema_arrow.names)
-        table = parquet.read(list(_COLUMNS))
-        columns = [table.column(name).to_pylist() for name in _COLUMNS]
-    except InputError:
-        raise
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise InputError(f"{file} is no Parquet file, or damaged: write it anew") from error
-    for row, cells in enumerate(zip(*columns, strict=True), 1):
-        path, *others = map(str, cells)
-        fault = "a cell is null: fill it in, or drop the row" if None in cells else ""
+        names, *rows = parquet.read_parquet(content, _COLUMNS)
+    except parquet.ParquetError as error:
+        raise InputError(f"{file} {error}") from error
+    _check_names(file, names)
+    for row, (null, path, *others) in enumerate(rows, 1):
+        fault = "a cell is null: fill it in, or drop the row" if null else ""
         yield f"row {row}", [path, *map(str.strip, others)], fault
+
+
+def _has_pyarrow() -> bool:
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def _missing(file: Path) -> str:

@@ -8,6 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from lupi_jax.errors import plural
+from lupi_jax.evaluation.metrics.given import real_numbers, whole_numbers
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Comparison:
@@ -91,13 +94,18 @@ def compare(
       ValueError: shapes do not fit, the two miss different queries, or fewer than two queries or
         identities have a figure.
     """
-    a, b = (np.atleast_2d(np.asarray(x, np.float64)) for x in (first, second))
-    ids = np.asarray(identities)
+    figures = (real_numbers("figures", each) for each in (first, second))
+    a, b = (np.atleast_2d(np.asarray(each, np.float64)) for each in figures)
+    ids = whole_numbers("identities", identities)
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must be between 0 and 1: got {confidence}")
     if a.shape != b.shape or a.ndim != 2 or ids.shape != a.shape[1:]:
         raise ValueError(
             f"figures must be [seeds, queries] of both and identities [queries]: got {a.shape}, "
             f"{b.shape}, {ids.shape}"
         )
+    if np.isinf(a).any() or np.isinf(b).any():
+        raise ValueError("figures must be finite, or NaN")
     missing = np.isnan(a)
     if not (missing == np.isnan(b)).all() or (missing.any(axis=0) != missing.all(axis=0)).any():
         raise ValueError("a query must have a figure in all networks or in none")
@@ -106,7 +114,8 @@ def compare(
     by_query = differences.mean(axis=0)
     _, number, counts = np.unique(ids, return_inverse=True, return_counts=True)
     if len(counts) < 2:
-        raise ValueError(f"{len(counts)} identities with a figure: a bootstrap needs two or more")
+        people = plural(len(counts), "identity")
+        raise ValueError(f"{people} with a figure: a bootstrap needs two or more")
     sums = np.bincount(number, by_query)
 
     def interval(total: NDArray, count: NDArray) -> tuple[float, float]:

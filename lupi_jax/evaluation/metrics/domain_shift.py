@@ -1,10 +1,13 @@
 """How far two sets of features lie apart as distributions, e.g. visible from infrared ones."""
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from lupi_jax.evaluation.metrics.given import real_numbers, whole_numbers
 
 
 def maximum_mean_discrepancy(
@@ -86,11 +89,15 @@ def domain_shift_test(
     """
     kernel, bandwidths = _kernel(x, y, bandwidths)
     m, total = len(np.asarray(x)), len(kernel)
-    if permutations < 1:
-        raise ValueError(f"permutations must be at least 1: got {permutations}")
+    if not isinstance(permutations, Integral) or permutations < 1:
+        raise ValueError(f"permutations must be a whole number of at least 1: got {permutations}")
     groups = np.zeros(total, int)
     if x_groups is not None or y_groups is not None:
-        sides = np.asarray(x_groups), np.asarray(y_groups)
+        if x_groups is None or y_groups is None:
+            raise ValueError("give groups of both x and y, or of neither")
+        sides = whole_numbers("x_groups", x_groups), whole_numbers("y_groups", y_groups)
+        if sides[0].dtype.kind != sides[1].dtype.kind:
+            raise ValueError("groups of x and y must both be numbers, or both names")
         if sides[0].shape != (m,) or sides[1].shape != (total - m,):
             raise ValueError(
                 f"give groups of both x and y, one for each row, [{m}] and [{total - m}], or of "
@@ -134,7 +141,7 @@ def _kernel(
     x: ArrayLike, y: ArrayLike, bandwidths: Sequence[float] | None
 ) -> tuple[NDArray[np.float64], Sequence[float]]:
     """Kernel of the rows of x and y pooled, zero on its diagonal, and its bandwidths."""
-    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    x, y = (np.asarray(real_numbers(name, v), np.float64) for name, v in (("x", x), ("y", y)))
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1] or min(len(x), len(y)) < 2:
         raise ValueError(f"x and y must be [m, d] and [n, d], m, n >= 2: got {x.shape}, {y.shape}")
     pooled = np.concatenate([x, y])

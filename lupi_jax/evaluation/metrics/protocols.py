@@ -8,7 +8,7 @@ import numpy as np
 
 from lupi_jax.data import Index
 from lupi_jax.data.sources import published
-from lupi_jax.errors import InputError
+from lupi_jax.errors import InputError, plural
 from lupi_jax.evaluation.metrics.tasks import (
     DIRECTIONS,
     WITHOUT_IMAGE,
@@ -290,8 +290,9 @@ def _check_permutations(
             count = len(places.get((identity, camera), ()))
             if orders.shape[1] != count or len(orders) < trials:
                 raise InputError(
-                    f"exp/rand_perm_cam.mat orders {orders.shape[1]} images of identity {identity} "
-                    f"by camera {camera} for {len(orders)} trials, but there are {count} images "
-                    f'and {trials} trials: complete the data set, or use protocol "agw"'
+                    f"exp/rand_perm_cam.mat orders {plural(orders.shape[1], 'image')} of identity "
+                    f"{identity} by camera {camera} for {plural(len(orders), 'trial')}, but there "
+                    f"are {plural(count, 'image')} and {plural(trials, 'trial')}: complete the "
+                    'data set, or use protocol "agw"'
                 )
     return permutations

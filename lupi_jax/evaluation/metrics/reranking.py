@@ -1,9 +1,12 @@
 """k-reciprocal re-ranking: distances that a query's and a gallery image's neighbours agree on."""
 
+from numbers import Integral
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
+from lupi_jax.evaluation.metrics.given import real_numbers
 from lupi_jax.evaluation.metrics.retrieval import pairwise_distances
 
 # Neighbours are looked for in blocks of rows with at most this many distances, so that the copies
@@ -55,11 +58,16 @@ def k_reciprocal_distances(
         ValueError: shapes do not fit, a side is empty, a row's length is further than 0.01 from 1,
             or k1, k2 or weight is out of range.
     """
-    if k1 < 1 or k2 < 1 or not 0 <= weight <= 1:
+    whole = isinstance(k1, Integral) and isinstance(k2, Integral)
+    if not whole or k1 < 1 or k2 < 1 or not 0 <= weight <= 1:
         raise ValueError(
-            f"k1 and k2 must be at least 1 and weight in [0, 1]: got {k1}, {k2}, {weight}"
+            "k1 and k2 must be whole numbers of at least 1 and weight in [0, 1]: got "
+            f"{k1}, {k2}, {weight}"
         )
-    query, gallery = (np.asarray(x, np.float32) for x in (query_features, gallery_features))
+    query, gallery = (
+        np.asarray(real_numbers(name, x), np.float32)
+        for name, x in (("queries", query_features), ("gallery", gallery_features))
+    )
     original = _original_distances(query, gallery)
     nearest = _nearest(original, max(k1 + 1, k2))
     average = _rows(nearest[:, :k2], 1 / min(k2, len(nearest)))

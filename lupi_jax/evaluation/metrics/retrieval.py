@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Iterator
+from numbers import Integral
 from typing import Literal
 
 import jax
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lupi_jax.data.index import JUNK
+from lupi_jax.evaluation.metrics.given import comparable, real_numbers
 from lupi_jax.evaluation.metrics.match_counts import Tile, match_figures
 
 BLOCK_ELEMENTS = 2**26
@@ -64,7 +66,10 @@ def pairwise_distances(query_features: ArrayLike, gallery_features: ArrayLike) -
     """
     query, gallery = (
         x.astype(np.promote_types(x.dtype, np.float32), copy=False)
-        for x in (np.asarray(query_features), np.asarray(gallery_features))
+        for x in (
+            real_numbers("queries", query_features),
+            real_numbers("gallery", gallery_features),
+        )
     )
     if query.ndim != 2 or gallery.ndim != 2 or query.shape[1] != gallery.shape[1]:
         raise ValueError(f"features must be [q, d] and [g, d]: got {query.shape}, {gallery.shape}")
@@ -96,8 +101,8 @@ def retrieval_metrics(
 
     Args:
         distances: [q, g] real; smaller is closer. Equal distances keep the gallery's order.
-        query_ids: [q] identities.
-        gallery_ids: [g] identities.
+        query_ids: [q] identities, whole numbers or names.
+        gallery_ids: [g] identities, of the same kind.
         excluded: [q, g] bool; where true, the gallery image does not exist for that query
             (SYSU-MM01: a camera-3 query ignores camera 2). None excludes nothing.
         cmc: "identity" ranks the gallery's identities by their closest image, each counted once
@@ -108,7 +113,8 @@ def retrieval_metrics(
         ValueError: shapes, types or options do not fit, a distance is NaN, or no query has a true
             match.
     """
-    dist, query, gallery = (np.asarray(x) for x in (distances, query_ids, gallery_ids))
+    dist = real_numbers("distances", distances)
+    query, gallery = comparable("identities", query_ids, gallery_ids)
     if dist.ndim != 2 or 0 in dist.shape:
         raise ValueError(f"distances must be [q, g] with q, g >= 1: got shape {dist.shape}")
     if query.shape != dist.shape[:1] or gallery.shape != dist.shape[1:]:
@@ -174,10 +180,10 @@ def feature_metrics(
             feature is not of unit length, or no query has a true match.
     """
     query, gallery = (np.asanyarray(x) for x in (query_features, gallery_features))
-    ids = np.asarray(query_ids), np.asarray(gallery_ids)
+    ids = comparable("identities", query_ids, gallery_ids)
     groups = None
     if query_groups is not None or gallery_groups is not None:
-        groups = np.asarray(query_groups), np.asarray(gallery_groups)
+        groups = comparable("groups", query_groups, gallery_groups)
     fits = query.ndim == gallery.ndim == 2 and query.shape[1] == gallery.shape[1]
     shown = np.arange(len(gallery)) if gallery_rows is None else np.asarray(gallery_rows)
     if not (fits and len(query) and len(shown)):
@@ -267,7 +273,7 @@ def _tiles(
 
 def _is_there(gallery_ids: NDArray) -> NDArray[np.bool_]:
     """[g] False for junk, which must not be all. Names are no junk."""
-    named = gallery_ids.dtype.kind not in "if"
+    named = gallery_ids.dtype.kind != "i"
     there = np.ones(len(gallery_ids), bool) if named else gallery_ids != JUNK
     if not there.any():
         raise ValueError("no query has a true match in its gallery: all of it is junk (-1)")
@@ -277,8 +283,8 @@ def _is_there(gallery_ids: NDArray) -> NDArray[np.bool_]:
 def _check_options(cmc: str, ranks: int) -> None:
     if cmc not in ("identity", "image"):
         raise ValueError(f'cmc must be "identity" or "image": got {cmc!r}')
-    if ranks < 1:
-        raise ValueError(f"ranks must be at least 1: got {ranks}")
+    if not isinstance(ranks, Integral) or ranks < 1:
+        raise ValueError(f"ranks must be a whole number of at least 1: got {ranks}")
 
 
 def _summarize(figures: NDArray[np.float64], ranks: int) -> RetrievalMetrics:

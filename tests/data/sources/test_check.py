@@ -207,9 +207,9 @@ def test_sysu_is_held_against_what_is_published(sysu):
     (sysu / "cam4/0005/0001.jpg").unlink()
     problems = check("sysu", sysu).problems
     assert len(problems) == 2
-    assert f"{sysu}, split test: 1 images, not 2 (visible, camera 4): " in problems[0]
+    assert f"{sysu}, split test: 1 image, not 2 (visible, camera 4): " in problems[0]
     assert "cam4 has other numbers of images" in problems[1]
-    assert "of 1 identities (0005: 0, not 1)" in problems[1]
+    assert "of 1 identity (0005: 0, not 1)" in problems[1]
 
 
 def test_a_camera_without_images_is_missed(sysu):
@@ -234,7 +234,7 @@ def test_sysu_validation_identities_are_told_of_once(sysu, monkeypatch):
     )
     images = {Modality.VISIBLE: 12, Modality.INFRARED: 4}
     monkeypatch.setattr(published, "SYSU_TRAINING_IMAGES", images)
-    one_problem(check("sysu", sysu), f"{sysu}, split train: no infrared image of 1 identities (3)")
+    one_problem(check("sysu", sysu), f"{sysu}, split train: no infrared image of 1 identity (3)")
 
 
 def test_sysu_people_of_no_list_are_counted(sysu):

@@ -188,7 +188,7 @@ FOLDER_FAULTS = {
         lambda s: save(s.person / "c9_1.jpg"), "split train: 7 images, not 6 (visible)", OTHERS
     ),
     "no visible image of one": Fault(
-        lambda s: shutil.rmtree(s.person), "no visible image of 1 identities (1)", OTHERS
+        lambda s: shutil.rmtree(s.person), "no visible image of 1 identity (1)", OTHERS
     ),
     "an empty directory": Fault(lambda s: s.swap(Path.mkdir), "{person} holds no image"),
     "no test split": Fault(lambda s: s.remove("test"), "no images under {root}/test"),
@@ -221,7 +221,7 @@ FOLDER_FAULTS = {
     ),
     "trained and tested on": Fault(
         lambda s: s.copy("train/visible/0001", "test/visible/0001"),
-        "1 identities are in both train and test (1)",
+        "1 identity in both train and test (1)",
         OTHERS,
     ),
     "one file twice": Fault(

@@ -103,7 +103,7 @@ def test_the_camera_of_a_training_image_is_in_its_name(root, path, camera):
         ("test_id", None, r"idx/test_id\.txt is missing"),
         ("test_id", "3;102", r"test_id\.txt, item 1: want numbers .*, got '3;102'"),
         ("test_id", "3,102,1", r"1 .* in both the training lists and test_id\.txt \(1\)"),
-        ("test_id", "3,102,4", r"test_id\.txt lists 1 identities that have no image \(4\)"),
+        ("test_id", "3,102,4", r"test_id\.txt lists 1 identity without an image \(4\)"),
         ("train_vis", "vis/0001/a.jpg", r"line 1: want `<directory>/<person>/<image> label`"),
         ("train_vis", "0001_c01.jpg 0", r"line 1: want .* got '0001_c01\.jpg 0'"),
         ("train_vis", "vis/anna/a.jpg 0", r"line 1: want .* got 'vis/anna/a\.jpg 0'"),

@@ -11,6 +11,7 @@ import lupi_jax as lupi
 from lupi_jax import InputError
 from lupi_jax.config import SourceConfig
 from lupi_jax.data import read_every_image, read_index, read_training
+from lupi_jax.data.sources import check as check_module
 from lupi_jax.data.sources.check import check_data
 from lupi_jax.evaluation import evaluate
 from lupi_jax.evaluation.evaluator import make_validation
@@ -167,3 +168,60 @@ def test_identity_zero_is_of_folders_and_tables():
     fields = {"steps": 1, "data": {"name": "sysu", "root": "x", "identity_zero": "distractor"}}
     with pytest.raises(ValueError, match="identity_zero applies only to data"):
         lupi.parse_config(fields)
+
+
+def test_a_check_counts_nobody_and_says_what_becomes_of_them(market):
+    report = check_data(source_of(market, "distractor"))
+    assert report.notes == (
+        "split train: 6 junk images (-1) and 4 distractor images (0)",
+        "split test: 4 junk images (-1) and 6 distractor images (0)",
+        "junk is not trained on, and is neither a query nor in a gallery",
+        "distractors are not trained on, and are no queries, but are in galleries",
+    )
+    assert check_data(source_of(market, "person")).notes == (
+        "split train: 6 junk images (-1)",
+        "split test: 4 junk images (-1)",
+        "junk is not trained on, and is neither a query nor in a gallery",
+    )
+
+
+@pytest.mark.parametrize("by_table", [False, True])
+def test_zero_in_another_split_than_junk_is_said_to_be_a_person(market, by_table):
+    for modality in BOTH:
+        shutil.rmtree(market / "train" / modality / "0000")
+        shutil.rmtree(market / "test" / modality / "-1")
+    report = check_data(source_of(market, "auto", as_table(market) if by_table else ""))
+    assert report.notes[-1].startswith(
+        "identity 0 (split test) is taken for a person, beside junk in split train: say by"
+    )
+    assert report.problems == ()
+    assert len(check_data(source_of(market, "person")).notes) == 2  # it is known
+
+
+def test_a_set_without_nobody_has_no_notes(tmp_path, write_layout):
+    both = {modality: {"1": 1, "2": 1} for modality in BOTH}
+    assert check_data(source_of(write_layout(tmp_path, {"train": both}), "auto")).notes == ()
+
+
+def test_the_same_image_of_nobody_twice_is_no_problem(market):
+    copies = {
+        "train/visible/-1/c1_9.jpg": "train/visible/-1/c1_0000.jpg",
+        "test/infrared/-1/c1_9.jpg": "train/visible/-1/c1_0000.jpg",
+        "test/visible/0000/c1_9.jpg": "train/visible/0000/c1_0000.jpg",
+    }
+    for copy, image in copies.items():
+        shutil.copy(market / image, market / copy)
+    assert check_data(source_of(market, "distractor")).problems == ()
+    shutil.copy(market / "train/visible/0005/c1_0000.jpg", market / "test/visible/-1/c1_8.jpg")
+    (problem,) = check_data(source_of(market, "distractor")).problems
+    assert "in train and in test, of the identities -1, 5" in problem
+
+
+def test_a_hostile_list_has_not_millions_of_problems(market, monkeypatch):
+    monkeypatch.setattr(check_module, "MAX_PROBLEMS", 5)
+    table = Path(as_table(market))
+    table.write_text(table.read_text() + "\nx" * 20)
+    problems = check_data(source_of(market, "distractor", str(table))).problems
+    assert len(problems) == 6
+    assert problems[-1].startswith("... and more problems, which are not listed")
+    assert "line 40: 1 cell instead of 5: check its commas" in problems[0]

@@ -129,8 +129,8 @@ def test_a_missing_root_and_an_unknown_split_are_refused(root, tmp_path):
         ("train", "2,30,11", r"both train_id\.txt and test_id\.txt \(11\)"),
         ("val", "5,2", r"both train_id\.txt and val_id\.txt \(2\)"),
         ("val", "5,11", r"both val_id\.txt and test_id\.txt \(11\)"),
-        ("train", "2,30,77,78", r"train_id\.txt lists 2 identities that have no image \(77, 78\)"),
-        ("val", "5,79", r"val_id\.txt lists 1 identities that have no image \(79\)"),
+        ("train", "2,30,77,78", r"train_id\.txt lists 2 identities without an image \(77, 78\)"),
+        ("val", "5,79", r"val_id\.txt lists 1 identity without an image \(79\)"),
     ],
 )
 def test_a_damaged_list_is_refused(root, name, content, message):

@@ -1,0 +1,61 @@
+"""Arrays that somebody gives, checked before anything is worked out from them."""
+
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+_EXACT = 2**53  # whole numbers up to here keep their value as float64
+
+
+def real_numbers(name: str, values: ArrayLike) -> NDArray:
+    """An array of real numbers, as it is given.
+
+    Raises:
+      ValueError: it holds complex numbers, truth values, text, objects or whole numbers beyond
+        2^53, or masks some of them.
+    """
+    array = np.asanyarray(values)
+    if isinstance(array, np.ma.MaskedArray):
+        raise ValueError(f"{name} must not be masked: leave out what is")
+    whole = array.dtype.kind in "iu"
+    if not whole and not jnp.issubdtype(array.dtype, jnp.floating):
+        raise ValueError(f"{name} must be real numbers, not {array.dtype}")
+    if whole and array.size and max(int(array.max()), -int(array.min())) > _EXACT:
+        raise ValueError(f"{name} must be numbers up to 2^53, beyond which they are not told apart")
+    return np.asarray(array)
+
+
+def whole_numbers(name: str, values: ArrayLike) -> NDArray:
+    """Identities or groups: an array of int64, or of text as it is.
+
+    Raises:
+      ValueError: it holds anything else, as NaN, fractions or objects.
+    """
+    array = np.asanyarray(values)
+    if isinstance(array, np.ma.MaskedArray):
+        raise ValueError(f"{name} must not be masked: leave out what is")
+    if array.dtype.kind in "US":
+        return array
+    advice = f"{name} must be whole numbers or names"
+    if array.dtype.kind not in "iuf":
+        raise ValueError(f"{advice}, not {array.dtype}")
+    if array.dtype.kind == "f" and not np.all((np.trunc(array) == array) & (abs(array) <= _EXACT)):
+        raise ValueError(f"{advice}: some are NaN, infinite, fractions or beyond 2^53")
+    if array.size and int(array.max()) >= 2**63:
+        raise ValueError(f"{advice}: some are 2^63 or more")
+    return np.asarray(array, np.int64)
+
+
+def comparable(name: str, first: ArrayLike, second: ArrayLike) -> tuple[NDArray, NDArray]:
+    """Two sides of `whole_numbers`, both numbers or both text.
+
+    Raises:
+      ValueError: as `whole_numbers`, or one side is text and the other numbers.
+    """
+    sides = whole_numbers(f"query {name}", first), whole_numbers(f"gallery {name}", second)
+    if sides[0].dtype.kind != sides[1].dtype.kind:
+        raise ValueError(
+            f"{name} of queries and gallery must be of one kind: got {sides[0].dtype} and "
+            f"{sides[1].dtype}"
+        )
+    return sides
