@@ -193,6 +193,12 @@ def is_vacant(folder: Path) -> bool:
     return all(entry.name.startswith(PARTIAL) for entry in folder.iterdir())
 
 
+def is_cut_off(folder: Path, marker: str) -> bool:
+    """Whether a process was killed while it replaced files of a directory, of which `marker` is the
+    last: `replacing_files` puts that right before it does anything else."""
+    return any(folder.glob(f"{PARTIAL}{glob.escape(marker)}-????????/old"))
+
+
 @contextlib.contextmanager
 def _partial(
     parent: Path, name: str, recover: Callable[[Path], None] = lambda left: None

@@ -13,6 +13,7 @@ from lupi_jax.runtime import files as module
 from lupi_jax.runtime.files import (
     PARTIAL,
     alone,
+    is_cut_off,
     is_vacant,
     replacing,
     replacing_files,
@@ -94,6 +95,7 @@ def test_what_a_killed_exchange_had_moved_is_not_lost(tmp_path, moment):
     command = [sys.executable, "-c", script, str(folder), str(moment)]
     died = subprocess.run(command).returncode == -signal.SIGKILL
     assert died == (moment < 6)  # three old files out, one name changed, two new files in
+    assert is_cut_off(folder, NAMES[-1]) == died
     with pytest.raises(RuntimeError), replacing_files(folder, NAMES):
         raise RuntimeError
     kept = dict.fromkeys(NAMES, "old") if moment < 4 else dict.fromkeys(NAMES[::2], "new")
