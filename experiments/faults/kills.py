@@ -10,6 +10,7 @@ nothing beside it.
 
 import argparse
 import dataclasses
+import json
 import shutil
 import signal
 import sys
@@ -21,6 +22,7 @@ from experiments.faults import process
 from experiments.faults.results import machine, table, write_results
 from experiments.faults.world import COMMANDS, Command, Facts, digests, make_world
 from lupi_jax.errors import some
+from lupi_jax.runtime.files import write_whole
 
 FOREIGN = {"thesis.tex": "years of work", ".git/HEAD": "ref: refs/heads/main"}
 LIVES = 3
@@ -251,18 +253,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Kill, check, and write the table."""
-    world = make_world(options.workdir.absolute())
-    kills = []
+    """Kill, check, and write the table; commands that were done before are not done again."""
+    folder = options.workdir.absolute()
+    world, kills = make_world(folder), []
     try:
         for number, name in enumerate(options.commands):
             count = len(range(number, options.kills, len(options.commands)))
-            rng = np.random.default_rng([options.seed, number])
-            kills += kill_command(world, name, count, rng)
+            known = folder / f"kills-{options.seed}-{count}-{name.replace(' ', '_')}.json"
+            if not known.is_file():
+                own = kill_command(
+                    world, name, count, np.random.default_rng([options.seed, number])
+                )
+                write_whole(known, json.dumps([dataclasses.asdict(kill) for kill in own]))
+            kills += [Kill(**kill) for kill in json.loads(known.read_text())]
     except RuntimeError as error:
         print(f"faults: {error}", file=sys.stderr)
         return 1
-    text = report(options, kills)
     result = {"seed": options.seed, "kills": [dataclasses.asdict(kill) for kill in kills]}
-    write_results(options.results, "faults", result, text)
+    write_results(options.results, "faults", result, report(options, kills))
     return 0

@@ -5,7 +5,7 @@ import dataclasses
 import json
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import lupi_jax as lupi
 from lupi_jax.cli.console import PICTURES, check_out, print_table, require_no_input, say
@@ -86,23 +86,29 @@ def run(options: argparse.Namespace) -> None:
         for i, own in enumerate(ranked)
         for rank, row in enumerate(own)
     ]
-    if options.out:
-        drawn = list(enumerate(ranked))[:DRAWN]
-        lists = [ranking_row(query, i, gallery, own[:DRAWN], size) for i, own in drawn]
-        ranking_picture(options.out, lists)
-        part = f": the first {DRAWN} of {len(ranked)} queries" if len(ranked) > DRAWN else ""
-        say(f"wrote {options.out}{part}")
-    if options.json:
-        print(json.dumps(found))
-    else:
-        print_table(
-            f"{options.query_modality} -> {options.gallery_modality}",
-            ("query", "rank", "distance", "image"),
-            [(r["query"], r["rank"], f"{r['distance']:.4f}", r["path"]) for r in found],
-        )
+    try:
+        if options.out:
+            drawn = list(enumerate(ranked))[:DRAWN]
+            lists = [ranking_row(query, i, gallery, own[:DRAWN], size) for i, own in drawn]
+            ranking_picture(options.out, lists)
+            part = f": the first {DRAWN} of {len(ranked)} queries" if len(ranked) > DRAWN else ""
+            say(f"wrote {options.out}{part}")
+    finally:  # also where the picture cannot be written
+        _print(found, options)
     if left_out:
         images = plural(left_out, "image")
         raise LeftOutError(f"{images} left out, named above; all others are ranked")
+
+
+def _print(found: list[dict[str, Any]], options: argparse.Namespace) -> None:
+    if options.json:
+        print(json.dumps(found))
+        return
+    print_table(
+        f"{options.query_modality} -> {options.gallery_modality}",
+        ("query", "rank", "distance", "image"),
+        [(r["query"], r["rank"], f"{r['distance']:.4f}", r["path"]) for r in found],
+    )
 
 
 def _features(
