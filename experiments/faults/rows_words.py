@@ -10,6 +10,17 @@ def option(name: str, value: str) -> Callable[[Case], None]:
     return lambda case: case.set(name, value)
 
 
+def joining(**values: str) -> Callable[[Case], None]:
+    """The command is to join others as these say."""
+    given = {"coordinator": "localhost:9999", "processes": "2", "process": "0"} | values
+
+    def prepare(case: Case) -> None:
+        for name, value in given.items():
+            case.set(f"--{name}", value)
+
+    return prepare
+
+
 def configuration(text: bytes) -> Callable[[Case], None]:
     """The configuration is such a file."""
 
@@ -63,6 +74,7 @@ FAULTS = (
         Fault(f"{name} {value!r}", (command,), option(name, value), 2, "^lupi", True)
         for command, name in NUMBERS
         for value in ("-1", "")
+        if name != "--checkpoint"  # whose steps are any text, and the newest where there is none
     ),
     *(
         Fault(f"a configuration {what}", ("train",), configuration(text), 2, line, True)
@@ -80,7 +92,7 @@ FAULTS = (
     Fault(
         "--coordinator localhost:99999999",
         ("evaluate", "train", "export .npz"),
-        option("--coordinator", "localhost:99999999"),
+        joining(coordinator="localhost:99999999"),
         2,
         "give a port between 1 and 65535",
         True,
@@ -88,7 +100,7 @@ FAULTS = (
     Fault(
         "--processes 1000000000",
         ("evaluate", "train"),
-        option("--processes", "1000000000"),
+        joining(processes="1000000000"),
         2,
         "give a number between 1 and 100000",
         True,

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from experiments.faults import (
     process,
+    rows_features,
     rows_files,
     rows_images,
     rows_names,
@@ -30,6 +31,7 @@ FAULTS: tuple[Fault, ...] = (
     *rows_names.FAULTS,
     *rows_images.FAULTS,
     *rows_files.FAULTS,
+    *rows_features.FAULTS,
     *rows_words.FAULTS,
 )
 
@@ -86,8 +88,9 @@ def rows_of(faults: Sequence[Fault]) -> list[tuple[Fault, str]]:
 
 
 def stamps(folder: Path) -> dict[str, tuple[int, int]]:
-    """Sizes and times of all files below a directory."""
-    files = [file for file in folder.rglob("*") if file.is_file()]
+    """Sizes and times of all files of a world."""
+    parts = [part for part in folder.iterdir() if part.name != "out"]
+    files = [file for part in parts for file in (part, *part.rglob("*")) if file.is_file()]
     stats = {str(file): file.stat() for file in files}
     return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()}
 

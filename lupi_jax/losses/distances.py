@@ -21,7 +21,7 @@ def at_least_float32(x: Array) -> Array:
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
-def checked_labels(what: str, labels: Array, rows: Array) -> Array:
+def checked_labels(what: str, rows: Array, labels: Array) -> Array:
     """`labels` [n] of `rows` [n, d], as an array of JAX.
 
     Raises:

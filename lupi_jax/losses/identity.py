@@ -20,6 +20,6 @@ def identity_cross_entropy(logits: Array, labels: Array) -> Array:
     Raises:
         ValueError: if shapes do not agree, or labels are not whole numbers.
     """
-    labels = checked_labels("identity_cross_entropy, labels", labels, logits)
+    labels = checked_labels("identity_cross_entropy, labels", logits, labels)
     losses = optax.softmax_cross_entropy_with_integer_labels(at_least_float32(logits), labels)
     return jnp.mean(losses)

@@ -55,8 +55,8 @@ def objective(
             f"got {sorted(pooled)} and {sorted(logits)}"
         )
     for name in names:
-        labels = checked_labels(f"objective, labels of {name}", labels, logits[name])
-        checked_labels(f"objective, labels of {name}", labels, pooled[name])
+        labels = checked_labels(f"objective, labels of {name}", logits[name], labels)
+        checked_labels(f"objective, labels of {name}", pooled[name], labels)
     rows = jnp.concatenate([logits[name] for name in names])
     terms = {"identity": identity_cross_entropy(rows, jnp.tile(labels, len(names)))}
     features, margin = [pooled[name] for name in names], settings.margin

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from experiments.faults import kills, process, table, world
-from experiments.faults.fault import COMMANDS, READING, Fault, make_case, wrong
+from experiments.faults.fault import COMMANDS, READING, Case, Fault, make_case, said, wrong
 from lupi_jax.cli import main
 from lupi_jax.config.file import load_config, parse_overrides
 
@@ -39,8 +39,8 @@ def small_world(
     assert table.stamps(folder) == before
 
 
-def run_here(fault: Fault, case, capfdbinary) -> list[str]:
-    """What is wrong with a row that runs in this process."""
+def run_here(fault: Fault, case: Case, capfdbinary) -> tuple[list[str], str]:
+    """What is wrong with a row that runs in this process, and its last line on stderr."""
     fault.prepare(case)
     assert not case.start
     before = world.digests(case.out)
@@ -51,7 +51,8 @@ def run_here(fault: Fault, case, capfdbinary) -> list[str]:
         status = stopped.code
     out, err = capfdbinary.readouterr()
     assert isinstance(status, int)
-    return wrong(fault, case, process.End(status, out, err, 0.0, 0, 0), before)
+    end = process.End(status, out, err, 0.0, 0, 0)
+    return wrong(fault, case, end, before), said(case, end)
 
 
 @pytest.mark.parametrize(("fault", "command"), HERE, ids=[f"{f.name}, {c}" for f, c in HERE])
@@ -60,7 +61,8 @@ def test_a_fault_ends_as_it_should(
 ) -> None:
     case = make_case(small_world, tmp_path / "case", command)
     monkeypatch.chdir(case.folder)
-    assert run_here(fault, case, capfdbinary) == []
+    faults, line = run_here(fault, case, capfdbinary)
+    assert not faults, line
 
 
 def test_the_table_holds_every_command_and_each_row_once() -> None:
@@ -76,7 +78,7 @@ def test_the_table_holds_every_command_and_each_row_once() -> None:
         (2, b"lupi: something else\n", None, "the last line says something else"),
         (2, b"no\n", None, "no line that begins with lupi:"),
         (2, b"Traceback\nlupi: no\n", None, "a traceback"),
-        (2, b"\x1b[0mlupi: no\n", None, "control characters"),
+        (2, b"lupi: \x1b[0m no\n", None, "control characters"),
         (2, b"lupi: no\n", "thesis.tex", "thesis.tex was changed"),
         (2, b"lupi: no\n", "half.npz", "half.npz was left"),
     ],
