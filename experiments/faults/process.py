@@ -33,8 +33,7 @@ class Start:
 
     Attributes:
       words: of its command line, after `lupi`.
-      folder: the working directory. Its stdout and stderr go to the files `stdout` and `stderr`
-        there, unless said otherwise.
+      folder: the working directory, in hidden files of which stdout and stderr are kept.
       environment: variables of its own.
       shell: what a shell adds behind the command, as ">&-"; this is a new Python.
       fresh: whether it is a new Python.
@@ -100,7 +99,7 @@ class Running:
     """A command that has been started."""
 
     def __init__(self, start: Start) -> None:
-        self._files = [start.folder / name for name in ("stdout", "stderr", "events")]
+        self._files = [start.folder / name for name in (".stdout", ".stderr", ".events")]
         for file in self._files:
             file.write_bytes(b"")
             file.chmod(0o666)

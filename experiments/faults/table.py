@@ -88,8 +88,8 @@ def rows_of(faults: Sequence[Fault]) -> list[tuple[Fault, str]]:
 
 
 def stamps(folder: Path) -> dict[str, tuple[int, int]]:
-    """Sizes and times of all files of a world."""
-    parts = [part for part in folder.iterdir() if part.name != "out"]
+    """Sizes and times of all files of a world, but for what a command in it writes."""
+    parts = [part for part in folder.iterdir() if part.name != "out" and part.name[0] != "."]
     files = [file for part in parts for file in (part, *part.rglob("*")) if file.is_file()]
     stats = {str(file): file.stat() for file in files}
     return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()}
