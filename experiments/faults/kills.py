@@ -249,7 +249,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--kills", type=int, default=100, help="kills over all commands (100)")
     add("--seed", type=int, default=0, help="seed of the moments (0)")
-    add("--commands", nargs="*", default=[*COMMANDS], choices=[*COMMANDS], metavar="COMMAND")
+    add(
+        "--commands",
+        nargs="*",
+        default=[*COMMANDS],
+        choices=[*COMMANDS],
+        metavar="COMMAND",
+        help="commands whose share of the kills is done (all)",
+    )
 
 
 def main(options: argparse.Namespace) -> int:
@@ -257,8 +264,9 @@ def main(options: argparse.Namespace) -> int:
     folder = options.workdir.absolute()
     world, kills = make_world(folder), []
     try:
-        for number, name in enumerate(options.commands):
-            count = len(range(number, options.kills, len(options.commands)))
+        for name in options.commands:
+            number = [*COMMANDS].index(name)
+            count = len(range(number, options.kills, len(COMMANDS)))
             known = folder / f"kills-{options.seed}-{count}-{name.replace(' ', '_')}.json"
             if not known.is_file():
                 own = kill_command(

@@ -75,14 +75,19 @@ def replacing(path: Path) -> Iterator[Path]:
     removed by the next one that writes to `path`.
 
     Raises:
-      OSError: nothing can be written there.
+      OSError: nothing can be written there; names `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _partial(path.parent, path.name) as folder:
-        part = folder / path.name
-        yield part
-        _sync(part)
-        part.replace(path)
+    try:
+        with _partial(path.parent, path.name) as folder:
+            part = folder / path.name
+            yield part
+            _sync(part)
+            part.replace(path)
+    except OSError as error:
+        if error.filename is None or PARTIAL in str(error.filename):
+            error.filename, error.filename2 = str(path), None
+        raise
 
 
 @contextlib.contextmanager

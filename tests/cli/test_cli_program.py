@@ -60,6 +60,8 @@ def test_unknown_commands_and_arguments_are_the_parsers(capfd):
     ("error", "message"),
     [
         (BrokenPipeError(32, "Broken pipe"), "standard output was closed"),
+        (OSError(28, "No space left", "a.png"), "a.png: No space left: make room; what was saved"),
+        (OSError(27, "File too large"), "File too large: raise `ulimit -f`; what was saved is"),
         (
             MemoryError("Unable to allocate 9 GiB"),
             "out of memory (Unable to allocate 9 GiB): training takes less with a lower batch.",

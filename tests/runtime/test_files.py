@@ -147,6 +147,20 @@ def test_an_exception_leaves_what_was_there(tmp_path):
     assert contents(tmp_path) == {"result.json": "good"}
 
 
+@pytest.mark.parametrize(
+    ("error", "named"),
+    [
+        (OSError(27, "File too large"), "a.txt"),
+        (OSError(28, "No space left", f"/x/{PARTIAL}a.txt-12345678/a.txt"), "a.txt"),
+        (OSError(13, "Permission denied", "input"), "input"),
+    ],
+)
+def test_a_write_that_fails_names_the_file_and_not_its_hidden_place(tmp_path, error, named):
+    with pytest.raises(type(error)) as caught, replacing(tmp_path / "a.txt"):
+        raise error
+    assert Path(caught.value.filename).name == named
+
+
 def test_a_directory_is_vacant_with_left_overs_alone(tmp_path):
     (tmp_path / f"{PARTIAL}x-12345678").mkdir()
     assert is_vacant(tmp_path)
