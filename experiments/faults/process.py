@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from lupi_jax import cli
+from lupi_jax.cli import program
 
 NOBODY = 65534
 LIMIT_SECONDS = 240.0
@@ -93,6 +94,7 @@ def prepare_forks(programs: Path) -> None:
     os.environ.setdefault("MPLCONFIGDIR", str(programs))
     for name in MODULES:
         importlib.import_module(f"lupi_jax.{name}")
+    program.make_parser()  # imports every command
 
 
 class Running:
