@@ -176,7 +176,8 @@ def _notes(source: SourceConfig, parts: list[_Part]) -> Iterator[str]:
         yield "junk is not trained on, and is neither a query nor in a gallery"
     if has_distractors(source) and with_zero:
         yield "distractors are not trained on, and are no queries, but are in galleries"
-    if source.identity_zero == "auto" and with_junk and with_zero:
+    apart = not set(with_junk) & set(with_zero)  # else `require_zero` has told of it
+    if source.identity_zero == "auto" and with_junk and with_zero and apart:
         yield (
             f"identity 0 (split {', '.join(with_zero)}) is taken for a person, beside junk in "
             f"split {', '.join(with_junk)}: say by {ZERO} if it is a distractor, as in Market-1501"

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-MAX_BYTES = 2**24
+MAX_BYTES = 2**22
 """Of a file, and of what it unpacks to. SYSU-MM01's permutations are 0.6 MB."""
 
 _DEPTH = 4  # cells within cells: more than any of ours

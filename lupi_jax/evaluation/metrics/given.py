@@ -25,6 +25,12 @@ def real_numbers(name: str, values: ArrayLike) -> NDArray:
     return np.asarray(array)
 
 
+def floating(name: str, values: ArrayLike) -> NDArray:
+    """`real_numbers` as floating-point ones, at least of float32."""
+    array = real_numbers(name, values)
+    return array.astype(np.promote_types(array.dtype, np.float32), copy=False)
+
+
 def whole_numbers(name: str, values: ArrayLike) -> NDArray:
     """Identities or groups: an array of int64, or of text as it is.
 

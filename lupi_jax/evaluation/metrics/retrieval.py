@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lupi_jax.data.index import JUNK
-from lupi_jax.evaluation.metrics.given import comparable, real_numbers
+from lupi_jax.evaluation.metrics.given import comparable, floating, real_numbers
 from lupi_jax.evaluation.metrics.match_counts import Tile, match_figures
 
 BLOCK_ELEMENTS = 2**26
@@ -64,13 +64,8 @@ def pairwise_distances(query_features: ArrayLike, gallery_features: ArrayLike) -
     Raises:
         ValueError: shapes do not fit, or a row's length is further than 0.01 from 1.
     """
-    query, gallery = (
-        x.astype(np.promote_types(x.dtype, np.float32), copy=False)
-        for x in (
-            real_numbers("queries", query_features),
-            real_numbers("gallery", gallery_features),
-        )
-    )
+    query = floating("query features", query_features)
+    gallery = floating("gallery features", gallery_features)
     if query.ndim != 2 or gallery.ndim != 2 or query.shape[1] != gallery.shape[1]:
         raise ValueError(f"features must be [q, d] and [g, d]: got {query.shape}, {gallery.shape}")
     for name, features in (("query", query), ("gallery", gallery)):

@@ -128,10 +128,9 @@ def test_hostile_files_are_refused_in_little_memory(content):
 def test_many_empty_cells_take_little_memory():
     count = matlab.MAX_BYTES // 8 - 100
     content = file(packed(array(1, (count, 1), EMPTY_CELL * count)))
-    tracemalloc.start()
-    assert len(read_variable(content, "a")) == count
-    assert tracemalloc.get_traced_memory()[1] < 600e6
-    tracemalloc.stop()
+    found = read_variable(content, "a")
+    assert len(found) == count
+    assert found[0] is found[-1]
 
 
 @pytest.mark.parametrize("compressed", [True, False])

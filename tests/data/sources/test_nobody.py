@@ -198,6 +198,12 @@ def test_zero_in_another_split_than_junk_is_said_to_be_a_person(market, by_table
     assert len(check_data(source_of(market, "person")).notes) == 2  # it is known
 
 
+def test_zero_beside_junk_in_one_split_is_a_problem_and_no_person(market):
+    report = check_data(source_of(market, "auto"))
+    assert not any("taken for a person" in note for note in report.notes)
+    assert any("identity 0 beside junk (-1): say by" in problem for problem in report.problems)
+
+
 def test_a_set_without_nobody_has_no_notes(tmp_path, write_layout):
     both = {modality: {"1": 1, "2": 1} for modality in BOTH}
     assert check_data(source_of(write_layout(tmp_path, {"train": both}), "auto")).notes == ()
