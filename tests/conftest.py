@@ -117,7 +117,7 @@ def save_run() -> Callable[..., None]:
 
     from lupi_jax import Config
     from lupi_jax.data import read_index
-    from lupi_jax.data.contents import look_at
+    from lupi_jax.data.contents import digest_file, look_at
     from lupi_jax.training.checkpoints import Checkpoints
     from lupi_jax.training.network import fresh_variables, make_model
     from lupi_jax.training.run import run_record
@@ -130,7 +130,10 @@ def save_run() -> Callable[..., None]:
         state = TrainState.create(fresh_variables(drawn, network), optax.identity())
         with Checkpoints(workdir) as checkpoints:
             state = state.replace(step=jnp.int32(step))
-            record = run_record(config, training, steps, 1, look_at(training))
+            places = [training.root / path for path in training.paths]
+            files = zip(look_at(training), map(digest_file, places), strict=True)
+            files = [file._replace(digest=digest) for file, digest in files]
+            record = run_record(config, training, steps, 1, files)
             checkpoints.save(state, record, {})
             checkpoints.wait()
 

@@ -5,18 +5,23 @@ import dataclasses
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lupi_jax.cli.console import print_table, readable, say
 from lupi_jax.cli.source import add_source, source_of
-from lupi_jax.errors import InputError, plural
+from lupi_jax.errors import InputError, plural, shown
+from lupi_jax.runtime.files import expand
 
 if TYPE_CHECKING:
+    from lupi_jax.data.contents import File
     from lupi_jax.data.sources.counts import Count
+    from lupi_jax.runtime.progress import Show
 
 SUMMARY = "find everything wrong with a data set before training on it"
-EXAMPLE = "lupi check-data --data sysu --root SYSU-MM01"
+EXAMPLE = """lupi check-data --data sysu --root SYSU-MM01
+  lupi check-data --data folder --root DATA --run runs/mine"""
 NEEDS = ("data",)
 SAVED = "a check writes nothing"
 
@@ -27,6 +32,8 @@ FEW = 5
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `lupi check-data`."""
     add_source(parser)
+    text = "directory of a run, from `lupi train`: find the images whose content has changed since"
+    parser.add_argument("--run", type=Path, dest="trained", metavar="RUN", help=text)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
@@ -35,8 +42,12 @@ def run(options: argparse.Namespace) -> None:
     from lupi_jax.data.sources.check import check_data
     from lupi_jax.runtime.terminal import showing
 
+    source = source_of(options)
+    files = _files_of(options.trained) if options.trained else []
     with showing() as show:
-        report = check_data(source_of(options), show("images"))
+        report = check_data(source, show("images"))
+        problems = [*_changed_since(options, files, show)]
+    report = dataclasses.replace(report, problems=(*report.problems, *problems))
     if options.json:
         print(json.dumps(readable(dataclasses.asdict(report))))
     else:
@@ -49,6 +60,44 @@ def run(options: argparse.Namespace) -> None:
     if report.problems:
         raise InputError(f"{options.root}: {plural(len(report.problems), 'problem')}, named above")
     say(f"{options.root}: nothing wrong")
+
+
+def _files_of(workdir: Path) -> "list[File]":
+    """What a run has read, with checksums.
+
+    Raises:
+      InputError: there is no run, or it does not say.
+    """
+    from lupi_jax.data.contents import parse_files
+    from lupi_jax.training.checkpoints import Checkpoints
+
+    with Checkpoints(workdir, read_only=True) as checkpoints:
+        record = checkpoints.run(checkpoints.find("newest"))
+    files = parse_files(record.get("files", []))
+    unread = sum(not file.digest for file in files)
+    if unread or not files:
+        what = f"of {unread} of its images" if files else "of its images"
+        raise InputError(
+            f"--run {workdir}: it knows no checksum {what}: an older version trained it, or it "
+            "stopped too early; train on, or leave out --run"
+        )
+    return files
+
+
+def _changed_since(
+    options: argparse.Namespace, files: "Sequence[File]", show: "Show"
+) -> Iterator[str]:
+    """A line on every file that is not what a run has read."""
+    from lupi_jax.data.contents import changed
+    from lupi_jax.data.sources.files import leads_out
+
+    root = expand(options.root)
+    there = [file for file in files if not leads_out(file.path)]
+    for path in changed(root, there, options.workers, fully=True, show=show):
+        yield shown(
+            f"{root / path} has changed since {options.trained} read it: bring it back, or train "
+            "anew in another --workdir"
+        )
 
 
 def _print_counts(rows: "Sequence[Count]", options: argparse.Namespace) -> None:

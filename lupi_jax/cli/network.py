@@ -121,8 +121,8 @@ def measure(run: "lupi.training.Run", split: str) -> "lupi.evaluation.Evaluation
         found = lupi.evaluation.evaluate(run.config, run.model, run.variables, split, seen, show)
     if changed := run.changed(found.features.index):
         say(
-            f"note: {len(changed)} images of {run.config.data.root} have changed since this "
-            f"network was trained on them, the first {changed[0]}"
+            f"note: images of {run.config.data.root} that have changed since this network was "
+            f"trained on them: {len(changed)}, the first {changed[0]}"
         )
     return found
 

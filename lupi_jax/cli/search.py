@@ -169,7 +169,7 @@ def _check_origin(
     gallery: "lupi.evaluation.Features", network: "lupi.training.Run", options: argparse.Namespace
 ) -> None:
     """Refuse, or say, that a gallery's features may not be comparable with the network's."""
-    from lupi_jax.evaluation.origin import is_known, origin_of, require_same_origin
+    from lupi_jax.evaluation.origin import describe_origin, origin_of, same_origin
 
     size = network.config.data.image_size
     run = {"run": options.workdir and str(options.workdir), "checkpoint": network.name}
@@ -180,18 +180,20 @@ def _check_origin(
             f"{options.gallery} holds features of length {length}, this network makes "
             f"{network.model.features}: export them anew"
         )
-    if not is_known(gallery.origin):
+    same = same_origin(gallery.origin, own)
+    if same is None:
         say(
             f"note: {options.gallery} does not say which network made its features (an older "
             "version exported them): rankings are right only if it was this one"
         )
-    advice = "export it anew with this network, or insist with --any-network"
-    try:
-        require_same_origin(gallery.origin, own, str(options.gallery), advice)
-    except InputError:
-        if not options.any_network:
-            raise
+    elif not same and options.any_network:
         say(f"note: {options.gallery}: another network made its features: distances mean little")
+    elif not same:
+        raise InputError(
+            f"{options.gallery}: made by {describe_origin(gallery.origin)}, but the network asked "
+            f"for is {describe_origin(own)}: export it anew with this network, or insist with "
+            "--any-network"
+        )
 
 
 def _read(path: Path, modality: str) -> "lupi.data.Index":

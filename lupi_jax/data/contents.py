@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from lupi_jax.data.images import parallel_map
 from lupi_jax.data.index import Index
 from lupi_jax.errors import InputError
+from lupi_jax.runtime.files import is_endless
 from lupi_jax.runtime.progress import Show, counted, silent
 
 
@@ -61,11 +62,15 @@ def parse_files(plain: Any) -> list[File]:
     Raises:
       ValueError: they are nothing of the kind.
     """
-    if not isinstance(plain, list):
-        raise ValueError("its files are no list")
-    for file in plain:
-        if not isinstance(file, list | tuple) or [*map(type, file)] != [str, int, int, str]:
-            raise ValueError("a file of it is not [path, bytes, time, checksum]")
+    try:
+        fits = all(
+            type(path) is str and type(size) is int and type(time) is int and type(digest) is str
+            for path, size, time, digest in plain
+        )
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise ValueError("its files are not [path, bytes, time, checksum] each")
     return [File(*file) for file in plain]
 
 
@@ -83,8 +88,11 @@ def digest_file(file: Path) -> str:
     """SHA-256 of a file in hexadecimal, at some 300 MB/s of one core.
 
     Raises:
-      InputError: it cannot be read.
+      InputError: it cannot be read, or is a pipe or a device.
     """
+    with _named(file):
+        if is_endless(file):
+            raise InputError(f"{file} is a pipe or a device; replace or remove it")
     with _named(file), file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
@@ -149,12 +157,12 @@ def with_digests(files: Sequence[File], known: Sequence[File]) -> list[File]:
 
 
 @contextlib.contextmanager
-def digesting(root: Path, files: Sequence[File]) -> Iterator[Callable[[], list[File]]]:
+def digesting(root: Path, files: Sequence[File]) -> Iterator[Callable[[bool], list[File]]]:
     """Reads those of `files` that have no checksum, on a thread of its own while this lasts.
 
     Yields:
-      What gives `files` with the checksums that are known by then; it waits for nothing. A file
-      that cannot be read gets none: whoever needs its content will say so.
+      What gives `files` with the checksums that are known by then, or (for True) waits for all. A
+      file that cannot be read gets none: whoever needs its content will say so.
     """
     stopped, found = threading.Event(), list(files)
 
@@ -167,9 +175,15 @@ def digesting(root: Path, files: Sequence[File]) -> Iterator[Callable[[], list[F
                     found[row] = file._replace(digest=digest_file(root / file.path))
 
     with ThreadPoolExecutor(1, "digests") as pool:
-        pool.submit(read)
+        reading = pool.submit(read)
+
+        def known(wait: bool) -> list[File]:
+            if wait:
+                reading.result()
+            return list(found)
+
         try:
-            yield lambda: list(found)
+            yield known
         finally:
             stopped.set()
 

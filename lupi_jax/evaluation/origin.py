@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from lupi_jax.data.decoding import DECODING
-from lupi_jax.errors import InputError
 from lupi_jax.models import EmbedNet
 from lupi_jax.runtime.digest import digest
 from lupi_jax.views import IMAGENET_MEAN, IMAGENET_STD
@@ -51,28 +50,13 @@ def origin_of(model: EmbedNet, variables: Any, size: tuple[int, int]) -> dict[st
 def describe_origin(origin: Origin) -> str:
     """An origin in words: "network 0123456789abcdef (runs/demo, step 600, 96 x 48 pixels)"."""
     said = [str(origin[name]) for name in ("run", "checkpoint") if origin.get(name)]
-    if size := origin.get("image_size"):
+    size = origin.get("image_size")
+    if size and isinstance(size, list | tuple):
         said.append(f"{' x '.join(map(str, size))} pixels")
     return f"network {origin.get(NETWORK, 'unknown')}" + (f" ({', '.join(said)})" if said else "")
 
 
-def is_known(origin: Origin) -> bool:
-    """Whether an origin says which network it is of."""
-    return bool(origin.get(NETWORK))
-
-
-def require_same_origin(origin: Origin, own: Origin, what: str, advice: str) -> None:
-    """Check that features may be compared with those of origin `own`, as far as is known.
-
-    Args:
-      what: the features of `origin`, for the message.
-      advice: what to do.
-
-    Raises:
-      InputError: another network made them, or the same of other images.
-    """
-    if is_known(origin) and is_known(own) and origin[NETWORK] != own[NETWORK]:
-        raise InputError(
-            f"{what}: made by {describe_origin(origin)}, but the network asked for is "
-            f"{describe_origin(own)}: {advice}"
-        )
+def same_origin(origin: Origin, own: Origin) -> bool | None:
+    """Whether one network made both, of images of one size; None where one does not say."""
+    made = [each.get(NETWORK) for each in (origin, own)]
+    return made[0] == made[1] if all(isinstance(name, str) and name for name in made) else None

@@ -1,7 +1,6 @@
 """Files that are written whole or not at all, and never in place of what others wrote."""
 
 import contextlib
-import errno
 import glob
 import os
 import re
@@ -105,7 +104,8 @@ def replacing_files(folder: Path, names: Sequence[str]) -> Iterator[Path]:
         therefore leaves first and comes last.
 
     Raises:
-      OSError: nothing can be written there, or another process is writing there.
+      InputError: another process is writing there.
+      OSError: nothing can be written there.
     """
     if not folder.exists():
         with replacing(folder) as part:
@@ -134,7 +134,8 @@ def alone(folder: Path, wait: bool = False) -> Iterator[None]:
       wait: whether to wait for another one that is there, rather than raise.
 
     Raises:
-      OSError: another one is there (EBUSY), or the directory cannot be opened.
+      InputError: another one is there.
+      OSError: the directory cannot be opened.
     """
     if fcntl is None:
         yield
@@ -144,8 +145,10 @@ def alone(folder: Path, wait: bool = False) -> Iterator[None]:
         try:
             fcntl.flock(opened, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
-            what = "another process is writing there"
-            raise OSError(errno.EBUSY, what, str(folder)) from None
+            raise InputError(
+                f"{folder}: another process is writing there: wait until it is done, or name "
+                "another directory"
+            ) from None
         except OSError:
             pass  # this volume knows no locks
         yield

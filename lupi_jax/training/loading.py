@@ -64,7 +64,7 @@ class Run:
         Raises:
           InputError: an image cannot be read.
         """
-        if self.seen is None:
+        if not self.step or self.seen is None:
             return []
         here = set(index.paths.tolist())
         files = [f for f in parse_files(self.record.get("files", [])) if f.path in here]

@@ -14,6 +14,7 @@ import jax
 from lupi_jax.config import Config
 from lupi_jax.data import Batch, HostRows, make_feed, read_all
 from lupi_jax.data.contents import File, digesting, parse_files, with_digests
+from lupi_jax.data.feeds.plan import UnfitError
 from lupi_jax.data.feeds.prepared import prepared_files
 from lupi_jax.errors import StoppedError
 from lupi_jax.modality import Modality
@@ -163,7 +164,7 @@ class _Save(Hook):
     """Saves the state now and then, where it was judged, where the run stops, and in the end."""
 
     checkpoints: Checkpoints
-    record: Callable[[], dict[str, Any]]
+    record: Callable[[bool], dict[str, Any]]
     log: RunLog
     every: int
 
@@ -171,14 +172,16 @@ class _Save(Hook):
         if now.figures or now.stop or now.due(self.every):
             self.log.flush()  # raises before a state is saved whose figures are not finite
             with phase("copying a checkpoint"):
-                self.checkpoints.save(now.state, self.record(), now.figures)
+                # Only the last one has the time to wait for all of it.
+                record = self.record(now.step == now.steps)
+                self.checkpoints.save(now.state, record, now.figures)
 
 
 @dataclasses.dataclass
 class _Record(Hook):
     """What checkpoints say of the run, with the checksums of its images that are known by then.
 
-    While the run trains, a thread reads the images for them.
+    While the run trains, a thread reads the images for them. Called with True it waits for all.
     """
 
     plain: dict[str, Any]
@@ -193,8 +196,8 @@ class _Record(Hook):
     def __exit__(self, *_: object) -> None:
         self.opened.close()
 
-    def __call__(self) -> dict[str, Any]:
-        return {**self.plain, "files": [list(file) for file in self.read()]}
+    def __call__(self, whole: bool) -> dict[str, Any]:
+        return {**self.plain, "files": [list(file) for file in self.read(whole)]}
 
 
 def _files(parts: Parts, checkpoints: Checkpoints) -> list[File]:
@@ -208,7 +211,8 @@ def _files(parts: Parts, checkpoints: Checkpoints) -> list[File]:
     if checkpoints.newest is not None:
         known += parse_files(checkpoints.run(checkpoints.newest).get("files", []))
     if parts.config.data.prepared:
-        known += prepared_files(parts.config.data.prepared)
+        with contextlib.suppress(UnfitError):  # a run that is finished needs it no more
+            known += prepared_files(parts.config.data.prepared)
     return with_digests(files, known)
 
 

@@ -3,10 +3,12 @@
 import hashlib
 import os
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
 
+from lupi_jax.data import contents as module
 from lupi_jax.data.contents import (
     File,
     changed,
@@ -35,9 +37,7 @@ def read(index: Index) -> list[File]:
     """Its files with their checksums."""
     files = look_at(index)
     with digesting(index.root, files) as found:
-        while not all(file.digest for file in found()):
-            pass
-        return found()
+        return found(True)
 
 
 def test_files_are_what_is_on_disk(index):
@@ -86,18 +86,31 @@ def test_checksums_that_are_known_are_not_asked_for_again(index):
     assert found[0].mtime_ns == files[0].mtime_ns
     (index.root / "a.png").write_bytes(b"new")
     with digesting(index.root, found) as later:
-        while not later()[2].digest:
-            pass
-        assert later() == [found[0], *files[1:]]
+        assert later(True) == [found[0], *files[1:]]
 
 
 def test_a_file_that_cannot_be_read_has_no_checksum(index):
     files = look_at(index)
     (index.root / "a.png").unlink()
     with digesting(index.root, files) as found:
-        while not found()[2].digest:
-            pass
-        assert [bool(file.digest) for file in found()] == [False, True, True]
+        assert [bool(file.digest) for file in found(True)] == [False, True, True]
+
+
+def test_who_does_not_wait_gets_what_is_known(index, monkeypatch):
+    files, answers = look_at(index), threading.Event()
+    monkeypatch.setattr(module, "digest_file", lambda file: str(answers.wait()))
+    with digesting(index.root, files) as found:
+        assert found(False) == files
+        answers.set()
+        assert [file.digest for file in found(True)] == ["True"] * 3
+
+
+def test_a_pipe_is_not_waited_for(index):
+    files = look_at(index)
+    (index.root / "a.png").unlink()
+    os.mkfifo(index.root / "a.png")
+    with digesting(index.root, files) as found:
+        assert [bool(file.digest) for file in found(True)] == [False, True, True]
 
 
 def test_a_missing_file_is_named(index):
@@ -116,9 +129,9 @@ def test_the_summary_changes_with_every_size_and_identity(index):
 
 
 @pytest.mark.parametrize(
-    "plain", [{}, "files", [1], [["a", 1, 2]], [["a", 1.0, 2, ""]], [["a", True, 2, ""]], [{}]]
+    "plain", [7, "files", [1], [["a", 1, 2]], [["a", 1.0, 2, ""]], [["a", True, 2, ""]], [{}]]
 )
 def test_a_record_that_says_something_else_is_refused(plain):
-    with pytest.raises(ValueError, match=r"files are no list|is not \[path, bytes"):
+    with pytest.raises(ValueError, match=r"its files are not \[path, bytes"):
         parse_files(plain)
     assert parse_files([["a", 1, 2, ""]]) == [File("a", 1, 2, "")]

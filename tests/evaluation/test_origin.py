@@ -5,12 +5,11 @@ import numpy as np
 import pytest
 
 import lupi_jax as lupi
-from lupi_jax import InputError
 from lupi_jax.evaluation.origin import (
     describe_origin,
     fingerprint_network,
     origin_of,
-    require_same_origin,
+    same_origin,
 )
 
 SIZE = (32, 32)
@@ -63,7 +62,7 @@ def test_whatever_decides_a_feature_changes_it(variables, monkeypatch):
     assert len(found) == 9
 
 
-def test_only_known_networks_that_differ_are_refused(variables):
+def test_only_networks_that_are_known_are_the_same_or_not(variables):
     own = origin_of(MODEL, variables, SIZE)
     other = {
         "network_fingerprint": "12",
@@ -73,7 +72,9 @@ def test_only_known_networks_that_differ_are_refused(variables):
     }
     assert describe_origin(other) == "network 12 (runs/a, step 3, 96 x 48 pixels)"
     assert describe_origin({"run": None, "network_fingerprint": "12"}) == "network 12"
-    for origin in ({}, {"run": "runs/older"}, {**own, "run": "moved"}):
-        require_same_origin(origin, own, "gallery", "export it anew")
-    with pytest.raises(InputError, match=r"^gallery: made by network 12 \(runs/a, step 3, 96 x 48"):
-        require_same_origin(other, own, "gallery", "export it anew")
+    assert same_origin({**own, "run": "moved"}, own) is True
+    assert same_origin(other, own) is False
+    for origin in ({}, {"run": "runs/older"}, {"network_fingerprint": ["12"]}):
+        assert same_origin(origin, own) is None
+        assert same_origin(own, origin) is None
+    assert describe_origin({"network_fingerprint": "12", "image_size": 7}) == "network 12"

@@ -157,7 +157,10 @@ def test_a_stopped_sweep_goes_on_and_tables_share_its_runs(people, tmp_path, res
     assert trained == [0, 0]
     assert len(read_records(results)) == 2
     with (results / "runs.jsonl").open("a") as file:
+        for line in ("[]", '{"key": [1]}', '{"key": "a", "last": 3}', "[" * 100_000):
+            file.write(f"{line}\n")  # by another program
         file.write('{"key": "cut o')  # by a kill
+    assert len(read_records(results)) == 2
     records = run(sweep, ["baseline", "randg"])
     assert trained == [0, 0, 1, 1]
     assert [r["seed"] for r in records["randg"]] == [0, 1]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lupi_jax.errors import InputError
 from lupi_jax.runtime import files as module
 from lupi_jax.runtime.files import (
     PARTIAL,
@@ -173,7 +174,7 @@ def test_of_two_that_write_to_a_directory_at_once_the_second_stops(tmp_path):
     write(folder, *NAMES, text="old")
     with replacing_files(folder, NAMES) as part:
         (part / "a.bin").write_text("first")
-        with pytest.raises(OSError, match="another process is writing there"):
+        with pytest.raises(InputError, match="/network: another process is writing there: wait"):
             write(folder, *NAMES, text="second")
     assert contents(folder) == {"a.bin": "first"}
     write(folder, *NAMES, text="third")

@@ -3,7 +3,10 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
+import jax.numpy as jnp
+import optax
 import pytest
 from twelve_steps import (
     STEPS,
@@ -13,7 +16,10 @@ from twelve_steps import (
 )
 
 from lupi_jax.cli import main
+from lupi_jax.errors import InputError
 from lupi_jax.training import seal
+from lupi_jax.training.checkpoints import Checkpoints
+from lupi_jax.training.step import TrainState
 
 
 def _data_file(checkpoint: Path, item: str) -> Path:
@@ -53,6 +59,48 @@ def _another_run(checkpoint: Path) -> None:
 
 # Which checkpoint is damaged how: all but the oldest, newest first.
 DAMAGE = {12: _flip, 11: _truncate, 10: _remove, 9: _empty, 8: _another_run}
+
+
+def _record(**fields: Any) -> dict[str, Any]:
+    """What a checkpoint may say of its run, with the right checksum: anybody can work that out."""
+    return seal.make_record({"steps": 3, "identities": [1, 2], **fields}, {"mean_ap": 0.5}, {})
+
+
+@pytest.mark.parametrize(
+    ("fields", "fault"),
+    [
+        ({"steps": "3"}, "its steps is no int"),
+        ({"num_classes": True}, "its num_classes is no int"),
+        ({"config": []}, "its config is no dict"),
+        ({"identities": [1, None]}, "an identity of it is no number"),
+        ({"files": [["a.png", "long", 0, ""]]}, "its files are not"),
+    ],
+)
+def test_a_record_of_wrong_values_is_not_used(fields: dict[str, Any], fault: str) -> None:
+    seal.check_record(_record(), Path("3"))
+    with pytest.raises(ValueError, match=fault):
+        seal.check_record(_record(**fields), Path("3"))
+
+
+@pytest.mark.parametrize("content", [None, "[" * 100_000, '{"format": 2, "rate": NaN}', "[]"])
+def test_a_record_without_an_end_or_depth_is_damage(tmp_path: Path, content: str | None) -> None:
+    state = TrainState(
+        jnp.int32(3), {"w": jnp.zeros(2)}, {}, optax.identity().init({"w": jnp.zeros(2)})
+    )
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(state, {"steps": 3}, {})
+    file = tmp_path / "checkpoints/3/run/metadata"
+    file.unlink()
+    if content is None:
+        file.symlink_to("/dev/zero")
+    else:
+        file.write_text(content)
+    with (
+        Checkpoints(tmp_path, read_only=True) as checkpoints,
+        pytest.raises(InputError, match=r"checkpoint .*/3 is damaged \(.*: give another") as error,
+    ):
+        checkpoints.run(3)
+    assert "\n" not in str(error.value)
 
 
 @pytest.fixture(scope="module")
