@@ -18,6 +18,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
+import jax
+
 from lupi_jax import cli
 from lupi_jax.cli import program
 
@@ -95,6 +97,8 @@ def prepare_forks(programs: Path) -> None:
     for name in MODULES:
         importlib.import_module(f"lupi_jax.{name}")
     program.make_parser()  # imports every command
+    # Else an exported network says which lines of this package called the command.
+    jax.config.update("jax_traceback_in_locations_limit", 0)
 
 
 class Running:
