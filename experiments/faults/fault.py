@@ -160,8 +160,8 @@ def wrong(fault: Fault, case: Case, end: End, before: Mapping[str, str]) -> list
         found.append("a traceback")
     if re.search(rb"[\x00-\x08\x0b-\x1f\x7f]", end.out + end.err):
         found.append("control characters")
-    if end.seconds > SECONDS or end.megabytes > MEGABYTES:
-        found.append(f"{end.seconds:.0f} s, {end.megabytes} MB")
+    if end.busy > SECONDS or end.megabytes > MEGABYTES:
+        found.append(f"{end.busy:.0f} s, {end.megabytes} MB")
     return found + _files(case, end, before)
 
 

@@ -69,7 +69,8 @@ class End:
       status: the exit status; negative, the signal that ended it; None, it hung.
       out: what it wrote to stdout.
       err: what it wrote to stderr.
-      seconds: that it took.
+      seconds: from its start to the end of waiting for it.
+      busy: seconds that processors spent on it.
       megabytes: the most memory that it had at once.
       events: how many changes of files below `watched` there were.
     """
@@ -78,6 +79,7 @@ class End:
     out: bytes
     err: bytes
     seconds: float
+    busy: float
     megabytes: int
     events: int
 
@@ -125,21 +127,24 @@ class Running:
         killed = hung = False
         while not ended:
             ended, status, used = os.wait4(self._child, 0 if killed else os.WNOHANG)
+            if ended:
+                break
             seconds = time.monotonic() - self._begun
             hung = hung or seconds > LIMIT_SECONDS
-            if not ended and (hung or until(seconds)):
+            if hung or until(seconds):
                 _kill(self._child)
                 killed = True
-            elif not ended:
+            else:
                 time.sleep(0.005)
         seconds = round(time.monotonic() - self._begun, 2)
         _kill(self._child)  # the group: workers that it may have left
         code = None if hung else os.waitstatus_to_exitcode(status)
-        most = used.ru_maxrss // 1024 if used else 0
+        assert used is not None
+        most, busy = used.ru_maxrss // 1024, round(used.ru_utime + used.ru_stime, 2)
         out, err, events = (file.read_bytes() for file in self._files)
         for file in self._files:
             file.unlink()
-        return End(code, out, err, seconds, most, len(events))
+        return End(code, out, err, seconds, busy, most, len(events))
 
 
 def run(start: Start, until: Callable[[float], bool] = lambda seconds: False) -> End:

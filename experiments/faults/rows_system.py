@@ -10,10 +10,11 @@ from experiments.faults.fault import Case, Fault, SkipError, give_to_nobody
 from experiments.faults.world import COMMANDS
 
 WRITERS = tuple(COMMANDS)
+SEVERAL = ("train", "evaluate", "export .npz", "search", "report", "prepare", "make-synthetic")
 PRINTING = ("evaluate", "search", "compare", "check-data")
 QUICK = ("search", "prepare", "make-synthetic")
 TWICE = ("evaluate", "export .npz", "export directory", "export network", "prepare")
-SIGNALLED = ("evaluate", "export .npz", "export directory", "report")
+SIGNALLED = ("evaluate", "export .npz", "export directory")
 
 
 def full_disk(case: Case) -> None:
@@ -113,9 +114,9 @@ MATPLOTLIB_NAMED = r"refuses its settings .*matplotlibrc"
 
 FAULTS = (
     Fault("a full disk", WRITERS, full_disk, 2, NO_ROOM),
-    Fault("ulimit -f", WRITERS, short_files, 2, TOO_LARGE),
+    Fault("ulimit -f", SEVERAL, short_files, 2, TOO_LARGE),
     Fault("stdout closed", PRINTING, shell(">&-"), 0),
-    Fault("stderr closed", PRINTING, shell("2>&-"), 0),
+    Fault("stderr closed", ("evaluate", "check-data"), shell("2>&-"), 0),
     Fault("all streams closed", QUICK, shell("<&- >&- 2>&-"), 0),
     Fault("a pipe whose reader has gone", PRINTING, shell("| true"), 2, "was closed before all"),
     Fault("a full disk behind stdout", PRINTING, shell("> /dev/full"), 2, "make room"),
@@ -132,7 +133,7 @@ FAULTS = (
         130,
         "the same command goes on",
     ),
-    Fault("a directory that may not be written", WRITERS, read_only, 2, "[Pp]ermission"),
+    Fault("a directory that may not be written", SEVERAL, read_only, 2, "[Pp]ermission"),
     Fault(
         "a checkpoint that may not be read",
         ("evaluate", "export .npz", "report", "train on"),
@@ -179,10 +180,10 @@ FAULTS = (
         "banana",
     ),
     Fault("XLA_FLAGS=--banana", ("evaluate",), variables(XLA_FLAGS="--banana"), (2, -6)),
-    Fault("COLUMNS=0", PRINTING, variables(COLUMNS="0"), 0),
+    Fault("COLUMNS=0", ("evaluate", "check-data"), variables(COLUMNS="0"), 0),
     Fault(
         "LC_ALL=C",
-        ("evaluate", "search"),
+        ("search",),
         variables(LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0"),
         0,
     ),
@@ -190,19 +191,19 @@ FAULTS = (
     Fault("TMPDIR is nowhere", QUICK, variables(TMPDIR="/nowhere"), 0),
     Fault(
         "text.usetex in matplotlibrc",
-        ("evaluate", "search", "compare", "report"),
+        ("evaluate", "search", "report"),
         matplotlibrc(b"text.usetex: True\nfont.family: nothing\nfigure.dpi: 9000\n"),
         0,
     ),
     Fault(
         "an unknown backend in matplotlibrc",
-        ("evaluate", "search"),
+        ("evaluate",),
         matplotlibrc(b"backend: banana\n"),
         0,
     ),
     Fault(
         "matplotlibrc that is not UTF-8",
-        ("evaluate", "search", "compare", "report"),
+        ("evaluate", "compare"),
         matplotlibrc(b"font.family: \xff\n"),
         2,
         MATPLOTLIB_NAMED,

@@ -8,8 +8,11 @@ half a file, or take minutes or gigabytes.
 import argparse
 import contextlib
 import dataclasses
+import itertools
+import os
 import shutil
 import sys
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,7 +49,7 @@ class Row:
       expected: statuses and a pattern of the last line on stderr.
       status: that it exited with; None, it hung or was not run.
       said: its last line on stderr, or why it was not run.
-      seconds: that it took.
+      busy: seconds that processors spent on it.
       megabytes: the most memory that it had.
       wrong: what was not as expected.
     """
@@ -56,30 +59,62 @@ class Row:
     expected: str
     status: int | None
     said: str
-    seconds: float
+    busy: float
     megabytes: int
     wrong: list[str]
 
 
-def run_row(world: Path, folder: Path, fault: Fault, command: str) -> Row:
-    """Do one fault to one command."""
-    case = make_case(world, folder, command)
-    with contextlib.ExitStack() as undo:
-        undo.callback(shutil.rmtree, folder, ignore_errors=True)
-        undo.callback(lambda: [done() for done in case.after])
+class Running:
+    """A row that has been begun: a fault is done to a command, which runs."""
+
+    def __init__(self, world: Path, folder: Path, fault: Fault, command: str) -> None:
+        self.fault, self.command = fault, command
+        self._undo = contextlib.ExitStack()
+        self._undo.callback(shutil.rmtree, folder, ignore_errors=True)
+        self._case = make_case(world, folder, command)
+        self._undo.callback(lambda: [done() for done in self._case.after])
+        self._why_not = ""
         try:
-            fault.prepare(case)
+            fault.prepare(self._case)
         except SkipError as reason:
-            words = f"not run: {reason}"
-            return Row(fault.name, command, fault.expected, None, words, 0.0, 0, [])
-        before = digests(case.out)
-        beside = [process.Running(start) for start in case.beside]
-        end = process.run(start_of(case))
-        ends = [end, *(each.end() for each in beside)]
-        faults = [text for each in ends for text in wrong(fault, case, each, before)]
-        text = said(case, end)
-    more = (end.status, text, end.seconds, end.megabytes, faults)
-    return Row(fault.name, command, fault.expected, *more)
+            self._why_not = f"not run: {reason}"
+            return
+        self._before = digests(self._case.out)
+        self._started = [
+            process.Running(start) for start in (start_of(self._case), *self._case.beside)
+        ]
+
+    def end(self) -> Row:
+        """Wait for the command, and undo the fault."""
+        fault, case = self.fault, self._case
+        with self._undo:
+            if self._why_not:
+                return Row(fault.name, case.command, fault.expected, None, self._why_not, 0, 0, [])
+            ends = [each.end() for each in self._started]
+            faults = [text for each in ends for text in wrong(fault, case, each, self._before)]
+            more = (ends[0].status, said(case, ends[0]), ends[0].busy, ends[0].megabytes, faults)
+            return Row(fault.name, case.command, fault.expected, *more)
+
+
+def run_rows(
+    world: Path, folder: Path, asked: Sequence[tuple[Fault, str]], workers: int
+) -> list[Row]:
+    """Run rows, a few at once, and show each.
+
+    Raises:
+      RuntimeError: one has changed what it may only read.
+    """
+    whole, rows = stamps(world), []
+    left = iter(enumerate(asked))
+    running: deque[Running] = deque()
+    while len(rows) < len(asked):
+        for number, (fault, command) in itertools.islice(left, workers - len(running)):
+            running.append(Running(world, folder / f"case-{number}", fault, command))
+        rows.append(running.popleft().end())
+        print(f"{len(rows)}/{len(asked)} {rows[-1]}", file=sys.stderr)
+        if stamps(world) != whole:
+            raise RuntimeError(f"one of the last {workers} rows has changed {world}")
+    return rows
 
 
 def rows_of(faults: Sequence[Fault]) -> list[tuple[Fault, str]]:
@@ -131,21 +166,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `table`."""
     add = parser.add_argument
     add("--only", default="", metavar="TEXT", help="rows whose fault or command holds TEXT (all)")
+    text = "rows that run at once (the number of CPUs)"
+    add("--workers", type=int, default=os.cpu_count(), metavar="N", help=text)
 
 
 def main(options: argparse.Namespace) -> int:
     """Run the rows, and write the table."""
     folder = options.workdir.absolute()
     world = make_world(folder)
-    whole = stamps(world)
-    rows = []
     asked = [(f, c) for f, c in rows_of(FAULTS) if options.only in f"{f.name}, {c}"]
-    for number, (fault, command) in enumerate(asked):
-        row = run_row(world, folder / f"case-{number}", fault, command)
-        if stamps(world) != whole:
-            raise RuntimeError(f"{fault.name}, {command}: what was only to be read has changed")
-        rows.append(row)
-        print(f"{number + 1}/{len(asked)} {row}", file=sys.stderr)
+    rows = run_rows(world, folder, asked, options.workers)
     result = {"rows": [dataclasses.asdict(row) for row in rows]}
     write_results(options.results, "faults_table", result, report(rows))
     return 1 if any(row.wrong for row in rows) else 0

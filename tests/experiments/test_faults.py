@@ -53,7 +53,7 @@ def run_here(fault: Fault, case: Case, capfdbinary) -> tuple[list[str], str]:
         status = stopped.code
     out, err = capfdbinary.readouterr()
     assert isinstance(status, int)
-    end = process.End(status, out, err, 0.0, 0, 0)
+    end = process.End(status, out, err, 0.0, 0.0, 0, 0)
     return wrong(fault, case, end, before), said(case, end)
 
 
@@ -91,7 +91,7 @@ def test_what_is_wrong_is_told(tmp_path, status, err, damage, what) -> None:
     fault, before = Fault("x", (), lambda case: None, 2, "no"), world.digests(case.out)
     if damage:
         (case.out / damage).write_text("half")
-    end = process.End(status, b"", err, 0.0, 0, 0)
+    end = process.End(status, b"", err, 0.0, 0.0, 0, 0)
     assert wrong(fault, case, end, before) == [what]
 
 
