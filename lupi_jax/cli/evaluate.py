@@ -58,11 +58,13 @@ def run(options: argparse.Namespace) -> None:
         return
     data = network.config.data
     title = f"{data.name} {data.root}, {options.split}, {network.name}"
-    stem = _save(result, _result_name(network, found), options)
-    if stem:
-        with phase("drawing the pictures"):
-            _draw(network, found, options.workdir, stem)
-    _print(result, title, options.json)
+    try:
+        stem = _save(result, _result_name(network, found), options)
+        if stem:
+            with phase("drawing the pictures"):
+                _draw(network, found, options.workdir, stem)
+    finally:  # also where the disk is full: what took hours is at least seen
+        _print(result, title, options.json)
     if network.unfinished and not options.untrained:
         say(f"note: training has {plural(network.unfinished, 'step')} to go")
 
@@ -159,8 +161,10 @@ def _evaluate_trials(options: argparse.Namespace) -> None:
     result = _mean_result(results, trials, options.workdir)
     which = ["untrained"] * options.untrained + [options.checkpoint] * bool(options.checkpoint)
     name = [f"trials{'+'.join(map(str, trials))}", *which, *name]
-    _save(result, name, options)
-    _print(result, f"regdb {options.workdir}, {options.split}, {step}", options.json)
+    try:
+        _save(result, name, options)
+    finally:
+        _print(result, f"regdb {options.workdir}, {options.split}, {step}", options.json)
 
 
 def _load_trial(workdir: Path, trial: int, options: argparse.Namespace) -> "lupi.training.Run":

@@ -24,7 +24,14 @@ from lupi_jax.data.sources.files import read_bytes
 from lupi_jax.errors import InputError
 from lupi_jax.evaluation.origin import Origin
 from lupi_jax.modality import Modality
-from lupi_jax.runtime.files import expand, is_endless, is_vacant, replacing, replacing_files
+from lupi_jax.runtime.files import (
+    expand,
+    is_cut_off,
+    is_endless,
+    is_vacant,
+    replacing,
+    replacing_files,
+)
 from lupi_jax.runtime.packed import check_unpacked
 
 ARRAYS = ("pooled", "ids", "cameras", "modality", "paths", "features")
@@ -186,7 +193,7 @@ def require_place(path: Path) -> None:
     check_form(path)
     other = path.is_file() if not path.suffix else path.is_dir()
     if path.is_dir() and not holds_features(path):
-        other = other or not is_vacant(path)
+        other = other or not (is_vacant(path) or is_cut_off(path, f"{ARRAYS[-1]}.npy"))
     if other:
         raise InputError(f"{path}: something else is there; give another name")
 

@@ -41,6 +41,9 @@ Progress = Callable[[int, int], None]
 VERSION = 1
 """Raised whenever the same parameters would make other bytes."""
 
+_TEMPORARY = ".synthetic-{}.tmp"
+"""The file that a process writes before it has its name."""
+
 _CHUNK = 8
 """Pictures a process takes at a time, and finishes after an interrupt."""
 
@@ -112,7 +115,10 @@ def write_content(
     try:
         out.mkdir(parents=True, exist_ok=True)
         with alone(out):
-            if not _claim(out, parameters):
+            begun = _claim(out, parameters)
+            for left in out.glob(_TEMPORARY.format("*")):  # of processes that were killed
+                left.unlink(missing_ok=True)
+            if not begun:
                 return False
             _write_file(out, MARKER, _json(parameters))
             for folder in content.folders:
@@ -136,7 +142,7 @@ def _claim(out: Path, parameters: dict[str, Any]) -> bool:
     Raises:
         InputError: the folder holds anything but this set, whole or begun.
     """
-    held = {path.name for path in out.iterdir() if not path.name.startswith(".synthetic-")}
+    held = {path.name for path in out.iterdir() if not path.match(_TEMPORARY.format("*"))}
     if not held:
         return True
     for name in (MANIFEST, MARKER):
@@ -271,7 +277,7 @@ def _encode(pixels: np.ndarray, path: str, camera: int) -> bytes:
 
 def _write_file(out: Path, path: str, content: bytes) -> None:
     """Writes a file that others see whole or not at all: the temporary one is on its volume."""
-    file, temporary = out / path, out / f".synthetic-{os.getpid()}.tmp"
+    file, temporary = out / path, out / _TEMPORARY.format(os.getpid())
     file.parent.mkdir(parents=True, exist_ok=True)
     try:
         temporary.write_bytes(content)

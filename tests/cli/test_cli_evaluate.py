@@ -120,6 +120,14 @@ def test_a_result_of_a_run_older_than_a_field_is_named_by_what_differs_from_it()
     assert _changed(Run(None, None, config, "step 1", 1, record)) == ["camera", "3trials"]
 
 
+def test_figures_that_cannot_be_saved_are_seen_at_least(demo, tmp_path, capfd):
+    (tmp_path / "file").touch()
+    assert main(["evaluate", *demo.run, "--json", "--out", str(tmp_path / "file" / "figures")]) == 2
+    out, err = capfd.readouterr()
+    assert len(json.loads(out)["results"]) == 4
+    assert err.splitlines()[-1].startswith("lupi: ")
+
+
 def test_a_checkpoint_that_is_not_there(demo, refused):
     message = refused("evaluate", *demo.run, "--checkpoint", "7")
     assert "no checkpoint '7' (no such step; there are: 2, 3)" in message
