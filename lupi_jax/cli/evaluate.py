@@ -198,9 +198,14 @@ def _result(
     workdir: Path | None,
 ) -> dict[str, Any]:
     """What is written of one evaluation: its figures, and all that they depend on."""
+    from lupi_jax.data.sources.manifest import difficulty
     from lupi_jax.training.run import versions
 
     config = run.config
+    images = {"root": config.data.root, "fingerprint": found.features.index.fingerprint}
+    # Names alone would not tell easy people from hard ones.
+    if config.data.name == "synthetic" and (rendered := difficulty(Path(config.data.root))):
+        images["difficulty"] = rendered
     trained = dict(run.record)
     trained.pop("identities", None)  # in the checkpoint, for whoever asks; here only in the way
     return {
@@ -217,7 +222,7 @@ def _result(
         "checkpoint": options.checkpoint or ("newest" if workdir else run.name),
         "selection": selection(run, options.checkpoint),
         "people_unseen_in_training": None if run.seen is None else options.split != "train",
-        "images": {"root": config.data.root, "fingerprint": found.features.index.fingerprint},
+        "images": images,
         "step": run.step,
         "versions": {"training": trained.get("versions"), "evaluation": versions()},
         "results": found.rows,

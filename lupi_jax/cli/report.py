@@ -46,15 +46,18 @@ def _facts(
     run: "lupi.training.Run", found: "lupi.evaluation.Evaluation", options: argparse.Namespace
 ) -> dict[str, str]:
     """What the page says above its figures."""
+    from lupi_jax.data.sources.manifest import difficulty
     from lupi_jax.report.page import device
 
     config, index = run.config, found.features.index
     height, width = config.data.image_size
     chosen = selection(run, options.checkpoint)
+    rendered = config.data.name == "synthetic" and difficulty(Path(config.data.root))
+    people = f"people (rendered, {rendered})" if rendered else "people"
     return {
         "Run": shown(options.workdir.resolve().name),
         "Data": shown(f"{config.data.name} {config.data.root}"),
-        "Split": f"{options.split}: {len(index.classes)} people, {len(index)} images",
+        "Split": f"{options.split}: {len(index.classes)} {people}, {len(index)} images",
         "Protocol": found.protocol,
         "Recipe": f"{config.recipe}, trained on {', '.join(config.modalities)} images of "
         f"{run.record['num_classes']} people",
