@@ -205,11 +205,19 @@ def _result(
 ) -> dict[str, Any]:
     """What is written of one evaluation: its figures, and all that they depend on."""
     from lupi_jax.data.contents import look_at, summary
+    from lupi_jax.data.sources.manifest import difficulty
     from lupi_jax.evaluation.origin import NETWORK
     from lupi_jax.evaluation.verification import verify
     from lupi_jax.training.run import versions
 
     config, index = run.config, found.features.index
+    images = {
+        "root": config.data.root,
+        "fingerprint": index.fingerprint,
+        "content": summary(index, look_at(index)),
+    }
+    if config.data.name == "synthetic" and (rendered := difficulty(Path(config.data.root))):
+        images["difficulty"] = rendered
     trained = dict(run.record)
     for name in ("identities", "files"):  # in the checkpoint; here they would be in the way
         trained.pop(name, None)
@@ -227,11 +235,7 @@ def _result(
         "checkpoint": options.checkpoint or ("newest" if workdir else run.name),
         "selection": selection(run, options.checkpoint),
         "people_unseen_in_training": None if run.seen is None else options.split != "train",
-        "images": {
-            "root": config.data.root,
-            "fingerprint": index.fingerprint,
-            "content": summary(index, look_at(index)),
-        },
+        "images": images,
         "step": run.step,
         "versions": {"training": trained.get("versions"), "evaluation": versions()},
         NETWORK: found.features.origin[NETWORK],

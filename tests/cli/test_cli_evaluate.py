@@ -48,6 +48,7 @@ def test_evaluation_agrees_with_the_exported_features(demo, exported, capfd):
     result = json.loads(written[0].read_text())
     assert (result["split"], result["step"], result["num_classes"]) == ("test", 3, 8)
     assert result["config"]["steps"] == 3
+    assert result["images"]["difficulty"] == "hard"
     assert [(row["query"], row["feature"]) for row in result["results"]] == [
         ("infrared", "neck"),
         ("infrared", "pooled"),
