@@ -248,7 +248,7 @@ def test_a_set_of_a_newer_version_is_not_to_be_deleted(index, folder):
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format": 2}))
     for use in (prepare, lambda index, size, folder: prepared_reader(folder, index, size)):
         with pytest.raises(
-            InputError, match=r"/prepared\.json was prepared by a newer .*: upgrade$"
+            InputError, match=r"/prepared\.json was written by a newer .*: upgrade lupi_jax$"
         ):
             use(index, SIZE, folder)
 
