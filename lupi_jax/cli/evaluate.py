@@ -119,7 +119,9 @@ def _draw(
         picture = stem.with_name(f"{stem.name}-{task.query}-to-{task.gallery}.png")
         if picture not in drawn:  # the first search of a pair
             rows = ranking_rows(found.features, task.trials[0], run.config.data.image_size)
-            ranking_picture(picture, rows, f"{task.query} → {task.gallery}, {task.name}")
+            ranking_picture(
+                picture, rows, f"{task.query} queries, {task.gallery} gallery: {task.name}"
+            )
             say(f"wrote {picture}")
             drawn.add(picture)
     curves = read_metrics(workdir) if workdir else []

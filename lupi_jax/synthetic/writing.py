@@ -94,7 +94,8 @@ def write_content(
     Args:
         out: folder to make, absent or empty; or a set that was begun with the same parameters,
             whose pictures are kept.
-        parameters: what decides the bytes of the set: `seed`, `height`, `width` and others.
+        parameters: what decides the bytes of the set: `seed`, `height`, `width`, where it is
+            not "hard" `difficulty`, and others.
         content: what the set holds.
         workers: number of processes that render.
         progress: called after each picture that was not there.
@@ -166,8 +167,9 @@ def _write_pictures(
     progress: Progress | None,
 ) -> None:
     """Writes the pictures that are not there yet."""
-    size = parameters["height"], parameters["width"]
-    write = functools.partial(_write_chunk, out, parameters["seed"], size)
+    look = {"height": parameters["height"], "width": parameters["width"]}
+    look["difficulty"] = parameters.get("difficulty", "hard")
+    write = functools.partial(_write_chunk, out, parameters["seed"], look)
     missing = [picture for picture in pictures if not _is_whole(out / picture.path)]
     done = len(pictures) - len(missing)
     with _mapped(write, missing, workers) as written:
@@ -183,10 +185,10 @@ def _is_whole(file: Path) -> bool:
     return file.is_file() and file.stat().st_size > 0
 
 
-def _write_chunk(out: Path, seed: int, size: tuple[int, int], pictures: list[Picture]) -> int:
+def _write_chunk(out: Path, seed: int, look: dict[str, Any], pictures: list[Picture]) -> int:
     """Renders and writes pictures, and returns how many."""
     for path, identity, camera, n in pictures:
-        pixels = render(seed, identity, camera, n, height=size[0], width=size[1])
+        pixels = render(seed, identity, camera, n, **look)
         _write_file(out, path, _encode(pixels, path, camera))
     return len(pictures)
 

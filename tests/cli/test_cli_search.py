@@ -335,7 +335,7 @@ def test_a_picture_tells_right_from_wrong_within_one_data_set(demo, own, tmp_pat
     out = ["--out", str(tmp_path / "ranking.png")]
     assert main(["search", *demo.run, *sides, *out]) == 0
     (_, rows, title) = drawn.pop()
-    assert title == "infrared → visible"
+    assert title == "infrared queries, visible gallery"
     for row in rows:
         assert row.query_title.startswith("ID 9 · cam ")
         assert [t.startswith("ID 9 · ") for t in row.titles] == row.correct

@@ -360,11 +360,18 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     assert tree(tmp_path) == {"photo.jpg": b"mine"}
 
 
-OTHERS = [{"seed": 1}, {"identities": 4}, {"images_per_modality": 2}, {"height": 50}, {"width": 26}]
+OTHERS = [
+    {"difficulty": "easy"},
+    {"seed": 1},
+    {"identities": 4},
+    {"images_per_modality": 2},
+    {"height": 50},
+    {"width": 26},
+]
 
 
 @pytest.mark.parametrize("change", OTHERS)
-def test_a_set_with_other_parameters_is_left_alone(tmp_path: Path, change: dict[str, int]) -> None:
+def test_a_set_with_other_parameters_is_left_alone(tmp_path: Path, change: dict[str, Any]) -> None:
     size = {"identities": 3, "images_per_modality": 1, **SMALL}
     write_folder(tmp_path, **size)
     before = tree(tmp_path)
@@ -466,6 +473,8 @@ def test_what_does_not_go_with_a_layout_is_refused(tmp_path: Path) -> None:
         LAYOUTS["regdb"](tmp_path / "set", test_fraction=0.4)
     with pytest.raises(InputError, match=r"^layout='market' .* folder, sysu, regdb, llcm"):
         write_set("market", tmp_path / "set")
+    with pytest.raises(InputError, match=r"^difficulty='medium' .* hard, easy"):
+        write_folder(tmp_path / "set", difficulty="medium")
     with pytest.raises(InputError, match=r"^like=.* does not go with the layout folder"):
         write_folder(tmp_path / "set", like=tmp_path)
     assert not (tmp_path / "set").exists()

@@ -20,8 +20,8 @@ def read_manifest(root: Path) -> dict[str, Any]:
 
     Its keys: `generator`, `version`, `layout`, `seed`, `identities` (all that have pictures),
     `images_per_modality`, `height`, `width`, `test_fraction` and `counts`, which has, for each
-    split, its numbers of `identities` and of `visible` and `infrared` images. A set that follows
-    published lists has `like`, 16 hexadecimal digits that change with any byte of them, and null
+    split, its numbers of `identities` and of `visible` and `infrared` images. A set that is not
+    hard has `difficulty`. A set that follows published lists has `like`, 16 hexadecimal digits that change with any byte of them, and null
     for what the lists decide.
 
     Raises:
