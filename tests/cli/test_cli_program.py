@@ -159,7 +159,7 @@ def test_closed_streams_change_no_status_and_no_file(tmp_path) -> None:
 def test_a_configuration_that_exits_is_reported(tmp_path, refused) -> None:
     (tmp_path / "quits.py").write_text("import sys\nsys.exit(0)\n")
     message = refused("train", "--config", tmp_path / "quits.py", "--workdir", tmp_path / "run")
-    assert message.endswith("quits.py gives no configuration: SystemExit: 0")
+    assert message.endswith("quits.py gives no configuration (SystemExit: 0)")
     assert not (tmp_path / "run").exists()
 
 
