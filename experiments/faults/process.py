@@ -27,7 +27,10 @@ NOBODY = 65534
 LIMIT_SECONDS = 240.0
 """After which a command is taken for hung."""
 
-MODULES = ("evaluation", "training", "report", "report.pictures", "synthetic", "data")
+MODULES = (
+    *(f"lupi_jax.{name}" for name in ("evaluation", "training", "report", "report.pictures")),
+    *("lupi_jax.synthetic", "lupi_jax.data", "jinja2", "sklearn.manifold"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +100,7 @@ def prepare_forks(programs: Path) -> None:
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
     os.environ.setdefault("MPLCONFIGDIR", str(programs))
     for name in MODULES:
-        importlib.import_module(f"lupi_jax.{name}")
+        importlib.import_module(name)
     program.make_parser()  # imports every command
     # Else an exported network says which lines of this package called the command.
     jax.config.update("jax_traceback_in_locations_limit", 0)
