@@ -18,8 +18,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
-import jax
-
 from lupi_jax import cli
 from lupi_jax.cli import program
 
@@ -102,8 +100,6 @@ def prepare_forks(programs: Path) -> None:
     for name in MODULES:
         importlib.import_module(name)
     program.make_parser()  # imports every command
-    # Else an exported network says which lines of this package called the command.
-    jax.config.update("jax_traceback_in_locations_limit", 0)
 
 
 class Running:
@@ -118,6 +114,13 @@ class Running:
         self._child = os.fork()
         if not self._child:
             _be(start, *self._files)
+
+    @property
+    def over(self) -> bool:
+        """Whether `end` would return at once."""
+        flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        ended = os.waitid(os.P_PID, self._child, flags) is not None
+        return ended or time.monotonic() - self._begun > LIMIT_SECONDS
 
     def end(self, until: Callable[[float], bool] = lambda seconds: False) -> End:
         """Wait for its end.

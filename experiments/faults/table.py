@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -84,6 +85,11 @@ class Running:
             process.Running(start) for start in (start_of(self._case), *self._case.beside)
         ]
 
+    @property
+    def over(self) -> bool:
+        """Whether `end` would return at once."""
+        return bool(self._why_not) or all(each.over for each in self._started)
+
     def end(self) -> Row:
         """Wait for the command, and undo the fault."""
         fault, case = self.fault, self._case
@@ -113,13 +119,18 @@ def run_rows(
         or row.wrong
         or row.expected != fault.expected
     )
-    count, running, number = len(left), deque[Running](), 0
+    count, running, number = len(left), list[Running](), 0
     with file.open("a") as written:
         while left or running:
             while left and len(running) < workers:
                 number += 1
                 running.append(Running(world, folder / f"case-{number}", *left.popleft()))
-            row = running.popleft().end()
+            over = next((each for each in running if each.over), None)
+            if over is None:
+                time.sleep(0.02)
+                continue
+            running.remove(over)
+            row = over.end()
             if stamps(world) != whole:
                 raise RuntimeError(f"one of the last {workers} rows has changed {world}")
             known[name_of(row.fault, row.command)] = row
