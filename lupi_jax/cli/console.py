@@ -121,4 +121,6 @@ def print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[obj
         )
     for row in zip(*kept, strict=True):
         table.add_row(*map(Text, row))  # a path may look like markup
-    console.print(Text(title), table, sep="\n")
+    with console.capture() as printed:  # where nobody reads it, rich would end the process with 1
+        console.print(Text(title), table, sep="\n")
+    print(printed.get(), end="")

@@ -126,7 +126,8 @@ def run(arguments: Sequence[str], alone: bool) -> int:
             traceback.print_exc()
             status, message = 1, "stopped by an unexpected error, shown above"
         # One line, whatever a library or a user's config file wrote into its exception.
-        print(f"lupi: {fit(message, _texts(options))}", file=sys.stderr)
+        with contextlib.suppress(OSError):  # nobody reads it
+            print(f"lupi: {fit(message, _texts(options))}", file=sys.stderr, flush=True)
         leaves = status != StoppedError.status if several else alone
         if leaves:
             # The first goes last: else JAX aborts the others before they have said why they end.

@@ -4,8 +4,9 @@ An artefact is a directory with one program for each modality, `visible.bin` and
 `artefact.json`, which says how to call them. JAX promises to run what is six months old.
 """
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,20 @@ def export_network(
 
     (n,) = export.symbolic_shape("n")
     images = jax.ShapeDtypeStruct((n, *size, 3), jnp.uint8)
-    return export.export(jax.jit(embed), platforms=PLATFORMS)(images)
+    with _without_places():
+        return export.export(jax.jit(embed), platforms=PLATFORMS)(images)
+
+
+@contextlib.contextmanager
+def _without_places() -> Iterator[None]:
+    """Have programs not say where on this machine the code lies that made them."""
+    name = "jax_traceback_in_locations_limit"
+    before = getattr(jax.config, name)
+    jax.config.update(name, 0)
+    try:
+        yield
+    finally:
+        jax.config.update(name, before)
 
 
 def save_network(

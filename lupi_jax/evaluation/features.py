@@ -8,6 +8,7 @@ directory, metadata of `.safetensors`.
 """
 
 import dataclasses
+import errno
 import json
 import os
 from collections.abc import Mapping
@@ -129,6 +130,9 @@ def load_features(path: str | Path) -> Features:
     except InputError:
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):  # no damage
+            place = error.filename or path
+            raise InputError(f"{place}: {error.strerror}; check its permissions") from error
         raise InputError(f"{path} is no feature file as `lupi export` writes it") from error
     if fault := fault_of(arrays):
         raise InputError(f"{path} is damaged: {fault}; export it anew")

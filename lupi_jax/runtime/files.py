@@ -253,12 +253,14 @@ def _lock(folder: Path) -> FileLock:
 def _swap(folder: Path, place: Path, names: Sequence[str]) -> None:
     """Move the files `names` of a directory to `place`/old, and those in `place`/new to theirs.
 
-    Once the old ones are all out, "new" is called "placing": `_recover` goes by that.
+    Once the old ones are all out, "new" is called "placing", and when all is done "old" is "gone":
+    `_recover` goes by that.
     """
     new, placing, old = (place / name for name in ("new", "placing", "old"))
     old.mkdir()
     moves = [(folder / name, old / name) for name in reversed(names)]
     moves += [(new, placing), *((placing / name, folder / name) for name in names)]
+    moves.append((old, place / "gone"))
     done: list[tuple[Path, Path]] = []
     try:
         for source, target in moves:

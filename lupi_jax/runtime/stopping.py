@@ -14,6 +14,7 @@ from jax.experimental import multihost_utils
 
 from lupi_jax.errors import StoppedError
 from lupi_jax.runtime.hosts import give_up, is_first
+from lupi_jax.runtime.terminal import leave_stderr
 
 
 class _StopNow(KeyboardInterrupt):
@@ -104,9 +105,7 @@ def _leave_terminal() -> None:
     try:
         os.write(2, b"\nthe terminal was closed: stopping\n")
     except OSError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 2)
-        os.close(nowhere)
+        leave_stderr()
 
 
 class Watchdog:

@@ -30,12 +30,34 @@ LOG_SECONDS = 30.0
 def say(message: str) -> None:
     """Print one line on stderr; of several processes the first does."""
     if is_first():
-        print(shown(message), file=sys.stderr)
+        with talking():
+            print(shown(message), file=sys.stderr)
+
+
+@contextlib.contextmanager
+def talking() -> Iterator[None]:
+    """Print on stderr in here: where nobody reads it any more, work goes on without words."""
+    try:
+        yield
+    except BrokenPipeError:
+        leave_stderr()
+
+
+def leave_stderr() -> None:
+    """Send stderr to nowhere from now on, where its reader is gone: the next line would fail."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+
+
+class _Talk(Console):
+    def on_broken_pipe(self) -> None:  # rich's own ends the process
+        leave_stderr()
 
 
 def stderr_console(quiet: bool = False) -> Console:
     """Stderr as rich sees it. Rich's own judgement takes a log for a terminal under FORCE_COLOR."""
-    return Console(stderr=True, quiet=quiet, force_terminal=moves_cursor())
+    return _Talk(stderr=True, quiet=quiet, force_terminal=moves_cursor())
 
 
 def moves_cursor() -> bool:
@@ -82,6 +104,7 @@ def _log(what: str) -> Advance:
             last = now
             left = (now - first[0]) / (done - first[1]) * (total - done)
             line = f"{shown(what)}: {done} of {total}, {left:.0f} s left"
-            print(line, file=sys.stderr, flush=True)
+            with talking():
+                print(line, file=sys.stderr, flush=True)
 
     return line

@@ -383,3 +383,14 @@ def test_of_two_that_save_to_a_directory_at_once_the_second_stops(index, tmp_pat
     monkeypatch.setattr(module, "_write_npy", overtaken)
     made_up(index, seed=3).save(place)
     np.testing.assert_array_equal(load_features(place).neck, made_up(index, seed=3).neck)
+
+
+def test_features_that_cannot_be_read_are_not_called_damaged(index, tmp_path, monkeypatch):
+    made_up(index).save(tmp_path / "features")
+
+    def deny(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", "features/pooled.npy")
+
+    monkeypatch.setattr(module.np, "load", deny)
+    with pytest.raises(InputError, match=r"^features/pooled\.npy: Permission denied; check its"):
+        load_features(tmp_path / "features")

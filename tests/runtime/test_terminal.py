@@ -36,6 +36,46 @@ def parsers() -> dict[str, argparse.ArgumentParser]:
     return commands.choices
 
 
+TABLE = """
+import sys
+from lupi_jax.cli.console import print_table
+try:
+    print_table("title", ["heading"], [["cell"]])
+    sys.stdout.flush()
+except BrokenPipeError:
+    print("told", file=sys.stderr)
+    sys.stdout = None
+"""
+
+
+def test_a_table_that_nobody_reads_is_an_error():
+    """Not an end of the process, with 1 and no word, which is how rich has it."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    done = subprocess.run([sys.executable, "-c", TABLE], stdout=writes, stderr=subprocess.PIPE)
+    os.close(writes)
+    assert done.stderr.startswith(b"told")
+
+
+TALK = """
+from lupi_jax.runtime.terminal import say, stderr_console
+say("once")
+stderr_console().print("and")
+say("again")
+print("done")
+"""
+
+
+def test_work_goes_on_where_nobody_reads_what_is_said():
+    reads, writes = os.pipe()
+    os.close(reads)
+    done = subprocess.run(
+        [sys.executable, "-c", TALK], stdout=subprocess.PIPE, stderr=writes, check=True
+    )
+    os.close(writes)
+    assert done.stdout == b"done\n"
+
+
 def test_help_fits_a_screen_and_says_where_to_start(monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     lines = make_parser().format_help().splitlines()
