@@ -33,7 +33,7 @@ def test_an_exported_network_gives_the_exported_features(demo, exported, tmp_pat
     capfd.readouterr()
     folder = tmp_path / "network"
     assert main(["export", *demo.run, "--stablehlo", str(folder)]) == 0
-    said = f"wrote {folder}: visible and infrared images to features, with JAX alone\n"
+    said = f"wrote {folder}: programs for visible and infrared images, which need only JAX\n"
     assert capfd.readouterr() == ("", said)
     record = json.loads((folder / "artefact.json").read_text())
     assert record["network"]["run"] == str(demo.workdir)

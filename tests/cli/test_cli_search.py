@@ -169,7 +169,7 @@ def test_search_arguments_that_cannot_be_used(demo, own, refused):
     assert refused(*search, own / "gone.jpg") == f"no image or folder at {own / 'gone.jpg'}"
     assert refused(*search, query, "--top", "0") == "--top 0: must be positive"
     message = refused(*search, query, "--out", own / "ranking.doc")
-    assert message.startswith(f"--out {own / 'ranking.doc'}: must name a file that ends in .png")
+    assert message.startswith(f"--out {own / 'ranking.doc'}: name a file that ends in .png")
     broken = query / "c1_0000.jpg"
     broken.write_bytes(b"no image")
     assert refused(*search, broken) == f"{broken}: unreadable image; replace or remove it"
@@ -259,8 +259,8 @@ def test_linked_directories_are_searched_once_each(day, search, tmp_path):
     assert status == 0
     assert sorted(name for name, _ in found) == ["0/e.jpg", "a.jpg", "b.jpg", "c.jpg", "d.jpg"]
     assert err == (
-        f"note: {day}: linked directories passed over: 2 ({day}/up, {day}/0/back); every "
-        "directory is read once, and links to a directory above are not followed\n"
+        f"note: {day}: linked directories passed over: 2 ({day}/up, {day}/0/back); each "
+        "directory is read once, and a link to a directory above is not followed\n"
     )
 
 
@@ -307,10 +307,12 @@ def test_a_picture_takes_the_place_of_no_image_that_is_searched(demo, refused, t
     before = image.read_bytes()
     sides = ["--query", image, "--query-modality", "visible", "--gallery", tmp_path / "visible"]
     message = refused("search", *demo.run, *sides, "--out", image)
-    assert message == f"--out {image}: it would take the place of {image}, which is read"
+    assert (
+        message == f"--out {image}: this would overwrite {image}, which is read: give another name"
+    )
     (tmp_path / "link").symlink_to(image.parent)
     message = refused("search", *demo.run, *sides, "--out", tmp_path / "link" / image.name)
-    assert message.endswith(f"it would take the place of {image}, which is read")
+    assert message.endswith(f"this would overwrite {image}, which is read: give another name")
     for name in ("earlier.pdf", "earlier.svg"):  # no image that is searched
         (tmp_path / "visible" / name).write_bytes(b"an earlier picture")
         picture = tmp_path / "visible" / name

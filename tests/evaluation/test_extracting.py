@@ -1,4 +1,4 @@
-"""Pictures as they come to features: what is taken gives the right ones, the rest is refused."""
+"""From pictures to features: accepted kinds give the right features, others are refused."""
 
 import dataclasses
 import io
@@ -119,7 +119,7 @@ def test_a_table_of_paths_or_a_generator_is_a_sequence(extract, file):
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (np.zeros((9, 9, 3), np.float32), "image 1 is float32, of which nobody knows the range"),
+        (np.zeros((9, 9, 3), np.float32), "image 1 is float32, whose range is not known"),
         (np.zeros((9, 9, 3), np.int64), "image 1 is int64, of which"),
         (np.zeros((9, 9), np.uint16), "image 1 is uint16, of which"),
         (np.zeros((9, 9), bool), "image 1 is bool, of which"),
@@ -202,7 +202,7 @@ def test_an_extractor_of_a_run_is_the_network_of_its_checkpoint(
         lupi.extractor(tmp_path / "nothing")
     with pytest.raises(ValueError, match="batch_size must be positive"):
         lupi.extractor(tmp_path / "run", batch_size=0)
-    with pytest.raises(ValueError, match="checkpoint is of a directory"):
+    with pytest.raises(ValueError, match="checkpoint applies only to a directory"):
         lupi.extractor(newest.run, "best")
 
 

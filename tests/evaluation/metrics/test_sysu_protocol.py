@@ -317,7 +317,7 @@ def test_options_out_of_range_are_refused():
     with pytest.raises(InputError, match="protocol = 'ours' is unknown: give official, agw or r"):
         sysu(images, [(I, V)], "ours")
     for refuse in (lambda: sysu(images, [(I, V)], "agw", 0), lambda: llcm(images, [(I, V)], 0)):
-        with pytest.raises(InputError, match="0 trials of a protocol: give at least 1"):
+        with pytest.raises(InputError, match="evaluation.trials = 0: give 1 or more"):
             refuse()
 
 
@@ -360,5 +360,5 @@ def test_permutations_of_people_and_cameras_not_asked_for_are_passed_over():
     sysu(images, [(I, V)], "official", 10, orders)
     with pytest.raises(InputError, match=r"orders 8 images of identity 7 by camera 6 .* are 1 "):
         sysu(images, [(V, I)], "official", 10, orders)
-    with pytest.raises(InputError, match=r"draws by exp/rand_perm_cam\.mat: read it"):
+    with pytest.raises(InputError, match=r"permutations of exp/rand_perm_cam\.mat: give them"):
         sysu(images, [(I, V)], "official")
