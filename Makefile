@@ -32,8 +32,11 @@ $(VENV)/installed: $(VENV)/demo
 	touch $@
 
 demo: $(VENV)/demo
-	$(BIN)/lupi make-synthetic --out data/synthetic --layout folder --identities 256 --seed 0
-	$(BIN)/lupi train --config configs/synthetic.py --workdir runs/demo
+	$(BIN)/lupi make-synthetic --out data/synthetic --layout folder --identities 256 \
+		--seed 0 --difficulty easy
+	$(BIN)/lupi train --config configs/synthetic.py --workdir runs/demo \
+		--config.data.image_size="(64,32)" --config.steps=400 \
+		--config.optimizer.milestones="(270,365)"
 	$(BIN)/lupi evaluate --workdir runs/demo --untrained
 	$(BIN)/lupi evaluate --workdir runs/demo
 	$(BIN)/lupi search --workdir runs/demo --query data/synthetic/test/infrared/0205/c3_0001.jpg \

@@ -1,11 +1,12 @@
-"""Synthetic people: `make demo` trains on them from scratch, in a few minutes on a CPU.
+"""Synthetic people: from scratch, in a few minutes on a CPU.
 
-    lupi make-synthetic --out data/synthetic --layout folder --identities 256 --seed 0
+    lupi make-synthetic --out data/synthetic --identities 256 --difficulty easy
     lupi train --config configs/synthetic.py --workdir runs/demo
     lupi train --config configs/synthetic.py:paper --workdir runs/paper
 
 The settings are those that configs/folder.py explains. Variants: `released` (default: what the
-method's own code does), `paper`, `baseline`, `agw`.
+method's own code does), `paper`, `baseline`, `agw`. `make demo` trains on smaller
+images, for fewer steps.
 """
 
 from ml_collections import ConfigDict

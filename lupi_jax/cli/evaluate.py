@@ -58,11 +58,13 @@ def run(options: argparse.Namespace) -> None:
         return
     data = network.config.data
     title = f"{data.name} {data.root}, {options.split}, {network.name}"
-    stem = _save(result, _result_name(network, found), options)
-    if stem:
-        with phase("drawing the pictures"):
-            _draw(network, found, options.workdir, stem)
-    _print(result, title, options.json)
+    try:
+        stem = _save(result, _result_name(network, found), options)
+        if stem:
+            with phase("drawing the pictures"):
+                _draw(network, found, options.workdir, stem)
+    finally:  # also where the disk is full: what took hours is at least seen
+        _print(result, title, options.json)
     if network.unfinished and not options.untrained:
         say(f"note: training is not finished: {plural(network.unfinished, 'step')} to go")
 
@@ -119,7 +121,9 @@ def _draw(
         picture = stem.with_name(f"{stem.name}-{task.query}-to-{task.gallery}.png")
         if picture not in drawn:  # the first search of a pair
             rows = ranking_rows(found.features, task.trials[0], run.config.data.image_size)
-            ranking_picture(picture, rows, f"{task.query} → {task.gallery}, {task.name}")
+            ranking_picture(
+                picture, rows, f"{task.query} queries, {task.gallery} gallery: {task.name}"
+            )
             say(f"wrote {picture}")
             drawn.add(picture)
     curves = read_metrics(workdir) if workdir else []
@@ -157,8 +161,10 @@ def _evaluate_trials(options: argparse.Namespace) -> None:
     result = _mean_result(results, trials, options.workdir)
     which = ["untrained"] * options.untrained + [options.checkpoint] * bool(options.checkpoint)
     name = [f"trials{'+'.join(map(str, trials))}", *which, *name]
-    _save(result, name, options)
-    _print(result, f"regdb {options.workdir}, {options.split}, {step}", options.json)
+    try:
+        _save(result, name, options)
+    finally:
+        _print(result, f"regdb {options.workdir}, {options.split}, {step}", options.json)
 
 
 def _load_trial(workdir: Path, trial: int, options: argparse.Namespace) -> "lupi.training.Run":
@@ -200,11 +206,19 @@ def _result(
 ) -> dict[str, Any]:
     """The record of one evaluation: its figures, and everything that they depend on."""
     from lupi_jax.data.contents import look_at, summary
+    from lupi_jax.data.sources.manifest import difficulty
     from lupi_jax.evaluation.origin import NETWORK
     from lupi_jax.evaluation.verification import verify
     from lupi_jax.training.run import versions
 
     config, index = run.config, found.features.index
+    images = {
+        "root": config.data.root,
+        "fingerprint": index.fingerprint,
+        "content": summary(index, look_at(index)),
+    }
+    if config.data.name == "synthetic" and (rendered := difficulty(Path(config.data.root))):
+        images["difficulty"] = rendered
     trained = dict(run.record)
     for name in ("identities", "files"):  # long lists, which the checkpoint already has
         trained.pop(name, None)
@@ -222,11 +236,7 @@ def _result(
         "checkpoint": options.checkpoint or ("newest" if workdir else run.name),
         "selection": selection(run, options.checkpoint),
         "people_unseen_in_training": None if run.seen is None else options.split != "train",
-        "images": {
-            "root": config.data.root,
-            "fingerprint": index.fingerprint,
-            "content": summary(index, look_at(index)),
-        },
+        "images": images,
         "step": run.step,
         "versions": {"training": trained.get("versions"), "evaluation": versions()},
         NETWORK: found.features.origin[NETWORK],

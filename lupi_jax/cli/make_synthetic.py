@@ -32,6 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     people = "number of people (96; with --like as in the lists)"
     add("--identities", type=int, metavar="N", help=people)
     add("--seed", type=int, default=0, help="seed of people and pictures (0)")
+    add(
+        "--difficulty",
+        choices=("hard", "easy"),
+        default="hard",
+        help="difficulty of finding people again; easy keeps most of the brightness of cloth in "
+        "infrared (hard)",
+    )
     images = "pictures per person and modality (8; RegDB: 10)"
     add("--images-per-modality", type=int, metavar="N", help=images)
     add("--height", type=int, metavar="PIXELS", help="height of the pictures in pixels (144)")
@@ -51,6 +58,7 @@ def run(options: argparse.Namespace) -> None:
             options.out,
             identities=options.identities,
             seed=options.seed,
+            difficulty=options.difficulty,
             workers=options.workers,
             progress=show("pictures"),
             **asked,

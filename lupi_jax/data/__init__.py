@@ -1,4 +1,4 @@
-"""Disk to batches of uint8: sources, the identity sampler, and feeds that agree."""
+"""From image files to batches of uint8: sources, the identity sampler, and the feeds."""
 
 from lupi_jax.data.feeds.making import (
     make_feed,

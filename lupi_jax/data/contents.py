@@ -1,4 +1,4 @@
-"""What image files hold, so that somebody notices when it changes: sizes, times, checksums."""
+"""Sizes, times and checksums of image files, to notice when a file changes."""
 
 import contextlib
 import hashlib
@@ -17,13 +17,13 @@ from lupi_jax.runtime.progress import Show, counted, silent
 
 
 class File(NamedTuple):
-    """An image file as it was.
+    """An image file at the time it was looked at.
 
     Attributes:
-      path: below the root of its data set.
-      bytes: its length.
-      mtime_ns: its modification time.
-      digest: SHA-256 in hexadecimal, "" where nobody read it.
+      path: path below the root of the data set.
+      bytes: size of the file.
+      mtime_ns: modification time in nanoseconds.
+      digest: SHA-256 in hexadecimal, "" if the content was not read.
     """
 
     path: str
@@ -33,10 +33,10 @@ class File(NamedTuple):
 
 
 def look_at(index: Index) -> list[File]:
-    """The files of `index` in its order, as they are now; their content is not read.
+    """The files of `index` as they are now, in the order of the index; no content is read.
 
     Raises:
-      InputError: names one that is missing.
+      InputError: a file is missing; the message names it.
     """
     stats = (stat_file(index.root / path) for path in index.paths)
     paths = index.paths.tolist()
@@ -57,10 +57,10 @@ def summary(index: Index, files: Sequence[File]) -> str:
 
 
 def parse_files(plain: Any) -> list[File]:
-    """Files of a record, [path, bytes, mtime_ns, digest] each, which may say anything.
+    """Files of a record, [path, bytes, mtime_ns, digest] each; `plain` may be anything.
 
     Raises:
-      ValueError: they are nothing of the kind.
+      ValueError: `plain` has another form.
     """
     try:
         fits = all(
@@ -70,7 +70,7 @@ def parse_files(plain: Any) -> list[File]:
     except (TypeError, ValueError):
         fits = False
     if not fits:
-        raise ValueError("its files are not [path, bytes, time, checksum] each")
+        raise ValueError("a file is not [path, bytes, time, checksum]")
     return [File(*file) for file in plain]
 
 
@@ -78,17 +78,17 @@ def stat_file(file: Path) -> os.stat_result:
     """Size and times of a file.
 
     Raises:
-      InputError: it cannot be looked at.
+      InputError: the file is missing, or its directory cannot be read.
     """
     with _named(file):
         return os.stat(file)
 
 
 def digest_file(file: Path) -> str:
-    """SHA-256 of a file in hexadecimal, at some 300 MB/s of one core.
+    """SHA-256 of a file in hexadecimal, at about 300 MB per second and core.
 
     Raises:
-      InputError: it cannot be read, or is a pipe or a device.
+      InputError: the file cannot be read, or is a pipe or a device.
     """
     with _named(file):
         if is_endless(file):
@@ -100,7 +100,7 @@ def digest_file(file: Path) -> str:
 def digest_files(
     files: Sequence[Path], workers: int, show: Show = silent, what: str = "files read"
 ) -> list[str]:
-    """`digest_file` of many, `workers` at once; shows how many there are of `what`."""
+    """`digest_file` of each of `files`, `workers` at a time; `show` counts them as `what`."""
     if not files:
         return []
     digests = parallel_map(digest_file, iter(files), workers, 8 * workers)
@@ -108,13 +108,13 @@ def digest_files(
 
 
 def has_changed(root: Path, file: File, fully: bool = False) -> bool:
-    """Whether the content of a file is known to be another one now.
+    """Whether the content of a file is known to have changed.
 
-    A copy of a data set has other times and the same content: a file is read only where its time is
-    another and its size is not, or where `fully` asks for it.
+    A copy of a data set has the same content but other times. So a file is read if its size is the
+    same and its time differs. If both are the same, it is read only if `fully` is set.
 
     Raises:
-      InputError: it cannot be read.
+      InputError: the file cannot be read.
     """
     found = stat_file(root / file.path)
     if found.st_size != file.bytes:
@@ -131,10 +131,10 @@ def changed(
     fully: bool = False,
     show: Show = silent,
 ) -> list[str]:
-    """The paths of `files` that are missing or have changed, as `has_changed` finds out.
+    """The paths of the `files` that are missing, or have changed according to `has_changed`.
 
     Raises:
-      InputError: a file that is there cannot be read.
+      InputError: a file exists and cannot be read.
     """
     if not files:
         return []
@@ -148,7 +148,7 @@ def changed(
 
 
 def with_digests(files: Sequence[File], known: Sequence[File]) -> list[File]:
-    """`files`, with the checksums that the first of `known` of the same path and length has."""
+    """`files` with missing checksums taken from `known`, by path and size; the first one counts."""
     digests = {(file.path, file.bytes): file.digest for file in reversed(known) if file.digest}
     return [
         file._replace(digest=file.digest or digests.get((file.path, file.bytes), ""))
@@ -158,11 +158,12 @@ def with_digests(files: Sequence[File], known: Sequence[File]) -> list[File]:
 
 @contextlib.contextmanager
 def digesting(root: Path, files: Sequence[File]) -> Iterator[Callable[[bool], list[File]]]:
-    """Reads those of `files` that have no checksum, on a thread of its own while this lasts.
+    """Compute the missing checksums of `files` on a separate thread, until the context ends.
 
     Yields:
-      What gives `files` with the checksums that are known by then, or (for True) waits for all. A
-      file that cannot be read gets none: whoever needs its content will say so.
+      A function (wait) that returns `files` with the checksums known so far, or with all if `wait`
+      is true. A file that cannot be read stays without a checksum; the code that needs its content
+      reports the error.
     """
     stopped, found = threading.Event(), list(files)
 

@@ -1,4 +1,4 @@
-"""An image file to RGB pixels as a viewer shows them: the one place that decodes image files."""
+"""Decodes image files to RGB pixels as a viewer shows them; no other module decodes files."""
 
 import io
 from functools import lru_cache
@@ -20,21 +20,21 @@ FORMATS = {
     ".tiff": "TIFF",
     ".webp": "WEBP",
 }
-"""Every accepted file format, by the suffix of its files. What a file is, its content says."""
+"""The accepted file formats, by suffix. A file's content decides its format, not its suffix."""
 
 IMAGE_SUFFIXES = tuple(FORMATS)
 
 SUFFIX_PATTERN = r"\.(?:" + "|".join(suffix[1:] for suffix in FORMATS) + ")"
-"""The same, as a regular expression in lower case."""
+"""The suffixes as a regular expression in lower case."""
 
 MAX_PIXELS = 64_000_000
 MAX_SIDE = 2**16 - 1
-"""What JPEG allows. Pillow keeps some bytes for each row, so that a long and narrow image takes
-many times the memory of its pixels."""
+"""JPEG's limit. Pillow keeps some bytes per row, so a long and narrow image takes many times the
+memory of its pixels."""
 
 DECODING = 2
-"""Raised whenever the same file may give other pixels. 1 knew neither orientation, transparency
-nor colour profiles."""
+"""Version of the decoder, increased whenever a file may give other pixels than before. Version 1
+ignored orientation, transparency and colour profiles."""
 
 KINDS = tuple(dict.fromkeys(FORMATS.values()))
 _SAVE = f"save it as {', '.join(KINDS[:-1])} or {KINDS[-1]}"
@@ -47,9 +47,9 @@ _FOREIGN = {
     **dict.fromkeys(
         (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"P7"), "a PBM, PGM, PPM or PAM file"
     ),
-}  # by how they begin
+}  # by their first bytes
 _ORIENTATION, _BITS = 0x0112, 258  # tags of EXIF and of TIFF
-_PNG_HEADER = 25  # bytes; the last says how many bits a channel has
+_PNG_HEADER = 25  # bytes; the last one is the number of bits per channel
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -59,25 +59,30 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_SRGB_STEPS = 2  # of 255: a profile that moves no colour further is sRGB itself
+_SRGB_STEPS = 2  # of 255; a profile that changes no colour by more counts as sRGB
 
 
 def decode(file: Path | bytes, name: object) -> Image.Image:
     """The picture in a file, or in a file's bytes, in mode RGB and sRGB, at its own size.
 
-    As a viewer shows it: turned as its EXIF orientation says, what is transparent over white, and
-    colours taken to sRGB by the file's own profile. A profile or EXIF data that cannot be read are
-    ignored, as viewers do. The header is checked before anything is decoded.
+    The picture looks as in a viewer. It is turned by its EXIF orientation, transparent parts lie
+    over white, and its colour profile is converted to sRGB. A profile or EXIF data that cannot be
+    read are ignored, as viewers do. The header is checked before anything is decoded.
+
+    Args:
+      file: path of a file, or the bytes of one.
+      name: what an error message calls the file.
 
     Raises:
-      InputError: `name` is missing, damaged, of another format than `FORMATS`, larger than 64
-        megapixels, of more than 8 bits per channel, or holds several pictures.
+      InputError: the file is missing or damaged, has a format that is not in `FORMATS`, more than
+        64 megapixels, a side above `MAX_SIDE` pixels or more than 8 bits per channel, or holds
+        several pictures.
     """
     try:
         if isinstance(file, Path) and is_endless(file):
             raise InputError(f"{name}: a pipe or a device, no image; replace or remove it")
         source = io.BytesIO(file) if isinstance(file, bytes) else file
-        # Of other formats, some would be handed to programs outside (EPS to Ghostscript).
+        # Pillow would hand some other formats to outside programs (EPS to Ghostscript).
         with Image.open(source, formats=KINDS) as image:
             return as_shown(image, name)
     except InputError:
@@ -91,16 +96,17 @@ def decode(file: Path | bytes, name: object) -> Image.Image:
         advice = f"{what}; {_SAVE}" if what else "unreadable image; replace or remove it"
         raise InputError(f"{name}: {advice}") from error
     except Exception as error:
-        # On damaged bytes Pillow raises whatever its parsers meet, a dozen types.
+        # Pillow's parsers raise a dozen different types on damaged bytes.
         raise InputError(f"{name}: unreadable image; replace or remove it") from error
 
 
 def as_shown(image: Image.Image, name: object) -> Image.Image:
-    """An opened image as `decode` gives it.
+    """An opened image as `decode` gives it; error messages call it `name`.
 
     Raises:
-      InputError: `name` is too large, of more than 8 bits per channel, or holds several pictures.
-      Exception: of a dozen types, where its file is damaged.
+      InputError: the image is too large, has more than 8 bits per channel, or its file holds
+        several pictures.
+      Exception: its file is damaged; Pillow raises a dozen different types.
     """
     if fault := _fault(image):
         raise InputError(f"{name}: {fault}")
@@ -109,40 +115,40 @@ def as_shown(image: Image.Image, name: object) -> Image.Image:
 
 
 def decodes_as_before(file: Path) -> bool:
-    """Whether `DECODING` 1 gave the same pixels of a file, by its header."""
+    """Whether decoder version 1 gave the same pixels for a file, judged by its header."""
     try:
         with Image.open(file, formats=KINDS) as image:
             turned = _orientation(image) in _UPRIGHT
             return not (turned or image.has_transparency_data or _fault(image) or _change(image))
     except Exception:
-        return False  # decoding says why
+        return False  # decoding will raise the error
 
 
 def _fault(image: Image.Image) -> str:
-    """Why an image is refused by its header; "" where it is not."""
+    """Why an image is refused, judged by its header; "" if it is not."""
     if image.width * image.height > MAX_PIXELS or max(image.size) > MAX_SIDE:
         return f"{image.width} x {image.height} pixels are too many; make it smaller"
     if _is_deep(image):
         return "more than 8 bits per channel; convert it to 8 bits first"
-    # The further ones of a camera's MPO are previews and the like: viewers show the first.
+    # A camera's MPO file may hold previews after the first picture. Viewers show the first.
     frames = 1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)
     if frames > 1:
-        return f"{frames} pictures in one file; save the one that is meant as a file of its own"
+        return f"{frames} pictures in one file; save the right one as a file of its own"
     return ""
 
 
 def _is_deep(image: Image.Image) -> bool:
-    """Whether channels have more than 8 bits, of which Pillow drops the lower of colours."""
+    """Whether channels have more than 8 bits; Pillow would drop the lower bits of colours."""
     if image.mode.startswith(("I", "F")):
         return True
     if image.format == "PNG":
         return _png_bits(image) > 8
-    tags = getattr(image, "tag_v2", {})  # of TIFF alone
+    tags = getattr(image, "tag_v2", {})  # only TIFF images have it
     return max(tags.get(_BITS, (1,))) > 8
 
 
 def _png_bits(image: Image.Image) -> int:
-    """The bits of a channel in an opened PNG file, by its header: an image that is loaded has 8."""
+    """Bits per channel in the header of an opened PNG file; once loaded, the image has 8."""
     if any(";16" in str(tile[3]) for tile in getattr(image, "tile", ())):
         return 16
     try:
@@ -156,14 +162,14 @@ def _png_bits(image: Image.Image) -> int:
             start = file.read(_PNG_HEADER)
             file.seek(place)
     except (AttributeError, OSError, ValueError):
-        return 8  # its file is gone, and what is left has 8
+        return 8  # the file is gone, and the loaded image has 8
     return start[24] if start.startswith(b"\x89PNG") and len(start) == _PNG_HEADER else 8
 
 
 def _orientation(image: Image.Image) -> int:
     try:
         return image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # whatever the parser of damaged EXIF data meets
+    except Exception:  # the parser raises many types on damaged EXIF data
         return 1
 
 
@@ -173,7 +179,7 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
-    """Its colours in sRGB, over white where it is transparent."""
+    """The image in sRGB, with transparent parts over white."""
     change = _change(image)
     if not image.has_transparency_data:
         return change.apply(image) if change else image.convert("RGB")
@@ -184,7 +190,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 
 
 class _Change(NamedTuple):
-    """From the colours of a profile, in images of `mode`, to sRGB."""
+    """A change of colours from a profile to sRGB, for images of mode `mode`."""
 
     mode: str
     transform: ImageCms.ImageCmsTransform
@@ -195,7 +201,7 @@ class _Change(NamedTuple):
 
 
 def _change(image: Image.Image) -> _Change | None:
-    """How an image's colours become sRGB; None where they are, or nothing says what they are."""
+    """How an image's colours become sRGB; None if they are sRGB, or without a profile."""
     mode = {"L": "L", "LA": "L", "CMYK": "CMYK", "LAB": "LAB"}.get(image.mode, "RGB")
     profile = image.info.get("icc_profile") or b""
     return _change_of(mode, profile) if profile or mode == "LAB" else None
@@ -210,7 +216,7 @@ def _change_of(mode: str, profile: bytes) -> _Change | None:
         srgb = ImageCms.createProfile("sRGB")
         transform = ImageCms.buildTransform(given, srgb, mode, "RGB")
     except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
-        return None  # damaged, or of another kind of image
+        return None  # the profile is damaged, or belongs to another kind of image
     change = _Change(mode, transform)
     if mode not in ("L", "RGB"):
         return change
@@ -224,7 +230,7 @@ _CUBE = bytes(17 * level for n in range(16**3) for level in (n // 256, n // 16 %
 
 
 def _foreign(file: Path | bytes) -> str:
-    """What a file is that is of no accepted format, where its first bytes tell; "" where not."""
+    """The kind of a file that is not accepted, by its first bytes; "" if they do not tell."""
     if isinstance(file, bytes):
         start = file[:16]
     else:

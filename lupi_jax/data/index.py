@@ -1,4 +1,4 @@
-"""What a data set is: arrays of file, identity, camera and modality."""
+"""The index of a data set: arrays of path, identity, camera and modality."""
 
 import dataclasses
 import hashlib
@@ -12,15 +12,15 @@ from lupi_jax.errors import InputError, some
 from lupi_jax.modality import Modality
 
 JUNK = -1
-"""The identity of images that an evaluation passes over, as in Market-1501: bad detections, people
-nobody named."""
+"""The identity of images that an evaluation ignores, as in Market-1501: bad detections, and people
+without a label."""
 
 DISTRACTOR = 0
-"""The identity of Market-1501's distractors: other people, whom nobody looks for. In other data
-sets 0 is a person, so that `Index.distractors` has to say so."""
+"""The identity of Market-1501's distractors, other people who are in the gallery but never a query.
+In other data sets 0 is a person; `Index.distractors` tells the two apart."""
 
 ROLES = ("query", "gallery")
-"""What an image may be in an evaluation if it is not both."""
+"""The roles of an image in an evaluation, if it does not have both."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -28,13 +28,13 @@ class Index:
     """n images on disk.
 
     Attributes:
-      root: directory the paths are relative to.
-      paths: [n] str, relative, with forward slashes.
+      root: directory that contains the data set.
+      paths: [n] str, relative to `root`, with forward slashes.
       identities: [n] int32, the data set's own numbers.
-      cameras: [n] int32.
+      cameras: [n] int32, the data set's own numbers.
       modalities: [n] str, values of `Modality`.
       distractors: whether identity 0 is `DISTRACTOR` rather than a person.
-      roles: [n] str, one of `ROLES`, or "" for an image that is both; None: all images are both.
+      roles: [n] str, one of `ROLES`, or "" for an image with both roles; None if all have both.
     """
 
     root: Path
@@ -59,7 +59,7 @@ class Index:
         return Index(self.root, *columns, distractors=self.distractors, roles=roles)
 
     def count(self, modality: Modality) -> int:
-        """How many images one modality has."""
+        """Number of images in a modality."""
         return int(np.sum(self.modalities == modality))
 
     @property
@@ -73,32 +73,32 @@ class Index:
 
     @property
     def is_person(self) -> np.ndarray:
-        """[n] bool, False for junk and distractors: who is trained on, and looked for."""
+        """[n] bool, False for junk and distractors; only people are trained on and searched for."""
         return ~np.isin(self.identities, [JUNK, DISTRACTOR] if self.distractors else [JUNK])
 
     @property
     def has_roles(self) -> bool:
-        """Whether an image is only a query, or only in the gallery."""
+        """Whether any image is only a query, or only in the gallery."""
         return self.roles is not None and bool((self.roles != "").any())
 
     @property
     def in_queries(self) -> np.ndarray:
-        """[n] bool, False for images whose role is to be searched only."""
+        """[n] bool, False for images that are only in the gallery."""
         return np.ones(len(self), bool) if self.roles is None else self.roles != "gallery"
 
     @property
     def in_gallery(self) -> np.ndarray:
-        """[n] bool, False for images whose role is to query only."""
+        """[n] bool, False for images that are only queries."""
         return np.ones(len(self), bool) if self.roles is None else self.roles != "query"
 
     @property
     def classes(self) -> np.ndarray:
-        """Sorted distinct identities of people; a training label is a position in here."""
+        """Sorted distinct identities of people; a training label is a position in this array."""
         return np.unique(self.identities[self.is_person])
 
     @property
     def labels(self) -> np.ndarray:
-        """[n] int32 training labels, 0..len(classes)-1; all images are of people."""
+        """[n] int32 training labels, 0..len(classes)-1; every image must show a person."""
         return np.searchsorted(self.classes, self.identities).astype(np.int32)
 
 
@@ -113,7 +113,7 @@ class Row(NamedTuple):
 
 
 def make_index(root: Path, rows: list[Row]) -> Index:
-    """The index of `rows` in their order; at least one."""
+    """The index of `rows` in their order; at least one row."""
     paths, identities, cameras, modalities, roles = zip(*rows, strict=True)
     return Index(
         root,
@@ -126,7 +126,7 @@ def make_index(root: Path, rows: list[Row]) -> Index:
 
 
 def concatenate(parts: Sequence[Index]) -> Index:
-    """The images of `parts`, all below one root, one after the other; at least one part."""
+    """The images of all `parts`, in order; at least one part, and all with the same root."""
     columns = zip(*(part._columns for part in parts), strict=True)
     joined = map(np.concatenate, columns)
     roles = None
@@ -137,10 +137,10 @@ def concatenate(parts: Sequence[Index]) -> Index:
 
 
 def require_modalities(index: Index, modalities: tuple[Modality, ...]) -> None:
-    """Check that every identity has at least one image of each of `modalities`.
+    """Check that every identity has at least one image in each of `modalities`.
 
     Raises:
-      InputError: names the identities that lack one.
+      InputError: identities lack a modality; the message names them.
     """
     for modality in modalities:
         present = np.unique(index.identities[index.modalities == modality])
@@ -154,10 +154,10 @@ def require_modalities(index: Index, modalities: tuple[Modality, ...]) -> None:
 
 
 def hold_out(index: Index, identities: int, seed: int) -> tuple[Index, Index]:
-    """Split off `identities` identities drawn by `seed`: (the rest, those held out).
+    """Hold out `identities` identities, drawn by `seed`; returns (the rest, the held-out images).
 
     Raises:
-      InputError: fewer than two identities would be left.
+      InputError: fewer than two identities would remain.
     """
     classes = index.classes
     if identities > len(classes) - 2:

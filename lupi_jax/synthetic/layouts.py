@@ -10,6 +10,7 @@ from typing import Any
 from lupi_jax.data.sources.manifest import GENERATOR
 from lupi_jax.errors import InputError
 from lupi_jax.runtime.files import expand
+from lupi_jax.synthetic.difficulty import TONE_KEPT, Difficulty
 from lupi_jax.synthetic.plans import People, plan_folder, plan_llcm, plan_regdb, plan_sysu
 from lupi_jax.synthetic.stand_ins import llcm_like, regdb_like, sysu_like
 from lupi_jax.synthetic.writing import VERSION, Content, Progress, write_content
@@ -31,6 +32,7 @@ def write_set(
     *,
     identities: int | None = None,
     seed: int = 0,
+    difficulty: Difficulty = "hard",
     images_per_modality: int | None = None,
     height: int = 144,
     width: int = 72,
@@ -47,6 +49,8 @@ def write_set(
         out: folder to make, absent or empty; or a set that was begun with the same parameters.
         identities: number of people, 3 to 9999; 96 by default.
         seed: seed of people, scenes and pictures, at least 0.
+        difficulty: "hard", where the brightness of cloth in infrared says nothing about its look
+            in visible light, or "easy", where cloth mostly keeps it.
         images_per_modality: pictures of each person in each modality, 1 to 9999; 8 by default, 10
             for RegDB. With `like` it is LLCM's alone, for the people who are tested on.
         height: rows of a picture, 32 to 1024.
@@ -70,6 +74,9 @@ def write_set(
     """
     if layout not in _PLANS:
         raise InputError(f"layout={layout!r} of a synthetic set is not one of {', '.join(_PLANS)}")
+    if difficulty not in TONE_KEPT:
+        names = ", ".join(TONE_KEPT)
+        raise InputError(f"difficulty={difficulty!r} of a synthetic set is not one of {names}")
     _require_range("seed", seed, 0, 2**63 - 1)
     _require_range("height", height, 32, 1024)
     _require_range("width", width, 16, 1024)
@@ -97,6 +104,8 @@ def write_set(
         "width": width,
         "test_fraction": chosen["test_fraction"],
     }
+    if difficulty != "hard":  # which is what every set was before there was a choice
+        parameters["difficulty"] = difficulty
     if like is not None:
         parameters["like"] = _digest(content.files)
     return write_content(expand(out), parameters, content, workers, progress)

@@ -33,6 +33,9 @@ BagKind = Literal["none", "backpack", "handbag", "shoulder bag"]
 
 _Name = TypeVar("_Name", bound=str)
 
+GAMMA = 2.2
+"""Exponent from the tone that is seen, in [0, 1], to light."""
+
 STREAM_PERSON = 1
 """Separates the random numbers of a person's look from those of pictures and scenes."""
 
@@ -220,7 +223,7 @@ def _dye(rng: np.random.Generator) -> tuple[float, float, float]:
         hue, saturation = _uniform(rng, 0.0, 1.0), _uniform(rng, 0.0, 0.1)
         low, high = {"black": (0.08, 0.22), "white": (0.8, 0.97), "grey": (0.3, 0.7)}[family]
         value = _uniform(rng, low, high)
-    red, green, blue = (channel**2.2 for channel in colorsys.hsv_to_rgb(hue, saturation, value))
+    red, green, blue = (channel**GAMMA for channel in colorsys.hsv_to_rgb(hue, saturation, value))
     return red, green, blue
 
 

@@ -15,8 +15,9 @@ from lupi_jax.synthetic.cameras import (
     build_scene,
     smooth_noise,
 )
+from lupi_jax.synthetic.difficulty import Difficulty, dress
 from lupi_jax.synthetic.figure import draw_person
-from lupi_jax.synthetic.people import Person, Reflectance, sample_person
+from lupi_jax.synthetic.people import GAMMA, Person, Reflectance, sample_person
 from lupi_jax.synthetic.pose import Placement, sample_pose
 
 STREAM_PICTURE = 3
@@ -24,8 +25,6 @@ STREAM_PICTURE = 3
 
 _OVERSAMPLING = 2
 """Points per pixel and axis: a 2 x 2 mean removes the jagged edges of the shapes."""
-
-_GAMMA = 2.2
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,14 @@ class View:
 
 
 def render(
-    seed: int, identity: int, camera: int, n: int, *, height: int = 144, width: int = 72
+    seed: int,
+    identity: int,
+    camera: int,
+    n: int,
+    *,
+    height: int = 144,
+    width: int = 72,
+    difficulty: Difficulty = "hard",
 ) -> np.ndarray:
     """Renders one picture: a pure function of its arguments.
 
@@ -56,30 +62,31 @@ def render(
         n: number of the picture of this person by this camera, at least 0.
         height: rows.
         width: columns.
+        difficulty: "hard" or "easy": how much of the look of cloth an infrared camera sees.
 
     Returns:
         uint8 [height, width, 3]. The three channels of an infrared picture are equal.
     """
     rng = np.random.default_rng([seed, STREAM_PICTURE, identity, camera, n])
-    view = compose(rng, seed, identity, CAMERAS[camera], height, width)
+    person = dress(sample_person(seed, identity), difficulty)
+    view = compose(rng, seed, person, CAMERAS[camera], height, width)
     return _expose(rng, view, CAMERAS[camera], height, width)
 
 
 def compose(
-    rng: np.random.Generator, seed: int, identity: int, camera: Camera, height: int, width: int
+    rng: np.random.Generator, seed: int, person: Person, camera: Camera, height: int, width: int
 ) -> View:
     """Puts a person into a camera's scene, loosely cropped and at times half hidden.
 
     Args:
         rng: source of pose, crop and occlusion.
-        seed: seed of the data set, which fixes the person and the scene.
-        identity: number of the person.
+        seed: seed of the data set, which fixes the scene.
+        person: who is there.
         camera: where the person is.
         height: rows of the picture to come.
         width: columns of the picture to come.
     """
     rows, columns = height * _OVERSAMPLING, width * _OVERSAMPLING
-    person = sample_person(seed, identity)
     pose = sample_pose(rng)
     placement = Placement(
         scale=rows * float(np.clip(rng.normal(0.86, 0.05), 0.72, 1.02)),
@@ -185,7 +192,7 @@ def _expose(
     gain = camera.level * float(np.exp(rng.normal(0.0, 0.15)))
     light = np.asarray(camera.light[:channels], np.float32)
     tint = np.exp(rng.normal(0.0, 0.03, channels)).astype(np.float32)
-    tone = np.clip(pixels * (lamp[..., None] * gain) * light * tint, 0.0, 1.2) ** (1 / _GAMMA)
+    tone = np.clip(pixels * (lamp[..., None] * gain) * light * tint, 0.0, 1.2) ** (1 / GAMMA)
     tone = 0.5 + (tone - 0.5) * camera.contrast
     sharp = Image.fromarray(np.clip(tone * 255, 0, 255).astype(np.uint8).squeeze())
     blur = camera.blur * float(rng.uniform(0.8, 1.5)) * height / 144

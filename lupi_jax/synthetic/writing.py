@@ -41,6 +41,9 @@ Progress = Callable[[int, int], None]
 VERSION = 1
 """Raised whenever the same parameters would make other bytes."""
 
+_TEMPORARY = ".synthetic-{}.tmp"
+"""The file that a process writes before it has its name."""
+
 _CHUNK = 8
 """Pictures a process takes at a time, and finishes after an interrupt."""
 
@@ -94,7 +97,8 @@ def write_content(
     Args:
         out: folder to make, absent or empty; or a set that was begun with the same parameters,
             whose pictures are kept.
-        parameters: what decides the bytes of the set: `seed`, `height`, `width` and others.
+        parameters: what decides the bytes of the set: `seed`, `height`, `width`, where it is
+            not "hard" `difficulty`, and others.
         content: what the set holds.
         workers: number of processes that render.
         progress: called after each picture that was not there.
@@ -111,7 +115,10 @@ def write_content(
     try:
         out.mkdir(parents=True, exist_ok=True)
         with alone(out):
-            if not _claim(out, parameters):
+            begun = _claim(out, parameters)
+            for left in out.glob(_TEMPORARY.format("*")):  # of processes that were killed
+                left.unlink(missing_ok=True)
+            if not begun:
                 return False
             _write_file(out, MARKER, _json(parameters))
             for folder in content.folders:
@@ -135,7 +142,7 @@ def _claim(out: Path, parameters: dict[str, Any]) -> bool:
     Raises:
         InputError: the folder holds anything but this set, whole or begun.
     """
-    held = {path.name for path in out.iterdir() if not path.name.startswith(".synthetic-")}
+    held = {path.name for path in out.iterdir() if not path.match(_TEMPORARY.format("*"))}
     if not held:
         return True
     for name in (MANIFEST, MARKER):
@@ -166,8 +173,9 @@ def _write_pictures(
     progress: Progress | None,
 ) -> None:
     """Writes the pictures that are not there yet."""
-    size = parameters["height"], parameters["width"]
-    write = functools.partial(_write_chunk, out, parameters["seed"], size)
+    look = {"height": parameters["height"], "width": parameters["width"]}
+    look["difficulty"] = parameters.get("difficulty", "hard")
+    write = functools.partial(_write_chunk, out, parameters["seed"], look)
     missing = [picture for picture in pictures if not _is_whole(out / picture.path)]
     done = len(pictures) - len(missing)
     with _mapped(write, missing, workers) as written:
@@ -183,10 +191,10 @@ def _is_whole(file: Path) -> bool:
     return file.is_file() and file.stat().st_size > 0
 
 
-def _write_chunk(out: Path, seed: int, size: tuple[int, int], pictures: list[Picture]) -> int:
+def _write_chunk(out: Path, seed: int, look: dict[str, Any], pictures: list[Picture]) -> int:
     """Renders and writes pictures, and returns how many."""
     for path, identity, camera, n in pictures:
-        pixels = render(seed, identity, camera, n, height=size[0], width=size[1])
+        pixels = render(seed, identity, camera, n, **look)
         _write_file(out, path, _encode(pixels, path, camera))
     return len(pictures)
 
@@ -269,7 +277,7 @@ def _encode(pixels: np.ndarray, path: str, camera: int) -> bytes:
 
 def _write_file(out: Path, path: str, content: bytes) -> None:
     """Writes a file that others see whole or not at all: the temporary one is on its volume."""
-    file, temporary = out / path, out / f".synthetic-{os.getpid()}.tmp"
+    file, temporary = out / path, out / _TEMPORARY.format(os.getpid())
     file.parent.mkdir(parents=True, exist_ok=True)
     try:
         temporary.write_bytes(content)

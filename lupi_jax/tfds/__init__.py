@@ -1,20 +1,20 @@
 """SYSU-MM01, RegDB, LLCM and the folder layout as builders of TensorFlow Datasets (TFDS).
 
-Importing this module registers `sysu_mm01`, `regdb`, `llcm` and `reid_folder`. Nobody may pass the
-published data sets on, so nothing is downloaded: each is built once from the files of `manual_dir`.
+Importing this module registers `sysu_mm01`, `regdb`, `llcm` and `reid_folder`. Published data sets
+must not be passed on, so nothing is downloaded. Each is built once, from files in `manual_dir`.
 
     python -m lupi_jax.tfds regdb/trial_3 --manual_dir=DIR --data_dir=BUILT
 
-DIR holds `SYSU-MM01`, `RegDB`, `LLCM` or `reid_folder`, or is that very directory. Then, in a
+DIR is the directory `SYSU-MM01`, `RegDB`, `LLCM` or `reid_folder`, or contains it. Then, in a
 program that imports this module,
 
     source = tfds.data_source("regdb/trial_3", split="test", data_dir="BUILT")  # source[i]
     images = tfds.load("regdb/trial_3", split="train", data_dir="BUILT")  # a tf.data.Dataset
 
-Example i of a split is row i of the index that `lupi_jax.data` reads (but for SYSU-MM01's "train",
-see `SYSUMM01`); `shuffle_files=True` draws single images from the whole split. A file's bytes are
-stored unchanged, and decoded by Pillow, so that both ways give the pixels that training sees before
-it resizes them; grey and palette images have three channels.
+Example i of a split is row i of the index that `lupi_jax.data` reads, except in SYSU-MM01's "train"
+(see `SYSUMM01`). With `shuffle_files=True` single images are drawn from the whole split. The bytes
+of a file are stored unchanged and decoded by Pillow, so both ways give the pixels that training
+reads before it resizes them. Grey and palette images have three channels.
 """
 
 import dataclasses
@@ -51,22 +51,22 @@ __all__ = [
 
 
 class SYSUMM01(ReidBuilder):
-    """`sysu_mm01`: "train", "val" and "test" as the lists say.
+    """`sysu_mm01`: "train", "val" and "test", as the data set's lists define them.
 
-    The "train" of `read_sysu` is "train+val" here, though in another order: by camera first.
+    The "train" of `read_sysu` has the images of "train+val", in another order (by camera first).
     """
 
     name = "sysu_mm01"
     FOLDER = "SYSU-MM01"
     PARTS = ("exp",)
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "SYSU-MM01 comes from its authors, by agreement; extract it so that manual_dir/SYSU-MM01 "
-        "(or manual_dir itself) holds exp/ and cam1/ to cam6/"
+        "get SYSU-MM01 from its authors and extract it so that manual_dir/SYSU-MM01 (or manual_dir "
+        "itself) contains exp/ and cam1/ to cam6/"
     )
     DESCRIPTION = """
-    Visible and near-infrared images of 491 people by six cameras: 1, 2, 4 and 5 are visible, 3
-    and 6 near-infrared. 296 people are in "train", 99 in "val" and 96 in "test". Published models
-    are trained on "train+val".
+    Visible images of 491 people by cameras 1, 2, 4 and 5, and near-infrared images by cameras 3
+    and 6. 296 people are in "train", 99 in "val" and 96 in "test". Published models are trained on
+    "train+val".
     """
     HOMEPAGE = "https://github.com/wuancong/SYSU-MM01"
     CITATION = "Wu et al., RGB-Infrared Cross-Modality Person Re-Identification, ICCV 2017"
@@ -85,7 +85,7 @@ class RegDBConfig(tfds.core.BuilderConfig):
 
 
 class RegDB(ReidBuilder):
-    """`regdb/trial_1` to `regdb/trial_10`, "train" and "test" each; by default the first."""
+    """`regdb/trial_1` (the default) to `regdb/trial_10`, each with "train" and "test"."""
 
     name = "regdb"
     BUILDER_CONFIGS: ClassVar = [
@@ -96,13 +96,13 @@ class RegDB(ReidBuilder):
     FOLDER = "RegDB"
     PARTS = ("idx",)
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "RegDB comes from its authors, by agreement; extract it so that manual_dir/RegDB (or "
-        "manual_dir itself) holds idx/, Visible/ and Thermal/"
+        "get RegDB from its authors and extract it so that manual_dir/RegDB (or manual_dir itself) "
+        "contains idx/, Visible/ and Thermal/"
     )
     DESCRIPTION = """
-    Ten visible and ten thermal images each of 412 people, by one camera (1) of each kind (2 is
-    thermal). The data set comes with ten random splits into 206 people to train on and 206 to
-    test on; a model is trained and tested on one and the same split.
+    Ten visible images (camera 1) and ten thermal images (camera 2) of each of 412 people. The data
+    set comes with ten random splits into 206 people to train on and 206 to test on. A model is
+    trained and tested on the same split.
     """
     HOMEPAGE = "http://dm.dongguk.edu/link.html"
     CITATION = (
@@ -122,13 +122,13 @@ class LLCM(ReidBuilder):
     FOLDER = "LLCM"
     PARTS = ("idx",)
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "LLCM comes from its authors, by agreement; extract it so that manual_dir/LLCM (or "
-        "manual_dir itself) holds idx/, vis/, nir/, test_vis/ and test_nir/"
+        "get LLCM from its authors and extract it so that manual_dir/LLCM (or manual_dir itself) "
+        "contains idx/, vis/, nir/, test_vis/ and test_nir/"
     )
     DESCRIPTION = """
-    Low-light cross-modality data set: visible and near-infrared images of 1,064 people, 713 in
-    "train" and 351 in "test", by nine cameras in daylight and low light. A camera has the same
-    number in both modalities.
+    Visible and near-infrared images of 1,064 people, 713 in "train" and 351 in "test", by nine
+    cameras in daylight and low light. A camera has the same number in both modalities. LLCM stands
+    for low-light cross-modality.
     """
     HOMEPAGE = "https://github.com/ZYK100/LLCM"
     CITATION = (
@@ -141,9 +141,9 @@ class LLCM(ReidBuilder):
 
 
 class ReidFolder(ReidBuilder):
-    """`reid_folder`: "train", "test" or both of any images in the folder layout.
+    """`reid_folder`: "train", "test" or both, for your own images in the folder layout.
 
-    Each such data set needs a `data_dir` of its own, as all have this one name.
+    All such data sets share this name, so each needs its own `data_dir`.
     """
 
     name = "reid_folder"
@@ -153,11 +153,11 @@ class ReidFolder(ReidBuilder):
         "put images into manual_dir/reid_folder (or manual_dir itself) as "
         "{train,test}/{visible,infrared}/<identity>/c<camera>_<n>.jpg"
     )
-    DESCRIPTION = "Visible and infrared images of people, arranged in folders by whoever built it."
+    DESCRIPTION = "Visible and infrared images of people, in the folder layout of lupi_jax."
 
     def _read(self, root: Path) -> dict[str, Index]:
         return {split: read_folder(root, split) for split in SPLITS if (root / split).is_dir()}
 
 
 NAMES = tuple(builder.name for builder in (SYSUMM01, RegDB, LLCM, ReidFolder))
-"""By which TFDS knows the builders."""
+"""The names of the builders in TFDS."""

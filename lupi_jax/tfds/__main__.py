@@ -1,6 +1,6 @@
 """`tfds build` for the builders of this package: `python -m lupi_jax.tfds NAME [options]`.
 
-The options are those of `tfds build`, which does not start without Apache Beam and mlcroissant.
+It takes the same options as `tfds build`, which does not start without Apache Beam and mlcroissant.
 """
 
 import sys
@@ -15,19 +15,19 @@ from lupi_jax.errors import fit
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Build what `arguments` name; the exit status is 0, or 2 (bad input, told in one line)."""
-    absl_logging.set_verbosity(absl_logging.ERROR)  # TFDS narrates
+    """Build the data set that `arguments` name; returns 0, or 2 after one line about bad input."""
+    absl_logging.set_verbosity(absl_logging.ERROR)  # TFDS logs every step
     parser = cli_utils.ArgumentParser(
         prog=f"python -m {builders.__name__}", description="Build a data set as tfds build does."
     )
     parser.add_arguments(build.Args, dest="args")
-    # Without --imports a folder here that is called as a data set is taken for its script.
+    # Without --imports, TFDS takes a folder with the data set's name for its script.
     options = parser.parse_args([f"--imports={builders.__name__}", *(arguments or ["--help"])])
     try:
         options.args.execute()
     except tfds.core.DatasetNotFoundError:
-        return _fail(f"no such builder: the builders are {', '.join(builders.NAMES)}")
-    except ValueError as error:  # ours, or TFDS's for options that do not fit
+        return _fail(f"no such builder: choose one of {', '.join(builders.NAMES)}")
+    except ValueError as error:  # an InputError, or TFDS's error about options
         return _fail(error)
     except OSError as error:
         if error.filename is None:

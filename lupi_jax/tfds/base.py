@@ -1,4 +1,4 @@
-"""What the builders share: features, the way from an index to records, and both ways of reading."""
+"""The builders' common part: features, writing an index as records, and both ways of reading."""
 
 import abc
 import os
@@ -28,37 +28,37 @@ _OF_FILES = (
     "num_parallel_calls_for_interleave_files",
     "override_buffer_size",
 )
-"""Fields of `tfds.ReadConfig` that mean nothing where single records are read, not files."""
+"""Fields of `tfds.ReadConfig` that have no meaning if records are read one by one, not by file."""
 
 
 def decode_image(content: bytes) -> np.ndarray:
-    """The pixels of an image file's bytes at its own size, uint8 [h, w, 3]."""
+    """The pixels in the bytes of an image file, at its own size, uint8 [h, w, 3]."""
     return np.asarray(decode(content, "an image of this data set"))
 
 
 class ImageFile(tfds.features.Image):
-    """An image file's bytes; decoded by `decode_image`, in NumPy and in TensorFlow alike."""
+    """The bytes of an image file; `decode_image` decodes them, in NumPy and in TensorFlow."""
 
     def decode_example(self, example: "tf.Tensor") -> "tf.Tensor":
-        """Decode in a graph of TensorFlow: a string to uint8 [h, w, 3]."""
+        """Decode a string to uint8 [h, w, 3] in a TensorFlow graph."""
         import tensorflow as tf
 
         image = tf.numpy_function(decode_image, [example], tf.uint8)
         return tf.ensure_shape(image, (None, None, 3))
 
     def decode_example_np(self, example: bytes) -> np.ndarray:
-        """Decode without TensorFlow: bytes to uint8 [h, w, 3]."""
+        """Decode bytes to uint8 [h, w, 3] without TensorFlow."""
         return decode_image(example)
 
 
 class ReidBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=True):
-    """A data set that one of the readers of `lupi_jax.data` indexes, written as array_record."""
+    """A data set that a reader of `lupi_jax.data` indexes, stored as array_record."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "First release."}
 
     FOLDER: str  # the data set's directory below `manual_dir`
-    PARTS: tuple[str, ...]  # directories of which the data set has at least one
+    PARTS: tuple[str, ...]  # directories; the data set has at least one of them
     DESCRIPTION: str
     HOMEPAGE: str | None = None
     CITATION: str | None = None
@@ -73,25 +73,27 @@ class ReidBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
         """The index of every split of the data set at `root`."""
 
     def as_data_source(self, split: Any = None, *, decoders: Any = None, **options: Any) -> Any:
-        """Random access to a split, `source[i]` and `len(source)`, as in TFDS, without TensorFlow.
+        """Random access to a split with `source[i]` and `len(source)`, without TensorFlow.
+
+        It takes TFDS's arguments.
 
         Raises:
-          InputError: the data set is not built, a split is empty, or `decoders` leaves features
-            out, which TFDS does in `as_dataset` only.
+          InputError: the data set is not built, a split is empty, or `decoders` leaves out
+            features, which TFDS supports only in `as_dataset`.
         """
         if not self.info.splits:
             raise InputError(
-                f"{self.info.full_name} is not built in {self.data_dir_root}: build it by "
+                f"{self.info.full_name} is not built in {self.data_dir_root}: build it with "
                 f"`python -m lupi_jax.tfds {self.name}`"
             )
         if isinstance(decoders, tfds.decode.PartialDecoding):
             raise InputError(
-                "PartialDecoding is for as_dataset; here give decoders = "
-                "{'image': tfds.decode.SkipDecoding()} to leave images encoded"
+                "PartialDecoding works only in as_dataset: to leave images encoded, use decoders = "
+                "{'image': tfds.decode.SkipDecoding()}"
             )
         for part in tree.flatten(split):
             if part is not None and not self.info.splits[part].num_examples:
-                raise InputError(f"split {part} of {self.info.full_name} holds no image")
+                raise InputError(f"split {part} of {self.info.full_name} has no images")
         open_source: Any = super().as_data_source  # TFDS's decorator hides its parameters
         return open_source(split=split, decoders=decoders, **options)
 
@@ -104,13 +106,13 @@ class ReidBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
             citation=self.CITATION,
             features=features.FeaturesDict(
                 {
-                    "image": ImageFile(doc="RGB, at its own size"),
+                    "image": ImageFile(doc="RGB pixels, at the file's own size"),
                     "identity": features.Scalar(np.int32, doc="the data set's own number"),
-                    "camera": features.Scalar(np.int32, doc="its number, or -1: unknown"),
+                    "camera": features.Scalar(np.int32, doc="number of the camera, -1 if unknown"),
                     "modality": features.ClassLabel(
                         names=[str(Modality.VISIBLE), str(Modality.INFRARED)]
                     ),
-                    "path": features.Text(doc="the file, below the data set's directory"),
+                    "path": features.Text(doc="path of the file, below the data set's directory"),
                 }
             ),
             supervised_keys=("image", "identity"),
@@ -124,7 +126,7 @@ class ReidBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
         return {split: self._generate_examples(index) for split, index in splits.items()}
 
     def _generate_examples(self, index: Index) -> Iterator[tuple[int, dict[str, Any]]]:
-        # At any size: this only refuses, by name, a file that cannot be decoded.
+        # The size does not matter: reading only finds, and names, files that cannot be decoded.
         for row, _ in enumerate(read_images(index, (1, 1))):
             yield (
                 row,
@@ -138,10 +140,10 @@ class ReidBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
             )
 
     def _find(self, dl_manager: tfds.download.DownloadManager) -> Path:
-        """The data set's directory: `manual_dir` or the one below it."""
+        """The data set's directory, which is `manual_dir` or `FOLDER` below it."""
         try:
             manual_dir = Path(os.fspath(dl_manager.manual_dir))
-        except AssertionError as error:  # TFDS's, of several lines
+        except AssertionError as error:  # TFDS's message has several lines
             raise InputError(" ".join(str(error).split())) from None
         for root in (manual_dir, manual_dir / self.FOLDER):
             if any((root / part).is_dir() for part in self.PARTS):
@@ -157,10 +159,10 @@ class ReidBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
         read_config: Any = None,
         shuffle_files: bool = False,
     ) -> "tf.data.Dataset":
-        """One split as a `tf.data.Dataset`, which TFDS itself does not make of array_record.
+        """One split as a `tf.data.Dataset`, which TFDS itself cannot make from array_record.
 
         Raises:
-          InputError: the split is empty, or `read_config` sets a field that is about files.
+          InputError: the split is empty, or `read_config` sets one of the fields `_OF_FILES`.
         """
         read_config = read_config or tfds.ReadConfig()
         if (read_config.file_format or self.info.file_format) != _FORMAT:
@@ -197,7 +199,7 @@ class ReidBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
         return images.with_options(read_config.options)
 
     def _should_cache_ds(self, split: Any, shuffle_files: bool, read_config: Any) -> bool:
-        # A cache would repeat the first order for ever, or never end.
+        # A cache would repeat the first order for ever, or never be complete.
         if shuffle_files or read_config.repeat_filenames:
             return False
         return super()._should_cache_ds(split, shuffle_files, read_config)

@@ -248,7 +248,7 @@ def test_more_than_8_bits_are_refused_in_tiff(tmp_path):
 def test_several_pictures_in_a_file_are_refused(tmp_path, suffix):
     file = tmp_path / f"film{suffix}"
     corners().save(file, save_all=True, append_images=[corners().rotate(90 * n) for n in (1, 2)])
-    message = rf"film\{suffix}: 3 pictures in one file; save the one that is meant as a file of"
+    message = rf"film\{suffix}: 3 pictures in one file; save the right one as a file of its own"
     with pytest.raises(InputError, match=message):
         read_image(file, (32, 16))
 

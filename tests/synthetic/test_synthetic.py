@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from lupi_jax.synthetic.cameras import (
     build_scene,
 )
 from lupi_jax.synthetic.people import sample_person
+from lupi_jax.synthetic.pose import sample_pose
 from lupi_jax.synthetic.render import STREAM_PICTURE, View, compose
 
 GREY = np.array([0.2126, 0.7152, 0.0722])
@@ -17,7 +20,7 @@ GREY = np.array([0.2126, 0.7152, 0.0722])
 
 def view_of(identity: int, camera: int, n: int = 1, height: int = 96, width: int = 48) -> View:
     rng = np.random.default_rng([0, STREAM_PICTURE, identity, camera, n])
-    return compose(rng, 0, identity, CAMERAS[camera], height, width)
+    return compose(rng, 0, sample_person(0, identity), CAMERAS[camera], height, width)
 
 
 def mean_of(view: View, material: Material) -> tuple[float, float] | None:
@@ -39,6 +42,35 @@ def test_a_picture_is_a_function_of_its_arguments(camera: int) -> None:
     np.testing.assert_array_equal(render(5, 3, camera, 2), first)
     for other in (render(6, 3, camera, 2), render(5, 4, camera, 2), render(5, 3, camera, 3)):
         assert np.abs(other.astype(int) - first).mean() > 5
+
+
+def test_hard_people_are_those_that_experiments_were_recorded_on() -> None:
+    """Figures of the version that had no other difficulty."""
+    streams = [np.random.default_rng([0, STREAM_PICTURE, n, 1, 1]) for n in range(200)]
+    poses = [sum(dataclasses.astuple(sample_pose(rng))) for rng in streams]
+    assert sum(poses) == pytest.approx(1011.7975343395575, rel=1e-12)
+    people = [sample_person(0, identity) for identity in range(200)]
+    cloth = [p.upper.base[3] + p.lower.accent[3] + p.bag.colour[3] + p.shoes[0] for p in people]
+    assert sum(cloth) == pytest.approx(322.06692320547666, rel=1e-12)
+
+
+def test_hard_pictures_are_those_that_experiments_were_recorded_on() -> None:
+    """Nine pixels (red) of a picture by each camera, of the version without `difficulty`."""
+    recorded = {
+        1: [[207, 174, 195], [197, 49, 191], [148, 145, 135]],
+        2: [[99, 120, 136], [107, 104, 133], [115, 65, 104]],
+        3: [[153, 166, 148], [161, 167, 142], [153, 143, 123]],
+        4: [[158, 117, 56], [131, 80, 142], [82, 86, 97]],
+        5: [[55, 108, 63], [91, 86, 77], [108, 125, 128]],
+        6: [[135, 166, 176], [142, 200, 179], [136, 121, 100]],
+    }
+    same = []
+    for camera, pixels in recorded.items():
+        picture = render(0, 1, camera, 1)
+        same.append(np.abs(picture[24::48, 12::24, 0].astype(int) - pixels) <= 2)
+        np.testing.assert_array_equal(render(0, 1, camera, 1, difficulty="hard"), picture)
+    # Another version of Pillow may move an edge; another random number changes nearly all.
+    assert np.mean(same) > 0.9
 
 
 def test_infrared_pictures_are_grey_and_visible_ones_are_not() -> None:

@@ -353,6 +353,13 @@ def test_no_process_and_no_half_file_stays_behind(tmp_path: Path, stop: str, say
         assert not list(root.glob(".synthetic-*"))
 
 
+def test_what_a_killed_process_had_begun_is_removed_also_beside_a_whole_set(tmp_path: Path) -> None:
+    for written in (True, False):
+        (tmp_path / ".synthetic-12345.tmp").write_bytes(b"half")
+        assert write_folder(tmp_path, identities=4, images_per_modality=2, **SMALL) == written
+        assert not [name for name in tree(tmp_path) if name.startswith(".")]
+
+
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_bytes(b"mine")
     with pytest.raises(InputError, match="not empty and not a synthetic set"):
@@ -360,11 +367,18 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     assert tree(tmp_path) == {"photo.jpg": b"mine"}
 
 
-OTHERS = [{"seed": 1}, {"identities": 4}, {"images_per_modality": 2}, {"height": 50}, {"width": 26}]
+OTHERS = [
+    {"difficulty": "easy"},
+    {"seed": 1},
+    {"identities": 4},
+    {"images_per_modality": 2},
+    {"height": 50},
+    {"width": 26},
+]
 
 
 @pytest.mark.parametrize("change", OTHERS)
-def test_a_set_with_other_parameters_is_left_alone(tmp_path: Path, change: dict[str, int]) -> None:
+def test_a_set_with_other_parameters_is_left_alone(tmp_path: Path, change: dict[str, Any]) -> None:
     size = {"identities": 3, "images_per_modality": 1, **SMALL}
     write_folder(tmp_path, **size)
     before = tree(tmp_path)
@@ -466,6 +480,8 @@ def test_what_does_not_go_with_a_layout_is_refused(tmp_path: Path) -> None:
         LAYOUTS["regdb"](tmp_path / "set", test_fraction=0.4)
     with pytest.raises(InputError, match=r"^layout='market' .* folder, sysu, regdb, llcm"):
         write_set("market", tmp_path / "set")
+    with pytest.raises(InputError, match=r"^difficulty='medium' .* hard, easy"):
+        write_folder(tmp_path / "set", difficulty="medium")
     with pytest.raises(InputError, match=r"^like=.* does not go with the layout folder"):
         write_folder(tmp_path / "set", like=tmp_path)
     assert not (tmp_path / "set").exists()

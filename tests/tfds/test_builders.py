@@ -274,14 +274,14 @@ def test_a_read_config_shares_out_and_repeats(built):
 def test_what_cannot_be_read_is_refused_in_one_line(built, tmp_path):
     builder = tfds.builder("regdb", data_dir=built)
     for read_split in (builder.as_data_source, lambda split: builder.as_dataset(split=split)):
-        with pytest.raises(InputError, match=r"split test\[:0\] of regdb/trial_1/1\.0\.0 holds no"):
+        with pytest.raises(InputError, match=r"split test\[:0\] of regdb/trial_1/1\.0\.0 has no"):
             read_split("test[:0]")
         with pytest.raises(ValueError, match=r"Unknown split 'val'"):
             read_split("val")
     message = r"read_config\.add_tfds_id is for formats that are read file by file"
     with pytest.raises(InputError, match=message):
         builder.as_dataset(split="test", read_config=tfds.ReadConfig(add_tfds_id=True))
-    with pytest.raises(InputError, match="PartialDecoding is for as_dataset"):
+    with pytest.raises(InputError, match="PartialDecoding works only in as_dataset"):
         builder.as_data_source("test", decoders=tfds.decode.PartialDecoding({"identity": True}))
     with pytest.raises(InputError, match=r"llcm/1\.0\.0 is not built in"):
         tfds.builder("llcm", data_dir=tmp_path).as_data_source("test")
@@ -322,10 +322,10 @@ def test_manual_dir_may_be_the_data_set_or_hold_it(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["llcm", "--manual_dir=nowhere"], r"Manual directory nowhere does not exist.*LLCM comes"),
-        (["llcm"], r"Manual directory .*downloads/manual does not exist or is empty.*LLCM comes"),
+        (["llcm", "--manual_dir=nowhere"], r"Manual directory nowhere does not exist.*get LLCM"),
+        (["llcm"], r"Manual directory .*downloads/manual does not exist or is empty.*get LLCM"),
         (["regdb/trial_1", "--manual_dir=file"], r"file.*: Not a directory"),
-        (["regdb/trial_1", "--manual_dir=."], r"no idx/ in \. or RegDB: RegDB comes.*Thermal/"),
+        (["regdb/trial_1", "--manual_dir=."], r"no idx/ in \. or RegDB: get RegDB from.*Thermal/"),
         (["reid_folder", "--manual_dir=."], r"no train/ or test/ in \. or reid_folder: put images"),
         (
             ["llcm", "--manual_dir=lists"],
@@ -334,7 +334,7 @@ def test_manual_dir_may_be_the_data_set_or_hold_it(
         (["reid_folder", "--manual_dir=broken"], r"broken/test/visible/1/c1_a\.jpg: unreadable"),
         (["reid_folder", "--manual_dir=deep"], r"deep/test/visible/1/c1_a\.png: more than 8 bits"),
         (["regdb/trial_11", "--manual_dir=."], "BuilderConfig trial_11 not found"),
-        (["market", "--manual_dir=."], f"no such builder: the builders are {', '.join(NAMES)}"),
+        (["market", "--manual_dir=."], f"no such builder: choose one of {', '.join(NAMES)}"),
     ],
 )
 def test_what_cannot_be_built_is_told_in_one_line(

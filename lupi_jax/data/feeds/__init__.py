@@ -1,1 +1,1 @@
-"""From an index to batches of uint8: the sampler, and the feeds that agree bit for bit."""
+"""From an index to batches of uint8: the sampler, and feeds that give the same bits."""

@@ -1,4 +1,4 @@
-"""The memory-mapped feed's own prepared sets: made where none is, mended where one is wrong."""
+"""Prepared sets that the memory-mapped feed keeps for itself, and makes or mends as needed."""
 
 import hashlib
 from pathlib import Path
@@ -17,15 +17,19 @@ from lupi_jax.runtime.terminal import say
 def cached_reader(
     cache: Path, index: Index, size: tuple[int, int], workers: int, show: Show = silent
 ) -> ReadRow:
-    """`prepared_reader` of a set that is the program's own: what is wrong with it is made anew.
+    """`prepared_reader` of a set in the program's own cache, which is made first if missing.
 
-    A note says so.
+    If the set is damaged or does not fit, a note says so and the set is made again.
 
     Args:
-      cache: directory that has such sets.
+      cache: directory that holds such sets.
+      index: n images.
+      size: (height, width) in pixels.
+      workers: number of files decoded, and of shards checked, at the same time.
+      show: shows how many images are decoded and how many shards are checked.
     """
     folder = cache_folder(cache, index, size)
-    # Of several processes the first does it; the others only where they share no folder.
+    # The first process prepares the images. Another one does so only if it cannot see them.
     if is_first():
         _mend(folder, index, size, workers, show)
     wait_for_all("images are prepared")
@@ -34,17 +38,17 @@ def cached_reader(
 
 
 def _mend(folder: Path, index: Index, size: tuple[int, int], workers: int, show: Show) -> None:
-    """Have a whole set of the images of `index` at `folder`."""
+    """Make sure that `folder` holds a whole set of the images of `index`."""
     begun = (folder / MANIFEST).exists()
     try:
         prepared_reader(folder, index, size, workers, show)
         return
     except UnfitError as error:
         if begun:
-            say(f"note: {error.fault}: prepared anew")
+            say(f"note: {error.fault}: preparing the images again")
     try:
         prepare(index, size, folder, workers, show, wait=True)
-    except UnfitError:  # its record says nothing that helps
+    except UnfitError:  # `prepare` cannot continue what is there
         for name in (MANIFEST, MARKER):
             (folder / name).unlink(missing_ok=True)
         for shard in folder.glob("images-?????.npy"):
@@ -53,7 +57,7 @@ def _mend(folder: Path, index: Index, size: tuple[int, int], workers: int, show:
 
 
 def cache_folder(cache: Path, index: Index, size: tuple[int, int]) -> Path:
-    """Where under `cache` a prepared set of just these images, as they are now, belongs."""
+    """The directory below `cache` for a prepared set of exactly these images, as they are now."""
     digest = hashlib.sha256(repr((FORMAT, DECODING, size)).encode())
     for path in index.paths.tolist():
         found = stat_file(index.root / path)

@@ -1,4 +1,4 @@
-"""An index and a configuration to batches: makes the sampler, the reader and the feed."""
+"""Makes the sampler, the reader and the feed that turn an index into batches."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ from lupi_jax.runtime.terminal import say
 def source_modalities(modalities: tuple[str, ...]) -> tuple[Modality, ...]:
     """The modalities that are read from disk to train on `modalities`, visible first.
 
-    The intermediate modality is made of visible images.
+    Intermediate images are made from visible ones.
     """
     wanted = {Modality.VISIBLE if m == Modality.INTERMEDIATE else Modality(m) for m in modalities}
     return tuple(m for m in Modality if m in wanted)
@@ -36,12 +36,13 @@ def make_reader(
     workers: int = 4,
     show: Show = silent,
 ) -> ReadRow:
-    """Reads images of `index` at `size` = (height, width), from a prepared set where one is given.
+    """A function that reads an image of `index` at `size` = (height, width).
 
-    Its shards are checked first, as `prepared_reader` says.
+    It decodes the image's file. If a prepared set is given, it reads the set instead, whose shards
+    are checked first as `prepared_reader` does.
 
     Raises:
-      InputError: the prepared set is not whole, or not of these images at this size.
+      InputError: the prepared set is incomplete, lacks some of these images, or has another size.
     """
     if not prepared:
         return file_reader(index, size)
@@ -49,7 +50,7 @@ def make_reader(
 
 
 def make_sampler(index: Index, config: Config) -> IdentitySampler:
-    """The P x K sampler over `index` that `config` describes."""
+    """The P x K sampler of `index` that `config` describes."""
     labels = index.labels
     classes = len(index.classes)
     tables = {}
@@ -69,20 +70,22 @@ def make_feed(
     host: HostRows,
     show: Show = silent,
 ) -> Callable[[int, int], Iterator[Batch]]:
-    """A feed (start, stop) -> batches of steps start..stop - 1, as `config.data.feed` says.
+    """The feed that `config.data.feed` selects: (start, stop) -> batches of steps start..stop - 1.
 
-    All feeds give the same images, bit for bit; "device" gives their rows of what `read_all` reads.
+    All feeds give the same images, bit for bit. The feed "device" gives row numbers instead, into
+    the array that `read_all` returns.
 
     Args:
       index: training images.
-      sampler: which of them make up a batch.
-      config: of the run.
+      sampler: chooses the images of each batch.
+      config: the run's configuration.
       cache: directory in which the memory-mapped feed keeps its decoded images.
-      host: which rows of a batch this process feeds.
+      host: selects the rows of a batch that this process feeds.
       show: shows how many images are decoded for the memory-mapped feed.
 
     Raises:
-      InputError: a prepared set is not whole or not of these images, or images cannot be prepared.
+      InputError: a prepared set is incomplete or lacks some of these images, or images cannot be
+        prepared.
     """
     data = config.data
 
@@ -104,9 +107,9 @@ def make_feed(
 
 
 def _tensorflow_serves() -> bool:
-    """Whether TensorFlow is there and can be imported, in every process; says where it is broken.
+    """Whether every process can import TensorFlow; a note reports a broken installation.
 
-    Processes that chose different feeds would wait for each other.
+    All processes have to choose the same feed, or they would wait for each other.
     """
     serves = True
     try:
@@ -114,7 +117,7 @@ def _tensorflow_serves() -> bool:
     except InputError as error:
         serves = False
         if not is_missing(error.__cause__):
-            _say_once(f"note: data.feed = auto is memmap here, since {error}")
+            _say_once(f"note: data.feed = auto selects memmap here, because {error}")
     return all_agree(serves)
 
 
@@ -126,7 +129,7 @@ def _say_once(message: str) -> None:
 def read_batches(
     read: ReadRow, choose: Callable[[int], Batch], steps: range, prefetch: int = 4
 ) -> Iterator[Batch]:
-    """The feed "memmap": the batches of `steps`, whose rows `choose` gives, read ahead of time."""
+    """The feed "memmap": the batches of `steps`, read ahead; `choose` gives the rows of a step."""
 
     def gather(step: int) -> Batch:
         chosen = choose(step)
@@ -138,10 +141,10 @@ def read_batches(
 
 
 def read_all(index: Index, data: SourceConfig, show: Show = silent) -> np.ndarray:
-    """All images of `index`, uint8 [n, h, w, 3], from its prepared set or decoded here.
+    """All images of `index`, uint8 [n, h, w, 3], from `data.prepared` if set, or else the files.
 
     Raises:
-      InputError: an image cannot be read.
+      InputError: an image or the prepared set cannot be read.
     """
     images = np.empty((len(index), *data.image_size, 3), np.uint8)
     read = make_reader(index, data.image_size, data.prepared, data.workers, show)

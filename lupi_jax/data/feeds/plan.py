@@ -1,4 +1,4 @@
-"""What a prepared set is made of, and how its manifest says so."""
+"""The images and the shards of a prepared set, and the manifest that lists them."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ FORMAT = 1
 
 
 class UnfitError(InputError):
-    """A prepared set cannot be used: `fault` says why, in the end the message what to do."""
+    """A prepared set cannot be used: `fault` says why, and the message also what to do."""
 
     def __init__(self, fault: str, advice: str) -> None:
         super().__init__(f"{fault}: {advice}")
@@ -25,13 +25,13 @@ class UnfitError(InputError):
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What a set is made of, and how its rows lie in its shards.
+    """The images of a set, and how they are divided into shards.
 
     Attributes:
-      size: (height, width) of its images in pixels.
-      rows_per_shard: images in each shard but the last.
-      files: what its images were made of, in their order.
-      decoding: `DECODING` of the version that made it.
+      size: (height, width) of the images in pixels.
+      rows_per_shard: images per shard; the last shard may hold fewer.
+      files: the image files, in the order of the set's rows.
+      decoding: `DECODING` in the version that made the set.
     """
 
     size: tuple[int, int]
@@ -41,13 +41,13 @@ class Plan:
 
     @property
     def record(self) -> dict[str, Any]:
-        """Plain values that `load` reads."""
+        """The plan as plain values, which `load` reads."""
         plain = {"format": FORMAT, "resampling": "lanczos", **dataclasses.asdict(self)}
         return {**plain, "files": [list(file) for file in self.files]}
 
     @property
     def shards(self) -> dict[str, range]:
-        """{name: its rows}."""
+        """{name of a shard: its rows}."""
         rows, step = len(self.files), self.rows_per_shard
         starts = enumerate(range(0, rows, step))
         return {f"images-{n:05d}.npy": range(i, min(i + step, rows)) for n, i in starts}
@@ -58,36 +58,39 @@ class Plan:
 
 
 def load(file: Path) -> tuple[Plan, dict[str, str]]:
-    """What a manifest or marker says, and the checksums of the shards: all, in a manifest.
+    """The plan in a manifest or marker, and the checksums of the shards.
+
+    A manifest has the checksums of all shards; a marker need not have any.
 
     Raises:
-      OSError: it cannot be read.
-      UnfitError: it is damaged, or of another version.
+      OSError: the file cannot be read.
+      UnfitError: the file is damaged, or another version wrote it.
     """
     try:
         record = read_json(file, LARGE)
         if type(record["format"]) is int and record["format"] > FORMAT:
-            raise UnfitError(f"{file} was prepared by a newer lupi_jax", "upgrade")
+            raise UnfitError(f"{file} was written by a newer version", "upgrade lupi_jax")
         return _parse(record, file.name == MANIFEST)
     except (ValueError, KeyError, TypeError) as error:
         if isinstance(error, UnfitError):
             raise
-        fault = f"{file} is damaged or of another version"
-        raise UnfitError(fault, f"delete {file.parent} and prepare it anew") from error
+        fault = f"{file} is damaged, or another version wrote it"
+        advice = f"delete {file.parent} and run `lupi prepare` again"
+        raise UnfitError(fault, advice) from error
 
 
 def _parse(record: Any, whole: bool) -> tuple[Plan, dict[str, str]]:
-    """The plan and checksums in a record, which may say anything.
+    """The plan and checksums in a record that may hold anything.
 
     Raises:
-      ValueError, KeyError, TypeError: they are not there.
+      ValueError, KeyError, TypeError: the record does not hold them.
     """
     height, width = record["size"]
     numbers = [record["format"], height, width, record["rows_per_shard"], record.get("decoding", 1)]
     if any(type(number) is not int or number < 1 for number in numbers) or numbers[0] != FORMAT:
-        raise ValueError("a number of it is none, or its format another")
+        raise ValueError("a number is not whole and positive, or the format is another")
     plan = Plan((height, width), numbers[3], parse_files(record["files"]), numbers[4])
     checksums = record.get("checksums", {})
     if whole and [*checksums] != [*plan.shards]:
-        raise ValueError("it has not one checksum for each shard")
+        raise ValueError("the checksums do not belong to the shards")
     return plan, {str(name): str(digest) for name, digest in checksums.items()}

@@ -1,7 +1,7 @@
-"""Images decoded and resized once: uint8 on disk, read through memory maps.
+"""Images that are decoded and resized once, kept on disk as uint8, and read through memory maps.
 
-A prepared set is a directory of shards, `images-<n>.npy` [rows, h, w, 3], and its manifest
-`prepared.json`, which is written last: without it the set is half-written and nothing reads it.
+A prepared set is a directory with shards, `images-<n>.npy` [rows, h, w, 3], and a manifest,
+`prepared.json`. The manifest is written last; a set without one is unfinished, and not read.
 """
 
 import functools
@@ -33,7 +33,13 @@ SHARD_BYTES = 128 * 2**20
 
 
 class Prepared(NamedTuple):
-    """What `prepare` did: images it decoded, and shards it found whole and damaged."""
+    """What `prepare` did.
+
+    Attributes:
+      decoded: number of images decoded.
+      kept: number of shards that were whole already.
+      damaged: names of the shards that were damaged or missing.
+    """
 
     decoded: int
     kept: int
@@ -48,27 +54,28 @@ def prepare(
     show: Show = silent,
     wait: bool = False,
 ) -> Prepared:
-    """Decode and resize every image of `index` into `folder`; or finish, or check, what is there.
+    """Decode and resize every image of `index` into `folder`, or finish or check a set there.
 
-    Shards appear under their names only when they are complete, and the manifest, which holds
-    their checksums, when all are: whatever interrupts this, calling it again goes on. Called on a
-    whole set it reads every shard; those whose checksum is another, or whose images have changed,
-    are made anew.
+    A shard gets its name when it is complete. The manifest, which holds the checksums, is written
+    when all shards are complete. After an interruption, another call continues. If the set is
+    whole, all its shards are read. A shard is made again if its checksum differs or its images
+    have changed.
 
     Args:
       index: n images.
-      size: (height, width) in pixels that they are resized to.
-      folder: absent, empty, or a set of images of the same names and size, whole or begun.
-      workers: files decoded, and shards checked, at once.
+      size: (height, width) in pixels to which images are resized.
+      folder: a directory that is missing, empty, or holds a set of images with the same paths and
+        size, finished or not.
+      workers: number of files decoded, and of shards checked, at the same time.
       show: shows how many files are read, shards are checked, and images are decoded.
-      wait: whether to wait for another process that prepares images there, rather than stop.
+      wait: whether to wait, rather than raise, if another process prepares images in `folder`.
 
     Returns:
       How many images were decoded, how many shards were whole, and which were damaged.
 
     Raises:
       InputError: an image cannot be read, `folder` holds something else, another process prepares
-        images there, or it cannot be written (n h w 3 bytes).
+        images there, or `folder` cannot be written (it needs n * h * w * 3 bytes).
     """
     folder = expand(folder)
     rows = max(1, SHARD_BYTES // (size[0] * size[1] * 3))
@@ -82,12 +89,12 @@ def prepare(
     except OSError as error:
         raise InputError(
             f"cannot prepare images in {folder} ({error.strerror or error}): check the path, its "
-            "permissions and the free space; what is complete is kept"
+            "permissions and the free space; complete shards are kept"
         ) from error
 
 
 def _fill(folder: Path, index: Index, plan: Plan, workers: int, show: Show) -> Prepared:
-    """`prepare`, in a directory that nobody else writes to."""
+    """`prepare` in a directory that this process alone writes to."""
     expected = _claim(folder, plan, index.root)
     there = [name for name in plan.shards if (folder / name).is_file()]
     digests = digest_files([folder / name for name in there], workers, show, "shards checked")
@@ -97,18 +104,19 @@ def _fill(folder: Path, index: Index, plan: Plan, workers: int, show: Show) -> P
     missing = [name for name in plan.shards if name not in kept]
     if missing:
         _write_json(folder / MARKER, plan.record)
-        for name in damaged:  # first: only the manifest tells them from whole ones
+        # Damaged shards go first: without the manifest they cannot be told from whole ones.
+        for name in damaged:
             (folder / name).unlink(missing_ok=True)
         (folder / MANIFEST).unlink(missing_ok=True)
         advance = show("images decoded")
         for name in missing:
             done = plan.count(kept)
             kept[name] = _write_shard(folder / name, index, plan, workers, advance, done)
-    # Written also where only times have changed, so that they are not looked into again.
+    # Written even if only times have changed, so that the next call need not read those files.
     checksums = {name: kept[name] for name in plan.shards}
     _write_json(folder / MANIFEST, {**plan.record, "checksums": checksums})
     (folder / MARKER).unlink(missing_ok=True)
-    for left in folder.glob(".images-*.partial"):  # of older versions that were killed
+    for left in folder.glob(".images-*.partial"):  # killed processes of older versions left them
         left.unlink(missing_ok=True)
     return Prepared(plan.count(missing), len(plan.shards) - len(missing), damaged)
 
@@ -116,21 +124,22 @@ def _fill(folder: Path, index: Index, plan: Plan, workers: int, show: Show) -> P
 def prepared_reader(
     folder: str | Path, index: Index, size: tuple[int, int], workers: int = 4, show: Show = silent
 ) -> ReadRow:
-    """Reads images of `index` from what `prepare` wrote at `size`; holds no image in memory.
+    """A function that reads images of `index` from a prepared set; it keeps no image in memory.
 
-    Every shard that holds one of them is read first, and has to have its checksum. That takes a
-    second for each 300 MB and core, once in a process: a second time only where size or times of a
-    shard have changed. What changes after that is not noticed.
+    Each shard that holds some of these images is read first and compared with its checksum, at
+    about 300 MB per second and core. A process checks a shard again only if its size or times have
+    changed. A shard that changes after the check is not noticed.
 
     Args:
-      folder: of the set.
-      index: n images, all or some of the set, in any order.
+      folder: directory of the set.
+      index: n images, all or some of those in the set, in any order.
       size: (height, width) in pixels.
-      workers: shards checked at once.
-      show: shows how many are checked.
+      workers: number of shards checked at the same time.
+      show: shows how many shards are checked.
 
     Raises:
-      UnfitError: there is no whole set, or not of these images, as they are now, at this size.
+      UnfitError: the set is missing, unfinished or damaged, lacks images of `index`, has another
+        size, or an image has changed since the set was made.
     """
     folder = expand(folder)
     plan, checksums = _load_whole(folder)
@@ -147,8 +156,8 @@ def prepared_reader(
     def read(row: int) -> np.ndarray:
         shard, within = divmod(int(place[row]), plan.rows_per_shard)
         start = offsets[names[shard]] + within * math.prod(shape)
-        # A map of its own for each image: one of the whole file would count every page that was
-        # ever read as this process's memory.
+        # One map per image: with one map per file, every page that was ever read would count as
+        # memory of this process.
         try:
             return np.array(np.memmap(files[shard], np.uint8, "r", start, shape))
         except (OSError, ValueError) as error:
@@ -161,17 +170,17 @@ def _load_whole(folder: Path) -> tuple[Plan, dict[str, str]]:
     try:
         return load(folder / MANIFEST)
     except OSError as error:
-        what = "a half-prepared set" if (folder / MARKER).is_file() else "no prepared images"
+        what = "unfinished set" if (folder / MARKER).is_file() else "no prepared images"
         fault = f"{what} at {folder} ({error.strerror})"
         raise UnfitError(fault, f"run `lupi prepare --out {folder}` first") from None
 
 
 def _find_rows(folder: Path, plan: Plan, index: Index, size: tuple[int, int]) -> dict[str, int]:
-    """{path: row of the set}, of a set that is of the images of `index`, as they are now."""
+    """{path: row of the set}, after a check that the set fits the images of `index`."""
     if plan.size != tuple(size):
         raise UnfitError(
             f"{folder} holds images of {plan.size} pixels, not {tuple(size)}",
-            "set data.image_size, or prepare them at that size in another folder",
+            "set data.image_size to the former, or prepare the latter in another folder",
         )
     rows = {file.path: row for row, file in enumerate(plan.files)}
     paths = index.paths.tolist()
@@ -179,9 +188,9 @@ def _find_rows(folder: Path, plan: Plan, index: Index, size: tuple[int, int]) ->
     if lacking:
         raise UnfitError(
             f"{folder} lacks {len(lacking)} images of {index.root}, the first {lacking[0]}",
-            "prepare the data set anew, in another folder",
+            "prepare the data set again, in another folder",
         )
-    again = "run `lupi prepare` again, into the same folder"
+    again = "run `lupi prepare` again with the same folder"
     changed = [path for path in paths if has_changed(index.root, plan.files[rows[path]])]
     if changed:
         raise UnfitError(
@@ -192,35 +201,35 @@ def _find_rows(folder: Path, plan: Plan, index: Index, size: tuple[int, int]) ->
     other = [path for path in paths if _decodes_otherwise(plan, index.root / path)]
     if other:
         raise UnfitError(
-            f"{folder} is of an older version, which showed {len(other)} images otherwise (turned, "
-            f"transparent or in other colours), the first {other[0]}",
+            f"{folder} comes from an older version, which decoded {len(other)} images differently "
+            f"(orientation, transparency or colours), the first {other[0]}",
             again,
         )
     return rows
 
 
 def prepared_files(folder: str | Path) -> list[File]:
-    """The images that a whole prepared set was made of, with their checksums.
+    """The image files that a prepared set was made from, with their checksums.
 
     Raises:
-      UnfitError: there is no such set.
+      UnfitError: the set is missing, unfinished or damaged.
     """
     return _load_whole(expand(folder))[0].files
 
 
 def _claim(folder: Path, plan: Plan, root: Path) -> dict[str, str]:
-    """Remove the folder's outdated shards; the checksums of a whole set's others."""
+    """Remove the folder's outdated shards; return the known checksums of the other shards."""
     record = next((f for f in (folder / MANIFEST, folder / MARKER) if f.exists()), None)
     if record is None:
         if any(not entry.name.startswith(".") for entry in folder.iterdir()):
             what = f"{folder} is not empty and holds no prepared images"
-            raise UnfitError(what, "choose another")
+            raise UnfitError(what, "choose another folder")
         return {}
     before, checksums = load(record)
     paths = [file.path for file in plan.files]
     same_shards = (before.size, before.rows_per_shard) == (plan.size, plan.rows_per_shard)
     if not same_shards or [file.path for file in before.files] != paths:
-        what = f"{folder} holds other images, or at another size"
+        what = f"{folder} holds other images, or the same at another size"
         raise UnfitError(what, "choose another folder, or delete it")
     for name, rows in plan.shards.items():
         new, old = (p.files[rows.start : rows.stop] for p in (plan, before))
@@ -238,9 +247,9 @@ def _decodes_otherwise(plan: Plan, file: Path) -> bool:
 def _write_shard(
     file: Path, index: Index, plan: Plan, workers: int, advance: Advance, done: int
 ) -> str:
-    """Decode the images of a shard; its SHA-256."""
+    """Decode the images of a shard and write it; return its SHA-256."""
     rows = plan.shards[file.name]
-    # Written, not mapped: on a full disk a write fails, a map kills the process.
+    # No memory map here: on a full disk a write raises, but a map kills the process.
     with replacing(file) as part, part.open("w+b") as out:
         header = {"descr": "|u1", "fortran_order": False, "shape": (len(rows), *plan.size, 3)}
         np.lib.format.write_array_header_1_0(out, header)
@@ -267,7 +276,7 @@ def _open_shard(file: Path, shape: tuple[int, ...]) -> np.memmap:
 
 
 def _check_shards(folder: Path, checksums: dict[str, str], workers: int, show: Show) -> None:
-    """Raise UnfitError where a shard has another checksum than this one."""
+    """Raise UnfitError if a shard does not have the checksum given for it."""
     files = [folder / name for name in checksums]
     found = counted(
         parallel_map(_digest_now, iter(files), workers, 2 * workers),
@@ -287,7 +296,7 @@ def _digest_now(file: Path) -> str:
 
 @functools.lru_cache(maxsize=2**16)
 def _digest_once(file: Path, *_: int) -> str:
-    """The checksum of a file that is as its size and times say."""
+    """The checksum of a file, computed once per size and times."""
     return digest_file(file)
 
 

@@ -1,4 +1,4 @@
-"""Which images make up the batch of a step: a pure function of (seed, step)."""
+"""The choice of images for the batch of a step, a pure function of (seed, step)."""
 
 import dataclasses
 
@@ -9,8 +9,8 @@ from lupi_jax.errors import InputError, plural
 Batch = dict[str, np.ndarray]
 """What a step trains on: {"visible": [n, ...], "infrared": [n, ...], "labels": int32 [n]}.
 
-Entry i of both modalities shows identity labels[i]. The sampler, and the feed "device", give the
-images as rows of the index, int32 [n]; the other feeds as pixels, uint8 [n, h, w, 3].
+Entry i of both modalities shows identity labels[i]. The sampler and the feed "device" give row
+numbers of the index, int32 [n]. The other feeds give pixels, uint8 [n, h, w, 3].
 """
 
 
@@ -19,15 +19,15 @@ class HostRows:
     """The contiguous share of a global batch that one of several processes feeds.
 
     Attributes:
-      process: number of this one, from 0.
-      processes: how many there are.
+      process: number of this process, from 0.
+      processes: number of processes.
     """
 
     process: int = 0
     processes: int = 1
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
-        """This process's rows of a global [n, ...].
+        """This process's rows of a global array [n, ...].
 
         Raises:
           InputError: n is not a multiple of the number of processes.
@@ -43,7 +43,13 @@ class HostRows:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RowsByLabel:
-    """Row numbers grouped by label: label i has `counts[i]` of `order`, from `starts[i]` on."""
+    """Row numbers grouped by label.
+
+    Attributes:
+      order: [n] the row numbers, sorted by label.
+      starts: [classes] where the rows of label i begin in `order`.
+      counts: [classes] how many rows label i has.
+    """
 
     order: np.ndarray
     starts: np.ndarray
@@ -66,16 +72,17 @@ class RowsByLabel:
 class IdentitySampler:
     """P x K sampling: P identities without replacement, K images of each with replacement.
 
-    Row i of the visible and of the infrared images of a batch show the same identity. This is
-    the baseline's and the released code's sampling (Ye et al., AGW); an identity with fewer than
-    K images, or one, simply repeats.
+    Row i of the visible images and row i of the infrared images of a batch show the same identity.
+    The baseline and the released code sample like this (Ye et al., AGW). Since images are drawn
+    with replacement, an identity may have fewer than K images, even one.
 
     Attributes:
-      seed: with the step, fixes a batch.
-      tables: {source modality: its rows of the index by label}; their order fixes what is drawn.
-      classes: number of identities.
-      identities: P.
-      images: K.
+      seed: determines a batch, together with the step.
+      tables: {source modality: its rows of the index, by label}. The order of the modalities
+        determines what is drawn.
+      classes: number of identities to draw from.
+      identities: P, identities per batch.
+      images: K, images per identity and modality.
     """
 
     seed: int
@@ -93,11 +100,11 @@ class IdentitySampler:
 
     @property
     def batch_size(self) -> int:
-        """Rows of one modality in a batch, P * K."""
+        """Images per modality in a batch, P * K."""
         return self.identities * self.images
 
     def __call__(self, step: int) -> Batch:
-        """The batch of `step`, its images as rows of the index, int32 [P K]."""
+        """The batch of `step`; images are row numbers of the index, int32 [P * K]."""
         rng = np.random.default_rng([self.seed, 0xBA7C4, step])
         labels = rng.choice(self.classes, self.identities, replace=False)
         rows = {m: table.draw(rng, labels, self.images) for m, table in self.tables.items()}

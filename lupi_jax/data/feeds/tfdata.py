@@ -1,4 +1,4 @@
-"""The tf.data feed: files to batches. The only one that needs TensorFlow."""
+"""The tf.data feed, from files to batches; the only feed that needs TensorFlow."""
 
 import contextlib
 import os
@@ -26,7 +26,13 @@ def tfdata_batches(
 ) -> Iterator[Batch]:
     """The feed "tfdata": the batches of `steps`, read by TensorFlow's threads.
 
-    `read` gives the image of a row at `size` = (height, width), `choose` the rows of a step.
+    Args:
+      read: gives the image of a row, uint8 [height, width, 3].
+      size: (height, width) in pixels.
+      choose: gives the rows of a step.
+      steps: steps whose batches are wanted.
+      workers: number of images decoded at the same time.
+      prefetch: number of batches read ahead.
 
     Raises:
       InputError: an image cannot be read, or TensorFlow cannot be imported.
@@ -42,12 +48,12 @@ def tfdata_batches(
             yield np.concatenate([chosen[name] for name in names])
 
     def decode(row: np.ndarray) -> np.ndarray:
-        # Pillow inside tf.data, for two reasons: the feeds agree bit for bit, and a file that
-        # TensorFlow's decoders do not know (palette BMP, progressive CMYK JPEG) works in both.
+        # tf.data calls Pillow here, for two reasons. All feeds give the same bits, and files that
+        # TensorFlow cannot decode (palette BMP, progressive CMYK JPEG) work in every feed.
         try:
             return read(int(row))
         except InputError as failure:
-            # Raised below instead: TensorFlow would log a traceback beside the one line.
+            # The error is raised below: from here TensorFlow would log a traceback as well.
             failures.append(failure)
             return np.zeros((*size, 3), np.uint8)
 
@@ -69,24 +75,24 @@ def tfdata_batches(
 
 
 def import_tensorflow() -> Any:
-    """The module, which leaves the accelerator to JAX.
+    """The module `tensorflow`, set up to leave the accelerator to JAX.
 
     Raises:
-      InputError: it is not installed, or its import fails, with whatever a broken installation
-        raises.
+      InputError: TensorFlow is not installed, or importing it raises anything at all, as a broken
+        installation may.
     """
     try:
         with narration_held():
             import tensorflow as tf
 
             tf.config.set_visible_devices([], "GPU")
-    except KeyboardInterrupt:  # and a request to stop, which is one
+    except KeyboardInterrupt:  # a request to stop is a subclass
         raise
     except BaseException as error:
         reason = "" if is_missing(error) else f" (importing it raises {shorten(repr(error), 150)})"
         raise InputError(
             f"data.feed = 'tfdata' needs TensorFlow{reason}: pip install 'lupi-jax[data]', or set "
-            "it to memmap"
+            "data.feed to memmap"
         ) from error
     return tf
 
@@ -98,10 +104,10 @@ def is_missing(error: BaseException | None) -> bool:
 
 @contextlib.contextmanager
 def narration_held() -> Iterator[None]:
-    """Keep off stderr what TensorFlow 2.21 says as it starts, whatever its log level."""
+    """Drop the lines that TensorFlow 2.21 prints to stderr at its start at any log level."""
     try:
         stderr = os.dup(2)
-    except OSError:  # there is none
+    except OSError:  # stderr is closed
         yield
         return
     with tempfile.TemporaryFile() as held:

@@ -20,9 +20,9 @@ def read_manifest(root: Path) -> dict[str, Any]:
 
     Its keys: `generator`, `version`, `layout`, `seed`, `identities` (all that have pictures),
     `images_per_modality`, `height`, `width`, `test_fraction` and `counts`, which has, for each
-    split, its numbers of `identities` and of `visible` and `infrared` images. A set that follows
-    published lists has `like`, 16 hexadecimal digits that change with any byte of them, and null
-    for what the lists decide.
+    split, its numbers of `identities` and of `visible` and `infrared` images. A set whose people
+    are not hard to find has `difficulty`. A set that follows published lists has `like`, 16
+    hexadecimal digits that change with any byte of them, and null for what the lists decide.
 
     Raises:
         InputError: there is no set at `root`, it is half-written, or its manifest is damaged.
@@ -48,6 +48,15 @@ def read_manifest(root: Path) -> dict[str, Any]:
             "set again"
         ) from error
     return manifest
+
+
+def difficulty(root: Path) -> str | None:
+    """How hard the people of a whole set are to find, "hard" or "easy"; None for other data.
+
+    Raises:
+        InputError: as `read_manifest`, where a set was written or begun.
+    """
+    return read_manifest(root).get("difficulty", "hard") if is_generated(expand(root)) else None
 
 
 def is_generated(root: Path) -> bool:

@@ -57,10 +57,10 @@ def claim_a_newer_version(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "words"),
     [
-        (damage_pixels, "images-00001.npy is missing or damaged: prepared anew"),
-        (cut_manifest, "prepared.json is damaged or of another version: prepared anew"),
-        (name_other_images, "the first train/visible/1/c1_0000.jpg: prepared anew"),
-        (claim_a_newer_version, "was prepared by a newer lupi_jax: prepared anew"),
+        (damage_pixels, "images-00001.npy is missing or damaged: preparing the images again"),
+        (cut_manifest, "is damaged, or another version wrote it: preparing the images again"),
+        (name_other_images, "first train/visible/1/c1_0000.jpg: preparing the images again"),
+        (claim_a_newer_version, "written by a newer version: preparing the images again"),
     ],
 )
 def test_what_is_wrong_is_made_anew_and_said(index, tmp_path, capsys, harm, words):

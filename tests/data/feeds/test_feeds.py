@@ -324,7 +324,7 @@ def test_a_broken_tensorflow_is_said_once_and_passed_over(
     why = f"TensorFlow (importing it raises {type(error).__name__}("
     said = capfd.readouterr().err
     assert said.startswith(
-        f"note: data.feed = auto is memmap here, since data.feed = 'tfdata' needs {why}"
+        f"note: data.feed = auto selects memmap here, because data.feed = 'tfdata' needs {why}"
     )
     assert said.count("\n") == 1
     assert_same(list(auto(0, 2)), list(feed_by("memmap")(0, 2)))
@@ -343,5 +343,5 @@ def test_the_tensorflow_feed_without_tensorflow_says_what_to_do(index, root, tmp
         tmp_path,
         HostRows(),
     )
-    with pytest.raises(InputError, match=r"pip install 'lupi-jax\[data\]', or set it to memmap"):
+    with pytest.raises(InputError, match=r"install 'lupi-jax\[data\]', or set data.feed to memmap"):
         next(feed(0, 1))

@@ -102,7 +102,7 @@ def test_an_interrupted_set_is_gone_on_with_and_never_taken_for_whole(
             prepare(index, SIZE, folder)
     partials = [name for name in names(folder) if name.startswith(PARTIAL)]
     assert len(partials) == killed
-    with pytest.raises(InputError, match=r"half-prepared set at .*run `lupi prepare"):
+    with pytest.raises(InputError, match=r"unfinished set at .*run `lupi prepare"):
         prepared_reader(folder, index, SIZE)
     told = []
     assert prepare(index, SIZE, folder, show=teller(told)) == (12, 1, ())
@@ -141,6 +141,22 @@ def test_a_damaged_shard_is_found_by_its_checksum_and_made_anew(index, folder):
     assert prepare(index, SIZE, folder) == (12, 1, (FILES[1], FILES[2]))
     assert prepare(index, SIZE, folder) == (0, 3, ())
     assert_holds(folder, index)
+
+
+def test_a_damaged_shard_is_made_anew_though_the_first_mending_was_cut_off(index, folder):
+    prepare(index, SIZE, folder)
+    pixels = (folder / FILES[1]).read_bytes()
+    (folder / FILES[1]).write_bytes(pixels[:-1] + bytes([pixels[-1] ^ 1]))
+
+    def cut_off(what: str):
+        if what == "images decoded":
+            raise KeyboardInterrupt
+        return lambda done, total: None
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(index, SIZE, folder, show=cut_off)
+    prepare(index, SIZE, folder)
+    assert (folder / FILES[1]).read_bytes() == pixels
 
 
 def test_a_truncated_shard_is_not_read(index, folder):
@@ -202,7 +218,7 @@ def test_a_manifest_of_wrong_values_is_refused(index, folder, fields):
     prepare(index, SIZE, folder)
     manifest = folder / "prepared.json"
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), **fields}))
-    with pytest.raises(InputError, match=r"prepared\.json is damaged or .*: delete"):
+    with pytest.raises(InputError, match=r"prepared\.json is damaged, or .*: delete"):
         prepared_reader(folder, index, SIZE)
 
 
@@ -211,11 +227,11 @@ def test_a_manifest_without_an_end_is_refused(index, folder):
     manifest = folder / "prepared.json"
     manifest.unlink()
     manifest.symlink_to("/dev/zero")
-    with pytest.raises(InputError, match=r"prepared\.json is damaged or .*: delete"):
+    with pytest.raises(InputError, match=r"prepared\.json is damaged, or .*: delete"):
         prepared_reader(folder, index, SIZE)
     manifest.unlink()
     manifest.write_text("[" * 200_000)
-    with pytest.raises(InputError, match=r"prepared\.json is damaged or .*: delete"):
+    with pytest.raises(InputError, match=r"prepared\.json is damaged, or .*: delete"):
         prepared_reader(folder, index, SIZE)
 
 
@@ -229,16 +245,16 @@ def test_what_the_set_is_not_of_is_refused(index, folder, tmp_path):
         InputError, match=r"lacks 2 images of .*, the first train/infrared/9/c2_0001"
     ):
         prepared_reader(folder, index, SIZE)
-    with pytest.raises(InputError, match="holds other images, or at another size"):
+    with pytest.raises(InputError, match="holds other images, or the same at another size"):
         prepare(index, SIZE, folder)
-    with pytest.raises(InputError, match="holds other images, or at another size"):
+    with pytest.raises(InputError, match="holds other images, or the same at another size"):
         prepare(index[np.arange(18)], (64, 32), folder)
     with pytest.raises(InputError, match="is not empty and holds no prepared images"):
         prepare(index, SIZE, tmp_path)
     for damage in ("{", "[]", '{"format": 1}', '{"format": 1, "size": 3, "files": []}'):
         (folder / "prepared.json").write_text(damage)
         for use in (prepare, lambda index, size, folder: prepared_reader(folder, index, size)):
-            with pytest.raises(InputError, match=r"prepared\.json is damaged or .*: delete"):
+            with pytest.raises(InputError, match=r"prepared\.json is damaged, or .*: delete"):
                 use(index[np.arange(18)], SIZE, folder)
 
 
@@ -248,7 +264,7 @@ def test_a_set_of_a_newer_version_is_not_to_be_deleted(index, folder):
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format": 2}))
     for use in (prepare, lambda index, size, folder: prepared_reader(folder, index, size)):
         with pytest.raises(
-            InputError, match=r"/prepared\.json was prepared by a newer .*: upgrade$"
+            InputError, match=r"/prepared\.json was written by a newer .*: upgrade lupi_jax$"
         ):
             use(index, SIZE, folder)
 
@@ -284,7 +300,7 @@ def test_an_unreadable_image_is_named_and_the_rest_kept(index, folder):
     file.write_bytes(content[:100])
     with pytest.raises(InputError, match=rf"{index.paths[12]}: unreadable image"):
         prepare(index, SIZE, folder)
-    with pytest.raises(InputError, match="half-prepared"):
+    with pytest.raises(InputError, match="unfinished set"):
         prepared_reader(folder, index, SIZE)
     file.write_bytes(content)
     assert prepare(index, SIZE, folder) == (12, 1, ())
@@ -384,7 +400,7 @@ def test_a_turned_image_of_an_older_set_is_refused_until_it_is_prepared_anew(ind
     assert_holds(folder, index)
     as_of_an_older_version(folder)
     message = (
-        rf"of an older version, which showed 1 images otherwise .*, the first {index.paths[5]}"
+        rf"an older version, which decoded 1 images differently .*, the first {index.paths[5]}"
     )
     with pytest.raises(InputError, match=message):
         prepared_reader(folder, index, SIZE)

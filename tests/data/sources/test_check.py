@@ -381,7 +381,7 @@ def test_images_that_are_not_shown_as_they_are_are_named(folder):
     expected = [
         rf"{person}/c1_\xff.jpg: its name is not UTF-8",
         f"{person}/c1_deep.tif: more than 8 bits per channel; convert it to 8 bits first",
-        f"{person}/c1_film.gif: 2 pictures in one file; save the one that is meant",
+        f"{person}/c1_film.gif: 2 pictures in one file; save the right one",
         f"{person}/c1_layers.jpg: a PSD file; save it as JPEG, PNG, BMP, GIF, TIFF or WEBP",
     ]
     found = [line for line in problems if "/c1_" in line and "visible/" in line]

@@ -124,7 +124,7 @@ def test_a_damaged_list_is_refused(root, file, content, message):
         path.unlink()
     else:
         path.write_text(content)
-    split = "test" if "no image" in message else "train"
+    split = "test" if "without an image" in message else "train"
     with pytest.raises(InputError, match=message) as refusal:
         read_llcm(root, split)
     assert "\n" not in str(refusal.value)
