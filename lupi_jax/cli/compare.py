@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> None:
             }
             compared_curves(options.out, curves)
             say(f"wrote {options.out}")
-    finally:  # also where the picture cannot be written: what took hours is at least seen
+    finally:  # even if the picture cannot be written, because the figures took hours
         _print(result, options.json)
 
 

@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> None:
         if stem:
             with phase("drawing the pictures"):
                 _draw(network, found, options.workdir, stem)
-    finally:  # also where the disk is full: what took hours is at least seen
+    finally:  # even if the disk is full, because the figures took hours
         _print(result, title, options.json)
     if network.unfinished and not options.untrained:
         say(f"note: training is not finished: {plural(network.unfinished, 'step')} to go")

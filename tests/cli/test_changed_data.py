@@ -70,7 +70,7 @@ def test_a_check_finds_every_change_since_training(own, workdir, capfd, refused)
     assert main([*arguments, "--json"]) == 2
     more = json.loads(capfd.readouterr().out)["problems"]
     assert [line for line in more if line not in found] == [
-        f"{file} has changed since {workdir} read it: bring it back, or train anew in another "
+        f"{file} has changed since {workdir} read it: restore it, or train again in another "
         "--workdir"
     ]
     file.write_bytes(content)

@@ -70,7 +70,7 @@ def test_features_in_other_forms_say_what_they_are_of(demo, exported, tmp_path, 
 def test_features_are_written_beside_nothing_else(demo, own, refused):
     message = refused("export", *demo.run, "--out", own / "features.csv")
     assert message.startswith(
-        f"{own / 'features.csv'}: features are written to a file that ends on"
+        f"{own / 'features.csv'}: name a file that ends in .npz or .safetensors"
     )
     (own / "folder.npz").mkdir()
     (own / "file").touch()

@@ -82,7 +82,7 @@ def test_an_evaluation_gives_the_distance(demo, exported, evaluated, ranking):
     assert said[0] == (
         f"images match up to a distance of {level['threshold']:.4f} (infrared -> visible, all "
         f"images, split test: 5 % of 768 pairs of two people match, and "
-        f"{100 * level['false_non_match_rate']:.1f} % of 256 of one person do not)"
+        f"{100 * level['false_non_match_rate']:.1f} % of 256 pairs of one person do not)"
     )
     usual = next(v for v in first["levels"] if v["false_match_rate"] == 0.01)
     assert f"distance of {usual['threshold']:.4f} " in ranking("--threshold", evaluated)[1][0]
@@ -94,7 +94,7 @@ def test_a_threshold_of_another_network(demo, search, evaluated, refused, rankin
     query = [*search, "--gallery", demo.data / "test/visible/0009"]
     message = refused(*query, "--checkpoint", "2", "--threshold", evaluated)
     assert message.startswith(f"--threshold {evaluated}: made by network ")
-    assert message.endswith("calibrate it anew with this network, or insist with --any-network")
+    assert message.endswith("calibrate it again with this network, or add --any-network")
     rows, _ = ranking("--checkpoint", 2, "--threshold", evaluated, "--any-network")
     assert "match" in rows[0]
 
@@ -115,7 +115,7 @@ def test_thresholds_that_cannot_be_used(search, evaluated, refused, tmp_path):
         )
     sides = ("--query-modality", "visible", "--threshold", evaluated)
     assert refused(*search, *sides) == (
-        f"--threshold {evaluated}: no pairs of visible -> visible: evaluate them, "
+        f"--threshold {evaluated}: no pairs of visible -> visible: evaluate with "
         "--config.evaluation.pairs=\"('visible_to_visible',)\""
     )
 
