@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--reference", type=Path, metavar="RUN", help=text)
     add_checkpoint(parser)
     add_images(parser)
-    add("--out", type=Path, metavar="PICTURE", help="picture of the training curves to draw")
+    add("--out", type=Path, metavar="PICTURE", help="picture to draw, of the training curves")
     add("--json", action="store_true", help="print JSON instead of tables")
 
 

@@ -41,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NETWORK",
         help="network to write: a directory of programs for CPUs, GPUs and TPUs (jax.export)",
     )
-    text = "with --stablehlo: feature after the BN neck (neck) or before it (pooled) (neck)"
+    text = (
+        "with --stablehlo: feature to give, neck (after the BN neck) or pooled (before it) (neck)"
+    )
     parser.add_argument("--feature", choices=("neck", "pooled"), help=text)
     add_processes(parser)
 

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     size = "height and width of the images in pixels, such as 288x144 (required)"
     add("--size", required=True, metavar="HxW", help=size)
-    out = "directory to write, or to continue (required)"
+    out = "directory to write or to complete (required)"
     add("--out", type=Path, required=True, metavar="DIR", help=out)
 
 

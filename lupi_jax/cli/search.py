@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_network(parser)
     add = parser.add_argument
     query = "query image, or directory of query images (required)"
-    gallery = "gallery: image, directory of images, or features of `lupi export` (required)"
+    gallery = "gallery image, directory of gallery images, or features of `lupi export` (required)"
     for side, default, text in (("query", "infrared", query), ("gallery", "visible", gallery)):
         add(f"--{side}", type=Path, required=True, metavar="PLACE", help=text)
         choices, text = ("infrared", "visible"), f"modality of the {side} ({default})"
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "use features or a threshold even if they come from another network or image size"
     add("--any-network", action="store_true", help=text)
     add_threshold(parser)
-    out = f"picture of the first {DRAWN} queries to draw, with up to {DRAWN} images each"
+    out = f"picture to draw, of the first {DRAWN} queries with up to {DRAWN} images each"
     add("--out", type=Path, metavar="PICTURE", help=out)
     add("--json", action="store_true", help="print JSON instead of a table")
 

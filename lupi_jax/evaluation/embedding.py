@@ -82,7 +82,7 @@ def embed_images(
       images: n images, each [h, w, 3], uint8, or floating and already normalised.
       modality: the modality whose stem they go through.
       batch_size: number of images that this process's devices embed at once, rounded up to a
-        multiple of the devices. Each batch is filled up, so that one compiled program serves all.
+        multiple of their number. Each batch is filled up, so that one compiled program serves all.
 
     Raises:
       ValueError: `images` is empty, `check_pixels` refuses an image, or the network has no stem for

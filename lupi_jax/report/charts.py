@@ -159,7 +159,7 @@ def threshold_chart(levels: Sequence[Mapping[str, float]], marked: float, name: 
     axes.set_xscale("log")
     axes.set_xlim(rates.min() / 1.3, rates.max() * 1.3)
     axes.set_ylim(0, 105)
-    axes.set(xlabel="pairs of two people that match, percent", ylabel="own pairs missed, percent")
+    axes.set(xlabel="pairs of two people that match, percent", ylabel="pairs missed, percent")
     axes.xaxis.set_major_formatter("{x:g}")
     texts = []
     for rate, height, level in zip(rates, missed, levels, strict=True):

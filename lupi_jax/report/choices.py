@@ -17,7 +17,7 @@ def choose_queries(
       average_precision: [q]; a query with NaN has no match and is never chosen.
       identities: [q] identities of the queries.
       seed: seed of the random queries.
-      count: number of queries per group; fewer if there are less than three times as many queries.
+      count: number of queries per group; fewer if there are fewer than three times as many queries.
     """
     valid = np.flatnonzero(np.isfinite(average_precision))
     orders = {

@@ -94,7 +94,7 @@ def llcm(
     trials: int = 10,
     same_modality: SameModality = "identity_and_camera",
 ) -> tuple[Task, ...]:
-    """LLCM's tasks: all images of a modality query one image per identity and camera of another.
+    """LLCM's tasks: all query images search a gallery of one image per identity and camera.
 
     CMC counts identities. Each trial draws its own gallery with Python's generator, seeded with the
     trial's number (from 0), identity by identity and camera by camera, as in Zhang and Wang's code
@@ -150,8 +150,8 @@ def sysu(
         TPAMI 2021) and of code that builds on it.
       "released": as in the code released with LUPI, but seeded like "agw" and not by the clock.
         Multi-shot draws with replacement, and no camera is ignored. Within a modality, cameras 1
-        and 4 search in 2 and 5, and camera 3 searches in 6. As intermediate images that code has
-        ten per visible image (nine by Eq. 4 and the colour image), this code one.
+        and 4 search in 2 and 5, and camera 3 searches in 6. As intermediate images that code
+        searches ten per visible image (nine by Eq. 4 and the colour image), this code one.
 
     Args:
       images: test images of all modalities in `pairs`.
