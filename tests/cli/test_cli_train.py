@@ -150,5 +150,5 @@ def test_one_file_is_run_once_for_all_splits(tmp_path, refused):
     message = refused("train", "--config", file, "--workdir", tmp_path / "run", "--trials", "1,2")
     assert message == "config: data.trial applies only to data.name = regdb: leave it out"
     message = refused("train", "--config", file, "--workdir", tmp_path / "run", "--trials", "1")
-    assert message == "--trials are RegDB's splits: leave it out for another data set"
+    assert message == "--trials applies only to RegDB: leave it out for another data set"
     assert runs.read_text() == "one one "

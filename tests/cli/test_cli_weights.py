@@ -137,7 +137,7 @@ def test_what_network_is_asked_for_clearly(evaluate, checkpoint, capfd, sysu):
     assert "which network?" in refused(capfd, "evaluate", *config, "--workdir", "run")
     root = f"--config.data.root={sysu}"
     assert "--config needs --checkpoint" in refused(capfd, "evaluate", *config, root)
-    assert "leave out --untrained" in refused(capfd, *evaluate, "--untrained")
+    assert "leave out --checkpoint or --untrained" in refused(capfd, *evaluate, "--untrained")
     assert "config: data.nmae is not a field" in refused(capfd, *evaluate, "--config.data.nmae=x")
     missing = refused(capfd, *evaluate[:-1], str(checkpoint.with_name("gone.t")))
     assert "no weights at" in missing
