@@ -7,7 +7,14 @@ from pages import PAGES, ROOT, name_of
 from words import HABITS, findings, in_markdown, in_notebook, in_python
 
 WORDS_OF_README = 700
-CHECKED = ("experiments", "configs", "docs")
+CHECKED = (
+    "experiments",
+    "configs",
+    "docs",
+    "lupi_jax/data",
+    "lupi_jax/tfds",
+    "lupi_jax/synthetic",
+)
 """Folders whose Python files are checked."""
 
 FILES = (
