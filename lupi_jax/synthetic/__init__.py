@@ -1,10 +1,11 @@
 """Synthetic people: a visible-infrared data set that needs no agreement and no download.
 
-Who a person is lies in `people`, how much of that an infrared camera sees in `difficulty`, how one
-stands and is drawn in `pose` and `figure`, where one is seen in `cameras` and one picture in
-`render`. The folders of real data sets are in `plans`, their full-size stand-ins in `stand_ins`,
-what may be asked for in `layouts` and the files in `writing`.
-A picture is a function of the seed, the difficulty, the identity, the camera and its number alone.
+- `people` draws bodies and clothes; `difficulty` decides how much of them infrared shows.
+- `pose` and `figure` draw a person, `cameras` has the cameras and scenes, `render` makes a picture.
+- `plans` lists the pictures of a made-up set, `stand_ins` the pictures in published lists.
+- `layouts` checks the arguments, and `writing` writes the files.
+
+A picture depends on the seed, the difficulty, the identity, the camera and the picture's number.
 """
 
 from lupi_jax.data.sources.manifest import read_manifest

@@ -1,12 +1,13 @@
-"""Where people are seen: six cameras, the scenes behind them and the objects in front.
+"""Six cameras, and the scenes behind the people.
 
-The cameras are placed as in SYSU-MM01: 1, 2, 4 and 5 are visible, 3 and 6 infrared; 1, 2 and 3
-are indoors, and 2 and 3 look at the same room. A scene is a panorama of materials, fixed by the
-seed; a picture takes a window of it, since people walk through the whole field of view.
+The cameras are placed as in SYSU-MM01. Cameras 1, 2, 4 and 5 are visible, 3 and 6 infrared.
+Cameras 1, 2 and 3 are indoors; 2 and 3 look at the same room. A scene is a panorama of materials
+that depends on the seed. Since people walk through the whole field of view, each picture shows
+another window of the panorama.
 
 Every material has a visible and a near-infrared (NIR) reflectance. Chlorophyll makes foliage and
-grass bright in NIR; Rayleigh scattering falls with the fourth power of the wavelength, so a blue
-sky is dark there; asphalt, concrete and metal are about as grey in NIR as in visible light.
+grass bright in NIR. Rayleigh scattering falls with the fourth power of the wavelength, so a blue
+sky is dark in NIR. Asphalt, concrete and metal are about as grey in NIR as in visible light.
 """
 
 import enum
@@ -23,15 +24,15 @@ from lupi_jax.synthetic.people import Reflectance
 SceneName = Literal["hall", "room", "street", "park", "yard"]
 
 STREAM_SCENE = 2
-"""Separates the random numbers of a scene from those of people and pictures."""
+"""Number of the random stream for scenes, which differs from people's and pictures'."""
 
 PANORAMA_WIDTH = 5
 PANORAMA_HEIGHT = 1.25
-"""Size of a panorama, in widths and heights of a picture."""
+"""Width and height of a panorama, relative to a picture."""
 
 
 class Material(enum.IntEnum):
-    """What a pixel shows; the value is its row in a table of reflectances."""
+    """What a point shows; the value is the material's row in a table of reflectances."""
 
     NOTHING = 0
     PLASTER = 1
@@ -75,28 +76,28 @@ SCENERY: dict[Material, Reflectance] = {
     Material.BARK: (0.11, 0.08, 0.05, 0.25),
     Material.METAL: (0.28, 0.28, 0.29, 0.28),
 }
-"""Reflectance of each material of a scene; the sky's stands for its radiance."""
+"""Reflectance of each material in a scene; for the sky, its radiance."""
 
 
 @dataclass(frozen=True)
 class Camera:
-    """A camera: its scene, the light there and the sensor."""
+    """A camera with its scene, light and sensor."""
 
     number: int
     modality: Modality
     scene: SceneName
     light: tuple[float, float, float]
-    """Colour of the light, red, green and blue, about 1; equal for an infrared camera."""
+    """Red, green and blue of the light, about 1; all equal for an infrared camera."""
     level: float
-    """Exposure times light level: 1 shows a white surface as white."""
+    """Exposure times light level; with 1 a white surface appears white."""
     falloff: float
-    """Loss of light at the edge of the picture, 0 to 1: large for an infrared lamp at the lens."""
+    """Loss of light at the edge of the picture, 0 to 1; large for an infrared lamp at the lens."""
     blur: float
-    """Standard deviation of the optical blur, in pixels of a picture 144 pixels high."""
+    """Standard deviation of the optical blur, in pixels if the picture is 144 pixels high."""
     noise: float
-    """Standard deviation of the sensor noise, in grey levels of 255."""
+    """Standard deviation of the sensor noise, in grey levels from 0 to 255."""
     contrast: float
-    """Contrast about middle grey: 1 leaves it as it is."""
+    """Factor on the contrast about middle grey; 1 changes nothing."""
     jpeg_quality: int
 
 
@@ -120,23 +121,23 @@ INFRARED_CAMERAS = tuple(n for n, camera in CAMERAS.items() if camera.modality i
 
 @dataclass(frozen=True)
 class Scene:
-    """A panorama behind the people of a camera."""
+    """The panorama behind the people in a camera's pictures."""
 
     materials: np.ndarray
-    """uint8 [rows, columns]: `Material` of each point."""
+    """`Material` of each point, uint8 [rows, columns]."""
     texture: np.ndarray
-    """float32 [rows, columns]: factor on the reflectance, about 1."""
+    """Factor on the reflectance of each point, about 1, float32 [rows, columns]."""
 
 
 @lru_cache(maxsize=8)
 def build_scene(seed: int, name: SceneName, height: int, width: int) -> Scene:
-    """Returns a panorama: a pure function of its arguments, kept because pictures share it.
+    """Returns a panorama, a pure function of the arguments. It is cached, since pictures share it.
 
     Args:
         seed: seed of the data set, at least 0.
-        name: which scene.
-        height: rows of the canvas of one picture; the panorama has `PANORAMA_HEIGHT` times as many.
-        width: columns of that canvas; the panorama has `PANORAMA_WIDTH` times as many.
+        name: name of the scene.
+        height: rows of a picture's canvas; the panorama has `PANORAMA_HEIGHT` times as many.
+        width: columns of a picture's canvas; the panorama has `PANORAMA_WIDTH` times as many.
     """
     names: tuple[SceneName, ...] = ("hall", "room", "street", "park", "yard")
     rng = np.random.default_rng([seed, STREAM_SCENE, names.index(name)])
@@ -163,10 +164,10 @@ def build_scene(seed: int, name: SceneName, height: int, width: int) -> Scene:
 
 
 def smooth_noise(rng: np.random.Generator, rows: int, columns: int, cell: float) -> np.ndarray:
-    """Returns float32 [rows, columns] noise, mean about 0, deviation below 1.
+    """Returns noise with mean about 0 and standard deviation below 1, float32 [rows, columns].
 
     Args:
-        rng: where the numbers come from.
+        rng: source of random numbers.
         rows: height of the result.
         columns: width of the result.
         cell: distance between independent values, in points.
@@ -179,7 +180,7 @@ def smooth_noise(rng: np.random.Generator, rows: int, columns: int, cell: float)
 def _paint_indoors(
     draw: ImageDraw.ImageDraw, rng: np.random.Generator, rows: int, columns: int, *, doors: bool
 ) -> None:
-    """A plastered wall over a floor: doors and glass in the room, posters in the hall."""
+    """Paints a plastered wall over a floor, with doors and glass, or (hall) posters and glass."""
     edge = int(rows * rng.uniform(0.62, 0.72))
     draw.rectangle((0, 0, columns, edge), fill=Material.PLASTER)
     x = float(rng.uniform(0.0, 0.1)) * columns
@@ -200,7 +201,7 @@ def _paint_indoors(
 def _paint_street(
     draw: ImageDraw.ImageDraw, rng: np.random.Generator, rows: int, columns: int
 ) -> None:
-    """A brick front with windows, a pavement and the road."""
+    """Paints a brick front with windows, a pavement and the road."""
     edge = int(rows * rng.uniform(0.5, 0.6))
     draw.rectangle((0, 0, columns, edge), fill=Material.BRICK)
     x = float(rng.uniform(0.0, 0.1)) * columns
@@ -217,7 +218,7 @@ def _paint_street(
 def _paint_garden(
     draw: ImageDraw.ImageDraw, rng: np.random.Generator, rows: int, columns: int, *, bushy: bool
 ) -> None:
-    """Sky, trees and hedges over grass and a path; the yard has more sky and a wall."""
+    """Paints sky, trees and hedges over grass and a path; the yard has more sky and a wall."""
     edge = int(rows * (0.55 if bushy else 0.5))
     draw.rectangle((0, 0, columns, edge), fill=Material.SKY)
     if not bushy:
@@ -248,7 +249,7 @@ def _paint_leaves(
 
 
 def _tiles(rows: int, columns: int, size: float) -> np.ndarray:
-    """Returns faint joints between floor tiles as a factor, only on the lower part."""
+    """Returns faint joints between floor tiles as a factor; it is 1 in the upper part."""
     y, x = np.mgrid[:rows, :columns]
     slant = (x - columns / 2) / (0.5 + y / rows)
     joint = ((slant % size) < size / 18) | ((y % (size / 2)) < size / 22)
@@ -256,7 +257,7 @@ def _tiles(rows: int, columns: int, size: float) -> np.ndarray:
 
 
 def _bricks(rows: int, columns: int, course: float) -> np.ndarray:
-    """Returns the mortar of a running bond as a factor: a course is one brick and its joint."""
+    """Returns bricks and mortar in a running bond as a factor; `course` is a row with its joint."""
     y, x = np.mgrid[:rows, :columns]
     row = np.floor(y / course)
     joint = (y % course < course / 5) | ((x + row * course * 1.3) % (course * 2.6) < course / 5)

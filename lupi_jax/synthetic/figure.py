@@ -1,9 +1,9 @@
-"""A person in a pose, drawn as a map of materials and a map of light.
+"""Draws a person in a pose, as a map of materials and a map of light.
 
-The skeleton is three-dimensional and is projected along the line of sight, so that one person
-seen from the front, the side and the back is one geometry and not three drawings. Each part is a
-flat shape whose light falls off towards its sides, as on a cylinder lit from the front; that
-shading depends on shape alone and is the same in every spectrum.
+The skeleton is three-dimensional and is projected along the line of sight, so the views from the
+front, the side and the back share one geometry. Each part is a flat shape that is darker at its
+sides, like a cylinder lit from the front. This shading depends only on the shape and is the same in
+every spectrum.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from lupi_jax.synthetic.people import Garment, Person, pattern_mask
 from lupi_jax.synthetic.pose import Placement, Point, Pose
 
 _FULL_LIGHT = 200
-"""Value of the map of light that leaves a reflectance as it is; it fits uint8 with headroom."""
+"""Value in the map of light that means a factor of 1. A uint8 can hold larger factors, too."""
 
 
 def draw_person(
@@ -25,15 +25,15 @@ def draw_person(
     """Draws a person on an empty canvas.
 
     Returns:
-        uint8 [rows, columns] with the `Material` of each point, `NOTHING` around the person, and
-        float32 [rows, columns] with the factor of light, about 0.3 to 1.1.
+        The `Material` of each point, uint8 [rows, columns], which is `NOTHING` around the person;
+        and the factor of light, about 0.3 to 1.1, float32 [rows, columns].
     """
     figure = _Figure(person, pose, placement, rows, columns)
     figure.draw()
     materials = np.asarray(figure.materials).copy()
     light = np.asarray(figure.light, dtype=np.float32) / _FULL_LIGHT
     x, y = placement.to_body(rows, columns)
-    # The cloth turns with the body: the part of the repeat that is in sight moves with the view.
+    # The cloth turns with the body, so another part of the pattern is in sight.
     x = x + np.float32(pose.yaw * 0.06)
     _apply_pattern(materials, person.upper, Material.UPPER, Material.UPPER_ACCENT, x, y)
     _apply_pattern(materials, person.lower, Material.LOWER, Material.LOWER_ACCENT, x, y)
@@ -51,13 +51,13 @@ def _apply_pattern(
     x: np.ndarray,
     y: np.ndarray,
 ) -> None:
-    """Turns the accented part of a garment into its accent material, in place."""
+    """Sets the accent material where a garment's pattern has its accent, in place."""
     if garment.pattern.kind not in ("plain", "logo"):
         materials[(materials == base) & pattern_mask(garment.pattern, x, y)] = accent
 
 
 class _Figure:
-    """The canvas of one person; the methods draw from the farthest part to the nearest."""
+    """The canvas of one person, on which the methods draw the parts of the body."""
 
     def __init__(
         self, person: Person, pose: Pose, placement: Placement, rows: int, columns: int
@@ -74,7 +74,7 @@ class _Figure:
         self.depth = 0.115 * body.girth
 
     def draw(self) -> None:
-        """Draws everything, the far side first."""
+        """Draws all parts, from the farthest to the nearest."""
         body, upper = self.person.body, self.person.upper
         left = 1.0 if self.sin > 0 else -1.0
         arm_x = body.shoulders / 2 - 0.006
@@ -102,12 +102,12 @@ class _Figure:
             self._backpack()
 
     def _project(self, x: float, y: float, z: float) -> Point:
-        """Returns where a point of the body (across, down, forward) is seen."""
+        """Returns the projection of a point (across, down, forward) of the body."""
         nearness = z * self.cos - x * self.sin
         return x * self.cos + z * self.sin, y + nearness * float(np.sin(self.pose.pitch))
 
     def _half_width(self, across: float, along: float) -> float:
-        """Returns half the width in sight of an elliptic section `across` by `along`."""
+        """Returns half the visible width of an elliptic section, `across` wide, `along` deep."""
         return 0.5 * float(np.hypot(across * self.cos, along * self.sin))
 
     def _polygon(self, points: Sequence[Point], material: Material, light: float) -> None:
@@ -116,7 +116,7 @@ class _Figure:
         self._draw_light.polygon(canvas, fill=round(_FULL_LIGHT * light))
 
     def _rounded(self, points: Sequence[Point], material: Material, light: float = 1.0) -> None:
-        """Draws an upright shape in three widths, each lighter: darker sides make it round."""
+        """Draws an upright shape in three widths, dark to light, so that it looks round."""
         middle = sum(x for x, _ in points) / len(points)
         for width, share in ((1.0, 0.66), (0.86, 0.84), (0.62, 1.0)):
             scaled = [(middle + (x - middle) * width, y) for x, y in points]
@@ -132,7 +132,7 @@ class _Figure:
         *,
         cuff: bool = False,
     ) -> None:
-        """Draws a tapered limb, darker at the sides; its ends are round, a cuff is cut off."""
+        """Draws a tapered limb, darker at the sides, with round ends; a cuff ends straight."""
         dx, dy = end[0] - start[0], end[1] - start[1]
         length = max(1e-6, float(np.hypot(dx, dy)))
         across = (-dy / length, dx / length)
@@ -155,7 +155,7 @@ class _Figure:
     def _ellipse(
         self, x: float, y: float, rx: float, ry: float, material: Material, light: float = 1.0
     ) -> None:
-        # The roll is a few degrees: the ellipse moves with it, its axes stay upright.
+        # The roll is only a few degrees, so it moves the ellipse but does not turn its axes.
         ((cx, cy),) = self.placement.to_canvas([(x, y)])
         rx, ry = rx * self.placement.scale, ry * self.placement.scale
         box = (cx - rx, cy - ry, cx + rx, cy + ry)
@@ -171,7 +171,7 @@ class _Figure:
         ease: float,
         light: float,
     ) -> None:
-        """Draws a bare limb and the cloth over its first part, `covered` of its length."""
+        """Draws a bare limb, and cloth over the first part of it, the share `covered`."""
         for part in range(2):
             (x, y), end = joints[part : part + 2]
             first, second = radii[part : part + 2]
@@ -186,7 +186,7 @@ class _Figure:
     def _leg(self, side: float) -> None:
         body, lower, pose = self.person.body, self.person.lower, self.pose
         angle = pose.stride * float(np.sin(pose.phase)) * side
-        # The knee of the leg that swings forward bends most; a knee never bends backwards.
+        # The knee bends most in the leg that swings forward. It never bends backwards.
         bend = pose.stride * max(0.1, 1.2 * float(np.cos(pose.phase)) * side)
         thigh, shin = body.leg * 0.5, body.leg * 0.46
         x = side * body.hips * 0.27
@@ -307,11 +307,11 @@ class _Figure:
             self._box(hip_x, hip_y, half_width, bag.size, Material.BAG)
 
     def _outline(self, rows: Sequence[Point], material: Material, light: float) -> None:
-        """Draws a shape that is symmetric about the body's axis, given its half-widths."""
+        """Draws a shape that is symmetric about the body's axis, from half-widths and heights."""
         self._rounded([*rows, *((-x, y) for x, y in reversed(rows))], material, light)
 
     def _front(self, shoulder: float) -> None:
-        """Draws what only the front shows: the opening, a zip, a logo, the backpack's straps."""
+        """Draws the opening, zip, logo and backpack straps, which only the front shows."""
         person = self.person
         top, hem, centre = self.shoulder - 0.01, person.upper.hem, self.sin * self.depth * 0.35
         if person.open_front:

@@ -1,4 +1,4 @@
-"""Sets of synthetic people in the folder layouts of real data sets, made up or like a real one."""
+"""Sets of synthetic people in the folder layouts of real data sets, with or without their lists."""
 
 import functools
 import hashlib
@@ -16,7 +16,7 @@ from lupi_jax.synthetic.stand_ins import llcm_like, regdb_like, sysu_like
 from lupi_jax.synthetic.writing import VERSION, Content, Progress, write_content
 
 _IMAGES = 8
-"""Pictures of each person in each modality, where nobody asks for a number."""
+"""The default number of pictures per person and modality, except for RegDB."""
 
 _PLANS: dict[str, Callable[[People], Content]] = {
     "folder": plan_folder,
@@ -41,32 +41,32 @@ def write_set(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> bool:
-    """Writes a set of synthetic people, or what is missing of one that was begun.
+    """Writes a set of synthetic people, or the missing part of an unfinished set.
 
     Args:
-        layout: "folder", "sysu" (SYSU-MM01's), "regdb" (RegDB's) or "llcm" (LLCM's): the plans
-            that go by these names say what is written.
-        out: folder to make, absent or empty; or a set that was begun with the same parameters.
+        layout: "folder", "sysu" (SYSU-MM01's layout), "regdb" (RegDB's) or "llcm" (LLCM's); the
+            functions `plans.plan_<layout>` describe them.
+        out: a folder that is missing or empty, or holds a set begun with the same parameters.
         identities: number of people, 3 to 9999; 96 by default.
         seed: seed of people, scenes and pictures, at least 0.
-        difficulty: "hard", where the brightness of cloth in infrared says nothing about its look
-            in visible light, or "easy", where cloth mostly keeps it.
-        images_per_modality: pictures of each person in each modality, 1 to 9999; 8 by default, 10
-            for RegDB. With `like` it is LLCM's alone, for the people who are tested on.
-        height: rows of a picture, 32 to 1024.
-        width: columns of a picture, 16 to 1024.
-        test_fraction: share of the identities that is tested on, above 0 and below 1; 1/3 by
-            default, and always 1/2 for RegDB. At least one identity is tested on and at least two
-            are trained on.
-        like: folder of the lists of a published data set, `exp` of SYSU-MM01, `idx` of RegDB or
-            LLCM. The set has every image they tell of, and a copy of them; they decide how many
-            people there are, and who is tested on.
-        workers: processes that render, 1 to 256; the bytes are the same. With more than one a
-            script has to call this below `if __name__ == "__main__":`.
+        difficulty: "hard" makes the brightness of cloth in infrared independent of its look in
+            visible light; with "easy" cloth keeps most of its brightness.
+        images_per_modality: pictures per person and modality, 1 to 9999; 8 by default, 10 for
+            RegDB. With `like` it applies only to LLCM's test identities.
+        height: height of a picture in pixels, 32 to 1024.
+        width: width of a picture in pixels, 16 to 1024.
+        test_fraction: share of the identities in the test set, above 0 and below 1; 1/3 by
+            default, and always 1/2 for RegDB. The test set has at least one identity, the training
+            set at least two.
+        like: folder with the lists of a published data set (`exp` of SYSU-MM01, `idx` of RegDB or
+            LLCM). The set gets every image in the lists, and a copy of the lists. They decide how
+            many people there are and who is in the test set.
+        workers: number of processes that render, 1 to 256; it does not change the pictures. A
+            script that sets more than one has to call this below `if __name__ == "__main__":`.
         progress: called after each picture that was missing.
 
     Returns:
-        True if the set was written, False if this very set was already there.
+        True if the set was written, False if the same set was already there.
 
     Raises:
         InputError: a parameter is out of range or does not go with another, a list is missing or
@@ -104,7 +104,7 @@ def write_set(
         "width": width,
         "test_fraction": chosen["test_fraction"],
     }
-    if difficulty != "hard":  # which is what every set was before there was a choice
+    if difficulty != "hard":  # left out if hard, as in sets from before there was a choice
         parameters["difficulty"] = difficulty
     if like is not None:
         parameters["like"] = _digest(content.files)
@@ -114,11 +114,11 @@ def write_set(
 LAYOUTS: dict[str, Callable[..., bool]] = {
     layout: functools.partial(write_set, layout) for layout in _PLANS
 }
-"""The writers by the name of their layout: `write_set` with its first argument given."""
+"""{layout: `write_set` for this layout}."""
 
 
 def _choose(layout: str, asked: dict[str, Any]) -> dict[str, Any]:
-    """What is asked of a set without `like`, the defaults filled in, once each is in range."""
+    """The parameters `asked` of a set without `like`, checked, and with defaults for None."""
     chosen = {
         "identities": 96,
         "images_per_modality": 10 if layout == "regdb" else _IMAGES,
@@ -142,14 +142,14 @@ def _choose(layout: str, asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def _choose_like(layout: str, like: Path, asked: dict[str, Any]) -> dict[str, Any]:
-    """What is asked of a set with `like`, once nothing contradicts its lists."""
+    """The parameters of a set with `like`, after a check that none contradicts the lists."""
     if layout == "folder":
         raise InputError(
             f"like={str(like)!r} does not go with the layout folder, which has no published lists: "
             "leave it out, or choose sysu, regdb or llcm"
         )
     asked, chosen = dict(asked), dict.fromkeys(asked)
-    if layout == "llcm":  # whose lists do not tell how many images show those who are tested on
+    if layout == "llcm":  # the lists do not tell the number of images per test identity
         images = asked.pop("images_per_modality")
         chosen["images_per_modality"] = _IMAGES if images is None else images
         _require_range("images_per_modality", chosen["images_per_modality"], 1, 9999)
@@ -165,7 +165,7 @@ def _choose_like(layout: str, like: Path, asked: dict[str, Any]) -> dict[str, An
 def _follow(layout: str, like: Path, images_per_modality: int) -> Content:
     if not os.path.isdir(like):  # unlike Path's, never raises
         raise InputError(
-            f"like={str(like)!r} is no folder: give the one of the lists the data set came with"
+            f"like={str(like)!r} is not a folder: give the folder with the data set's lists"
         )
     match layout:
         case "sysu":
@@ -176,7 +176,7 @@ def _follow(layout: str, like: Path, images_per_modality: int) -> Content:
 
 
 def _digest(files: dict[str, bytes]) -> str:
-    """16 hexadecimal digits that change with any name or byte."""
+    """16 hexadecimal digits that change with any file's name or bytes."""
     digest = hashlib.sha256()
     for name, content in sorted(files.items()):
         digest.update(f"{name}\0{len(content)}\0".encode() + content)

@@ -1,20 +1,22 @@
-"""What a synthetic person is: body, hair, clothes and bag, each with its reflectances.
+"""A synthetic person: body, hair, clothes and bag, each with its reflectances.
 
-A reflectance is four numbers in [0, 1], linear in light: red, green, blue and near infrared
+A reflectance has four numbers in [0, 1], linear in light, for red, green, blue and near infrared
 (NIR, 700 to 1000 nm). A visible camera sees the first three, an infrared camera the last one.
 
 The rules that link the spectra follow what cameras measure:
 
-- *Cloth.* Dyes absorb visible light and are nearly transparent in NIR, where the fibre decides.
-  A garment's NIR reflectance is therefore drawn independently of its dye: black cotton can be
-  the brightest thing in an NIR picture, and two reds need not look alike.
-- *Pattern.* Weave, embroidery and pigment prints keep some contrast in NIR, dyed ones lose it.
-  The NIR contrast of a pattern is drawn on its own: mostly weak, sometimes nil, of either sign.
-- *Skin* reflects more NIR than visible light (melanin and blood absorb little there), so skin
-  tones draw together. *Hair* gains reflectance too, by an amount that differs between people.
+- Cloth: dyes absorb visible light but are nearly transparent in NIR, where the fibre determines
+  the reflectance. So a garment's NIR reflectance is drawn independently of its dye. Black cotton
+  can be the brightest thing in an NIR picture, and two equal reds may differ.
+- Patterns: woven, embroidered and pigment-printed patterns keep some contrast in NIR, dyed ones
+  lose it. So a pattern's NIR contrast is drawn independently. It is mostly weak, sometimes zero,
+  and has either sign.
+- Skin reflects more NIR than visible light, because melanin and blood absorb little NIR. So skin
+  tones become similar.
+- Hair also reflects more NIR, by an amount that differs between people.
 
-So shape and texture cross the spectrum and colour does not. Lengths are in body heights: the top
-of the head is 0 and the sole is 1, because a detector's crop removes the absolute height.
+So shape and texture are the same in both spectra, and colour is not. Lengths are in body heights,
+from 0 at the top of the head to 1 at the sole, because a detector's crop hides the real height.
 """
 
 import colorsys
@@ -34,111 +36,111 @@ BagKind = Literal["none", "backpack", "handbag", "shoulder bag"]
 _Name = TypeVar("_Name", bound=str)
 
 GAMMA = 2.2
-"""Exponent from the tone that is seen, in [0, 1], to light."""
+"""Exponent that turns a perceived tone in [0, 1] into light."""
 
 STREAM_PERSON = 1
-"""Separates the random numbers of a person's look from those of pictures and scenes."""
+"""Number of the random stream for people, which differs from pictures' and scenes'."""
 
 
 @dataclass(frozen=True)
 class Body:
-    """Proportions, in body heights.
+    """Proportions of a body, in body heights.
 
-    The ranges are those of adults in anthropometric tables, a little widened, since they have to
-    tell people apart on a crop of about a hundred pixels.
+    The ranges come from anthropometric tables of adults. They are a little wider, so that
+    proportions tell people apart in a crop of about a hundred pixels.
     """
 
     head: float
-    """Height of the head, chin to top: 0.125 to 0.145."""
+    """Height of the head from chin to top, 0.125 to 0.145."""
     leg: float
-    """Sole to hip joint: 0.46 to 0.54."""
+    """Length from sole to hip joint, 0.46 to 0.54."""
     arm: float
-    """Shoulder to wrist: 0.32 to 0.37."""
+    """Length from shoulder to wrist, 0.32 to 0.37."""
     shoulders: float
-    """Width at the shoulder joints: 0.17 to 0.23."""
+    """Width at the shoulder joints, 0.17 to 0.23."""
     hips: float
-    """Width of the hips: 0.14 to 0.20."""
+    """Width of the hips, 0.14 to 0.20."""
     girth: float
-    """Thickness of trunk and limbs relative to the average: 0.8 to 1.4."""
+    """Thickness of trunk and limbs relative to the average, 0.8 to 1.4."""
     skin: Reflectance
 
 
 @dataclass(frozen=True)
 class Hair:
-    """Hair, or the hat on it."""
+    """Hair, and a hat if there is one."""
 
     style: HairStyle
     volume: float
-    """How far the hair stands off the head, in body heights: 0.004 to 0.016."""
+    """Thickness of the hair around the head, in body heights, 0.004 to 0.016."""
     colour: Reflectance
     hat: Reflectance | None
-    """Reflectance of a hat or cap, `None` for a bare head."""
+    """Reflectance of a hat or cap; `None` for a bare head."""
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """How the second reflectance of a garment is laid out over it."""
+    """The pattern in which a garment has its second reflectance."""
 
     kind: PatternKind
     angle: float
-    """Direction across stripes, in radians: pi / 2 makes horizontal stripes."""
+    """Direction across stripes, in radians; pi / 2 makes horizontal stripes."""
     period: float
-    """Repeat length, in body heights: 0.035 to 0.11."""
+    """Length after which the pattern repeats, in body heights, 0.035 to 0.11."""
     duty: float
-    """Share of a period that has the second reflectance: 0.3 to 0.6."""
+    """Share of a period that has the second reflectance, 0.3 to 0.6."""
     phases: tuple[float, float, float]
-    """Where the repeat starts, each in [0, 1)."""
+    """Offsets of the pattern in periods, each in [0, 1)."""
 
 
 @dataclass(frozen=True)
 class Garment:
-    """An upper or a lower garment: cut, pattern and two reflectances."""
+    """An upper or a lower garment, with its cut, pattern and two reflectances."""
 
     kind: UpperKind | LowerKind
     hem: float
-    """Where it ends, in body heights from the top of the head."""
+    """Lower end of the garment, in body heights from the top of the head."""
     sleeve: float
     """Share of the arm that is covered, 0 to 1; 0 for a lower garment."""
     ease: float
-    """Width of the cloth relative to the limb in it: 0.95 to 1.85."""
+    """Width of the cloth relative to the limb in it, 0.95 to 1.85."""
     seam: float
-    """Distance between the quilting seams of a padded garment, in body heights; 0 for none."""
+    """Distance between the seams of a padded garment, in body heights; 0 without padding."""
     pattern: Pattern
     base: Reflectance
     accent: Reflectance
-    """Reflectance of the pattern; unused where the pattern is plain."""
+    """Reflectance of the pattern; unused if the pattern is plain."""
 
 
 @dataclass(frozen=True)
 class Bag:
-    """A bag that is on the person in every picture."""
+    """A bag that the person carries in every picture."""
 
     kind: BagKind
     size: float
-    """Height of the bag, in body heights: 0.10 to 0.24."""
+    """Height of the bag, in body heights, 0.10 to 0.24."""
     colour: Reflectance
 
 
 @dataclass(frozen=True)
 class Person:
-    """Everything about a person that does not change between pictures."""
+    """The properties of a person that are the same in every picture."""
 
     body: Body
     hair: Hair
     upper: Garment
     inner: Reflectance
-    """The shirt that shows where an upper garment is worn open."""
+    """Reflectance of the shirt under an open upper garment."""
     open_front: float
-    """Half-width of that opening, in body heights; 0 for a closed garment."""
+    """Half the width of the opening, in body heights; 0 for a closed garment."""
     lower: Garment
     shoes: Reflectance
     boots: float
-    """How far the shoes cover the shin, as a share of it: 0 to 0.6."""
+    """Share of the shin that the shoes cover, 0 to 0.6."""
     bag: Bag
 
 
 def sample_person(seed: int, identity: int) -> Person:
-    """Returns the look of one person: a pure function of the two numbers.
+    """Returns one person, as a pure function of seed and identity.
 
     Args:
         seed: seed of the data set, at least 0.
@@ -172,7 +174,7 @@ def sample_person(seed: int, identity: int) -> Person:
 
 
 def pattern_mask(pattern: Pattern, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Returns bool, of the shape of `x` and `y` (body heights): where the accent shows."""
+    """Returns where the accent shows, bool, in the shape of `x` and `y` (in body heights)."""
     cos, sin = np.cos(pattern.angle), np.sin(pattern.angle)
     first, second, third = pattern.phases
     u = (x * cos + y * sin) / pattern.period + first
@@ -185,7 +187,7 @@ def pattern_mask(pattern: Pattern, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return (u % 1.0 - 0.5) ** 2 + (v % 1.0 - 0.5) ** 2 < (0.2 + 0.3 * pattern.duty) ** 2
     if pattern.kind == "block":
         return y < 0.22 + 0.24 * first
-    # A print: three waves that do not share a period make blotches that do not repeat.
+    # In a print, three waves with different periods make blotches that do not repeat.
     waves = np.sin(4.0 * u + 6.3 * third) + np.sin(2.3 * v + 1.9 * u) + np.sin(4.7 * v - 2.9 * u)
     return waves > 1.6 - 3.0 * pattern.duty
 
@@ -201,7 +203,7 @@ def _pick(rng: np.random.Generator, weights: dict[_Name, float]) -> _Name:
 
 
 def _skin(rng: np.random.Generator) -> Reflectance:
-    """Returns a skin tone: melanin spreads it over the visible, hardly over NIR."""
+    """Returns a skin tone; melanin changes it much in visible light and little in NIR."""
     tone = _uniform(rng, 0.0, 1.0)
     red, green, blue = 0.10 + 0.38 * tone, 0.055 + 0.24 * tone, 0.035 + 0.17 * tone
     return red, green, blue, 0.45 + 0.10 * tone + _uniform(rng, 0.0, 0.08)
@@ -210,7 +212,8 @@ def _skin(rng: np.random.Generator) -> Reflectance:
 def _dye(rng: np.random.Generator) -> tuple[float, float, float]:
     """Returns the visible reflectance of dyed cloth.
 
-    Half of it is black, white, grey or denim, since most street clothing is; the rest has any hue.
+    About half of the cloth (54 %) is black, white, grey or denim, as most street clothing is. The
+    rest may have any hue.
     """
     family = _pick(rng, {"black": 0.17, "white": 0.13, "grey": 0.12, "denim": 0.12, "any": 0.46})
     if family == "any":
@@ -228,15 +231,15 @@ def _dye(rng: np.random.Generator) -> tuple[float, float, float]:
 
 
 def _cloth(rng: np.random.Generator) -> Reflectance:
-    """Returns dyed cloth: its NIR reflectance is that of the fibre, drawn without the dye."""
+    """Returns dyed cloth; its NIR reflectance depends on the fibre, so it ignores the dye."""
     return *_dye(rng), _uniform(rng, 0.12, 0.8)
 
 
 def _cloth_pair(rng: np.random.Generator) -> tuple[Reflectance, Reflectance]:
     """Returns the two reflectances of a patterned garment.
 
-    The second dye is drawn again until it can be told from the first, as a designer would. The
-    NIR step between the two is drawn on its own: one pattern in seven vanishes in NIR.
+    The second dye is drawn until it differs visibly from the first. The NIR difference of the two
+    is drawn independently; 15 % of the patterns vanish in NIR.
     """
     base = _cloth(rng)
     dye = _dye(rng)

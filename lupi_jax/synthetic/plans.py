@@ -1,4 +1,4 @@
-"""Who is pictured by which camera in a set that nobody published: a plan for each layout."""
+"""One plan per layout, which lists the pictures of a made-up set by person and camera."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -10,23 +10,23 @@ from lupi_jax.synthetic.cameras import CAMERAS, INFRARED_CAMERAS, VISIBLE_CAMERA
 from lupi_jax.synthetic.writing import Content, Picture, tally
 
 REGDB_CAMERAS = {"Visible": 4, "Thermal": 6}
-"""The camera that stands in for each of RegDB's two, by the folder of its pictures."""
+"""{folder of RegDB's pictures: synthetic camera that takes them}."""
 
 SYSU_FOLDERS = tuple(f"cam{camera}" for camera in CAMERAS)
 
 LLCM_CAMERAS = {"vis": (1, 2, 3, 4, 5, 6, 7, 8, 9), "nir": (1, 2, 4, 5, 6, 7, 8, 9)}
-"""LLCM's cameras by the name of their modality; one has the same number in both."""
+"""{name of a modality: LLCM's cameras}. A camera has the same number in both modalities."""
 
 LLCM_FOLDERS = tuple(
     f"test_{name}/cam{c}" for name, cameras in LLCM_CAMERAS.items() for c in cameras
 )
 
 _STREAM_TRIAL = 4
-"""Separates the random numbers of RegDB's splits from those of people, scenes and pictures."""
+"""Number of the random stream for RegDB's splits; people, scenes and pictures have others."""
 
 
 class People(NamedTuple):
-    """How many people a set shows: the identities 1 to n, the last of which are tested on."""
+    """The size of a set, with the identities 1 to n; the last identities are the test set."""
 
     identities: int
     images_per_modality: int
@@ -35,7 +35,7 @@ class People(NamedTuple):
 
     @property
     def splits(self) -> dict[str, range]:
-        """The identities that are trained on, two at least, and tested on, one at least."""
+        """The training identities (at least two) and the test identities (at least one)."""
         tested = min(max(1, round(self.identities * self.test_fraction)), self.identities - 2)
         numbers = range(1, self.identities + 1)
         return {"train": numbers[:-tested], "test": numbers[-tested:]}
@@ -44,7 +44,7 @@ class People(NamedTuple):
 def plan_folder(people: People) -> Content:
     """Returns `{train,test}/{visible,infrared}/<identity>/c<camera>_<number>.jpg`.
 
-    The pictures of a modality take turns through its cameras.
+    The cameras of a modality take a person's pictures in turn.
     """
     pictures = [
         Picture(f"{split}/{modality}/{identity:04d}/c{camera}_{n:04d}.jpg", identity, camera, n)
@@ -59,11 +59,11 @@ def plan_folder(people: People) -> Content:
 def plan_sysu(people: People) -> Content:
     """Returns `cam{1..6}/<identity>/<number>.jpg` and `exp/{train,val,test}_id.txt`.
 
-    As in SYSU-MM01, not every camera sees everybody: within each split half of the identities are
-    seen by all six cameras, a quarter indoors only (1, 2, 3) and a quarter outdoors only (4, 5,
-    6). The pictures of a modality take turns through the cameras that see the identity. A quarter
-    of the identities that are not tested on are for validation. There are no permutations
-    (`exp/rand_perm_cam.mat`): galleries have to be drawn by a seeded generator.
+    As in SYSU-MM01, not every camera sees everybody. Within each split, all six cameras see half
+    of the identities, the indoor cameras (1, 2, 3) see a quarter, and the outdoor cameras (4, 5,
+    6) the rest. The cameras of a modality that see a person take the pictures in turn. A quarter
+    of the identities outside the test set are for validation. The set lacks the permutations in
+    `exp/rand_perm_cam.mat`, so galleries have to be drawn by seed.
     """
     train, test = people.splits["train"], people.splits["test"]
     validated = max(1, len(train) // 4)
@@ -85,11 +85,11 @@ def plan_sysu(people: People) -> Content:
 def plan_regdb(people: People) -> Content:
     """Returns `Visible/<identity>/`, `Thermal/<identity>/` and the lists of ten splits in `idx/`.
 
-    RegDB's second camera is thermal (8 to 14 micrometres, body heat). This stand-in puts
-    near-infrared pictures in its place: they exercise the layout and the protocol, not the
-    physics. As in RegDB the identities of each split are halved at random, one visible and one
-    infrared camera see everybody, and files are bitmaps, which lose nothing. A line of a list is
-    `Visible/7/person_v_00001_7.bmp 0`: a path and a label, counted from 0 within the list.
+    RegDB's second camera is thermal (8 to 14 micrometres, body heat). This stand-in has
+    near-infrared pictures instead, which are good for the layout and the protocol, but not for the
+    physics. As in RegDB, each split halves the identities at random, one visible and one infrared
+    camera see everybody, and files are bitmaps, which are lossless. A line of a list is
+    `Visible/7/person_v_00001_7.bmp 0`, a path and a label. Labels count from 0 within the list.
     """
     numbers = range(1, people.identities + 1)
     pictures = {
@@ -110,7 +110,7 @@ def plan_regdb(people: People) -> Content:
                 listed = [pictures[folder, identity] for identity in members]
                 lists[f"idx/{split}_{folder.lower()}_{trial}.txt"] = _labelled(listed)
     everything = [picture for group in pictures.values() for picture in group]
-    # Every split has as many, since everybody has as many pictures.
+    # All ten splits have the same counts, since everybody has the same number of pictures.
     counts = tally(everything, {"train": numbers[:half], "test": numbers[half:]})
     return Content(everything, counts, lists)
 
@@ -118,10 +118,10 @@ def plan_regdb(people: People) -> Content:
 def plan_llcm(people: People) -> Content:
     """Returns `{vis,nir}/<identity>/`, `test_{vis,nir}/cam<n>/<identity>/` and the lists in `idx/`.
 
-    As in LLCM, nine cameras see people in visible and eight of them in near-infrared light. The
-    six synthetic cameras take turns in their places: LLCM's camera 5 is drawn as camera 1, in
-    visible light. A line of a training list is `vis/0001/0001_c01_s000000_f0001_vis.jpg 0`: a path
-    and a label, counted from 0.
+    As in LLCM, nine cameras see people in visible light, and eight of them also in near infrared.
+    The six synthetic cameras stand in for them in turn; LLCM's camera 5, for example, is drawn as
+    camera 1 in visible light. A line of a training list is
+    `vis/0001/0001_c01_s000000_f0001_vis.jpg 0`, a path and a label. Labels count from 0.
     """
     images = people.images_per_modality
     lists = {"idx/test_id.txt": _comma_separated(people.splits["test"])}
@@ -135,18 +135,18 @@ def plan_llcm(people: People) -> Content:
 
 
 def sysu_picture(identity: int, camera: int, n: int) -> Picture:
-    """Returns a picture by its number, from 1, among those of a person by a camera."""
+    """Returns the n-th picture of a person by a camera; n counts from 1."""
     return Picture(f"cam{camera}/{identity:04d}/{n:04d}.jpg", identity, camera, n)
 
 
 def llcm_camera(name: str, camera: int) -> int:
-    """Returns the synthetic camera in the place of LLCM's camera of a modality, "vis" or "nir"."""
+    """Returns the synthetic camera for LLCM's camera in a modality, "vis" or "nir"."""
     cameras = VISIBLE_CAMERAS if name == "vis" else INFRARED_CAMERAS
     return cameras[(camera - 1) % len(cameras)]
 
 
 def llcm_test_pictures(identities: Sequence[int], images: int) -> list[Picture]:
-    """Returns as many pictures of each identity in each modality, over LLCM's cameras."""
+    """Returns test pictures: `images` per identity and modality, by LLCM's cameras in turn."""
     return [
         picture
         for name in LLCM_CAMERAS
@@ -156,21 +156,21 @@ def llcm_test_pictures(identities: Sequence[int], images: int) -> list[Picture]:
 
 
 def llcm_pictures(folder: str, name: str, identity: int, images: int) -> list[Picture]:
-    """Returns a person's pictures in one modality, in turns through LLCM's cameras.
+    """Returns a person's pictures in one modality, by LLCM's cameras in turn.
 
-    The first turn is another camera's for the next person, so that few pictures use them all.
+    Each person starts with another camera, so that all cameras are used even with few pictures.
 
     Args:
-        folder: where, with `{name}` and `{camera}` for the modality and the camera's number.
+        folder: folder of the pictures; may contain `{name}` (modality) and `{camera}` (number).
         name: the modality, "vis" or "nir".
         identity: number of the person.
-        images: how many.
+        images: number of pictures.
     """
     cameras = LLCM_CAMERAS[name]
     first = identity % len(cameras)
     pictures = []
     for camera, turn in _turns(cameras[first:] + cameras[:first], images):
-        # Distinct for cameras that are drawn as the same one.
+        # The number differs between cameras that are drawn as the same synthetic camera.
         n = (turn - 1) * len(LLCM_CAMERAS["vis"]) + camera
         path = f"{identity:04d}/{identity:04d}_c{camera:02d}_s000000_f{n:04d}_{name}.jpg"
         place = folder.format(name=name, camera=camera)
@@ -179,7 +179,7 @@ def llcm_pictures(folder: str, name: str, identity: int, images: int) -> list[Pi
 
 
 def _turns(cameras: Sequence[int], count: int) -> Iterator[tuple[int, int]]:
-    """Yields camera and number (from 1, within the camera) of `count` pictures of a person."""
+    """Yields (camera, number of the picture by this camera, from 1) for `count` pictures."""
     for place in range(count):
         yield cameras[place % len(cameras)], place // len(cameras) + 1
 
@@ -189,6 +189,6 @@ def _comma_separated(identities: Sequence[int]) -> bytes:
 
 
 def _labelled(people: Sequence[Sequence[Picture]]) -> bytes:
-    """A list of images: a person's label is the place in `people`, from 0."""
+    """A list of images; a person's label is the place in `people`, from 0."""
     lines = [f"{p.path} {label}\n" for label, pictures in enumerate(people) for p in pictures]
     return "".join(lines).encode()

@@ -1,4 +1,4 @@
-"""One picture: a person before a scene, seen by a camera."""
+"""Renders a picture of a person in front of a scene, seen by a camera."""
 
 from dataclasses import dataclass
 
@@ -21,25 +21,25 @@ from lupi_jax.synthetic.people import GAMMA, Person, Reflectance, sample_person
 from lupi_jax.synthetic.pose import Placement, sample_pose
 
 STREAM_PICTURE = 3
-"""Separates the random numbers of a picture from those of people and scenes."""
+"""Number of the random stream for pictures, which differs from people's and scenes'."""
 
 _OVERSAMPLING = 2
-"""Points per pixel and axis: a 2 x 2 mean removes the jagged edges of the shapes."""
+"""Points per pixel and axis. The 2 x 2 mean smooths the edges of shapes."""
 
 
 @dataclass(frozen=True)
 class View:
-    """What lies before a camera, before the sensor: every spectrum of one moment."""
+    """What is in front of a camera at one moment, in the visible and the infrared spectrum."""
 
     materials: np.ndarray
-    """uint8 [2 * height, 2 * width]: the `Material` of each point."""
+    """`Material` of each point, uint8 [2 * height, 2 * width]."""
     light: np.ndarray
-    """float32 [2 * height, 2 * width]: factor of shading, texture and shadow, about 1."""
+    """Factor of shading, texture and shadow, about 1, float32 [2 * height, 2 * width]."""
     table: np.ndarray
-    """float32 [materials, 4]: reflectance of each `Material`: red, green, blue, NIR."""
+    """Reflectance of each `Material` in red, green, blue and NIR, float32 [materials, 4]."""
 
     def radiance(self, bands: slice) -> np.ndarray:
-        """Returns float32 [2 * height, 2 * width, bands] light in those columns of `table`."""
+        """Returns the light in these columns of `table`, float32 [2 * height, 2 * width, bands]."""
         return self.table[:, bands][self.materials] * self.light[..., None]
 
 
@@ -53,16 +53,16 @@ def render(
     width: int = 72,
     difficulty: Difficulty = "hard",
 ) -> np.ndarray:
-    """Renders one picture: a pure function of its arguments.
+    """Renders one picture, as a pure function of the arguments.
 
     Args:
         seed: seed of the data set, at least 0.
         identity: number of the person, at least 0.
-        camera: number of the camera, a key of `CAMERAS`; it decides the spectrum.
+        camera: number of the camera, a key of `CAMERAS`; it determines the spectrum.
         n: number of the picture of this person by this camera, at least 0.
-        height: rows.
-        width: columns.
-        difficulty: "hard" or "easy": how much of the look of cloth an infrared camera sees.
+        height: height of the picture in pixels.
+        width: width of the picture in pixels.
+        difficulty: "hard", or "easy" to keep most of the brightness of cloth in infrared.
 
     Returns:
         uint8 [height, width, 3]. The three channels of an infrared picture are equal.
@@ -76,15 +76,15 @@ def render(
 def compose(
     rng: np.random.Generator, seed: int, person: Person, camera: Camera, height: int, width: int
 ) -> View:
-    """Puts a person into a camera's scene, loosely cropped and at times half hidden.
+    """Puts a person into a camera's scene, loosely cropped and sometimes partly hidden.
 
     Args:
-        rng: source of pose, crop and occlusion.
-        seed: seed of the data set, which fixes the scene.
-        person: who is there.
-        camera: where the person is.
-        height: rows of the picture to come.
-        width: columns of the picture to come.
+        rng: source of random numbers for pose, crop and occlusion.
+        seed: seed of the data set, which determines the scene.
+        person: the person to draw.
+        camera: the camera, which determines the scene.
+        height: height of the picture in pixels.
+        width: width of the picture in pixels.
     """
     rows, columns = height * _OVERSAMPLING, width * _OVERSAMPLING
     pose = sample_pose(rng)
@@ -132,7 +132,7 @@ def _table(person: Person, box: Reflectance) -> np.ndarray:
 def _window(
     rng: np.random.Generator, scene: Scene, rows: int, columns: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the part of a panorama that is behind this picture."""
+    """Returns a random part of a panorama, as large as the picture: materials and texture."""
     top = int(rng.integers(scene.materials.shape[0] - rows + 1))
     left = int(rng.integers(scene.materials.shape[1] - columns + 1))
     part = slice(top, top + rows), slice(left, left + columns)
@@ -150,7 +150,10 @@ def _shadow(texture: np.ndarray, placement: Placement) -> np.ndarray:
 
 
 def _occlude(rng: np.random.Generator, materials: np.ndarray, light: np.ndarray) -> Reflectance:
-    """Puts a post, a bush or a box before the person, in place; returns the box's reflectance."""
+    """Puts a post, a bush or a box in front of the person, in place.
+
+    Returns the box's reflectance.
+    """
     rows, columns = materials.shape
     image = Image.new("L", (columns, rows))
     draw = ImageDraw.Draw(image)
@@ -180,7 +183,7 @@ def _occlude(rng: np.random.Generator, materials: np.ndarray, light: np.ndarray)
 def _expose(
     rng: np.random.Generator, view: View, camera: Camera, height: int, width: int
 ) -> np.ndarray:
-    """Returns what the sensor makes of a view: light, optics, tone curve and noise."""
+    """Returns the picture of a view, after light, optics, tone curve and sensor noise."""
     infrared = camera.modality is Modality.INFRARED
     radiance = view.radiance(slice(3, 4) if infrared else slice(0, 3))
     channels = radiance.shape[-1]

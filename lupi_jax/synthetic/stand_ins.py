@@ -1,8 +1,8 @@
-"""Full-size stand-ins: what the lists of a published data set order, pictured by nobody real.
+"""Full-size stand-ins: synthetic pictures for all images in the lists of a published data set.
 
-The lists tell which images the data set has without showing any, so a set that follows them has
-the files, the splits and the protocols of the real one. They are checked as the readers of the data
-set check them, before anything is rendered, and copied byte for byte.
+The lists name the images of the data set but do not show them. A set that follows the lists has
+the same files, splits and protocols as the real one. Before anything is rendered, the lists are
+checked as the data set's reader checks them. They are copied byte for byte.
 """
 
 import itertools
@@ -31,16 +31,16 @@ _SYSU_LISTS = tuple(f"{name}_id" for name in ("train", "val", "test", "available
 def sysu_like(exp: Path) -> Content:
     """Returns the images that SYSU-MM01's permutations order.
 
-    Every cell of `exp/rand_perm_cam.mat`, an identity and a camera, has as many images as it
-    orders, `cam<camera>/<identity>/<n>.jpg`, also those of identities that are in no list.
+    For every identity and camera in `exp/rand_perm_cam.mat`, even if no list has the identity, the
+    set has as many images as the permutations order, `cam<camera>/<identity>/<n>.jpg`.
 
     Args:
-        exp: folder of {train,val,test}_id.txt and rand_perm_cam.mat. Their MATLAB twins and
-            available_id.txt are copied where they are there.
+        exp: folder of {train,val,test}_id.txt and rand_perm_cam.mat. The lists' .mat versions and
+            available_id.txt are copied if they exist.
 
     Raises:
-        InputError: a list or the permutations are missing or damaged; two lists share an identity,
-            or one of them has no image.
+        InputError: a list or the permutations are missing or damaged, two lists share an identity,
+            or an identity in a list has no image.
     """
     splits = sysu_mm01.read_lists(exp)
     cells = sysu_mm01.read_permutation_file(exp / "rand_perm_cam.mat")
@@ -57,15 +57,15 @@ def sysu_like(exp: Path) -> Content:
 
 
 def regdb_like(idx: Path) -> Content:
-    """Returns the images that RegDB's lists name, near-infrared ones in place of the thermal ones.
+    """Returns the images in RegDB's lists, with near-infrared images instead of thermal ones.
 
     Args:
         idx: folder of {train,test}_{visible,thermal}_{1..10}.txt.
 
     Raises:
         InputError: a list is missing or damaged; within a split, labels and people disagree, or
-            training and test lists share a person; or a split has other numbers of people and
-            images than the first, which a manifest cannot tell.
+            training and test lists share a person; or the splits differ in their numbers of people
+            or images, which a manifest cannot express.
     """
     files = []
     images: dict[Modality, set[tuple[int, str]]] = {modality: set() for modality in regdb.FOLDERS}
@@ -81,8 +81,8 @@ def regdb_like(idx: Path) -> Content:
                 counts[-1][split][str(modality)] = len(listed)
         if counts[-1] != counts[0]:
             raise InputError(
-                f"{idx}: the lists of split {trial} have other numbers of people or images than "
-                "those of split 1: restore the lists the data set came with"
+                f"{idx}: the lists of splits 1 and {trial} have different numbers of people or "
+                "images: restore the data set's own lists"
             )
     pictures = [
         Picture(path, person, REGDB_CAMERAS[folder], n)
@@ -93,12 +93,12 @@ def regdb_like(idx: Path) -> Content:
 
 
 def llcm_like(idx: Path, images_per_modality: int) -> Content:
-    """Returns the training images that LLCM's lists name, and images of the people it tests on.
+    """Returns the training images in LLCM's lists, and images of the test identities.
 
     Args:
         idx: folder of train_vis.txt, train_nir.txt and test_id.txt.
-        images_per_modality: pictures of each identity that is tested on, in each modality, over
-            the cameras: the lists do not tell how many there are.
+        images_per_modality: pictures per test identity and modality, by all cameras together. The
+            lists do not tell this number.
 
     Raises:
         InputError: a list is missing or damaged, labels and people disagree, or training and test
@@ -119,25 +119,25 @@ def llcm_like(idx: Path, images_per_modality: int) -> Content:
 
 
 def _writable(listed: list[Listed]) -> list[Listed]:
-    """The same images, which must be of a kind that can be written."""
+    """Returns `listed`, after a check that images of these file types can be written."""
     for image in listed:
         if PurePosixPath(image.path).suffix.lower() not in FORMATS:
             raise InputError(
                 f"{image.file}, line {image.line}: {image.path} is not one of "
-                f"{', '.join(FORMATS)}: restore the list the data set came with"
+                f"{', '.join(FORMATS)}: restore the data set's own list"
             )
     return listed
 
 
 def _numbered(images: Collection[tuple[int, str]]) -> Iterator[tuple[int, str, int]]:
-    """Yields person, path and number: a person's images count from 1, in the order of paths."""
+    """Yields person, path and number; a person's images are numbered from 1 in order of path."""
     for person, group in itertools.groupby(sorted(images), key=lambda image: image[0]):
         for n, (_, path) in enumerate(group, 1):
             yield person, path, n
 
 
 def _copies(folder: str, files: list[Path]) -> dict[str, bytes]:
-    """The content of lists by their paths in the set."""
+    """{path in the set: content} for the lists."""
     try:
         return {f"{folder}/{file.name}": file.read_bytes() for file in files}
     except OSError as error:

@@ -1,9 +1,9 @@
-"""Synthetic pictures as files: a set on disk that is whole once its manifest is there.
+"""Writes synthetic pictures as files; a set is finished when it has a manifest.
 
 The manifest, `synthetic.json`, is written last. Until then a marker, `synthetic.partial.json`,
-says what is being written, so that an interrupted run can go on: every file appears at once, by a
-rename, so one that is there is whole. One run at a time writes to a folder. One set is the same
-bytes for one seed and one version of Pillow (which encodes JPEG), whatever the number of processes.
+holds the parameters, so that an interrupted run can continue. Files get their names by a rename, so
+each one is complete. Only one process at a time may write to a folder. With the same parameters and
+the same version of Pillow (which encodes JPEG), the bytes are the same for any number of processes.
 """
 
 import contextlib
@@ -36,20 +36,20 @@ from lupi_jax.synthetic.cameras import CAMERAS
 from lupi_jax.synthetic.render import render
 
 Progress = Callable[[int, int], None]
-"""Called with the pictures that are there so far and the pictures in all, after each one."""
+"""Called after each picture with the number of pictures so far and the number in all."""
 
 VERSION = 1
-"""Raised whenever the same parameters would make other bytes."""
+"""Version of the generator, increased whenever the same parameters would give other bytes."""
 
 _TEMPORARY = ".synthetic-{}.tmp"
 """The file that a process writes before it has its name."""
 
 _CHUNK = 8
-"""Pictures a process takes at a time, and finishes after an interrupt."""
+"""Number of pictures that a process takes at a time, and completes even after an interrupt."""
 
 
 class Picture(NamedTuple):
-    """One file of a set: its path in the set, and the arguments of `render` that tell it."""
+    """One picture of a set: the path in the set, and the arguments of `render`."""
 
     path: str
     identity: int
@@ -59,21 +59,21 @@ class Picture(NamedTuple):
 
 @dataclass(frozen=True)
 class Content:
-    """What a set holds, apart from its manifest."""
+    """The content of a set, apart from its manifest."""
 
     pictures: list[Picture]
     counts: dict[str, dict[str, int]]
-    """For each split, its numbers of `identities` and of `visible` and `infrared` images."""
+    """{split: the numbers of `identities`, `visible` and `infrared` images}."""
     files: dict[str, bytes] = field(default_factory=dict)
-    """The lists, by their paths in the set."""
+    """{path in the set: content} of the lists."""
     folders: Collection[str] = ()
-    """Paths of folders that are there even where no picture lies in them."""
+    """Paths of folders to make even if they stay empty."""
 
 
 def tally(
     pictures: Sequence[Picture], splits: Mapping[str, Collection[int]]
 ) -> dict[str, dict[str, int]]:
-    """Returns the `counts` of a `Content` whose splits are made up of identities."""
+    """Returns the `counts` of a `Content`, for splits given as identities."""
     images = Counter((picture.identity, CAMERAS[picture.camera].modality) for picture in pictures)
     return {
         split: {"identities": len(members)}
@@ -92,23 +92,23 @@ def write_content(
     workers: int,
     progress: Progress | None,
 ) -> bool:
-    """Writes a set in the one safe order: marker, pictures, lists, manifest, marker gone.
+    """Writes a set in a safe order: marker, pictures, lists, manifest, and removes the marker.
 
     Args:
-        out: folder to make, absent or empty; or a set that was begun with the same parameters,
+        out: a folder that is missing or empty, or holds a set begun with the same parameters,
             whose pictures are kept.
-        parameters: what decides the bytes of the set: `seed`, `height`, `width`, where it is
-            not "hard" `difficulty`, and others.
-        content: what the set holds.
+        parameters: everything that determines the bytes of the set, such as `seed`, `height`,
+            `width`, and `difficulty` (left out if "hard").
+        content: the content of the set.
         workers: number of processes that render.
-        progress: called after each picture that was not there.
+        progress: called after each picture that was missing.
 
     Returns:
-        True if the set was written, False if this very set was already there.
+        True if the set was written, False if the same set was already there.
 
     Raises:
-        InputError: `out` holds something else, another process writes a set there, or it cannot be
-            written.
+        InputError: `out` holds something else, another process writes a set there, or `out` cannot
+            be written.
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: give a folder for the synthetic data")
@@ -140,7 +140,7 @@ def _claim(out: Path, parameters: dict[str, Any]) -> bool:
     """Returns whether the set has to be written.
 
     Raises:
-        InputError: the folder holds anything but this set, whole or begun.
+        InputError: the folder holds something other than this set, finished or not.
     """
     held = {path.name for path in out.iterdir() if not path.match(_TEMPORARY.format("*"))}
     if not held:
@@ -156,13 +156,11 @@ def _claim(out: Path, parameters: dict[str, Any]) -> bool:
             found.pop("counts", None)
         if found != parameters:
             raise InputError(
-                f"{out} holds a synthetic set with other parameters or of another version: "
+                f"{out} holds a synthetic set with other parameters or from another version: "
                 "choose another folder, or delete this one"
             )
         return name == MARKER
-    raise InputError(
-        f"{out} is not empty and not a synthetic set: choose an empty folder or a new one"
-    )
+    raise InputError(f"{out} is not empty and not a synthetic set: choose an empty or a new folder")
 
 
 def _write_pictures(
@@ -172,7 +170,7 @@ def _write_pictures(
     workers: int,
     progress: Progress | None,
 ) -> None:
-    """Writes the pictures that are not there yet."""
+    """Writes the pictures that are missing."""
     look = {"height": parameters["height"], "width": parameters["width"]}
     look["difficulty"] = parameters.get("difficulty", "hard")
     write = functools.partial(_write_chunk, out, parameters["seed"], look)
@@ -187,12 +185,12 @@ def _write_pictures(
 
 
 def _is_whole(file: Path) -> bool:
-    # Where the machine itself stopped, the name may be on the disk and the bytes not.
+    # If the machine crashed, the file's name may be on the disk without its bytes.
     return file.is_file() and file.stat().st_size > 0
 
 
 def _write_chunk(out: Path, seed: int, look: dict[str, Any], pictures: list[Picture]) -> int:
-    """Renders and writes pictures, and returns how many."""
+    """Renders and writes pictures, and returns their number."""
     for path, identity, camera, n in pictures:
         pixels = render(seed, identity, camera, n, **look)
         _write_file(out, path, _encode(pixels, path, camera))
@@ -203,9 +201,10 @@ def _write_chunk(out: Path, seed: int, look: dict[str, Any], pictures: list[Pict
 def _mapped(
     write: Callable[[list[Picture]], int], pictures: list[Picture], workers: int
 ) -> Iterator[Iterator[int]]:
-    """`write` of chunks, over several processes where there is work for them.
+    """Calls `write` on chunks of the pictures, in several processes if there is enough work.
 
-    The processes end with the context: nothing is begun then, what is begun is finished.
+    The processes end with the context. They complete the chunks that they have begun, and begin no
+    others.
 
     Raises:
         InputError: a process died.
@@ -231,7 +230,7 @@ def _mapped(
     except BrokenProcessPool as error:
         raise InputError(
             "a process that renders synthetic pictures died: run the same generation again with "
-            'fewer workers, in a script below `if __name__ == "__main__":`'
+            'fewer workers; in a script, call it below `if __name__ == "__main__":`'
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
@@ -239,7 +238,7 @@ def _mapped(
 
 @contextlib.contextmanager
 def _starting_processes() -> Iterator[None]:
-    """Processes that are started herein never see Ctrl-C: who started them tells them to end."""
+    """Processes started in this context ignore Ctrl-C; the process that started them ends them."""
     if not hasattr(signal, "pthread_sigmask"):  # not on Windows
         yield
         return
@@ -251,7 +250,7 @@ def _starting_processes() -> Iterator[None]:
 
 
 def _end_with_parent() -> None:
-    """Ends this process when the one that started it is killed, which cannot tell it to."""
+    """Ends this process when the process that started it is killed, and so cannot end it."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -267,7 +266,7 @@ def _json(content: dict[str, Any]) -> bytes:
 
 
 def _encode(pixels: np.ndarray, path: str, camera: int) -> bytes:
-    """Returns a file's bytes; the quality is the camera's, of a JPEG file."""
+    """Returns a picture as the bytes of a file; a JPEG file has the camera's quality."""
     kind = FORMATS[PurePosixPath(path).suffix.lower()]
     options = {"quality": CAMERAS[camera].jpeg_quality} if kind == "JPEG" else {}
     buffer = io.BytesIO()
@@ -276,7 +275,7 @@ def _encode(pixels: np.ndarray, path: str, camera: int) -> bytes:
 
 
 def _write_file(out: Path, path: str, content: bytes) -> None:
-    """Writes a file that others see whole or not at all: the temporary one is on its volume."""
+    """Writes a file by a rename within its volume, so that others never see a part of it."""
     file, temporary = out / path, out / _TEMPORARY.format(os.getpid())
     file.parent.mkdir(parents=True, exist_ok=True)
     try:

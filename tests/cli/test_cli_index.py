@@ -113,7 +113,7 @@ def test_a_file_of_somebody_else_stays(images, index, refused):
         (["--split", "exam"], "ir/p001_3_a.png: split 'exam' is not one of train, val, test (and "),
         (["--modality", "rgb=visible"], "modality 'ir' is not one of visible, infrared (and 5 mo"),
         (["--role", "queries"], "role 'queries' is not one of query, gallery, nor empty (both)"),
-        (["--camera", "1=3,3=-1"], "camera '-1' is no whole number from 0 to 2147483647 (and 5"),
+        (["--camera", "1=3,3=-1"], "camera '-1' is not a whole number from 0 to 2147483647 (and 5"),
     ],
 )
 def test_values_that_cannot_be_used(images, index, refused, more, message):

@@ -14,6 +14,9 @@ CHECKED = (
     "lupi_jax/cli",
     "lupi_jax/evaluation",
     "lupi_jax/report",
+    "lupi_jax/data",
+    "lupi_jax/tfds",
+    "lupi_jax/synthetic",
 )
 """Folders whose Python files are checked."""
 

@@ -310,6 +310,6 @@ def test_what_the_lists_decide_cannot_be_asked_for(tmp_path: Path, exp: Path, ll
 
 def test_a_folder_that_cannot_hold_the_lists_is_refused(tmp_path: Path, exp: Path) -> None:
     for place in (tmp_path / "nowhere", exp / "train_id.txt"):
-        with pytest.raises(InputError, match=r"^like=.* is no folder"):
+        with pytest.raises(InputError, match=r"^like=.* is not a folder"):
             LAYOUTS["sysu"](tmp_path / "set", like=place)
     assert not (tmp_path / "set").exists()

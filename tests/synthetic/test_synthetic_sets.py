@@ -252,7 +252,7 @@ def test_an_interrupted_set_is_not_whole_and_can_be_finished(
         write_folder(cut, progress=stop, **size)
     assert rendered == everything[:7]
     assert len(tree(cut)) == 7 + 1
-    with pytest.raises(InputError, match="half-written"):
+    with pytest.raises(InputError, match="unfinished synthetic data"):
         read_manifest(cut)
     with pytest.raises(InputError, match="other parameters"):
         write_folder(cut, seed=1, **size)

@@ -1,1 +1,1 @@
-"""One reader per data set, from its files to an `Index`."""
+"""Readers, one per data set, that turn its files into an `Index`."""

@@ -1,4 +1,4 @@
-"""A data set's folder checked before training: everything that is wrong with it, at once."""
+"""Checks a data set before training, and lists all its problems at once."""
 
 import dataclasses
 import os
@@ -38,10 +38,9 @@ class Report:
     """What `check_data` found.
 
     Attributes:
-      rows: the counts, split by split: each camera of a modality, each modality, all of it, each
-        role.
-      problems: one line each: what is wrong, where, and what to do. None: nothing is.
-      notes: one line each: how many images are of nobody, and what is done with them.
+      rows: the counts, split by split: per camera, per modality, in all, and per role.
+      problems: lines that say what is wrong, where, and what to do; empty if nothing is wrong.
+      notes: lines that say how many images are junk or distractors, and what is done with them.
     """
 
     rows: tuple[Count, ...]
@@ -50,7 +49,7 @@ class Report:
 
 
 class _Part(NamedTuple):
-    """A split that could be read; the trial is RegDB's."""
+    """A split that could be read; `trial` is None except for RegDB."""
 
     split: str
     trial: int | None
@@ -62,11 +61,11 @@ class _Part(NamedTuple):
 
 
 MAX_PROBLEMS = 100_000
-"""Lines that are kept: a hostile list has millions of faults."""
+"""Number of lines to keep, since a hostile list may have millions of faults."""
 
 
 class _Problems:
-    """Every problem once, in the order they are met, and the paths that they are about."""
+    """The problems, each once, in the order found, and the paths that they concern."""
 
     def __init__(self) -> None:
         self.lines: dict[str, None] = {}
@@ -77,25 +76,27 @@ class _Problems:
         if len(self.lines) < MAX_PROBLEMS:
             self.lines.setdefault(shown(message))
         else:
-            self.lines.setdefault("... and more problems, which are not listed: mend these first")
+            self.lines.setdefault("... and more problems, which are not listed: fix these first")
 
 
 def check_data(source: SourceConfig, progress: Callable[[int, int], None] | None = None) -> Report:
-    """Check a data set: its files and lists, its counts, every image, and what training may see.
+    """Check a data set: files, lists, counts, every image, and whether training and test are apart.
 
-    All splits are read, RegDB's ten among them, as for training, but past every fault. Every image
-    is decoded. A problem is
+    All splits are read as for training, including RegDB's ten, and reading continues after a
+    fault. Every image is decoded. These are problems:
 
-    - whatever `read_index` refuses: missing, misnamed or foreign files, damaged lists;
+    - whatever `read_index` refuses, such as missing, misnamed or foreign files and damaged lists;
     - a file that no split uses, and an image that cannot be decoded;
-    - another number of identities or images than published, or than a synthetic set was made with,
-      for SYSU-MM01 also than its permutations order;
+    - a number of identities or images that differs from the published one, from a synthetic set's
+      manifest, or from SYSU-MM01's permutations;
     - an identity that a split shows in one modality only;
     - an identity that is both trained and tested on;
-    - one image, byte for byte, in training and test, of two identities, in both modalities, or one
-      file under two names; but for images of nobody.
+    - the same image, byte for byte, in training and test, for two identities, or in both
+      modalities, and a file with two names (junk and distractors are exempt).
 
-    `progress` is called with the images decoded so far and those in all.
+    Args:
+      source: the data set.
+      progress: called with the number of images decoded so far and the number of all images.
     """
     root = Path(source.root)
     problems = _Problems()
@@ -113,16 +114,16 @@ def check_data(source: SourceConfig, progress: Callable[[int, int], None] | None
         unread = {group.split for group in expected} - {part.name for part in parts} - {"all"}
         rows.append(count_group(Group("all"), _together(parts), {} if unread else expected))
     faults = [(row.split, row.fault) for row in rows if row.fault]
-    # SYSU-MM01's "val" is in its "train".
+    # SYSU-MM01's "train" contains its "val".
     parts = [part for part in parts if source.name != "sysu" or part.split != "val"]
     faults += _lacking(parts)
-    alike = defaultdict(list)  # one line for what is wrong with several splits, as RegDB's ten
+    alike = defaultdict(list)  # one line for a fault in several splits, such as RegDB's ten
     for split, fault in faults:
         alike[fault].append(split)
     for fault, splits in alike.items():
         problems(root, f"{root}, split {', '.join(splits)}: {fault}")
     if parts and not source.index:
-        if source.name in ("folder", "synthetic"):  # the other readers have looked already
+        if source.name in ("folder", "synthetic"):  # the other readers have checked already
             people = {part.name: part.index.classes.tolist() for part in parts}
             require_disjoint(root, people, problems)
         if source.name == "sysu":
@@ -138,17 +139,18 @@ def check_data(source: SourceConfig, progress: Callable[[int, int], None] | None
 
 
 def _read_parts(source: SourceConfig, problems: _Problems) -> list[_Part]:
-    """The splits that can be read, as far as they can."""
+    """The splits that can be read, each as far as possible."""
     splits, told = SPLITS, problems
     if source.index:
-        splits, told = TABLE_SPLITS, _Problems()  # the rows are all checked by then
+        # `read_table` reports the faults of all rows below; the faults per split are dropped.
+        splits, told = TABLE_SPLITS, _Problems()
         try:
             read_table(source.index, source.root, None, problems, has_distractors(source))
         except InputError as error:
             problems(source.root, str(error))
     elif source.name == "sysu":
         splits = ("train", "val", "test")
-    # A synthetic set is held against its manifest later, whatever its state.
+    # A synthetic set is compared with its manifest later; here even an unfinished one is read.
     name = "folder" if source.name == "synthetic" else source.name
     parts = []
     for trial in TRIALS if name == "regdb" else (None,):
@@ -158,13 +160,13 @@ def _read_parts(source: SourceConfig, problems: _Problems) -> list[_Part]:
                 parts.append(_Part(split, trial, read_index(one, split, told)))
                 require_zero(source, split, parts[-1].index, problems)
             except InputError as error:
-                if not (source.index and split == "val"):  # which may be absent
+                if not (source.index and split == "val"):  # a table need not have "val"
                     problems(source.root, str(error))
     return parts
 
 
 def _notes(source: SourceConfig, parts: list[_Part]) -> Iterator[str]:
-    """What becomes of the images of nobody, and of identity 0 where others are nobody."""
+    """Lines about junk and distractors, and about identity 0 if other splits have junk."""
     with_junk, with_zero = [], []
     for part in parts:
         junk = int(np.sum(part.index.identities == JUNK))
@@ -179,23 +181,23 @@ def _notes(source: SourceConfig, parts: list[_Part]) -> Iterator[str]:
     if with_junk:
         yield "junk is not trained on, and is neither a query nor in a gallery"
     if has_distractors(source) and with_zero:
-        yield "distractors are not trained on, and are no queries, but are in galleries"
-    apart = not set(with_junk) & set(with_zero)  # else `require_zero` has told of it
+        yield "distractors are in galleries, but are neither trained on nor queries"
+    apart = not set(with_junk) & set(with_zero)  # otherwise `require_zero` has reported it
     if source.identity_zero == "auto" and with_junk and with_zero and apart:
         yield (
-            f"identity 0 (split {', '.join(with_zero)}) is taken for a person, beside junk in "
-            f"split {', '.join(with_junk)}: say by {ZERO} if it is a distractor, as in Market-1501"
+            f"identity 0 (split {', '.join(with_zero)}) counts as a person, and split "
+            f"{', '.join(with_junk)} has junk: if 0 is a distractor, as in Market-1501, set {ZERO}"
         )
 
 
 def _together(parts: list[_Part]) -> Index:
-    """The images of several splits, each once, by path."""
+    """The images of several splits, each once, sorted by path."""
     every = concatenate([part.index for part in parts])
     return every[np.unique(every.paths, return_index=True)[1]]
 
 
 def _lacking(parts: list[_Part]) -> Iterator[tuple[str, str]]:
-    """(split, fault) for whoever a split shows in one modality only."""
+    """(split, fault) for the identities that a split shows in one modality only."""
     for part in parts:
         index = part.index
         for modality in (Modality.VISIBLE, Modality.INFRARED):
@@ -209,7 +211,10 @@ def _lacking(parts: list[_Part]) -> Iterator[tuple[str, str]]:
 
 
 def _check_orders(root: Path, parts: list[_Part], problems: _Problems) -> None:
-    """SYSU-MM01's permutations order as many images as an identity has of a camera."""
+    """Check that SYSU-MM01's permutations order the right number of images.
+
+    For each identity and camera this is the number of images on disk.
+    """
     if is_generated(root) and not os.path.exists(root / PERMUTATIONS):
         return
     try:
@@ -229,16 +234,17 @@ def _check_orders(root: Path, parts: list[_Part], problems: _Problems) -> None:
     for camera, identities in sorted(wrong.items()):
         problems(
             root,
-            f"{root / f'cam{camera}'} has other numbers of images than {PERMUTATIONS} orders, of "
-            f"{plural(len(identities), 'identity')} ({some(identities)}): extract the data set "
-            "again, whole",
+            f"{root / f'cam{camera}'} does not have the numbers of images in {PERMUTATIONS} for "
+            f"{plural(len(identities), 'identity')} ({some(identities)}): extract the whole data "
+            "set again",
         )
 
 
 def _unused(root: Path, indexes: list[Index], problems: _Problems) -> list[str]:
-    """What is below the root and in no index: files, and directories that hold any.
+    """The files below the root that no index has, and the directories that hold only such files.
 
-    Without what is reported already. Beside the directories of the data set, images alone count.
+    Paths in `problems` are left out. Directly below the root only images, and directories with
+    images, count.
     """
     used = {PurePosixPath(path).as_posix() for index in indexes for path in index.paths.tolist()}
     parents: set[str] = set()
@@ -255,7 +261,7 @@ def _unused(root: Path, indexes: list[Index], problems: _Problems) -> list[str]:
             if path in used or place in problems.places:
                 continue
             if path in parents:
-                pending.append(path)  # a link, too: there are no more of these than parents
+                pending.append(path)  # even a link; there are at most as many as `parents`
                 continue
             files = walk(place, problems.places) if os.path.isdir(place) else [path]
             if any(folder or name.lower().endswith(IMAGE_SUFFIXES) for name in files):
@@ -264,7 +270,10 @@ def _unused(root: Path, indexes: list[Index], problems: _Problems) -> list[str]:
 
 
 def _take_unlisted(root: Path, unused: list[str]) -> list[Count]:
-    """Take SYSU-MM01's identities of no list, of which the original has images, out of `unused`."""
+    """Take the identities that are in no list of SYSU-MM01 out of `unused`, and count them.
+
+    The original data set has images of such people.
+    """
     unlisted = [path for path in unused if path.count("/") == 1 and os.path.isdir(root / path)]
     for path in unlisted:
         unused.remove(path)
@@ -274,7 +283,7 @@ def _take_unlisted(root: Path, unused: list[str]) -> list[Count]:
 
 
 def _uses(parts: list[_Part]) -> dict[str, list[Use]]:
-    """What each image is used for, by its path."""
+    """{path of an image: what it is used for}."""
     uses: dict[str, list[Use]] = {}
     for part in parts:
         side = "test" if part.split == "test" else "train"

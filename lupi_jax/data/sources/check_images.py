@@ -1,4 +1,4 @@
-"""Every image of a data set decoded, and all of them compared."""
+"""Decodes every image of a data set and looks for duplicates."""
 
 import hashlib
 import os
@@ -11,13 +11,18 @@ from typing import NamedTuple
 from lupi_jax.data.images import parallel_map, read_image
 from lupi_jax.errors import InputError, some
 
-_DECODED = (16, 8)  # nobody looks at the pixels
+_DECODED = (16, 8)  # small, since the pixels are not used
 
 
 class Use(NamedTuple):
-    """What an image is used for; the side is "train" or "test", the trial RegDB's.
+    """What an image is used for.
 
-    `person` is False where the identity is nobody's.
+    Attributes:
+      trial: RegDB's trial, else None.
+      side: "train" or "test".
+      identity: number of the person.
+      modality: "visible" or "infrared".
+      person: False for junk and distractors.
     """
 
     trial: int | None
@@ -33,15 +38,20 @@ def look_at_images(
     workers: int,
     progress: Callable[[int, int], None] | None,
 ) -> Iterator[tuple[Path, str]]:
-    """(file, what is wrong with it) of images that cannot be decoded, or are there twice.
+    """(file, fault) of the images that cannot be decoded, or that are there twice.
 
-    One image, byte for byte, may have two paths, but not two names for one file, nor uses that
-    exclude each other; images of nobody may be there as often as they like. `uses` are those of
-    each image, by its path below `root`.
+    Two files may be the same image, byte for byte, unless their uses exclude each other. One file
+    must not have two names. Neither rule applies to images that show no person.
+
+    Args:
+      root: directory of the data set.
+      uses: {path of an image below `root`: its uses}.
+      workers: number of images decoded at the same time.
+      progress: called with the number of images decoded so far and the number of all images.
     """
     same = defaultdict(list)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's, of what it can read after all
+        warnings.simplefilter("ignore")  # Pillow warns of files that it then reads
         looks = parallel_map(lambda path: _look(root / path), iter(uses), workers, 8 * workers)
         for done, (path, (digest, fault)) in enumerate(zip(uses, looks, strict=True), 1):
             if fault:
@@ -52,7 +62,7 @@ def look_at_images(
                 progress(done, len(uses))
     for first, *others in same.values():
         every = [use for path in (first, *others) for use in uses[path]]
-        if not (others and any(use.person for use in every)):  # nobody may be there twice
+        if not (others and any(use.person for use in every)):
             continue
         reasons = _exclusive(every)
         if len({os.path.realpath(root / path) for path in (first, *others)}) <= len(others):
@@ -63,7 +73,7 @@ def look_at_images(
 
 
 def _look(file: Path) -> tuple[str, str]:
-    """(digest of its bytes, what is wrong with it) of an image."""
+    """(SHA-256 of an image's bytes, what is wrong with the image); one of them is ""."""
     try:
         read_image(file, _DECODED)
         return hashlib.sha256(file.read_bytes()).hexdigest(), ""
@@ -72,7 +82,7 @@ def _look(file: Path) -> tuple[str, str]:
 
 
 def _exclusive(uses: list[Use]) -> list[str]:
-    """What one image may not be at once, and is."""
+    """The uses of one image that exclude each other, in words."""
     faults = []
     trained, tested = ({u.trial for u in uses if u.side == side} for side in ("train", "test"))
     if trained & tested:

@@ -1,4 +1,4 @@
-"""How many identities and images a data set has, and should have: as published, as generated."""
+"""Counts a data set's identities and images, and compares them with the expected numbers."""
 
 import dataclasses
 import os
@@ -18,9 +18,12 @@ _MODALITIES = (Modality.VISIBLE, Modality.INFRARED)
 
 
 class Group(NamedTuple):
-    """Images that are counted together: of a split, of one modality or "all", of a camera or all.
+    """Images that are counted together.
 
-    The split is "train", "val" or "test", for RegDB with its number ("train 3"), or "all".
+    Attributes:
+      split: "train", "val", "test" or "all"; for RegDB with the trial, as in "train 3".
+      modality: "visible", "infrared" or "all".
+      camera: number of a camera, or None for all cameras.
     """
 
     split: str
@@ -29,7 +32,7 @@ class Group(NamedTuple):
 
 
 class Size(NamedTuple):
-    """How many there are; None where nobody said."""
+    """Expected numbers of identities and images; None if unknown."""
 
     identities: int | None = None
     images: int | None = None
@@ -37,10 +40,10 @@ class Size(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Count:
-    """How many identities and images a `Group`, or SYSU-MM01's "in no list", has.
+    """The numbers of identities and images in a `Group`, or in SYSU-MM01's "in no list".
 
-    What is expected is as published, or as a synthetic set's manifest says; None: not known.
-    Of all of them, or of those with a role (`Index.roles`).
+    The expected numbers are published, or come from a synthetic set's manifest; None if unknown.
+    If `role` is set, only images with this role (`Index.roles`) count.
     """
 
     split: str
@@ -54,7 +57,7 @@ class Count:
 
     @property
     def fault(self) -> str:
-        """What is not as expected, "" if nothing is."""
+        """How the numbers differ from the expected ones; "" if they do not."""
         pairs = {
             "identity": (self.identities, self.expected_identities),
             "image": (self.images, self.expected_images),
@@ -71,10 +74,10 @@ class Count:
 
 
 def count_split(split: str, index: Index, expected: Mapping[Group, Size]) -> list[Count]:
-    """Count the identities and images of each camera, of each modality and of all of a split.
+    """Count the identities and images of a split: per camera, per modality and in all.
 
-    A modality of one camera is counted once, by its camera. What is `expected` is counted even
-    where there is nothing, or the same as in another.
+    A modality with one camera has only the camera's count, and no count of its own. A group in
+    `expected` is always counted, even if it is empty or repeats another.
     """
     groups = {Group(split)} | {group for group in expected if group.split == split}
     for modality in _MODALITIES:
@@ -91,7 +94,7 @@ def count_split(split: str, index: Index, expected: Mapping[Group, Size]) -> lis
 
 
 def count_roles(split: str, index: Index) -> list[Count]:
-    """Count the identities and images of each role in each modality; none where none has a role."""
+    """Count the identities and images per modality and role; [] if no image has a role."""
     if index.roles is None:
         return []
     counts = []
@@ -105,7 +108,7 @@ def count_roles(split: str, index: Index) -> list[Count]:
 
 
 def count_group(group: Group, index: Index, expected: Mapping[Group, Size]) -> Count:
-    """Count the images of `index` that are of a group's modality and camera, and their people."""
+    """Count the images of `index` with a group's modality and camera, and their identities."""
     of_group = np.ones(len(index), bool)
     if group.modality != "all":
         of_group &= index.modalities == group.modality
@@ -117,12 +120,12 @@ def count_group(group: Group, index: Index, expected: Mapping[Group, Size]) -> C
 
 
 def expected_sizes(name: str, root: Path) -> dict[Group, Size]:
-    """What a data set should have: as its authors, or a synthetic set's manifest, say.
+    """The expected sizes of a data set, as published or from a synthetic set's manifest.
 
     Raises:
-      InputError: the synthetic set is half-written, or its manifest damaged.
+      InputError: the synthetic set is unfinished, or its manifest is damaged.
     """
-    if not os.path.isdir(root):  # which the readers say
+    if not os.path.isdir(root):  # the readers report it
         return {}
     generated = name == "synthetic" or is_generated(root)
     return _generated_sizes(name, root) if generated else published_sizes(name)
@@ -139,7 +142,7 @@ def _generated_sizes(name: str, root: Path) -> dict[Group, Size]:
         raise InputError(
             f"{root / MANIFEST} does not say how many images the set has: generate it again"
         ) from error
-    if name == "sysu" and {"train", "val"} <= splits.keys():  # which are trained on together
+    if name == "sysu" and {"train", "val"} <= splits.keys():  # `read_sysu` joins the two
         (p, v, i), (q, w, j) = splits["train"], splits["val"]
         splits["train"] = p + q, v + w, i + j
     sizes = {}
@@ -154,7 +157,7 @@ def _generated_sizes(name: str, root: Path) -> dict[Group, Size]:
 
 
 def published_sizes(name: str) -> dict[Group, Size]:
-    """What the authors of "sysu", "regdb" or "llcm" say; nothing of another data set."""
+    """The published sizes of "sysu", "regdb" or "llcm"; {} for another data set."""
     sizes = {}
     if name == "sysu":
         people = published.SYSU_IDENTITIES
@@ -181,5 +184,5 @@ def published_sizes(name: str) -> dict[Group, Size]:
 
 
 def part_name(split: str, trial: int | None) -> str:
-    """What a `Group` calls a split; `trial` is RegDB's."""
+    """The name of a split in a `Group`; `trial` is RegDB's, else None."""
     return split if trial is None else f"{split} {trial}"

@@ -1,7 +1,7 @@
-"""What every data set on disk is made of, directories, images and texts: read, or refused.
+"""Reads and checks what all data sets consist of: directories, images and text files.
 
-Every function that takes a `report` tells it of each fault and goes on without what is wrong. The
-default, `refuse`, raises the first as an InputError.
+A function with an argument `report` calls it for each fault and continues without the faulty part.
+The default, `refuse`, raises the first fault as an InputError.
 """
 
 import itertools
@@ -17,45 +17,50 @@ from lupi_jax.runtime.files import expand, is_endless
 SPLITS = ("train", "test")
 
 ROOT = "data.root (--data-root after training; --root of check-data, prepare and the tables)"
-"""What a message calls the option that names a data set's directory."""
+"""The option for a data set's directory, as messages name it."""
 
 INDEX = "data.index (--index of check-data and prepare)"
-"""The same for the table of images."""
+"""The option for a table of images, as messages name it."""
 
 ZERO = "--config.data.identity_zero (--identity-zero of check-data and prepare)"
-"""The same for the meaning of identity 0."""
+"""The option for the meaning of identity 0, as messages name it."""
 
 NUMBER = re.compile(r"[0-9]{1,9}")  # fits an int32
 
 MAX_BYTES = 2**28
-"""Of a table, a list or a manifest."""
+"""The largest table, list or manifest that is read."""
 
 OnFault = Callable[[Path | str, str], None]
-"""Told the path at fault and a message of one line."""
+"""A function that gets the faulty path and a message of one line."""
 
 _PERSON = re.compile(r"[0-9]{4}|[1-9][0-9]{4,8}")
 _ABSOLUTE = re.compile(r"/|[A-Za-z]:")
-_NOT_UTF8 = re.compile("[\ud800-\udfff]")  # what Python makes of such bytes
-_LEFT_BEHIND = ("thumbs.db", "desktop.ini")  # by file browsers, besides hidden files
+_NOT_UTF8 = re.compile("[\ud800-\udfff]")  # Python decodes such bytes to these
+_LEFT_BEHIND = ("thumbs.db", "desktop.ini")  # file browsers write these, besides hidden files
 
 
 def refuse(where: Path | str, message: str) -> NoReturn:
-    """Raises InputError: the message."""
+    """Raise an InputError with the message."""
     raise InputError(message)
 
 
 def check_root(
     root: str | Path, split: str | None, splits: Sequence[str] = SPLITS, advice: str = ""
 ) -> Path:
-    """The root of a data set.
+    """The root of a data set, expanded, after a check that it exists.
+
+    Args:
+      root: directory of the data set.
+      split: name of a split, or None for all.
+      splits: names of the splits that the data set has.
+      advice: end of the error message, which says how to get the data set.
 
     Raises:
-      InputError: it is no directory, where `advice` says how to get the data set; or the split is
-        neither one of `splits` nor None.
+      InputError: `root` is not a directory, or `split` is neither one of `splits` nor None.
     """
     root = expand(root)
     if not os.path.isdir(root):  # unlike Path's, never raises
-        what = f"{root} is no directory" if os.path.exists(root) else f"no data at {root}"
+        what = f"{root} is not a directory" if os.path.exists(root) else f"no data at {root}"
         raise InputError(f"{what}: correct {ROOT}{advice}")
     if split not in (*splits, None):
         raise InputError(f"split {split!r} is not one of {', '.join(splits)}")
@@ -63,14 +68,14 @@ def check_root(
 
 
 def left_behind(name: str) -> bool:
-    """Whether a file of this name is no part of any data set: file browsers leave it."""
+    """Whether a file with this name is hidden, or left behind by a file browser."""
     return name.startswith(".") or name.lower() in _LEFT_BEHIND
 
 
 def walk(folder: str | Path, without: Collection[str] = ()) -> Iterator[str]:
-    """The files below a folder, `<folder>/...`, but for hidden ones and the paths `without`.
+    """The files below a folder, `<folder>/...`, except hidden ones and the paths `without`.
 
-    Links to directories are not followed. Directories that cannot be read are passed over.
+    Links to directories are not followed. Directories that cannot be read are skipped.
     """
     for place, folders, names in os.walk(folder):
         folders[:] = [n for n in folders if not left_behind(n) and f"{place}/{n}" not in without]
@@ -80,10 +85,10 @@ def walk(folder: str | Path, without: Collection[str] = ()) -> Iterator[str]:
 
 
 def walk_links(folder: Path, again: Callable[[Path], None]) -> Iterator[Path]:
-    """The files below a folder, as `walk`, and below the directories that links lead to.
+    """The files below a folder, except hidden ones, and below the directories it links to.
 
-    Every directory is read once, whatever leads there, and none that the link itself lies in.
-    `again` is told of the links that are not followed for that.
+    Every directory is read once, even if several links lead there. A link to a directory that
+    contains the link is not followed. `again` is called for each link that is not followed.
 
     Raises:
       OSError: a directory cannot be read.
@@ -111,7 +116,7 @@ def _fail(error: OSError) -> None:
 
 
 def read_directory(folder: Path, report: OnFault = refuse) -> list[os.DirEntry[str]]:
-    """What a directory holds, sorted by name, without hidden files and the like."""
+    """The entries of a directory, sorted by name, except hidden and `left_behind` ones."""
     try:
         with os.scandir(folder) as entries:
             found = [entry for entry in entries if not left_behind(entry.name)]
@@ -128,11 +133,14 @@ def read_directory(folder: Path, report: OnFault = refuse) -> list[os.DirEntry[s
 def read_named(
     folder: Path, name: re.Pattern[str], content: str, report: OnFault = refuse
 ) -> Iterator[tuple[os.DirEntry[str], re.Match[str]]]:
-    """What a directory holds, where every name must match `name`; `content` says so in messages."""
+    """The entries of a directory whose names match `name`; every other entry is a fault.
+
+    `content` tells the reader of a message what belongs into the directory.
+    """
     for entry in read_directory(folder, report):
         match = name.fullmatch(entry.name)
         if _NOT_UTF8.search(entry.name):
-            report(entry.path, f"{entry.path}: its name is not UTF-8; rename it or move it away")
+            report(entry.path, f"{entry.path}: the name is not UTF-8; rename it or move it away")
         elif match:
             yield entry, match
         else:
@@ -145,14 +153,14 @@ def read_images(
 ) -> Iterator[tuple[str, re.Match[str]]]:
     """(file name, match of `name`) of the images in an identity's directory, sorted by name.
 
-    Nothing else may be there; `example` is an image's name, for messages.
+    Any other entry is a fault. `example` is the name of an image, for messages.
     """
     content = f"{folder.parent.name}/{folder.name} holds images named as {example}"
     for image, match in read_named(folder, name, content, report):
         if os.path.isfile(image.path):
             yield image.name, match
         else:
-            report(image.path, f"{image.path} is no image file: replace it or move it away")
+            report(image.path, f"{image.path} is not an image file: replace it or move it away")
 
 
 def read_camera(
@@ -164,8 +172,8 @@ def read_camera(
 ) -> Iterator[tuple[int, str]]:
     """(identity, `<identity>/<file>`) of the images in a camera's directory, sorted by both.
 
-    Images of these `identities` only, whom a camera need not all have seen; other directories are
-    not opened. `name` and `example` are as for `read_images`.
+    Only images of `identities` are listed; the directories of other people are not opened. The
+    camera need not have seen everybody. `name` and `example` are passed to `read_images`.
     """
     content = f"{folder.name} holds one directory per identity, named by its number as 0007"
     for person, _ in read_named(folder, _PERSON, content, report):
@@ -175,25 +183,25 @@ def read_camera(
 
 
 def leads_out(path: str) -> bool:
-    """Whether a path leads, or may lead, out of the directory that it should be relative to."""
+    """Whether a path is absolute or contains "..", so that it may lead out of its directory."""
     return bool(_ABSOLUTE.match(path)) or ".." in path.split("/")
 
 
 def read_bytes(file: Path, missing: str, most: int = MAX_BYTES) -> bytes:
-    """What a file of at most `most` bytes holds.
+    """The content of a file of at most `most` bytes.
 
     Raises:
-      InputError: it cannot be read, or is larger; `missing` where there is none.
+      InputError: the file cannot be read or is larger. If the file is missing, `missing` is the
+        message.
     """
     try:
         if not is_endless(file):
             with file.open("rb") as opened:
                 small = os.fstat(opened.fileno()).st_size <= most
-                content = opened.read(most + 1) if small else b""  # it may grow
+                content = opened.read(most + 1) if small else b""  # the file may have grown
             if small and len(content) <= most:
                 return content
-            what = f"larger than {most >> 20} MiB"
-            raise InputError(f"{file} is {what}, the most that is read of such a file: correct it")
+            raise InputError(f"{file} is larger than {most >> 20} MiB, the limit: correct it")
         what = "it is a pipe or a device"
     except FileNotFoundError:
         raise InputError(missing) from None
@@ -203,13 +211,14 @@ def read_bytes(file: Path, missing: str, most: int = MAX_BYTES) -> bytes:
 
 
 def read_text(file: Path, missing: str, advice: str) -> str:
-    """What a text in UTF-8 holds, with or without a byte order mark.
+    """The content of a text file in UTF-8, with or without a byte order mark.
 
     Raises:
-      InputError: as `read_bytes`; or it is no such text, with `advice` what to do.
+      InputError: `read_bytes` raises it, or the content is not UTF-8; the message then ends with
+        `advice`.
     """
     content = read_bytes(file, missing)
-    # A NUL is valid UTF-8, but there is none in text: UTF-16 is full of them.
+    # A NUL is valid UTF-8, but text does not contain any, and UTF-16 is full of them.
     wrong = content.find(b"\0")
     text = ""
     try:
@@ -225,14 +234,14 @@ def read_text(file: Path, missing: str, advice: str) -> str:
 def require_disjoint(
     where: Path, people: Mapping[str, Iterable[int]], report: OnFault = refuse
 ) -> None:
-    """Check that no two of several named groups of people share an identity."""
+    """Check that no two groups in `people`, {name: identities}, share an identity."""
     for (first, one), (second, other) in itertools.combinations(people.items(), 2):
         shared = sorted(set(one) & set(other))
         if shared:
-            zero = f"; or say by {ZERO} that 0 is a distractor" if 0 in shared else ""
+            zero = f", or, if 0 is a distractor, set {ZERO}" if 0 in shared else ""
             report(
                 where,
                 f"{where}: {plural(len(shared), 'identity')} in both {first} and {second} "
-                f"({some(shared)}): training and test sets must not share identities; take them "
-                f"out of one{zero}",
+                f"({some(shared)}): training and test sets must not share identities; remove them "
+                f"from one{zero}",
             )

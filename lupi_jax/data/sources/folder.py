@@ -1,4 +1,4 @@
-"""The folder layout: `{train,test}/{visible,infrared}/<identity>/c<camera>_<n>.jpg`."""
+"""Reads the folder layout: `{train,test}/{visible,infrared}/<identity>/c<camera>_<n>.jpg`."""
 
 import os
 import re
@@ -32,18 +32,19 @@ _MODALITY = re.compile("|".join(_MODALITIES))
 def read_folder(root: str | Path, split: str, report: OnFault = refuse) -> Index:
     """Index one split of a data set in the folder layout, sorted by path.
 
-    Identities are whole numbers (the directories' names, leading zeros allowed), or -1: junk. A
-    split may lack images of one modality. Hidden files and what file browsers leave are passed
-    over.
+    Identities are the names of directories: whole numbers, possibly with leading zeros, or -1 for
+    junk. A split may lack images of one modality. Hidden files, and files that file browsers
+    write, are ignored.
 
     Args:
-      root: directory of `train` and `test`.
+      root: directory that contains `train` and `test`.
       split: "train" or "test".
-      report: told of every fault that leaves something to read; by default the first is raised.
+      report: called for every fault after which something can still be read; by default the first
+        fault is raised.
 
     Raises:
       InputError: the root or split is missing or empty, a directory cannot be read, an identity
-        has no image in its directory or has two of them, or something does not fit the layout.
+        has two directories or one without images, or a name does not fit the layout.
     """
     advice = f", or make synthetic people with `lupi make-synthetic --out {root}`"
     root = check_root(root, split, advice=advice)
@@ -58,8 +59,8 @@ def read_folder(root: str | Path, split: str, report: OnFault = refuse) -> Index
     if not rows:
         raise InputError(
             f"no images under {folder}: expected "
-            f"{split}/{{visible,infrared}}/<identity>/c<camera>_<n>.jpg, or a table that names "
-            f"them otherwise: {INDEX}"
+            f"{split}/{{visible,infrared}}/<identity>/c<camera>_<n>.jpg; for other names give a "
+            f"table, {INDEX}"
         )
     return make_index(root, rows)
 
@@ -71,8 +72,8 @@ def _read_modality(root: Path, split: str, modality: Modality, report: OnFault) 
     for person, _ in read_named(root / split / modality, _IDENTITY, content, report):
         identity = int(person.name)
         if (first := directories.setdefault(identity, person.name)) != person.name:
-            what = f"{person.path} is identity {identity}, and so is {first}"
-            report(person.path, f"{what}: rename one, or put them together")
+            what = f"{person.path} and {first} are both identity {identity}"
+            report(person.path, f"{what}: rename one, or merge them")
         image = None
         for image, match in read_images(Path(person.path), _IMAGE, example, report):
             path = f"{split}/{modality}/{person.name}/{image}"
@@ -84,19 +85,19 @@ def _read_modality(root: Path, split: str, modality: Modality, report: OnFault) 
 def read_any_images(
     path: str | Path, modality: Modality, pass_over: Callable[[Path], None] = lambda file: None
 ) -> Index:
-    """Index one image file, or all below a directory, whatever their names.
+    """Index one image file, or all images below a directory, with any names.
 
-    Identities and cameras are -1: unknown. Hidden files and what file browsers leave are no images.
-    Links to directories are followed, and every directory is read once.
+    Identities and cameras are -1 (unknown). Hidden files, and files that file browsers write, are
+    ignored. Links to directories are followed, and every directory is read once.
 
     Args:
-      path: of the file or the directory.
-      modality: of all of the images.
-      pass_over: told of every other file, and of the links to directories that were read already or
-        that they lie in.
+      path: path of the file or the directory.
+      modality: modality of all the images.
+      pass_over: called for every other file, and for every link that is not followed because its
+        directory was read already or contains the link.
 
     Raises:
-      InputError: there is no such file or no image below the directory.
+      InputError: the path does not exist, or the directory contains no images.
       OSError: a directory cannot be read.
     """
     path = expand(path)
@@ -118,11 +119,11 @@ def read_any_images(
 
 
 def name_people(index: Index) -> tuple[Path | None, Index]:
-    """Give images the identities and cameras that their paths say in the folder layout.
+    """Read identities and cameras from the paths of images, if they are in the folder layout.
 
     Returns:
-      The data set's root, without links, and the images. None, and the images as they were, where
-      one of them lies in no such layout, or they lie in several data sets.
+      The data set's root, without links, and the images with identities and cameras. If a path
+      does not fit the layout, or the images belong to several data sets, None and `index` itself.
     """
     roots, rows = set(), []
     folder = index.root.resolve()

@@ -1,4 +1,4 @@
-"""The lists that published data sets come with: of identities, and of images with their labels."""
+"""Reads the lists in published data sets: identities, and images with their labels."""
 
 import os
 import re
@@ -10,11 +10,11 @@ from lupi_jax.data.index import Index, Row, make_index
 from lupi_jax.data.sources.files import NUMBER, OnFault, leads_out, read_text, refuse
 from lupi_jax.errors import InputError, plural, some
 
-_RESTORE = "restore the list the data set came with"
+_RESTORE = "restore the data set's own list"
 
 
 class Listed(NamedTuple):
-    """One line of a list of images: its place, and what it says."""
+    """One line of a list of images, with its file and its number from 1."""
 
     file: Path
     line: int
@@ -24,9 +24,10 @@ class Listed(NamedTuple):
 
 
 def read_identities(file: Path, report: OnFault = refuse) -> list[int]:
-    """The identities of a comma-separated list, ascending.
+    """The identities in a comma-separated list, ascending.
 
-    A fault is that the list cannot be read, is empty, repeats an identity or holds anything else.
+    Faults are a list that cannot be read or is empty, and an item that is repeated or not a number
+    of up to 9 digits.
     """
     lines = _read_lines(file, report)
     items = ",".join(line for _, line in lines).split(",") if lines else []
@@ -43,11 +44,16 @@ def read_identities(file: Path, report: OnFault = refuse) -> list[int]:
 def read_list(
     file: Path, form: re.Pattern[str], example: str, report: OnFault = refuse
 ) -> list[Listed]:
-    """The lines `path label` of a list of images, in their order.
+    """The lines `path label` of a list of images, in order.
 
-    A path must match `form`, whose first group is the person's number; `example` says in messages
-    what that looks like. A fault is that the list cannot be read or is empty, or that a line does
-    not fit, leads out of the data set or repeats an earlier path.
+    Faults are a list that cannot be read or is empty, and a line that does not fit, leads out of
+    the data set or repeats an earlier path.
+
+    Args:
+      file: the list.
+      form: what a path matches; the first group is the person's number.
+      example: what a path looks like, for messages.
+      report: called for every fault; by default the first is raised.
     """
     listed: dict[PurePosixPath, Listed] = {}
     for line, text in _read_lines(file, report):
@@ -64,7 +70,7 @@ def read_list(
 
 
 def require_one_label_each(images: Iterable[Listed], report: OnFault = refuse) -> None:
-    """Check that the labels and the people of a split correspond one to one."""
+    """Check that every label in a split belongs to one person, and every person has one label."""
     person_of: dict[int, int] = {}
     label_of: dict[int, int] = {}
     told = set()
@@ -78,20 +84,23 @@ def require_one_label_each(images: Iterable[Listed], report: OnFault = refuse) -
 
 
 def require_files(root: Path, images: Iterable[Listed], report: OnFault = refuse) -> list[Listed]:
-    """Those of the listed images that are there; a fault names the file, or the directory."""
+    """The listed images that exist; a missing one is a fault.
+
+    The message names the image, or the topmost of its directories that is missing.
+    """
     there = []
     for image in images:
         path = root / image.path
         if os.path.isfile(path):
             there.append(image)
             continue
-        # Ten lists of RegDB may name it, so that no list is named here.
+        # The message names no list, because ten lists of RegDB may name the image.
         folders = [place for place in reversed(path.parents) if place.is_relative_to(root)]
         place = next((folder for folder in folders if not os.path.isdir(folder)), path)
         report(
             place,
             f"{place} is listed in {image.file.parent}, but missing or unreadable: extract the "
-            "data set again, whole, or restore its lists",
+            "whole data set again, or restore its lists",
         )
     return there
 
@@ -99,18 +108,18 @@ def require_files(root: Path, images: Iterable[Listed], report: OnFault = refuse
 def require_images(
     file: Path, identities: Iterable[int], found: Iterable[int], report: OnFault = refuse
 ) -> None:
-    """Check that everybody in a list of identities is among those `found`, who have an image."""
+    """Check that every identity in the list `file` is also in `found`, and so has an image."""
     lacking = sorted(set(identities) - set(found))
     if lacking:
         what = f"lists {plural(len(lacking), 'identity')} without an image ({some(lacking)})"
-        report(file, f"{file} {what}: extract the data set again, whole, or {_RESTORE}")
+        report(file, f"{file} {what}: extract the whole data set again, or {_RESTORE}")
 
 
 def make_split(root: Path, split: str, rows: Collection[Row]) -> Index:
-    """The index of what is left of a split, without what was reported.
+    """The index of the images in a split that can be used.
 
     Raises:
-      InputError: nothing is.
+      InputError: `rows` is empty.
     """
     if not rows:
         raise InputError(f"{root}: no image of the split {split} can be used: extract it again")
@@ -118,11 +127,11 @@ def make_split(root: Path, split: str, rows: Collection[Row]) -> Index:
 
 
 def _read_lines(file: Path, report: OnFault) -> list[tuple[int, str]]:
-    """The lines of a text that are not blank, with their numbers, stripped."""
+    """(number from 1, text without outer blanks) of the lines in a file that are not blank."""
     place = file if os.path.isdir(file.parent) else file.parent
     missing = (
-        f"{place} is missing: data.root is the folder that holds {file.parent.name}/ with the "
-        "lists the data set came with"
+        f"{place} is missing: set data.root to the folder that contains {file.parent.name}/ with "
+        "the data set's lists"
     )
     try:
         text = read_text(file, missing, _RESTORE)

@@ -1,9 +1,9 @@
-"""LLCM: lists of training images, and test images by camera and identity.
+"""Reads LLCM: lists of training images, and test images by camera and identity.
 
 Zhang and Wang, "Diverse Embedding Expansion Network and Low-Light Cross-Modality Benchmark for
-Visible-Infrared Person Re-identification", CVPR 2023. `idx/train_{vis,nir}.txt` list lines as
-`vis/0001/0001_c01_s185535_f7010_vis.jpg 0`; test images are `test_{vis,nir}/cam<n>/<identity>/*`
-for the identities of `idx/test_id.txt`. A camera has the same number in both modalities.
+Visible-Infrared Person Re-identification", CVPR 2023. A line of `idx/train_{vis,nir}.txt` is
+`vis/0001/0001_c01_s185535_f7010_vis.jpg 0`. Test images are `test_{vis,nir}/cam<n>/<identity>/*`
+for the identities in `idx/test_id.txt`. A camera has the same number in both modalities.
 """
 
 import itertools
@@ -46,21 +46,22 @@ _TEST_IMAGE = re.compile(".+" + SUFFIX_PATTERN, re.IGNORECASE)
 def read_llcm(root: str | Path, split: str, report: OnFault = refuse) -> Index:
     """Index one split of LLCM, visible images first.
 
-    Training images come in the order of their lists, test images by camera, identity and file
-    name. Identities are the people's own numbers, as in the paths; the labels of the lists only
-    have to agree with them. The camera of a training image is read from its name (`_c01`), and -1
-    (unknown) where that does not tell.
+    Training images are in the order of the lists, test images are sorted by camera, identity and
+    file name. Identities are the people's numbers in the paths; the labels in the lists must agree
+    with them, and are not used otherwise. The camera of a training image is read from its name
+    (`_c01`), and is -1 (unknown) if the name does not tell.
 
     Args:
-      root: directory of `vis`, `nir`, `test_vis`, `test_nir` and `idx`.
+      root: directory that contains `vis`, `nir`, `test_vis`, `test_nir` and `idx`.
       split: "train" or "test".
-      report: told of every fault that leaves something to read; by default the first is raised.
+      report: called for every fault after which something can still be read; by default the first
+        fault is raised.
 
     Raises:
-      InputError: something is missing, unreadable, damaged or misnamed; labels and people
-        disagree; a person is in both splits; or a test identity has no image.
+      InputError: a file is missing, unreadable, damaged or misnamed; labels and people disagree; a
+        person is in both splits; or a test identity has no image.
     """
-    root = check_root(root, split, advice="; LLCM comes from its authors, by agreement")
+    root = check_root(root, split, advice="; LLCM is available from its authors")
     images, identities = read_lists(root / "idx", report)
     rows = []
     if split == "train":
@@ -74,7 +75,7 @@ def read_llcm(root: str | Path, split: str, report: OnFault = refuse) -> Index:
         folder = root / f"test_{name}"
         content = f"{folder.name} holds cam1 to cam9"
         found = {int(match[1]) for _, match in read_named(folder, _CAMERA_FOLDER, content, report)}
-        # A camera that is missing is told of by reading it, unless the whole folder is.
+        # Reading a missing camera reports it. If the whole folder is missing, one report is enough.
         for camera in sorted(found | _CAMERAS[modality]) if os.path.isdir(folder) else ():
             place, example = folder / f"cam{camera}", f"0003_c01_*_{name}.jpg"
             for identity, path in read_camera(place, people, _TEST_IMAGE, example, report):
@@ -87,7 +88,7 @@ def read_llcm(root: str | Path, split: str, report: OnFault = refuse) -> Index:
 def read_lists(
     idx: Path, report: OnFault = refuse
 ) -> tuple[dict[Modality, list[Listed]], list[int]]:
-    """The training images in each modality, and the test identities, by the lists in `idx`."""
+    """The training images by modality, and the test identities, from the lists in `idx`."""
     identities = read_identities(idx / "test_id.txt", report)
     example = "<directory>/<person>/<image>"
     images = {
@@ -102,6 +103,6 @@ def read_lists(
 
 
 def training_camera(path: str) -> int:
-    """The camera that a training image's name tells (`_c01`), or -1."""
+    """The camera in a training image's name (`_c01`), or -1 if the name does not tell."""
     match = _TRAINING_CAMERA.search(path.rpartition("/")[2])
     return int(match[1]) if match else -1

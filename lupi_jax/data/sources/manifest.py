@@ -1,4 +1,4 @@
-"""The manifest of a synthetic set: what tells that a folder holds one, and what it holds."""
+"""Reads the manifest of a synthetic set, by which such a set is recognised."""
 
 from pathlib import Path
 from typing import Any
@@ -8,29 +8,29 @@ from lupi_jax.runtime.files import expand
 from lupi_jax.runtime.records import read_json
 
 GENERATOR = "lupi_jax.data.synthetic"
-"""What a manifest says of its writer. Sets written earlier say so: it stays."""
+"""The writer's name in a manifest. Older sets have this name, so it does not change."""
 
 MANIFEST = "synthetic.json"
 MARKER = "synthetic.partial.json"
-"""In place of the manifest while a set is being written."""
+"""The file that takes the manifest's place while a set is being written."""
 
 
 def read_manifest(root: Path) -> dict[str, Any]:
-    """Returns the manifest of a whole set.
+    """Returns the manifest of a finished set.
 
-    Its keys: `generator`, `version`, `layout`, `seed`, `identities` (all that have pictures),
-    `images_per_modality`, `height`, `width`, `test_fraction` and `counts`, which has, for each
-    split, its numbers of `identities` and of `visible` and `infrared` images. A set whose people
-    are not hard to find has `difficulty`. A set that follows published lists has `like`, 16
-    hexadecimal digits that change with any byte of them, and null for what the lists decide.
+    Its keys are `generator`, `version`, `layout`, `seed`, `identities` (the number of people with
+    pictures), `images_per_modality`, `height`, `width`, `test_fraction` and `counts`, which has
+    the numbers of `identities`, `visible` and `infrared` images per split. A set that is not hard
+    also has `difficulty`. A set that follows published lists also has `like`, 16 hexadecimal
+    digits that change with any byte of the lists, and null for what the lists decide.
 
     Raises:
-        InputError: there is no set at `root`, it is half-written, or its manifest is damaged.
+        InputError: the set at `root` is missing or unfinished, or its manifest is damaged.
     """
     root = expand(root)
     missing = f"no synthetic data at {root}: it has no {MANIFEST}; generate the set first"
     if (root / MARKER).is_file():
-        missing = f"half-written synthetic data at {root}: run the same generation again"
+        missing = f"unfinished synthetic data at {root}: run the same generation again"
     file = root / MANIFEST
     try:
         manifest = read_json(file)

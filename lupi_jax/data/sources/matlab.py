@@ -1,7 +1,7 @@
-"""A variable of a MATLAB file (versions 5 to 7.2): arrays of real numbers, in cells or by itself.
+"""Reads a variable of a MATLAB file (versions 5 to 7.2): an array of real numbers, or cells.
 
-A reader of our own, since SciPy's takes the process down on some damaged files, and believes
-whatever size they state. Here nothing is made that the file does not have the bytes for.
+SciPy's reader is not used: it crashes the process on some damaged files, and allocates whatever
+size they state. This reader allocates nothing for which the file does not have the bytes.
 """
 
 import math
@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 MAX_BYTES = 2**22
-"""Of a file, and of what it unpacks to. SYSU-MM01's permutations are 0.6 MB."""
+"""Largest file, packed and unpacked. SYSU-MM01's permutations are 0.6 MB."""
 
-_DEPTH = 4  # cells within cells: more than any of ours
+_DEPTH = 4  # cells within cells; SYSU-MM01 has fewer levels
 _INT8, _INT32, _UINT32, _ARRAY, _PACKED = 1, 5, 6, 14, 15  # kinds of elements
 _NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8",
             13: "u8"}  # fmt: skip
@@ -23,26 +23,27 @@ _CELL, _NUMERIC = 1, range(6, 16)  # classes of arrays
 _COMPLEX = 0x800
 
 _Element = tuple[int, memoryview]
-"""Its kind, and its content."""
+"""The kind of an element, and its content."""
 
 
 def read_variable(content: bytes, name: str) -> Any:
     """The variable `name` of a file: a numeric array [rows, columns], or a list for a cell.
 
-    The list has a cell's items in MATLAB's order, arrays or lists again. An item without content
-    is an empty array; one of another kind (text, complex numbers, three dimensions) is None.
+    The list has the cell's items, which are arrays or lists, in MATLAB's order. An item without
+    content is an empty array. An item of another kind (text, complex numbers, three dimensions) is
+    None.
 
     Args:
       content: the bytes of the file, at most `MAX_BYTES`.
-      name: of the variable.
+      name: name of the variable.
 
     Raises:
-      ValueError: the file is of another kind or damaged, unpacks to more than `MAX_BYTES`, or has
-        no variable of this name and form.
+      ValueError: the file is not a MATLAB file or is damaged, unpacks to more than `MAX_BYTES`, or
+        has no variable with this name and a supported form.
     """
     order = {b"IM": "<", b"MI": ">"}.get(content[126:128])
     if order is None:
-        raise ValueError("no MATLAB file of version 5")
+        raise ValueError("not a MATLAB file of version 5")
     for kind, part in _unpacked(memoryview(content)[128:], order):
         if kind == _ARRAY and (found := _value(part, order, _DEPTH, name)) is not None:
             return found
@@ -50,7 +51,7 @@ def read_variable(content: bytes, name: str) -> Any:
 
 
 def _unpacked(data: memoryview, order: str) -> Iterator[_Element]:
-    """The elements of a file, the packed ones unpacked."""
+    """The elements of a file; packed elements are unpacked."""
     room = MAX_BYTES
     for kind, part in _elements(data, order):
         if kind != _PACKED:
@@ -59,7 +60,7 @@ def _unpacked(data: memoryview, order: str) -> Iterator[_Element]:
         unpacking = zlib.decompressobj()
         try:
             plain = unpacking.decompress(part, room)
-            # The check sum stands at the end: another byte is asked for to have it read.
+            # The checksum is at the end. It is read only if another byte is asked for.
             more = unpacking.decompress(unpacking.unconsumed_tail, 1)
         except zlib.error as error:
             raise ValueError("packed content is damaged") from error
@@ -76,7 +77,8 @@ def _elements(data: memoryview, order: str) -> Iterator[_Element]:
             raise ValueError("cut off")
         kind, size = struct.unpack_from(f"{order}II", data, at)
         start, padding = at + 8, 0 if kind == _PACKED else -size % 8
-        if kind >> 16:  # a small one has its size beside its kind, and its content in place of it
+        # In a small element the size shares four bytes with the kind, and the content follows.
+        if kind >> 16:
             kind, size, start = kind & 0xFFFF, kind >> 16, at + 4
             padding = 4 - size
         if size > len(data) - start or padding < 0:
@@ -86,7 +88,7 @@ def _elements(data: memoryview, order: str) -> Iterator[_Element]:
 
 
 def _value(data: memoryview, order: str, depth: int, name: str | None = None) -> Any:
-    """An array element; None where it is of another kind, or has another name than `name`."""
+    """The value of an array element; None if its kind is unsupported or its name not `name`."""
     if not data:
         return _EMPTY
     parts = _elements(data, order)
@@ -101,14 +103,14 @@ def _value(data: memoryview, order: str, depth: int, name: str | None = None) ->
     if kind == _CELL and depth:
         inside = list(parts)
         if len(inside) != math.prod(shape) or any(each != _ARRAY for each, _ in inside):
-            raise ValueError("a cell has other items than it says")
+            raise ValueError("the items of a cell do not fit its head")
         return [_value(item, order, depth - 1) for _, item in inside]
     stored, raw = next(parts, (_INT8, data[:0]))
     if kind not in _NUMERIC or stored not in _NUMBERS or int(flags[0]) & _COMPLEX:
         return None
     dtype = np.dtype(order + _NUMBERS[stored])
     if len(raw) != math.prod(shape) * dtype.itemsize:
-        raise ValueError("an array has more or fewer numbers than it says")
+        raise ValueError("the numbers of an array do not fit its head")
     return np.frombuffer(raw, dtype).reshape(shape, order="F")
 
 

@@ -1,4 +1,4 @@
-"""A table of images from their names: a regular expression says what the parts of a path mean."""
+"""Makes a table of images from their paths, whose parts a regular expression names."""
 
 import contextlib
 import csv
@@ -20,23 +20,24 @@ from lupi_jax.data.sources.table import COLUMNS, ROLE, row_fault
 from lupi_jax.errors import InputError, shorten
 
 GROUPS = (*COLUMNS[1:], ROLE)
-"""What a pattern may name; of the role alone it may say nothing."""
+"""The groups that a pattern may name. Only the role may be left out."""
 
 PATHS_PER_SECOND = 100
-"""A pattern that matches fewer would take hours; a usual one matches hundreds of thousands."""
+"""The slowest pace for a pattern. A usual pattern matches hundreds of thousands of paths per
+second; a slower one than this would take hours."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Naming:
-    """How the paths of a data set's images say what is on them.
+    """How to read the identity, camera and so on of an image from its path.
 
     Attributes:
-      pattern: a regular expression that a whole path below the root matches, with forward slashes,
-        and whose named groups are some of `GROUPS`.
-      constants: {group: its text, for every path that has none}.
-      values: {group: {its text in a path: the text in the table}}; other texts stay.
+      pattern: a regular expression for the whole path below the root, with forward slashes. Its
+        named groups are some of `GROUPS`.
+      constants: {group: text for the paths in which the group matches nothing}.
+      values: {group: {text in a path: text in the table}}; other texts stay as they are.
       without: directories of the root whose images are not part of the data set.
-      distractors: whether identity 0 is nobody.
+      distractors: whether identity 0 stands for distractors.
     """
 
     pattern: str
@@ -66,20 +67,20 @@ NAMINGS = {
         {"split": {"query": "test", "gallery": "test"}, "role": {"train": "", "val": ""}},
     ),
 }
-"""Ready ones, by name. Market-1501's (Zheng et al., ICCV 2015) has junk, -1, and distractors, 0.
-Its boxes that were drawn by hand are left out."""
+"""The ready-made namings. Market-1501 (Zheng et al., ICCV 2015) has junk (-1) and distractors (0);
+its hand-drawn boxes are left out."""
 
 
 class Named(NamedTuple):
-    """What the names of images below a root say.
+    """What `read_names` read from the paths below a root.
 
     Attributes:
-      rows: cells of `COLUMNS` and of the role, sorted by path.
+      rows: cells of `COLUMNS` and the role, sorted by path.
       unmatched: paths that the pattern does not match.
-      faults: what a table cannot hold, a line each, which names the path.
-      passed_over: files that are no images, and links that are not followed.
-      left_out: images in directories that are not part of the data set.
-      defaulted: the groups whose constant was needed.
+      faults: lines about paths that cannot be in a table; each names the path.
+      passed_over: files that are not images, and links that are not followed.
+      left_out: number of images in directories that are not part of the data set.
+      defaulted: groups for which a constant was used.
     """
 
     rows: list[tuple[str, ...]]
@@ -91,19 +92,24 @@ class Named(NamedTuple):
 
     @property
     def has_roles(self) -> bool:
-        """Whether a row has a role."""
+        """Whether any row has a role."""
         return any(row[-1] for row in self.rows)
 
 
 def read_names(root: str | Path, naming: Naming) -> Named:
     """Read the paths of all images below a directory; no image is opened.
 
-    Directories behind links are read as well, each once. Hidden files are not seen.
+    Links to directories are followed, and every directory is read once. Hidden files are ignored.
+
+    Args:
+      root: directory of the data set.
+      naming: how to read a path.
 
     Raises:
-      InputError: the root is no directory, or holds no image; the pattern is no regular expression,
-        lacks a group, has another one, or (in Python's main thread) matches fewer than
-        `PATHS_PER_SECOND`; or somebody is in two splits.
+      InputError: the root is not a directory or holds no images; the pattern is not a regular
+        expression, lacks a group, has a group that is not in `GROUPS`, or (checked only in
+        Python's main thread) matches fewer than `PATHS_PER_SECOND`; or an identity is in two
+        splits.
       OSError: a directory cannot be read.
     """
     root, pattern = check_root(root, None), _compile(naming)
@@ -133,7 +139,7 @@ def read_names(root: str | Path, naming: Naming) -> Named:
 
 
 def table_text(rows: Sequence[Sequence[str]]) -> str:
-    """The CSV of `Named.rows`, which `read_table` reads; without a column role if none has one."""
+    """`Named.rows` as CSV for `read_table`; the column role is left out if it would be empty."""
     names = [*COLUMNS, ROLE] if any(row[-1] for row in rows) else COLUMNS
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
@@ -143,12 +149,12 @@ def table_text(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _compile(naming: Naming) -> re.Pattern[str]:
-    """The pattern of a naming, which with its constants says all that a table needs."""
+    """The compiled pattern of a naming, after a check that pattern and constants fill a table."""
     what = f"--pattern {shorten(naming.pattern, 120)!r}"
     try:
         pattern = re.compile(naming.pattern)
     except (re.error, OverflowError, RecursionError) as error:
-        raise InputError(f"{what} is no regular expression ({error}): correct it") from error
+        raise InputError(f"{what} is not a regular expression ({error}): correct it") from error
     names = set(pattern.groupindex)
     if foreign := sorted(names - set(GROUPS)):
         raise InputError(
@@ -163,14 +169,13 @@ def _compile(naming: Naming) -> re.Pattern[str]:
         )
     if unnamed := sorted(set(naming.values) - names):
         raise InputError(
-            f"--{unnamed[0]} maps the texts of a group that {what} lacks: name it, "
-            f"(?P<{unnamed[0]}>...)"
+            f"--{unnamed[0]} maps texts, but {what} has no such group: add (?P<{unnamed[0]}>...)"
         )
     return pattern
 
 
 def _match(pattern: re.Pattern[str], paths: Sequence[str]) -> list[Mapping[str, str | None] | None]:
-    """The groups of each path, None where the pattern does not match all of it."""
+    """The groups of each path; None for a path that the pattern does not match as a whole."""
     matches: list[Mapping[str, str | None] | None] = []
     before = 0
 
@@ -179,8 +184,8 @@ def _match(pattern: re.Pattern[str], paths: Sequence[str]) -> list[Mapping[str, 
         if len(matches) - before < PATHS_PER_SECOND:
             raise InputError(
                 f"--pattern {shorten(pattern.pattern, 120)!r} takes too long on "
-                f"{shorten(paths[len(matches)], 120)!r}: repetitions that can share a text in many "
-                "ways, as in (a+)+, try all of them; write [^/]* or [0-9]+ instead"
+                f"{shorten(paths[len(matches)], 120)!r}: nested repetitions such as (a+)+ try "
+                "every way to divide a text; write [^/]* or [0-9]+ instead"
             )
         before = len(matches)
 
@@ -193,9 +198,9 @@ def _match(pattern: re.Pattern[str], paths: Sequence[str]) -> list[Mapping[str, 
 
 @contextlib.contextmanager
 def _ticking(tick: Callable[[], None]) -> Iterator[None]:
-    """Call `tick` after each second of this process's own time, also within a match."""
-    # Python looks for signals while it matches, but gives no other thread a turn. A machine that is
-    # busy or asleep does not count.
+    """Call `tick` after each second of this process's CPU time, even during a match."""
+    # During a match Python handles signals but runs no other thread. CPU time is used because the
+    # machine may be busy or asleep.
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -209,7 +214,7 @@ def _ticking(tick: Callable[[], None]) -> Iterator[None]:
 
 
 def _row(path: str, groups: Mapping[str, str | None], naming: Naming) -> tuple[str, ...]:
-    """The cells of a path."""
+    """The table's cells for a path."""
     cells = [path]
     for name in GROUPS:
         text = groups.get(name)
@@ -222,27 +227,30 @@ def _row(path: str, groups: Mapping[str, str | None], naming: Naming) -> tuple[s
 
 
 def _fault(root: Path, row: tuple[str, ...], files: dict[tuple[int, int], str]) -> str:
-    """Why a row cannot be in the table; "" if it can. `files` are those of the rows before."""
+    """Why a row cannot be in the table; "" if it can.
+
+    `files` maps (device, inode) of the earlier rows' files to their paths; the row's is added.
+    """
     path = row[0]
     try:
         path.encode()
     except UnicodeEncodeError:
-        return "its name is not UTF-8; rename it"
+        return "the name is not UTF-8; rename it"
     if lacking := [name for name, cell in zip(COLUMNS, row, strict=False) if not cell]:
         which = ", ".join(lacking)
-        return f"its name does not say {which}: --{lacking[0]} gives it for all such images"
+        return f"the name does not say {which}: give --{lacking[0]} for all such images"
     if fault := row_fault(*row):
         return fault
     try:
         found = os.stat(root / path)
     except OSError as error:
-        return f"{error.strerror}; restore or remove it"
+        return f"{error.strerror}; restore or remove the file"
     first = files.setdefault((found.st_dev, found.st_ino), path)
     return "" if first == path else f"the same file as {first}; remove one of the two names"
 
 
 def _require_disjoint(root: Path, rows: Sequence[Sequence[str]]) -> None:
-    """People, but for junk and whoever may be a distractor, are in one split each."""
+    """Check that no identity is in two splits, except junk and 0, which may be a distractor."""
     people: dict[str, set[int]] = {}
     for _, identity, _, _, split, _ in rows:
         if int(identity) not in (JUNK, DISTRACTOR):

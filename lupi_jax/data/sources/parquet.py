@@ -1,8 +1,8 @@
-"""The columns of a Parquet file, read in a process of its own.
+"""Reads columns of a Parquet file in a separate process.
 
-Parquet packs: a few kilobytes may stand for terabytes, and a native reader of hostile bytes may
-crash. So this file is also a program: it reads Parquet on stdin, within bounds, and writes CSV to
-stdout. It imports nothing of this package.
+Parquet is compressed, so a few kilobytes may unpack to terabytes, and hostile bytes may crash its
+native reader. So this file is also a program. It reads Parquet from stdin, within limits, and
+writes CSV to stdout. It imports nothing else from this package.
 """
 
 import csv
@@ -14,33 +14,33 @@ from collections.abc import Iterator, Sequence
 
 MAX_ROWS = 2_000_000
 MAX_BYTES = 2**28
-"""Of the cells together, as text."""
+"""Limit for the text of all cells together."""
 MAX_CELL = 4096
-"""Characters. Paths of files have no more."""
+"""Limit in characters for one cell. Paths of files are not longer."""
 
-_MEMORY = 2**32  # bytes of addresses; where the system has no such limit, the other bounds hold
+_MEMORY = 2**32  # bytes of address space; on systems without this limit the other ones apply
 _SECONDS = 60
-_TOLD = 3  # the exit status where stderr says what is wrong
+_TOLD = 3  # the exit status if stderr says what is wrong
 
 
 class ParquetError(ValueError):
-    """A file that is not read; the message says why, after its name."""
+    """A file cannot be read; the message says why, and is meant to follow the file's name."""
 
 
 def read_parquet(content: bytes, columns: Sequence[str], optional: str = "") -> Iterator[list[str]]:
-    """The names of all columns of a file, then of each row "1" or "" and the cells of `columns`.
+    """The names of all columns, and then the rows: "1" or "", followed by the cells of `columns`.
 
-    "1" says that a cell is null. If a column is missing or there twice, the rows are left out.
+    "1" means that a cell is null. If a column is missing or there twice, no rows follow.
 
     Args:
       content: the bytes of the file.
-      columns: their names, in the order wanted.
-      optional: the name of a last column that may be missing, and whose null is an empty cell.
+      columns: names of the columns, in the order in which to return them.
+      optional: name of a last column. It may be missing; null in it gives an empty cell.
 
     Raises:
-      ParquetError: it is no Parquet file, or damaged, or beyond a bound.
+      ParquetError: the file is not Parquet, is damaged, or exceeds a limit.
     """
-    # A numerical library with many threads would take many gigabytes of addresses.
+    # With many threads, a numerical library would take gigabytes of address space.
     single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MALLOC_ARENA_MAX"), "1")
     try:
         done = subprocess.run(
@@ -51,11 +51,11 @@ def read_parquet(content: bytes, columns: Sequence[str], optional: str = "") -> 
             env={**os.environ, **single, "PYTHONIOENCODING": "utf-8"},
         )
     except subprocess.TimeoutExpired as error:
-        raise ParquetError(f"takes more than {_SECONDS} seconds to read: write it anew") from error
+        raise ParquetError(f"takes more than {_SECONDS} seconds to read: write it again") from error
     if done.returncode == _TOLD:
         raise ParquetError(done.stderr.decode(errors="replace"))
     if done.returncode:
-        raise ParquetError("is no Parquet file, or damaged: write it anew")
+        raise ParquetError("is not a Parquet file, or damaged: write it again")
     return csv.reader(io.TextIOWrapper(io.BytesIO(done.stdout), "utf-8", newline=""))
 
 
@@ -90,13 +90,13 @@ def _main(columns: Sequence[str], optional: str) -> int:
                 write(["1" if null else "", *texts])
             if rows > MAX_ROWS or room > MAX_BYTES:
                 return _tell(f"has more than {MAX_ROWS} rows or {MAX_BYTES >> 20} MiB of text")
-    except MemoryError:  # Arrow's own is one
+    except MemoryError:  # Arrow's error for this is a subclass
         return _tell(f"unpacks to more than {_MEMORY >> 30} GiB")
     return 0
 
 
 def _tell(what: str) -> int:
-    sys.stderr.write(f"{what}, the most that is read: write it anew")
+    sys.stderr.write(f"{what}, the limit: write a smaller file")
     return _TOLD
 
 
@@ -107,11 +107,11 @@ def _bound_memory() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     except (ImportError, OSError, ValueError):
-        pass  # on Windows, or where the system allows less
+        pass  # Windows, or a system that allows less
 
 
 if __name__ == "__main__":
     status = _main(sys.argv[1:-1], sys.argv[-1])
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(status)  # Arrow's threads may crash while Python ends
+    os._exit(status)  # a normal exit may crash in Arrow's threads

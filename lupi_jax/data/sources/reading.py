@@ -1,4 +1,4 @@
-"""A configured data set to its index: the one place that knows every reader."""
+"""Calls the reader of the configured data set; no other module knows all readers."""
 
 import dataclasses
 from pathlib import Path
@@ -18,19 +18,20 @@ from lupi_jax.errors import InputError
 
 
 def read_index(source: SourceConfig, split: str, report: OnFault = refuse) -> Index:
-    """Index one split of a source: "train", "test", or "val" where it has one.
+    """Index one split of a source: "train", "test", or "val" if the source has one.
 
-    SYSU-MM01's "train" holds its "val", as the field trains on both; an index file's does not.
-    Junk and distractors are in it.
+    SYSU-MM01's "train" contains its "val", because published models are trained on both. In a
+    table of images the two are separate. The index includes junk and distractors.
 
     Args:
-      source: which data set, where, and which split of RegDB.
-      split: its name.
-      report: told of every fault that leaves something to read; by default the first is raised.
+      source: the data set, its directory, and RegDB's trial.
+      split: name of the split.
+      report: called for every fault after which something can still be read; by default the first
+        fault is raised.
 
     Raises:
-      InputError: the data are missing, incomplete or misnamed, have no such split, or do not say
-        whether identity 0 beside junk is a person.
+      InputError: the data are missing, incomplete or misnamed, the split does not exist, or the
+        split has junk and identity 0 and `source.identity_zero` is "auto".
     """
     index = _read_index(source, split, report)
     require_zero(source, split, index, report)
@@ -38,18 +39,18 @@ def read_index(source: SourceConfig, split: str, report: OnFault = refuse) -> In
 
 
 def require_zero(source: SourceConfig, split: str, index: Index, report: OnFault) -> None:
-    """Check that somebody said what identity 0 is, where there is junk as on Market-1501."""
+    """Check that the meaning of identity 0 is configured if a split has junk, as Market-1501."""
     if source.identity_zero == "auto" and {JUNK, DISTRACTOR} <= set(index.identities.tolist()):
         where = source.index or source.root
         report(
             where,
-            f"{where}, split {split}: identity 0 beside junk (-1): say by {ZERO} whether it is a "
-            "person or, as in Market-1501, distractor",
+            f"{where}, split {split}: both identity 0 and junk (-1): set {ZERO} to person or, as "
+            "in Market-1501, to distractor",
         )
 
 
 def has_distractors(source: SourceConfig) -> bool:
-    """Whether identity 0 of a source is nobody."""
+    """Whether identity 0 of a source stands for distractors."""
     return source.identity_zero == "distractor"
 
 
@@ -70,10 +71,13 @@ def _read_index(source: SourceConfig, split: str, report: OnFault) -> Index:
 
 
 def read_searched(source: SourceConfig, split: str, seed: int) -> Index:
-    """As `read_index`; "val" of a source that holds identities out by number is those.
+    """The images of a split, in which queries and galleries are searched.
+
+    If `source.validation_identities` holds out identities, "val" is these. Otherwise the split is
+    what `read_index` gives.
 
     Raises:
-      InputError: as `read_index`.
+      InputError: `read_index` or `read_training` raises it.
     """
     if split == "val" and source.validation_identities:
         held = read_training(source, seed)[1]
@@ -83,21 +87,21 @@ def read_searched(source: SourceConfig, split: str, seed: int) -> Index:
 
 
 def read_training(source: SourceConfig, seed: int) -> tuple[Index, Index | None]:
-    """The images to train on, and those of the identities held out for validation (or None).
+    """The images to train on, and the images held out for validation (or None).
 
-    Junk and distractors are not trained on.
+    Junk and distractors are left out.
 
     Args:
-      source: its `validation_identities` or `validation_split` says who is held out.
-      seed: draws the identities in the first case.
+      source: the data set; `validation_identities` or `validation_split` holds out identities.
+      seed: draws the held-out identities if `validation_identities` is set.
 
     Raises:
-      InputError: as `read_index`, or too few identities are left.
+      InputError: `read_index` raises it, or too few identities remain.
     """
     index = read_index(source, "train")
     index = index[index.is_person]
     if not len(index):
-        raise InputError(f"{index.root}: no training image is of a person: add some")
+        raise InputError(f"{index.root}: no training image shows a person: add some")
     if source.validation_identities:
         return hold_out(index, source.validation_identities, seed)
     if not source.validation_split:
@@ -107,17 +111,17 @@ def read_training(source: SourceConfig, seed: int) -> tuple[Index, Index | None]
 
 
 def read_every_image(source: SourceConfig) -> Index:
-    """All images of a source, of every split it has (and of RegDB's ten), each once, by path.
+    """All images of a source, from all splits (and from RegDB's ten trials), each once, by path.
 
     Raises:
-      InputError: as `read_index`.
+      InputError: `read_index` raises it.
     """
     if source.index:
         return read_table(source.index, source.root, None, distractors=has_distractors(source))
     sources, splits = [source], list(SPLITS)
     if source.name == "regdb":
         sources = [dataclasses.replace(source, trial=trial) for trial in TRIALS]
-    if source.name in ("folder", "synthetic"):  # may have one split alone
+    if source.name in ("folder", "synthetic"):  # may have only one split
         splits = [s for s in SPLITS if (Path(source.root) / s).is_dir()] or splits
     index = concatenate([read_index(part, split) for part in sources for split in splits])
     return index[np.unique(index.paths, return_index=True)[1]]

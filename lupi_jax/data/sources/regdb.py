@@ -1,4 +1,4 @@
-"""RegDB: `Visible/<person>/`, `Thermal/<person>/` and the lists of ten splits in `idx/`.
+"""Reads RegDB: `Visible/<person>/`, `Thermal/<person>/` and the lists of ten splits in `idx/`.
 
 Nguyen et al., "Person Recognition System Based on a Combination of Body Images from Visible Light
 and Thermal Cameras", Sensors 2017. Each split halves the people; a model is trained on one half
@@ -29,20 +29,22 @@ CAMERAS = {Modality.VISIBLE: 1, Modality.INFRARED: 2}
 def read_regdb(root: str | Path, split: str, trial: int, report: OnFault = refuse) -> Index:
     """Index one split of RegDB, visible images first, in the order of the lists.
 
-    Identities are the people's own numbers, as in the paths: the labels in the lists count from 0
-    in each split, for training and testing alike. Camera 1 is visible and 2 thermal.
+    Identities are the people's numbers in the paths. The labels in the lists are not used, since
+    they count from 0 in every list, both for training and for testing. Camera 1 is visible, camera
+    2 thermal.
 
     Args:
-      root: directory of `Visible`, `Thermal` and `idx`.
+      root: directory that contains `Visible`, `Thermal` and `idx`.
       split: "train" or "test".
-      trial: which of the ten splits, 1 to 10.
-      report: told of every fault that leaves something to read; by default the first is raised.
+      trial: number of the split into training and test people, 1 to 10.
+      report: called for every fault after which something can still be read; by default the first
+        fault is raised.
 
     Raises:
-      InputError: the trial is out of range; something is missing, unreadable or damaged; labels
-        and people disagree; or training and test lists share a person.
+      InputError: the trial is out of range; a file is missing, unreadable or damaged; labels and
+        people disagree; or training and test lists share a person.
     """
-    root = check_root(root, split, advice="; RegDB comes from its authors, by agreement")
+    root = check_root(root, split, advice="; RegDB is available from its authors")
     if trial not in TRIALS:
         raise InputError(f"data.trial = {trial!r} is out of range: RegDB has the splits 1 to 10")
     rows = [
@@ -56,7 +58,7 @@ def read_regdb(root: str | Path, split: str, trial: int, report: OnFault = refus
 def read_lists(
     idx: Path, trial: int, report: OnFault = refuse
 ) -> dict[str, dict[Modality, list[Listed]]]:
-    """The images of "train" and "test" in each modality, by the lists in the folder `idx`."""
+    """The images of "train" and "test" by modality, from the lists in the folder `idx`."""
     lists = {}
     people = {}
     for split in SPLITS:
@@ -74,5 +76,5 @@ def read_lists(
 
 
 def list_file(idx: Path, split: str, modality: Modality, trial: int) -> Path:
-    """The list of one modality of one split."""
+    """The file that lists a split's images in one modality."""
     return idx / f"{split}_{FOLDERS[modality].lower()}_{trial}.txt"

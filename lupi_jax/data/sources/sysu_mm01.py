@@ -1,7 +1,7 @@
-"""SYSU-MM01: `cam{1..6}/<identity>/<n>.jpg` and the lists in `exp/`.
+"""Reads SYSU-MM01: `cam{1..6}/<identity>/<n>.jpg` and the lists in `exp/`.
 
 Wu et al., "RGB-Infrared Cross-Modality Person Re-Identification", ICCV 2017. Cameras 1, 2, 4 and 5
-are visible, 3 and 6 near-infrared; nobody is seen by all of them of necessity.
+are visible, 3 and 6 near-infrared. A person need not be seen by all of them.
 """
 
 import re
@@ -34,7 +34,7 @@ CAMERAS = {
     6: Modality.INFRARED,
 }
 _LISTS = {"train": ("train", "val"), "val": ("val",), "test": ("test",)}
-"""Split -> the lists of its identities."""
+"""{split: the lists of its identities}."""
 PERMUTATIONS = "exp/rand_perm_cam.mat"
 _IMAGE = re.compile(r"[0-9]{4}\.jpg")
 
@@ -42,19 +42,21 @@ _IMAGE = re.compile(r"[0-9]{4}\.jpg")
 def read_sysu(root: str | Path, split: str, report: OnFault = refuse) -> Index:
     """Index one split of SYSU-MM01, sorted by camera, identity and file name.
 
-    "train" is what the field trains on, the training and the validation identities together
-    (296 + 99 in the original); "val" the latter alone; "test" the test identities (96).
+    "train" has the training and the validation identities (296 + 99 in the original), because
+    published models are trained on both. "val" has the validation identities, "test" the test
+    identities (96).
 
     Args:
-      root: directory of `cam1` to `cam6` and `exp`.
+      root: directory that contains `cam1` to `cam6` and `exp`.
       split: "train", "val" or "test".
-      report: told of every fault that leaves something to read; by default the first is raised.
+      report: called for every fault after which something can still be read; by default the first
+        fault is raised.
 
     Raises:
-      InputError: something is missing, unreadable, damaged or misnamed; two lists share an
-        identity; or one of the split has no image.
+      InputError: a file is missing, unreadable, damaged or misnamed; two lists share an identity;
+        or an identity of the split has no image.
     """
-    advice = "; SYSU-MM01 comes from its authors, by agreement"
+    advice = "; SYSU-MM01 is available from its authors"
     root = check_root(root, split, tuple(_LISTS), advice)
     people = read_lists(root / "exp", report)
     wanted = {identity for name in _LISTS[split] for identity in people[name]}
@@ -70,14 +72,14 @@ def read_sysu(root: str | Path, split: str, report: OnFault = refuse) -> Index:
 
 
 def read_lists(exp: Path, report: OnFault = refuse) -> dict[str, list[int]]:
-    """The identities of "train", "val" and "test", by the lists in the folder `exp`."""
+    """The identities of "train", "val" and "test", from the lists in the folder `exp`."""
     people = {name: read_identities(exp / f"{name}_id.txt", report) for name in _LISTS}
     require_disjoint(exp, {f"{name}_id.txt": those for name, those in people.items()}, report)
     return people
 
 
 def read_permutations(root: str | Path) -> dict[tuple[int, int], np.ndarray]:
-    """The orders in `exp/rand_perm_cam.mat` below `root`, as `read_permutation_file` gives them."""
+    """`read_permutation_file` of `exp/rand_perm_cam.mat` below `root`."""
     return read_permutation_file(expand(root) / PERMUTATIONS)
 
 
@@ -88,19 +90,18 @@ def read_permutation_file(file: Path) -> dict[tuple[int, int], np.ndarray]:
       file: the data set's `rand_perm_cam.mat`.
 
     Returns:
-      (identity, camera) -> [trials, n] int32; each row orders that identity's n images of that
-      camera, sorted by name and counted from 0. What no camera saw is not there.
+      {(identity, camera): orders}, int32 [trials, n]. A row orders the identity's n images by that
+      camera, which are sorted by name and counted from 0. Pairs without images are left out.
 
     Raises:
-      InputError: the file is missing, unreadable or not of this form.
+      InputError: the file is missing, unreadable or has another form.
     """
-    by_seed = "draw the galleries by seed: --config.evaluation.protocol=agw"
+    by_seed = "draw the galleries by seed with --config.evaluation.protocol=agw"
     advice = f"restore it from the data set, or {by_seed}"
     content = read_bytes(file, f"{file} is missing: {advice}", matlab.MAX_BYTES)
     damaged = InputError(
-        f"{file} is not a MATLAB file with rand_perm_cam, a cell for each of {len(CAMERAS)} "
-        "cameras, in it one for each identity with permutations of its images: restore it from "
-        "the data set"
+        f"{file} is not a MATLAB file with rand_perm_cam, which holds permutations of images by "
+        f"identity in one cell per camera ({len(CAMERAS)}): restore it from the data set"
     )
     try:
         cameras = matlab.read_variable(content, "rand_perm_cam")
@@ -125,6 +126,6 @@ def read_permutation_file(file: Path) -> dict[tuple[int, int], np.ndarray]:
 
 
 def _are_permutations(orders: Any) -> bool:
-    if not isinstance(orders, np.ndarray):  # cells once more
+    if not isinstance(orders, np.ndarray):  # cells within a cell
         return False
     return bool(np.all(np.sort(orders, axis=1) == np.arange(1, orders.shape[1] + 1)))

@@ -1,7 +1,7 @@
-"""Any data set, as a table of its images: CSV or Parquet.
+"""Reads a data set from a table of its images, as CSV or Parquet.
 
-Columns `path`, `identity`, `camera`, `modality`, `split` and, if need be, `role`, in any order, one
-row per image.
+The table has one row per image, and the columns `path`, `identity`, `camera`, `modality`, `split`
+and, optionally, `role`, in any order.
 """
 
 import csv
@@ -35,13 +35,13 @@ ROLE = "role"
 """The column that a table may lack."""
 
 _MODALITIES = (str(Modality.VISIBLE), str(Modality.INFRARED))
-_LARGEST = 2**31 - 1  # of an int32
+_LARGEST = 2**31 - 1  # the largest int32
 _NUMBER = re.compile(r"[0-9]{1,10}")
 _NO_PATH = re.compile(r"[\x00-\x1f\x7f\\]")
 
 _Line = tuple[str, Sequence[str], str]
-"""Where in a file ("line 3", "row 2"), the cells of `COLUMNS` and of the role, and why there are
-none, or ""."""
+"""A place in a file ("line 3", "row 2"), the cells of `COLUMNS` and the role, and why the cells are
+missing, or ""."""
 
 
 def read_table(
@@ -51,34 +51,35 @@ def read_table(
     report: OnFault = refuse,
     distractors: bool = False,
 ) -> Index:
-    """Index one split of a data set that comes with a table of its images, in the table's order.
+    """Index one split of a data set from a table of its images, in the table's order.
 
-    The columns, in any order; others are allowed and ignored:
-      path: of the image file, relative to `root`, with forward slashes, without "..". Symbolic
-        links below the root are followed, wherever they lead: they are its owner's, not the
-        table's.
+    The columns may be in any order, and other columns are ignored:
+      path: path of the image file, relative to `root`, with forward slashes and without "..".
+        Symbolic links below the root are followed wherever they lead, because the owner of the
+        root made them, not the author of the table.
       identity, camera: whole numbers from 0 to 2^31 - 1. Identity -1 is junk.
       modality: "visible" or "infrared".
-      split: "train", "val" or "test". Nobody may be in two of them, but junk and distractors.
-      role: "query" or "gallery" for an image that an evaluation uses as that alone, or empty for
-        both. The table may lack this column. Training ignores it.
+      split: "train", "val" or "test". Only junk and distractors may be in two splits.
+      role: "query" or "gallery" for an image that an evaluation uses only as such, or empty for
+        both. This column may be missing. Training ignores it.
 
-    CSV is UTF-8 text, with or without a byte order mark, with commas, double quotes where needed,
-    and a first line that names the columns. Empty lines, and blanks around anything but a path,
-    are passed over. Every row is checked; of the images, those of the split have to be there.
-    A table has at most 2 million rows and 256 MiB, which is fixed; a path has 4096 characters.
+    CSV is UTF-8 text, with or without a byte order mark. Its first line names the columns; cells
+    are separated by commas and may be in double quotes. Empty lines are ignored, as are blanks
+    around any cell except a path. Every row is checked, and every image of the split must exist. A
+    table has at most 2 million rows and 256 MiB, and a cell in Parquet at most 4096 characters.
 
     Args:
-      file: `.csv`, or `.parquet` (needs the extra `parquet`).
-      root: directory the paths are relative to.
+      file: the table, `.csv` or `.parquet` (which needs the extra `parquet`).
+      root: directory that the paths are relative to.
       split: "train", "val" or "test", or None for all three.
-      report: told of every fault of a row, which is then left out; by default the first is raised.
-      distractors: whether identity 0 is nobody.
+      report: called for every fault in a row, which is then left out; by default the first fault
+        is raised.
+      distractors: whether identity 0 stands for distractors.
 
     Raises:
       InputError: the root or the file is missing, unreadable or of another kind; a column is
-        missing or there twice; a cell does not fit its column; a path is listed twice; someone is
-        in two splits; the split has no image; or one of its images is not there.
+        missing or there twice; a cell does not fit its column; a path is listed twice; a person is
+        in two splits; the split has no image; or an image of the split does not exist.
     """
     file, root = expand(file), check_root(root, split, TABLE_SPLITS)
     readers = {".csv": _read_csv, ".parquet": _read_parquet}
@@ -89,7 +90,7 @@ def read_table(
     rows = []
     for count, (place, cells, fault) in enumerate(readers[file.suffix.lower()](file)):
         if count == parquet.MAX_ROWS:
-            raise InputError(f"{file} lists more than {count} images, the most that is read")
+            raise InputError(f"{file} lists more than {count} images, the limit: shorten it")
         if fault := fault or row_fault(*cells):
             report(file, f"{file}, {place}: {fault}")
             continue
@@ -113,7 +114,7 @@ def read_table(
             report(file, f"{file}, {places[row.path]}: {what}: {advice}")
     if not there:
         which = f" of split {split}" if split else ""
-        raise InputError(f"{file} lists no image{which} that is there: add some, or correct {ROOT}")
+        raise InputError(f"{file} lists no image{which} that exists: add some, or correct {ROOT}")
     return dataclasses.replace(make_index(root, there), distractors=distractors)
 
 
@@ -147,8 +148,8 @@ def _read_csv(file: Path) -> Iterator[_Line]:
 def _read_parquet(file: Path) -> Iterator[_Line]:
     if not _has_pyarrow():
         raise InputError(
-            f"{file} needs PyArrow to be read: pip install 'lupi-jax[parquet]', or write the table "
-            "as .csv"
+            f"reading {file} needs PyArrow: pip install 'lupi-jax[parquet]', or write the table as "
+            ".csv"
         )
     content = read_bytes(file, _missing(file))
     try:
@@ -162,7 +163,7 @@ def _read_parquet(file: Path) -> Iterator[_Line]:
 
 
 def _cells(found: Sequence[str]) -> list[str]:
-    """The cells of a row without blanks around them, and an empty role if the table has none."""
+    """The cells of a row without outer blanks; the role is empty if the table lacks the column."""
     path, *others = found
     cells = [path, *map(str.strip, others)]
     return cells if len(cells) > len(COLUMNS) else [*cells, ""]
@@ -194,7 +195,7 @@ def _check_names(file: Path, names: Sequence[str]) -> None:
 def row_fault(
     path: str, identity: str, camera: str, modality: str, split: str, role: str = ""
 ) -> str:
-    """What is wrong with the cells of a row; "" where they fit."""
+    """What is wrong with the cells of a row; "" if they fit."""
     if not path or _NO_PATH.search(path) or leads_out(path):
         return (
             f"path {path[:80]!r} must be relative to the root, with forward slashes, without .. "
@@ -203,7 +204,7 @@ def row_fault(
     for name, cell in (("identity", identity), ("camera", camera)):
         junk = name == "identity" and cell == str(JUNK)
         if not junk and (not _NUMBER.fullmatch(cell) or int(cell) > _LARGEST):
-            return f"{name} {cell[:80]!r} is no whole number from 0 to {_LARGEST}"
+            return f"{name} {cell[:80]!r} is not a whole number from 0 to {_LARGEST}"
     for name, cell, names in (("modality", modality, _MODALITIES), ("split", split, TABLE_SPLITS)):
         if cell not in names:
             return f"{name} {cell[:80]!r} is not one of {', '.join(names)}"

@@ -209,8 +209,8 @@ def test_sysu_is_held_against_what_is_published(sysu):
     problems = check("sysu", sysu).problems
     assert len(problems) == 2
     assert f"{sysu}, split test: 1 image, not 2 (visible, camera 4): " in problems[0]
-    assert "cam4 has other numbers of images" in problems[1]
-    assert "of 1 identity (0005: 0, not 1)" in problems[1]
+    assert "cam4 does not have the numbers of images in exp/rand_perm_cam.mat" in problems[1]
+    assert "for 1 identity (0005: 0, not 1)" in problems[1]
 
 
 def test_a_camera_without_images_is_missed(sysu):
@@ -379,7 +379,7 @@ def test_images_that_are_not_shown_as_they_are_are_named(folder):
     (person / os.fsdecode(b"c1_\xff.jpg")).write_bytes(b"")
     problems = check("folder", folder).problems
     expected = [
-        rf"{person}/c1_\xff.jpg: its name is not UTF-8",
+        rf"{person}/c1_\xff.jpg: the name is not UTF-8",
         f"{person}/c1_deep.tif: more than 8 bits per channel; convert it to 8 bits first",
         f"{person}/c1_film.gif: 2 pictures in one file; save the right one",
         f"{person}/c1_layers.jpg: a PSD file; save it as JPEG, PNG, BMP, GIF, TIFF or WEBP",

@@ -162,9 +162,9 @@ ROOT_FAULTS = {
     "the root is empty": Fault(
         lambda s: (s.root.rename(s.root.parent / "moved"), s.root.mkdir()), "{root}"
     ),
-    "half-written": Fault(
+    "unfinished": Fault(
         lambda s: (s.root / MANIFEST).rename(s.root / "synthetic.partial.json"),
-        "half-written",
+        "unfinished synthetic data",
         ALL,
     ),
     "a damaged manifest": Fault(lambda s: s.write(MANIFEST, "{"), MANIFEST, ALL),
@@ -208,7 +208,8 @@ FOLDER_FAULTS = {
     "a file among modalities": Fault(lambda s: s.write("train/a.jpg", "a"), "train/a.jpg "),
     "a file among people": Fault(lambda s: save(s.root / "test/visible/c1_1.jpg"), "/c1_1.jpg "),
     "an identity twice": Fault(
-        lambda s: save(s.root / "train/visible/1/c1_0009.jpg"), "train/visible/1 is identity 1"
+        lambda s: save(s.root / "train/visible/1/c1_0009.jpg"),
+        "train/visible/1 and 0001 are both identity 1",
     ),
     "an identity of ten digits": Fault(
         lambda s: save(s.root / "test/visible/1234567890/c1_1.jpg"), "1234567890 "
@@ -246,12 +247,12 @@ SYSU_FAULTS = {
     "foreign digits": Fault(lambda s: s.rename("\u0660\u0660\u0660\u0661.jpg"), "\u0661.jpg"),
     "a short number": Fault(lambda s: s.person.rename(s.person.parent / "1"), "cam1/1 "),
     "no image of a person": Fault(
-        lambda s: [s.remove(f"cam{c}/0005") for c in range(1, 7)], "no image (5)"
+        lambda s: [s.remove(f"cam{c}/0005") for c in range(1, 7)], "without an image (5)"
     ),
     "no infrared image of a person": Fault(
         lambda s: [s.remove(f"cam{c}/0005") for c in (3, 6)], "no infrared image of 1", OTHERS
     ),
-    "an unknown id": Fault(lambda s: s.write("exp/test_id.txt", "4,5,77"), "no image (77)"),
+    "an unknown id": Fault(lambda s: s.write("exp/test_id.txt", "4,5,77"), "without an image (77)"),
     "an id twice": Fault(
         lambda s: s.write("exp/test_id.txt", "4,5,4"),
         "item 3: want numbers of up to 9 digits, each once, got '4'",
@@ -327,7 +328,7 @@ LLCM_FAULTS = {
     "a person of no list": Fault(
         lambda s: save(s.root / "test_vis/cam1/0009/a.jpg"), "cam1/0009 ", ALL
     ),
-    "an unknown id": Fault(lambda s: s.write("idx/test_id.txt", "3,4,77"), "no image (77)"),
+    "an unknown id": Fault(lambda s: s.write("idx/test_id.txt", "3,4,77"), "without an image (77)"),
     "a person on both sides": Fault(
         lambda s: s.write("idx/test_id.txt", "3,4,1"), " test_id.txt (1)"
     ),

@@ -78,7 +78,7 @@ def test_a_missing_root_and_an_empty_split_are_named(tmp_path, split):
         ("0001/frame_1.jpg", r"0001/frame_1\.jpg does not belong here: .*\(c<camera>_<n>; "),
         ("0001/c_1.jpg", r"c_1\.jpg does not belong here: infrared/0001 holds images named as c1_"),
         ("0001/c12345678901_1.jpg", r"c12345678901_1\.jpg does not belong here"),
-        ("0001/c1_1.jpg/c1_1.jpg", r"0001/c1_1\.jpg is no image file"),
+        ("0001/c1_1.jpg/c1_1.jpg", r"0001/c1_1\.jpg is not an image file"),
         ("0001/day/c1_1.jpg", r"0001/day does not belong here"),
         ("anna/c1_1.jpg", r"anna does not belong here: an identity's directory is named by a num"),
         ("-2/c1_1.jpg", r"-2 does not belong here: an identity's directory is named by a number"),
@@ -109,7 +109,7 @@ def test_an_identity_has_one_directory_with_images(root, write_image):
         read_folder(root, "train")
     write_image(root / "train/infrared/0003/c1_1.jpg")
     write_image(root / "train/infrared/3/c1_1.jpg")
-    with pytest.raises(InputError, match=r"infrared/3 is identity 3, and so is 0003: rename one"):
+    with pytest.raises(InputError, match=r"infrared/3 and 0003 are both identity 3: rename one"):
         read_folder(root, "train")
 
 

@@ -101,7 +101,7 @@ def test_a_constant_stands_in_for_a_group_that_is_not_there(tmp_path):
     assert read_names(root, naming).defaulted == {"modality", "split"}
     lacking = Naming(pattern, {"split": "test"}, naming.values)
     assert read_names(root, lacking).faults == [
-        f"{root}/1_1_a.png: its name does not say modality: --modality gives it for all such images"
+        f"{root}/1_1_a.png: the name does not say modality: give --modality for all such images"
     ]
 
 
@@ -116,15 +116,15 @@ def test_a_pattern_matches_a_whole_path(tmp_path):
 @pytest.mark.parametrize(
     ("name", "fault"),
     [
-        ("p7_1_a.png", "identity 'p7' is no whole number from 0 to 2147483647"),
-        ("٣_1_a.png", "identity '٣' is no whole number"),
-        ("-2_1_a.png", "identity '-2' is no whole number"),
-        ("2147483648_1_a.png", "identity '2147483648' is no whole number"),
-        ("1_-1_a.png", "camera '-1' is no whole number"),
-        ("1__a.png", "its name does not say camera: --camera gives it"),
+        ("p7_1_a.png", "identity 'p7' is not a whole number from 0 to 2147483647"),
+        ("٣_1_a.png", "identity '٣' is not a whole number"),
+        ("-2_1_a.png", "identity '-2' is not a whole number"),
+        ("2147483648_1_a.png", "identity '2147483648' is not a whole number"),
+        ("1_-1_a.png", "camera '-1' is not a whole number"),
+        ("1__a.png", "the name does not say camera: give --camera for all such images"),
         ("1_1_\n.png", "must be relative to the root"),
         ("1_1_\\.png", "must be relative to the root"),
-        (os.fsdecode(b"1_1_\xff.png"), "its name is not UTF-8; rename it"),
+        (os.fsdecode(b"1_1_\xff.png"), "the name is not UTF-8; rename it"),
     ],
 )
 def test_what_a_table_cannot_hold(tmp_path, name, fault):
@@ -162,7 +162,7 @@ def test_nobody_is_in_two_splits_but_who_may_be_nobody(tmp_path):
 @pytest.mark.parametrize(
     ("naming", "message"),
     [
-        (Naming("(?P<identity>"), r"^--pattern '\(\?P<identity>' is no regular expression \("),
+        (Naming("(?P<identity>"), r"^--pattern '\(\?P<identity>' is not a regular expression \("),
         (Naming(r"(?P<person>\d)"), "names the groups person: it may name identity, camera, mod"),
         (
             Naming(r"(?P<identity>\d)(?P<camera>\d)", {"split": "test"}),
@@ -172,7 +172,7 @@ def test_nobody_is_in_two_splits_but_who_may_be_nobody(tmp_path):
         (Naming("market"), r"does not say identity, .* pattern \(market1501, query-gallery\)$"),
         (
             Naming(CELLS, {}, {"role": {"q": "query"}}),
-            "^--role maps the texts of a group that --pattern .* lacks",
+            r"^--role maps texts, but --pattern .* has no such group: add \(\?P<role>",
         ),
     ],
 )

@@ -69,7 +69,7 @@ def test_zero_beside_junk_has_to_be_explained(market, by_table):
     shutil.rmtree(market / "train")
     table = as_table(market) if by_table else ""
     message = (
-        r"split test: identity 0 beside junk \(-1\): say by --config\.data\.identity_zero .*whether"
+        r"split test: both identity 0 and junk \(-1\): set --config\.data\.identity_zero .*person"
     )
     with pytest.raises(InputError, match=message):
         read_index(source_of(market, "auto", table), "test")
@@ -93,7 +93,8 @@ def test_a_person_of_number_zero_is_trained_on(tmp_path, write_layout):
 
 def test_distractors_may_be_in_two_splits_of_a_table_and_people_not(market):
     table = as_table(market)
-    with pytest.raises(InputError, match=r"in both train and test \(0\): .* 0 is a distractor$"):
+    message = r"in both train and test \(0\): .* if 0 is a distractor, set --config.*prepare\)$"
+    with pytest.raises(InputError, match=message):
         read_index(source_of(market, "person", table), "train")
     assert read_index(source_of(market, "distractor", table), "train").classes.tolist() == [5, 6]
 
@@ -101,7 +102,7 @@ def test_distractors_may_be_in_two_splits_of_a_table_and_people_not(market):
 def test_training_needs_people(tmp_path, write_layout):
     nobody = {modality: {"0": 1, "-1": 1} for modality in BOTH}
     root = write_layout(tmp_path / "nobody", {"train": nobody})
-    with pytest.raises(InputError, match="no training image is of a person"):
+    with pytest.raises(InputError, match="no training image shows a person"):
         read_training(source_of(root), 0)
 
 
@@ -158,10 +159,10 @@ def test_a_check_knows_nobody(market, by_table):
     whole = next(row for row in report.rows if (row.split, row.modality) == ("test", "all"))
     assert (whole.identities, whole.images) == (2, 18)
     problems = check_data(source_of(market, "auto", table)).problems
-    splits = [line for line in problems if "identity 0 beside junk (-1): say by --config" in line]
+    splits = [line for line in problems if "both identity 0 and junk (-1): set --config" in line]
     assert [line.partition(", split ")[2][:5] for line in splits] == ["train", "test:"]
     (shared,) = (line for line in problems if "in both train and test (0)" in line)
-    assert shared.endswith("prepare) that 0 is a distractor")
+    assert shared.endswith("identity-zero of check-data and prepare)")
 
 
 def test_identity_zero_is_of_folders_and_tables():
@@ -176,7 +177,7 @@ def test_a_check_counts_nobody_and_says_what_becomes_of_them(market):
         "split train: 6 junk images (-1) and 4 distractor images (0)",
         "split test: 4 junk images (-1) and 6 distractor images (0)",
         "junk is not trained on, and is neither a query nor in a gallery",
-        "distractors are not trained on, and are no queries, but are in galleries",
+        "distractors are in galleries, but are neither trained on nor queries",
     )
     assert check_data(source_of(market, "person")).notes == (
         "split train: 6 junk images (-1)",
@@ -192,7 +193,7 @@ def test_zero_in_another_split_than_junk_is_said_to_be_a_person(market, by_table
         shutil.rmtree(market / "test" / modality / "-1")
     report = check_data(source_of(market, "auto", as_table(market) if by_table else ""))
     assert report.notes[-1].startswith(
-        "identity 0 (split test) is taken for a person, beside junk in split train: say by"
+        "identity 0 (split test) counts as a person, and split train has junk: if 0 is a distractor"
     )
     assert report.problems == ()
     assert len(check_data(source_of(market, "person")).notes) == 2  # it is known
@@ -201,7 +202,7 @@ def test_zero_in_another_split_than_junk_is_said_to_be_a_person(market, by_table
 def test_zero_beside_junk_in_one_split_is_a_problem_and_no_person(market):
     report = check_data(source_of(market, "auto"))
     assert not any("taken for a person" in note for note in report.notes)
-    assert any("identity 0 beside junk (-1): say by" in problem for problem in report.problems)
+    assert any("both identity 0 and junk (-1): set" in problem for problem in report.problems)
 
 
 def test_a_set_without_nobody_has_no_notes(tmp_path, write_layout):

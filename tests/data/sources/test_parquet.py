@@ -85,9 +85,9 @@ HOSTILE = {
         lambda: packed(table(path=pa.array([[["x"] * 9000], []]))),
         "of more than 4096 characters",
     ),
-    "text": (lambda: b"path,identity", "is no Parquet file, or damaged"),
-    "nothing": (lambda: b"", "is no Parquet file, or damaged"),
-    "cut off": (lambda: packed(table())[:-9], "is no Parquet file, or damaged"),
+    "text": (lambda: b"path,identity", "is not a Parquet file, or damaged"),
+    "nothing": (lambda: b"", "is not a Parquet file, or damaged"),
+    "cut off": (lambda: packed(table())[:-9], "is not a Parquet file, or damaged"),
 }
 
 
@@ -125,7 +125,7 @@ def test_a_reader_that_crashes_is_a_damaged_file(monkeypatch):
     crash = ["sh", "-c", "kill -SEGV $$"]
     real = subprocess.run
     monkeypatch.setattr(subprocess, "run", lambda _, **options: real(crash, **options))
-    with pytest.raises(ParquetError, match="is no Parquet file, or damaged"):
+    with pytest.raises(ParquetError, match="is not a Parquet file, or damaged"):
         read_parquet(b"", COLUMNS, ROLE)
 
 
@@ -150,5 +150,5 @@ def test_a_table_that_is_a_device_or_too_large_is_refused(tmp_path, name):
     file.unlink()
     with file.open("wb") as out:
         out.truncate(2**40)
-    with pytest.raises(InputError, match="is larger than 256 MiB, the most that is read"):
+    with pytest.raises(InputError, match="is larger than 256 MiB, the limit: correct it"):
         read_table(file, tmp_path, "train")

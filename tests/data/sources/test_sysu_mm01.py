@@ -108,7 +108,7 @@ def test_what_file_browsers_and_editors_leave_changes_nothing(root):
 def test_a_missing_root_and_an_unknown_split_are_refused(root, tmp_path):
     with pytest.raises(InputError, match=r"no data at .*nowhere: correct data\.root"):
         read_sysu(tmp_path / "nowhere", "train")
-    with pytest.raises(InputError, match=r"test_id\.txt is no directory: correct data\.root"):
+    with pytest.raises(InputError, match=r"test_id\.txt is not a directory: correct data\.root"):
         read_sysu(root / "exp/test_id.txt", "train")
     with pytest.raises(InputError, match="'all' is not one of train, val, test"):
         read_sysu(root, "all")
@@ -117,7 +117,7 @@ def test_a_missing_root_and_an_unknown_split_are_refused(root, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("train", None, r"exp/train_id\.txt is missing: data\.root is the folder that holds exp/"),
+        ("train", None, r"exp/train_id\.txt is missing: set data\.root to the folder that"),
         ("val", "", r"exp/val_id\.txt is empty"),
         ("val", " \n\n", r"exp/val_id\.txt is empty"),
         ("test", "11,", r"test_id\.txt, item 2: want numbers .*, got ''"),
@@ -149,7 +149,7 @@ def test_a_damaged_list_is_refused(root, name, content, message):
 def test_an_identity_with_empty_directories_only_has_no_image(root):
     (root / "cam1/0040").mkdir()
     (root / "exp/test_id.txt").write_text("11,40")
-    with pytest.raises(InputError, match=r"test_id\.txt lists 1 .* no image \(40\)"):
+    with pytest.raises(InputError, match=r"test_id\.txt lists 1 .* without an image \(40\)"):
         read_sysu(root, "test")
     read_sysu(root, "train")
 
@@ -163,7 +163,7 @@ def test_an_identity_with_empty_directories_only_has_no_image(root):
         ("cam6/notes.txt", r"cam6/notes\.txt does not belong here"),
         ("cam3/0005/0003.png", r"cam3/0005/0003\.png does not belong here.*named as 0001\.jpg"),
         ("cam3/0005/3.jpg", r"cam3/0005/3\.jpg does not belong here"),
-        ("cam3/0005/0003.jpg/x", r"cam3/0005/0003\.jpg is no image file"),
+        ("cam3/0005/0003.jpg/x", r"cam3/0005/0003\.jpg is not an image file"),
         ("cam4/0002", r"cannot read the directory .*cam4/0002 \(Not a directory\): extract"),
     ],
 )
@@ -252,12 +252,12 @@ def test_a_file_of_permutations_that_cannot_be_used_is_refused(root):
     five[:, 0] = [cell({}, 3)] * 5
     for other in (np.ones((6, 1)), five):
         savemat(file, {"rand_perm_cam": other})
-        with pytest.raises(InputError, match="a cell for each of 6 cameras"):
+        with pytest.raises(InputError, match=r"in one cell per camera \(6\)"):
             read_permutations(root)
     numbers = np.empty((6, 1), object)
     numbers[:, 0] = [np.arange(4)] * 6
     savemat(file, {"rand_perm_cam": numbers})
-    with pytest.raises(InputError, match="in it one for each identity"):
+    with pytest.raises(InputError, match="permutations of images by identity"):
         read_permutations(root)
 
 
@@ -403,5 +403,5 @@ def test_a_camera_without_cells_is_refused(root, cells):
     for camera in range(6):
         cameras[camera, 0] = cells
     savemat(root / "exp/rand_perm_cam.mat", {"rand_perm_cam": cameras})
-    with pytest.raises(InputError, match=r"in it one for each identity .*: restore it"):
+    with pytest.raises(InputError, match=r"permutations of images by identity .*: restore it"):
         read_permutations(root)
