@@ -122,7 +122,7 @@ def test_a_result_of_a_run_older_than_a_field_is_named_by_what_differs_from_it()
 
 def test_a_checkpoint_that_is_not_there(demo, refused):
     message = refused("evaluate", *demo.run, "--checkpoint", "7")
-    assert "no checkpoint '7' (no such step; there are: 2, 3)" in message
+    assert "no checkpoint '7' (no such step): give one of 2, 3" in message
     message = refused("evaluate", *demo.run, "--checkpoint", "best")
     assert "no step has validation figures" in message
 

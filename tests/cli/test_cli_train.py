@@ -126,8 +126,7 @@ def test_batches_that_a_triplet_loss_learns_nothing_from(own, refused):
             shutil.rmtree(own / "train" / side / person)
     message = refused(*train_own(own, nothing, "--config.loss.triplet=none"))
     assert message == (
-        f"{own}: everybody to train on is one identity (1), from whom there is nobody to tell "
-        "apart: add images of others"
+        f"{own}: the training images show a single identity (1): add images of others"
     )
     assert not (own.parent / "run").exists()
 

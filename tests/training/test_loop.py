@@ -209,7 +209,7 @@ def test_a_trace_of_some_steps_changes_nothing(
 ) -> None:
     assert_same(train(configure(root), tmp_path, profile=2), whole[1])
     (said,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("steps 3 to 4: ")]
-    assert said.endswith(f"see: tensorboard --logdir {tmp_path}/profile")
+    assert said.endswith(f"to see the trace: tensorboard --logdir {tmp_path}/profile")
     (trace,) = (tmp_path / "profile").rglob("*.xplane.pb")
     planes = jax.profiler.ProfileData.from_file(str(trace)).planes
     names = [event.name for plane in planes for line in plane.lines for event in line.events]
@@ -231,7 +231,7 @@ def test_checkpoint_alone_rebuilds_the_network(whole: tuple[Path, TrainState]) -
         np.testing.assert_array_equal(x, y)
     with pytest.raises(InputError, match="no step has validation figures"):
         load_run(whole[0], "best")
-    with pytest.raises(InputError, match="there are: 3, 6"):
+    with pytest.raises(InputError, match="give one of 3, 6"):
         load_run(whole[0], 5)
 
 
@@ -307,7 +307,7 @@ def test_best_checkpoint_outlives_newer_ones(root: Path, tmp_path: Path) -> None
     with Checkpoints(tmp_path, read_only=True) as checkpoints:
         assert (checkpoints.newest, checkpoints.best) == (8, 4)
         assert checkpoints.figures(4) == {"mean_ap": 0.9}
-        with pytest.raises(InputError, match="there are: 4, 8"):
+        with pytest.raises(InputError, match="give one of 4, 8"):
             checkpoints.find("6")
     assert load_run(tmp_path, "best").step == 4
 
@@ -374,7 +374,7 @@ def test_an_older_run_is_not_lengthened_unasked(
     monkeypatch.setattr(build, "run_record", without_epoch)
     train(configure(tmp_path / "data", steps=1, **alone), tmp_path / "run")
     monkeypatch.undo()
-    message = r"run holds a run with 3 steps in an epoch, but an epoch now has 4 steps. Going on "
+    message = r"run holds a run with 3 steps per epoch, but an epoch now has 4 steps. Going on "
     with pytest.raises(InputError, match=rf"{message}.*--config\.steps=1 to keep"):
         train(configure(tmp_path / "data", steps=0, epochs=2, **alone), tmp_path / "run")
     train(configure(tmp_path / "data", steps=2, **alone), tmp_path / "run")
