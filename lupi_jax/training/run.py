@@ -93,23 +93,24 @@ def check_same_run(saved: dict[str, Any], record: dict[str, Any], workdir: Path)
         differing.append(f"the training images{_first_moved(saved, record)}")
     if differing:
         raise InputError(
-            f"{workdir} holds a run with another configuration; differing: {', '.join(differing)}. "
-            "Give the same values, or another --workdir"
+            f"{workdir} holds a run that differs in {', '.join(differing)}: give the same values, "
+            "or another --workdir"
         )
     before, after = saved["steps_per_epoch"], record["steps_per_epoch"]
     if before == after:
         return
     if now.optimizer.unit == "epochs":
         harmed = "learning rates"
-        remedy = "Finish it with the version and the data set it began with"
+        remedy = "finish it with the version and the data set it began with"
     elif now.epochs:
         harmed = "length"
-        remedy = f"Give --config.steps={saved['steps']} to keep the planned number of steps"
+        remedy = f"give --config.steps={saved['steps']} to keep the planned number of steps"
     else:
         return
     raise InputError(
         f"{workdir} holds a run with {plural(before, 'step')} per epoch, but an epoch now has "
-        f"{after}. Going on would change its {harmed}. {remedy}, or train anew in another --workdir"
+        f"{plural(after, 'step')}, which would change its {harmed}: {remedy}, or train anew in "
+        "another --workdir"
     )
 
 
@@ -145,6 +146,6 @@ def check_same_files(
     # An older version recorded only one checksum of all sizes.
     what = f"{len(found)} of {len(files)}, the first {shown(found[0])}" if found else "their sizes"
     raise InputError(
-        f"{workdir} holds a run whose images in {root} have changed since: {what}. Bring them "
-        "back, or train anew in another --workdir"
+        f"{workdir} holds a run whose images in {root} have changed since ({what}): bring "
+        "them back, or train anew in another --workdir"
     )

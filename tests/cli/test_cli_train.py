@@ -106,8 +106,8 @@ def test_another_configuration_in_an_existing_workdir(demo, refused, capfd):
     capfd.readouterr()
     message = refused(*demo.train("--config.optimizer.rate=0.5", "--config.seed=1"))
     assert message == (
-        f"{demo.workdir} holds a run with another configuration; differing: seed, "
-        "optimizer.rate. Give the same values, or another --workdir"
+        f"{demo.workdir} holds a run that differs in seed, optimizer.rate: give the same values, "
+        "or another --workdir"
     )
     assert contents(demo.workdir) == before
 

@@ -7,7 +7,16 @@ from pages import PAGES, ROOT, name_of
 from words import HABITS, findings, in_markdown, in_notebook, in_python
 
 WORDS_OF_README = 700
-CHECKED = ("experiments", "configs", "docs")
+CHECKED = (
+    "experiments",
+    "configs",
+    "docs",
+    "lupi_jax/training",
+    "lupi_jax/models",
+    "lupi_jax/losses",
+    "lupi_jax/config",
+    "lupi_jax/runtime",
+)
 """Folders whose Python files are checked."""
 
 FILES = (
@@ -16,6 +25,7 @@ FILES = (
     *sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")),
     *sorted((ROOT / "experiments").rglob("*.md")),
     *sorted(file for folder in CHECKED for file in (ROOT / folder).rglob("*.py")),
+    *sorted((ROOT / "lupi_jax").glob("*.py")),
 )
 
 

@@ -143,8 +143,8 @@ def test_images_that_have_changed_stop_a_run_that_goes_on(root: Path, tmp_path: 
     with pytest.raises(InputError) as error:
         train(configure(place), workdir)
     assert str(error.value) == (
-        f"{workdir} holds a run whose images in {place} have changed since: 2 of 20, the first "
-        "train/infrared/0003/c1_0.png. Bring them back, or train anew in another --workdir"
+        f"{workdir} holds a run whose images in {place} have changed since (2 of 20, the first "
+        "train/infrared/0003/c1_0.png): bring them back, or train anew in another --workdir"
     )
     assert load_run(workdir).step == 3  # nothing lost
     first.write_bytes(before)  # at another time
@@ -152,7 +152,7 @@ def test_images_that_have_changed_stop_a_run_that_goes_on(root: Path, tmp_path: 
     assert int(train(configure(place), workdir).step) == 6
     # What was read first is what counts.
     repaint(second)
-    with pytest.raises(InputError, match=r"changed since: 1 of 20, the first .*/c1_1\.png"):
+    with pytest.raises(InputError, match=r"changed since \(1 of 20, the first .*/c1_1\.png"):
         train(configure(place, steps=9), workdir)
 
 
@@ -161,7 +161,7 @@ def test_an_image_that_is_gone_is_named(root: Path, tmp_path: Path) -> None:
     train(configure(place, steps=3), workdir)
     (place / "train/visible/0001/c1_1.png").rename(place / "train/visible/0001/c1_7.png")
     moved = r"the training images \(2 are new or gone, the first train/visible/0001/c1_1\.png\)"
-    with pytest.raises(InputError, match=rf"another configuration; differing: {moved}\. Give"):
+    with pytest.raises(InputError, match=rf"holds a run that differs in {moved}: give"):
         train(configure(place), workdir)
 
 
@@ -374,7 +374,7 @@ def test_an_older_run_is_not_lengthened_unasked(
     monkeypatch.setattr(build, "run_record", without_epoch)
     train(configure(tmp_path / "data", steps=1, **alone), tmp_path / "run")
     monkeypatch.undo()
-    message = r"run holds a run with 3 steps per epoch, but an epoch now has 4 steps. Going on "
+    message = r"run holds a run with 3 steps per epoch, but an epoch now has 4 steps, which would "
     with pytest.raises(InputError, match=rf"{message}.*--config\.steps=1 to keep"):
         train(configure(tmp_path / "data", steps=0, epochs=2, **alone), tmp_path / "run")
     train(configure(tmp_path / "data", steps=2, **alone), tmp_path / "run")

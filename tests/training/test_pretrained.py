@@ -103,8 +103,8 @@ def test_for_other_people_the_classifier_starts_anew(
     capfd.readouterr()
     assert same(start(config), expected)
     assert capfd.readouterr().err == (
-        f"{run}, step 9: the classifier is re-initialised: that run is not known to have trained on the "
-        "same identities\n"
+        f"{run}, step 9: the classifier is re-initialised: that run is not known to have trained "
+        "on the same identities\n"
     )
 
 
@@ -118,8 +118,8 @@ def test_a_files_classifier_starts_anew(
     expected = with_classifier(drawn(config, 7), drawn(config))
     assert same(start(config), expected)
     assert capfd.readouterr().err == (
-        f"{file}: the classifier is re-initialised: a file does not say which identities it was trained "
-        "on\n"
+        f"{file}: the classifier is re-initialised: a file does not say which identities it was "
+        "trained on\n"
     )
     named = dataclasses.replace(config, pretrained_fresh=("classifier",))
     assert same(start(named), expected)
