@@ -225,7 +225,7 @@ def test_every_path_of_every_command_may_begin_at_home(demo, tmp_path, monkeypat
 def test_a_home_that_is_not_there_is_named(refused, tmp_path):
     message = refused("search", "--query=~nobody-here/x.jpg", "--gallery", tmp_path)
     assert message == (
-        "~nobody-here/x.jpg: ~nobody-here names no home directory here: write the path out, or "
+        "~nobody-here/x.jpg: ~nobody-here is not a known home directory: write the full path, or "
         "./~nobody-here for a directory of that name"
     )
 

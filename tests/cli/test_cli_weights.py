@@ -158,7 +158,7 @@ def test_configured_modalities_choose_the_stems(evaluate, capfd):
     figures = [result["results"][0]["mean_ap"] for result in (three, one)]
     assert figures[0] != figures[1]
     fresh = "--config.pretrained_fresh=('trunk',)"
-    assert "nothing to evaluate" in refused(capfd, *evaluate, fresh)
+    assert "an evaluation needs all trained weights" in refused(capfd, *evaluate, fresh)
 
 
 def test_a_backbone_without_classifier_is_evaluated_untrained(evaluate, variables, capfd, tmp_path):

@@ -109,7 +109,7 @@ def test_a_file_that_unpacks_to_much_more_is_refused_unread(tmp_path):
     file = tmp_path / "f.npz"
     np.savez_compressed(file, **sound() | {"pooled": np.zeros((3, 2**22), np.float32)})
     tracemalloc.start()
-    with pytest.raises(InputError, match=r"MB and unpacks to 50\.3, which arrays of numbers"):
+    with pytest.raises(InputError, match=r"MB but unpacks to 50\.3 MB, too much for arrays"):
         load_features(file)
     assert tracemalloc.get_traced_memory()[1] < 2**20
     tracemalloc.stop()
@@ -120,7 +120,7 @@ def test_a_file_that_does_not_fit_into_memory_is_refused_unread(tmp_path, monkey
     monkeypatch.setattr(packed, "free_memory", lambda: 3_000_000_000)
     with (tmp_path / name).open("wb") as out:
         out.truncate(2**42)  # sparse: it takes no room
-    with pytest.raises(InputError, match=r"takes 4398\.0 GB of memory, and 3\.0 GB are free"):
+    with pytest.raises(InputError, match=r"needs 4398\.0 GB of memory, but only 3\.0 GB are free"):
         load_features(tmp_path / name)
 
 

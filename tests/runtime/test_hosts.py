@@ -295,7 +295,7 @@ def test_a_workdir_that_another_run_holds_is_refused_to_all(people: Path, tmp_pa
     assert (first.status, second.status) == (2, 2)
     assert f"lupi: {tmp_path}: process {os.getpid()} on " in first.err.splitlines()[-1]
     assert second.err.splitlines()[-1] == (
-        f"lupi: {tmp_path}: process 0 cannot train there, and says why"
+        f"lupi: {tmp_path}: process 0 cannot train there: see its message"
     )
 
 
