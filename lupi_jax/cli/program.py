@@ -39,7 +39,7 @@ DESCRIPTION = """\
 Find the same person across visible and infrared cameras.
 
 to start with:
-  lupi make-synthetic --out data/synthetic
+  lupi make-synthetic --out data/synthetic --difficulty easy
   lupi train --config configs/synthetic.py --workdir runs/demo
   lupi evaluate --workdir runs/demo
 
