@@ -15,8 +15,8 @@ _INTRODUCTION = """\
 
 # Fields of the configuration
 
-A run is described by one configuration. It comes from a Python file, as those in `configs/`, and
-the command line sets any field by its dotted name:
+One configuration describes a run. It comes from a Python file such as those in `configs/`. The
+command line can set any field by its dotted name:
 
 <!-- not run: the next block reads the same without training -->
 ```sh
@@ -30,13 +30,13 @@ lupi train --config configs/folder.py --config.data.root=DATA --workdir runs/min
 lupi config configs/folder.py --config.batch.identities=8
 ```
 
-What the command line says wins over the file, and the file wins over the recipe. A wrong name or
-value is reported by its field, all of them at once. On the command line a tuple is written
-`--config.data.image_size="(96,48)"`, and text needs no quotes of its own.
+The command line wins over the file, and the file wins over the recipe. All wrong names and values
+are reported together, each by its field. Write a tuple as `--config.data.image_size="(96,48)"`, and
+text without extra quotes.
 
-The tables show the default of each field. Where a recipe has another default, its name follows with
-that value. The files in `configs/` set more fields; each says why. A run that exists keeps its
-configuration: a field may change only where the column "values" says so.
+The tables show the default of each field. If a recipe has another default, the recipe and its value
+follow. The files in `configs/` set further fields and explain why. An existing run keeps its
+configuration; the column "values" says which fields may change.
 """
 
 

@@ -5,7 +5,7 @@
     extract = lupi.extractor("runs/demo")
     features = extract(["night/1.jpg", "night/2.jpg"], lupi.Modality.INFRARED)
 
-Importing this package imports neither JAX nor TensorFlow nor Orbax: a name is looked up in its
+Importing this package does not import JAX, TensorFlow or Orbax. Each name is imported from its
 module when it is first used.
 """
 
@@ -71,7 +71,7 @@ _MODULES = {
     "training": ("load", "train"),
     "views": ("ViewSettings", "make_views", "normalise", "random_channel"),
 }
-"""The modules that `lupi_jax.MODULE` imports, and the names that are taken from each."""
+"""The modules that `lupi_jax.MODULE` imports, and the names that `lupi_jax` takes from each."""
 
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -1,4 +1,4 @@
-"""What can go wrong that is not a fault of this package, and how a message says it."""
+"""The errors that are not a fault of this package, and helpers that word their messages."""
 
 import re
 from collections.abc import Collection, Iterable
@@ -6,7 +6,7 @@ from typing import ClassVar
 
 
 class InputError(ValueError):
-    """Something given from outside (a file, a folder, a config field) cannot be used.
+    """An input (a file, a folder, a config field) cannot be used.
 
     The message is one line that says what is wrong, where, and what to do. The command line
     prints it and exits with `status`.
@@ -16,34 +16,34 @@ class InputError(ValueError):
 
 
 class DivergedError(RuntimeError):
-    """Training produced a figure that is not finite. The message names the step and the term."""
+    """A figure of the training is not finite. The message names the step and the term."""
 
     status: ClassVar[int] = 1
 
 
 class StoppedError(RuntimeError):
-    """Training was asked to stop, and did. What was trained is saved; the message says where.
+    """Training stopped on request. All finished steps are saved; the message says which.
 
-    The status is EX_TEMPFAIL: the same command goes on.
+    The status is EX_TEMPFAIL, because the same command resumes the run.
     """
 
     status: ClassVar[int] = 75
 
 
 class LeftOutError(RuntimeError):
-    """Some of what was given could not be used and is named; the command did the rest."""
+    """Some inputs could not be used. The message names them; the command handled the others."""
 
     status: ClassVar[int] = 3
 
 
 LOST_STATUS = 76
-"""The exit status where another process of the run is gone, or hangs."""
+"""The exit status if another process of the run is lost or hangs."""
 
 
 def shorten(text: object, most: int = 300) -> str:
-    """`text` on one line of at most `most` characters: its beginning and its end.
+    """Put `text` on one line of at most `most` characters, cut in the middle.
 
-    Libraries write the cause at the end of a long message.
+    The end stays because libraries write the cause at the end of a long message.
     """
     line = " ".join(str(text).split())
     half = (most - 5) // 2
@@ -51,18 +51,18 @@ def shorten(text: object, most: int = 300) -> str:
 
 
 _PATH = 120
-"""Characters of a path in a message, where it is longer."""
+"""Most characters of a path in a message."""
 
 
 def fit(message: object, paths: Iterable[object] = ()) -> str:
-    """A message on one line that a terminal can show, whatever paths it names.
+    """Put a message on one line of at most 1000 characters that a terminal can show.
 
-    Paths of up to 4096 characters are cut in their middle, so that the reason is left; the whole
-    has up to 1000 characters.
+    Long paths (up to 4096 characters) are cut in the middle, so that the reason stays readable.
 
     Args:
-      paths: those that the message may be about. Others are taken for as long as they have no
-        blanks.
+      message: the message.
+      paths: the paths that the message may name. A path without blanks is also recognised if it
+        is not among them.
     """
     text = str(message)
     for path in sorted(map(str, paths), key=len, reverse=True):
@@ -73,15 +73,16 @@ def fit(message: object, paths: Iterable[object] = ()) -> str:
 
 
 def shown(text: object) -> str:
-    """`text` as anything can show it: in it a name of a file may have any bytes but / and NUL.
+    """Escape the characters of `text` that a terminal or a file cannot show.
 
-    Bytes that are no UTF-8, line breaks and other control characters become escapes, as \\xff.
+    File names may hold any bytes except / and NUL. Bytes that are not UTF-8, line breaks and other
+    control characters become escapes such as \\xff.
     """
     return "".join(map(_shown, str(text)))
 
 
 def _shown(character: str) -> str:
-    if "\udc80" <= character <= "\udcff":  # what Python makes of a byte that is no UTF-8
+    if "\udc80" <= character <= "\udcff":  # Python's stand-in for a byte that is not UTF-8
         return f"\\x{ord(character) - 0xDC00:02x}"
     if character.isprintable():
         return character
@@ -89,15 +90,17 @@ def _shown(character: str) -> str:
 
 
 def plural(count: int, one: str, many: str = "") -> str:
-    """ "1 image", "2 images", "3 identities": a number of things, of which `one` is the word.
+    """Write a count with its noun: "1 image", "2 images", "3 identities".
 
     Args:
-      many: the word for several, where it is not `one` with an s, or for identity as usual.
+      count: how many there are.
+      one: the noun in the singular.
+      many: the plural, if it is not regular.
     """
     several = many or (f"{one[:-1]}ies" if one.endswith("ity") else f"{one}s")
     return f"{count} {one if count == 1 else several}"
 
 
 def some(items: Collection[object], most: int = 10) -> str:
-    """The first `most` of `items`, for a message."""
+    """List the first `most` of `items` for a message, and "..." if there are more."""
     return ", ".join(map(str, list(items)[:most])) + (", ..." if len(items) > most else "")

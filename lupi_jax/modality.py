@@ -1,14 +1,14 @@
-"""The three modalities, and which stem of a network takes which."""
+"""The three modalities, and the choice of a network's stem for each."""
 
 import enum
 from collections.abc import Collection
 
 
 class Modality(enum.StrEnum):
-    """A modality of an image, in the order their rows are stacked in a training batch.
+    """A modality of an image, in the order of the rows in a training batch.
 
-    `INTERMEDIATE` is the privileged one: it is made from visible images (Eq. 4 of the paper), in
-    training, and at test time only to measure what was learnt about it.
+    `INTERMEDIATE` is the privileged modality. Its images are made from visible ones (Eq. 4 of the
+    paper) for training, and at test time only to measure what the network learnt about them.
     """
 
     VISIBLE = "visible"
@@ -17,16 +17,19 @@ class Modality(enum.StrEnum):
 
 
 def has_twins(modalities: Collection[str]) -> bool:
-    """Whether visible images are among `modalities`, and the intermediate ones made of them."""
+    """Whether `modalities` has both visible images and the intermediate ones made from them."""
     return {Modality.VISIBLE, Modality.INTERMEDIATE} <= set(modalities)
 
 
 def stem_for(modality: Modality, stems: Collection[Modality]) -> Modality | None:
-    """The stem that images of `modality` go through in a network that has `stems`.
+    """Choose the stem for images of `modality` in a network that has `stems`.
 
-    Their own where there is one. A network of one modality takes every image through its only stem,
-    and visible images and the intermediate ones made of them stand in for each other (Table 3 of
-    the paper). None where nothing fits.
+    Images go through the stem of their own modality if the network has it. A network of one
+    modality takes every image through its only stem. Visible and intermediate images may use each
+    other's stem (Table 3 of the paper).
+
+    Returns:
+      The modality of the stem, or None if no stem fits.
     """
     twins = {Modality.VISIBLE: Modality.INTERMEDIATE, Modality.INTERMEDIATE: Modality.VISIBLE}
     if modality in stems:

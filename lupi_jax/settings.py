@@ -1,7 +1,7 @@
-"""How a field is declared, and the settings of the views and the losses.
+"""How to declare a field, and the settings of the views and the losses.
 
-The parser, `lupi config` and the documentation read a field where it is declared. Nothing
-here imports JAX, so help is quick.
+The parser, `lupi config` and the documentation all read this declaration. Nothing here imports
+JAX, so that `--help` is quick.
 """
 
 import ast
@@ -25,7 +25,7 @@ Occasion = Literal["resumed", "evaluated"]
 
 
 class Rule(NamedTuple):
-    """What a value must fulfil, and the words that follow "NAME = VALUE" where it does not."""
+    """A condition on a value, and the words that follow "NAME = VALUE" if the value breaks it."""
 
     holds: Callable[[Any], bool]
     message: str
@@ -43,11 +43,16 @@ def field(
     may_change: tuple[Occasion, ...] = (),
     path: bool = False,
 ) -> T:
-    """Declare a field of a `Settings` class: `help` in sentences, `rules` beyond its type.
+    """Declare a field of a `Settings` class.
 
-    `may_change` says when a run that exists may take another value: "resumed", because its numbers
-    stay the same, or "evaluated", because its network does. Text that is a `path` may begin with
-    `~`, the home directory; "none" leaves it empty.
+    Args:
+      default: its value if nothing else is set.
+      help: what it is, in whole sentences.
+      rules: conditions beyond its type.
+      may_change: when an existing run may take another value. "resumed" says that the value does
+        not change the run's numbers, "evaluated" that it does not change the network.
+      path: whether the text is a path. It may begin with `~`, the home directory, and "none" means
+        empty.
     """
     metadata = {"help": help, "rules": rules, "may_change": may_change, "path": path}
     return typing.cast(T, dataclasses.field(default=default, metadata=metadata))
@@ -55,7 +60,7 @@ def field(
 
 @dataclass(frozen=True)
 class Field:
-    """A declared field, by its dotted name."""
+    """A declared field, with its dotted name."""
 
     name: str
     kind: Any
@@ -66,13 +71,16 @@ class Field:
     path: bool
 
     def read(self, value: Any, typed: bool = False) -> Any:
-        """`value` as this field's type.
+        """Convert `value` to this field's type, and check it.
 
-        One that a user `typed` is text, which writes a Python value where the field holds no text.
-        If it writes None, so is the result.
+        Args:
+          value: the value.
+          typed: whether a user typed it as text. Unless the field itself holds text, the text is
+            then read as a Python value. None stays None.
 
         Raises:
-          ValueError: it has another type or breaks a rule. The message follows the field's name.
+          ValueError: the value has another type or breaks a rule. The message continues the
+            field's name.
         """
         if typed and self.kind is not str and typing.get_origin(self.kind) is not Literal:
             value = _evaluate(value)
@@ -90,14 +98,14 @@ class Field:
 
 
 class Settings:
-    """Base of frozen dataclasses whose fields are declared by `field`, or are such dataclasses.
+    """Base of frozen dataclasses whose fields are declared by `field` or are themselves `Settings`.
 
-    Their objects are hashable, to be static under `jax.jit`. A ValueError names every field that
-    has another type or breaks a rule.
+    Their objects are hashable, so that they can be static arguments of `jax.jit`. A ValueError
+    names every field that has another type or breaks a rule.
     """
 
     def __init_subclass__(cls) -> None:
-        # `help(ViewSettings)` and the reference show the fields as if they were written there.
+        # `help(ViewSettings)` and the API reference list the fields from this docstring.
         entries = [
             textwrap.fill(f"{name}: {f.metadata['help']}", 88, subsequent_indent="    ")
             for name, f in vars(cls).items()
@@ -111,8 +119,8 @@ class Settings:
 
     @classmethod
     def of(cls, fields: Mapping[str, Any], prefix: str = "") -> Self:
-        """The object with `fields`, by their dotted names, which `Field.read` has read already."""
-        made = object.__new__(cls)  # `cls(...)` would read them again
+        """Make the object from {dotted name: value} that `Field.read` has already checked."""
+        made = object.__new__(cls)  # `cls(...)` would check them again
         for name, kind in typing.get_type_hints(cls).items():
             group = isinstance(kind, type) and issubclass(kind, Settings)
             value = kind.of(fields, f"{prefix}{name}.") if group else fields[prefix + name]
@@ -123,7 +131,7 @@ class Settings:
         problems = []
         for name, declared in fields_of(type(self)).items():
             try:
-                if "." not in name:  # a group has checked its own
+                if "." not in name:  # a group has checked its own fields
                     object.__setattr__(self, name, declared.read(getattr(self, name)))
             except ValueError as error:
                 problems.append(f"{name} {error}")
@@ -133,7 +141,7 @@ class Settings:
 
 @functools.cache
 def fields_of(cls: type, prefix: str = "") -> Mapping[str, Field]:
-    """{dotted name: field} of a `Settings` class and of the groups in it, in their order."""
+    """{dotted name: field} of a `Settings` class and its groups, in order."""
     kinds = typing.get_type_hints(cls)
     result: dict[str, Field] = {}
     for each in dataclasses.fields(cls):
@@ -150,7 +158,7 @@ _PLURALS = {int: "whole numbers", float: "numbers", str: "texts"}
 
 
 def describe(kind: Any) -> str:
-    """The values of a type, in words."""
+    """Describe the values of a type in words."""
     items = typing.get_args(kind)
     if typing.get_origin(kind) is Literal:
         return f"one of {', '.join(items)}"
@@ -161,7 +169,7 @@ def describe(kind: Any) -> str:
 
 
 def _evaluate(text: str) -> Any:
-    """The Python value that `text` writes, or `text` itself where it writes none."""
+    """Read `text` as a Python value; return `text` itself if that fails."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     try:
@@ -171,7 +179,7 @@ def _evaluate(text: str) -> Any:
 
 
 def _convert(value: Any, kind: Any) -> Any:
-    """`value` as `kind`; numbers are not made of strings, nor truncated."""
+    """Convert `value` to `kind`. Strings do not become numbers, and numbers are not truncated."""
     items = typing.get_args(kind)
     if typing.get_origin(kind) is Literal:
         if value not in items:
@@ -191,7 +199,7 @@ def _convert(value: Any, kind: Any) -> Any:
 
 
 def _read_path(text: str) -> str:
-    """A path without `~`, as it is written otherwise; "" for "none"."""
+    """Replace a leading `~` of a path by the home directory; "none" becomes ""."""
     if text.lower() == "none":
         return ""
     try:
@@ -204,62 +212,68 @@ def _read_path(text: str) -> str:
 class ViewSettings(Settings):
     """How training views are made."""
 
-    pad: int = field(10, "Pixels of black on every side before the random crop.", NOT_NEGATIVE)
+    pad: int = field(10, "Black pixels added on every side before the random crop.", NOT_NEGATIVE)
     flip: float = field(0.5, "Probability of a horizontal flip.", FRACTION)
     erase: float = field(
         0.5, "Probability of erasing a rectangle (Zhong et al., AAAI 2020).", FRACTION
     )
     erase_area: tuple[float, float] = field(
         (0.02, 0.4),
-        "Smallest and largest share of the image that is erased.",
+        "Smallest and largest share of the image to erase.",
         Rule(lambda share: 0 <= share[0] <= share[1] <= 1, "must be 0 <= low <= high <= 1"),
     )
     erase_aspect: float = field(
         0.3,
-        "Smallest ratio of height to width of what is erased; the largest is its inverse. The "
-        "ratio is drawn uniformly between them, as in the released code.",
+        "Smallest ratio of height to width of the erased rectangle. The largest is its inverse. "
+        "The ratio is drawn uniformly between the two, as in the released code.",
         Rule(lambda ratio: 0 < ratio <= 1, "must lie in (0, 1]"),
     )
     erase_fill: Literal["zero", "mean", "released"] = field(
         "zero",
-        '"zero" erases to black, "mean" to the ImageNet mean pixel (0 once normalised) and '
-        '"released" to (.4914, .4822, .4465) after normalisation, as the released code does.',
+        'Value of erased pixels. "zero" is black. "mean" is the ImageNet mean, which is 0 after '
+        'normalisation. "released" is (.4914, .4822, .4465) after normalisation, as in the '
+        "released code.",
     )
     intermediate: Literal["random_channel", "luma"] = field(
         "random_channel",
-        'Intermediate images: "random_channel" is Eq. 4, "luma" the fixed grey of the ablation.',
+        'Kind of intermediate images. "random_channel" is Eq. 4, "luma" is the fixed grey of the '
+        "paper's ablation.",
     )
     quantize_intermediate: bool = field(
-        False, "Truncates the intermediate image to whole grey levels, as the released code does."
+        False,
+        "Whether to truncate intermediate images to whole grey levels, as the released code does.",
     )
     share_crop_and_flip: bool = field(
         False,
-        "Crops and flips an intermediate image as its visible twin, so that the two match pixel "
-        "by pixel, instead of on its own. It draws its own erased rectangle either way.",
+        "Whether an intermediate image gets the crop and flip of its visible image, so that the "
+        "two match pixel by pixel. The erased rectangles differ either way.",
     )
 
 
 @dataclass(frozen=True)
 class LossSettings(Settings):
-    """What the total loss is made of. The defaults are the paper's."""
+    """Terms and weights of the total loss. The defaults are the paper's."""
 
     margin: float = field(0.3, "Margin of the triplet losses.", NOT_NEGATIVE)
     triplet: Literal["sum", "mean", "weighted_regularized", "none"] = field(
         "sum",
-        'How the three triplets of Eq. 5 are combined: "sum" (paper) or "mean" (released); with '
-        'one or two modalities these are the same. "weighted_regularized" is AGW\'s loss over the '
-        'rows of all modalities instead, "none" leaves the triplet loss out.',
+        'Triplet loss. "sum" (paper) and "mean" (released code) combine the three triplets of '
+        "Eq. 5; with one or two modalities they are the same. "
+        '"weighted_regularized" is AGW\'s loss over the rows of all modalities. "none" leaves the '
+        "triplet loss out.",
     )
     color_free: Literal["paper", "released", "none"] = field(
         "paper",
-        'The colour-free loss: "paper" (Eq. 6), "released" (mean squared error) or "none". '
-        'Not set, it is "none" where `modalities` lack visible or intermediate.',
+        'Colour-free loss. "paper" is Eq. 6, "released" is the mean squared error, "none" leaves '
+        'it out. If not set, it is "none" for `modalities` without visible or intermediate.',
     )
-    color_free_weight: float = field(10.0, "Weight of that loss, lambda of Eq. 7.", NOT_NEGATIVE)
+    color_free_weight: float = field(
+        10.0, "Weight of the colour-free loss, lambda of Eq. 7.", NOT_NEGATIVE
+    )
     color_free_threshold: float = field(
         0.5, "Distance above which Eq. 6 minimises the distance itself.", NOT_NEGATIVE
     )
     color_free_alpha: float = field(0.5, "Weight of the divergence in Eq. 6.", NOT_NEGATIVE)
     color_free_norm: Literal["l2", "l1_mean"] = field(
-        "l2", 'Norm of Eq. 6: "l2", or "l1_mean", the mean absolute difference.'
+        "l2", 'Norm of Eq. 6. "l2" is Euclidean, "l1_mean" the mean absolute difference.'
     )

@@ -1,8 +1,8 @@
-"""Views: from a uint8 batch to the network's inputs, on the device and inside `jit`.
+"""Make the network's inputs (views) from a uint8 batch, on the device and inside `jit`.
 
 Visible and infrared images are augmented. The intermediate view is made from the visible images
-(Eq. 4), with a crop, flip and erased rectangle of its own: the paper's "different distortions for
-RGB and intermediate images". At test time a view is `normalise` alone.
+(Eq. 4), with its own crop, flip and erased rectangle. The paper calls these "different distortions
+for RGB and intermediate images". At test time images are only normalised (`normalise`).
 
 Paper: Alehdaghi, Josi, Cruz, Granger, "Visible-Infrared Person Re-Identification Using Privileged
 Intermediate Information", ECCV Workshops 2022.
@@ -25,15 +25,15 @@ LUMA = (0.299, 0.587, 0.114)
 
 Images = Array | np.ndarray
 
-# The values that the released code writes into normalised images: the means of CIFAR-10.
+# The released code writes these values, the means of CIFAR-10, into normalised images.
 _RELEASED_FILL = (0.4914, 0.4822, 0.4465)
 
-# An attempt fails with probability 0.06 on 2:1 images at the default area and aspect, 0.12 on
-# 3:1 ones, so that none of ten fits once in 10^12 or 10^9 times. The released code tries 100 times.
+# At the default area and aspect, an attempt fails with probability 0.06 on 2:1 images and 0.12 on
+# 3:1 ones. All ten fail once in 10^12 or 10^9 times. The released code tries 100 times.
 _ERASE_ATTEMPTS = 10
 
-# Part of what a key means: a modality keeps its number, so that its views are the same whichever
-# other modalities are asked for.
+# Each modality has a fixed number in the keys, so that its views do not depend on which other
+# modalities are asked for.
 _STREAMS = {Modality.VISIBLE: 0, Modality.INFRARED: 1, Modality.INTERMEDIATE: 2}
 
 
@@ -47,48 +47,48 @@ def normalise(images: Images) -> Array:
         [..., 3] float32, (x / 255 - mean) / std per channel.
 
     Raises:
-        ValueError: if the last dimension is not 3, or the type another one.
+        ValueError: if the last dimension is not 3, or the type is neither uint8 nor floating.
     """
     _check_channels(images)
     mean = np.asarray(IMAGENET_MEAN) * 255
     scale = 1 / (np.asarray(IMAGENET_STD) * 255)
-    # Subtract first: the compiler could fuse x * scale + offset, and results would differ in bits.
+    # Subtract first. The compiler could fuse x * scale + offset, which would change some bits.
     centred = jnp.asarray(images, jnp.float32) - _per_channel(mean, images)
     return centred * _per_channel(scale, images)
 
 
 def random_channel(key: Array, images: Images) -> Array:
-    """Intermediate images of Eq. 4: G = (aR + bG + cB) / (a + b + c), with a, b, c ~ U(0, 1).
+    """Make intermediate images by Eq. 4, (aR + bG + cB) / (a + b + c) with a, b, c ~ U(0, 1).
 
-    One draw per image: row i uses `jax.random.uniform(jax.random.fold_in(key, i), (3,))`.
+    Each image has its own draw. Row i uses `jax.random.uniform(jax.random.fold_in(key, i), (3,))`.
 
     Args:
         key: a JAX random key.
         images: [n, h, w, 3] RGB, uint8 or floating point.
 
     Returns:
-        [n, h, w, 3], one grey channel repeated to three, on the scale of `images`; float32 for
-        uint8 images, else of their type.
+        [n, h, w, 3], one grey channel repeated three times, on the scale of `images`. float32 for
+        uint8 images, else the type of `images`.
 
     Raises:
-        ValueError: if the shape or the type is another one.
+        ValueError: if `images` has another shape or type.
     """
     _check_channels(images, batch=True)
     return jax.vmap(_mix)(images, jax.vmap(_draw_weights)(_row_keys(key, len(images))))
 
 
 def luma(images: Images) -> Array:
-    """Fixed grey of the paper's ablation: 0.299 R + 0.587 G + 0.114 B.
+    """Make the fixed grey of the paper's ablation, 0.299 R + 0.587 G + 0.114 B.
 
     Args:
         images: [..., 3] RGB, uint8 or floating point.
 
     Returns:
-        [..., 3], one grey channel repeated to three, on the scale of `images`; float32 for uint8
-        images, else of their type.
+        [..., 3], one grey channel repeated three times, on the scale of `images`. float32 for
+        uint8 images, else the type of `images`.
 
     Raises:
-        ValueError: if the last dimension is not 3, or the type another one.
+        ValueError: if the last dimension is not 3, or the type is neither uint8 nor floating.
     """
     _check_channels(images)
     return _mix(images, jnp.asarray(LUMA))
@@ -97,19 +97,19 @@ def luma(images: Images) -> Array:
 def make_intermediate(
     key: Array, images: Images, settings: ViewSettings, first_row: int | Array = 0
 ) -> Array:
-    """Intermediate images as `settings` makes them for training, before any augmentation.
+    """Make intermediate images as in training, but without augmentation.
 
     Args:
         key: a JAX random key; row i draws its weights with `fold_in(key, first_row + i)`.
         images: [n, h, w, 3] RGB uint8.
-        settings: its `intermediate` and `quantize_intermediate` are used.
+        settings: only `intermediate` and `quantize_intermediate` are used.
         first_row: the number of row 0 among all images.
 
     Returns:
         [n, h, w, 3] float32, 0 to 255.
 
     Raises:
-        ValueError: if the shape or the type is another one.
+        ValueError: if `images` has another shape or type.
     """
     _check_channels(images, batch=True)
     keys = _row_keys(key, len(images), first_row)
@@ -127,24 +127,25 @@ def make_views(
     """Make the training views of a batch: pad, crop, flip, grey, normalise, erase.
 
     Every row has its own key, `fold_in(fold_in(key, stream), first_row + i)` with stream 0, 1, 2
-    for visible, infrared, intermediate. So a view depends on `key` and on the row's number in the
-    whole batch, not on how the batch is divided among devices nor on the other modalities. With
-    `settings.share_crop_and_flip` an intermediate row draws its crop and flip with stream 0.
+    for visible, infrared, intermediate. A view therefore depends only on `key` and on the row's
+    number in the whole batch. The division among devices and the other modalities do not change
+    it. With `settings.share_crop_and_flip` an intermediate row draws its crop and flip with
+    stream 0.
 
     Args:
         key: a JAX random key, a new one each step.
         visible: [n, h, w, 3] RGB uint8; None if neither visible nor intermediate is asked for.
-        infrared: [n, h, w, 3] uint8, its channel repeated to three; None if not asked for.
+        infrared: [n, h, w, 3] uint8, its channel repeated three times; None if not asked for.
         settings: how views are made.
         modalities: names of the views to make.
         first_row: the number of row 0 in the whole batch.
 
     Returns:
-        [n, h, w, 3] float32 by modality, normalised.
+        {modality: [n, h, w, 3] float32}, normalised.
 
     Raises:
-        ValueError: if no modality is asked for or its name is unknown, or if the images it needs
-            are missing, not uint8 or not [n, h, w, 3].
+        ValueError: if `modalities` is empty or has an unknown name, or if the images that a
+            modality needs are missing, not uint8 or not [n, h, w, 3].
     """
     wanted = {Modality(name) for name in modalities}
     if not wanted:
@@ -174,15 +175,15 @@ def make_views(
 def _view(
     key: Array, twin: Array | None, image: Array, settings: ViewSettings, grey: bool
 ) -> Array:
-    """One augmented view [h, w, 3] float32 of one image [h, w, 3] uint8.
+    """Augment one image [h, w, 3] uint8 to a view [h, w, 3] float32.
 
-    `twin` is the key of the row whose crop and flip it shares, if it shares any.
+    If `twin` is not None, the view shares the crop and flip of the row with this key.
     """
     crop_key, flip_key, erase_key, weights_key = jax.random.split(key, 4)
     if twin is not None:
         crop_key, flip_key, *_ = jax.random.split(twin, 4)
-    # Bytes are moved before they become floats, a quarter of the traffic. Grey comes after the
-    # crop and the flip because a sum over channels commutes with both.
+    # Crop and flip move bytes, a quarter of the memory traffic of floats. Grey can come after them
+    # because a sum over channels commutes with both.
     if settings.pad:
         image = _pad_and_crop(crop_key, image, settings.pad)
     flipped = jax.random.uniform(flip_key, dtype=jnp.float32) < settings.flip
@@ -194,7 +195,7 @@ def _view(
 
 
 def _grey(key: Array, image: Array, settings: ViewSettings) -> Array:
-    """The intermediate image [h, w, 3] float32 of one visible image [h, w, 3]."""
+    """Make the intermediate image [h, w, 3] float32 of one visible image [h, w, 3]."""
     random = settings.intermediate == "random_channel"
     image = _mix(image, _draw_weights(key) if random else jnp.asarray(LUMA))
     return jnp.floor(image) if settings.quantize_intermediate else image
@@ -202,7 +203,7 @@ def _grey(key: Array, image: Array, settings: ViewSettings) -> Array:
 
 def _pad_and_crop(key: Array, image: Array, pad: int) -> Array:
     padded = jnp.pad(image, ((pad, pad), (pad, pad), (0, 0)))
-    # float32 draws end at 1 - 2^-23: the floor, here and in `_erase`, never reaches its bound.
+    # float32 draws end at 1 - 2^-23, so the floor stays below its bound, here and in `_erase`.
     top, left = jnp.floor(jax.random.uniform(key, (2,), jnp.float32) * (2 * pad + 1)).astype(
         jnp.int32
     )
@@ -210,7 +211,7 @@ def _pad_and_crop(key: Array, image: Array, pad: int) -> Array:
 
 
 def _erase(key: Array, view: Array, settings: ViewSettings) -> Array:
-    """Fill a random rectangle; where no attempt fits, none, as in the released code."""
+    """Fill a random rectangle. If no attempt fits, fill nothing, as the released code does."""
     full_height, full_width, _ = view.shape
     size_key, place_key = jax.random.split(key)
     shares, ratios = jax.random.uniform(size_key, (2, _ERASE_ATTEMPTS), jnp.float32)
@@ -250,7 +251,7 @@ def _draw_weights(key: Array) -> Array:
 
 
 def _mix(images: Images, weights: Array) -> Array:
-    """Weighted mean over the channels of [..., 3], repeated to three."""
+    """Weighted mean over the channels of [..., 3], repeated three times."""
     floats = jnp.asarray(images, jnp.promote_types(images.dtype, jnp.float32))
     a, b, c = weights / jnp.sum(weights)
     grey = a * floats[..., 0] + b * floats[..., 1] + c * floats[..., 2]

@@ -50,8 +50,8 @@ def test_one_rule_holds_in_python_and_in_a_configuration(area, fits):
 
 def test_a_class_documents_its_fields():
     text = LossSettings.__doc__ or ""
-    assert text.startswith("What the total loss is made of.")
-    assert "\nAttributes:\n    margin: Margin of the triplet losses.\n    triplet: How" in text
+    assert text.startswith("Terms and weights of the total loss.")
+    assert "\nAttributes:\n    margin: Margin of the triplet losses.\n    triplet: Triplet" in text
     assert text.endswith("\n\nRaises:\n    ValueError: names every field that is out of range.\n")
 
 

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from experiments.tables.cells import CELLS, Cell
-from lupi_jax.config import Config, to_fields
+from lupi_jax.config import Config, SourceConfig, to_fields
 from lupi_jax.config.file import load_config, parse_overrides
 from lupi_jax.data import read_searched, read_training, source_modalities
+from lupi_jax.data.sources.manifest import difficulty
 from lupi_jax.errors import InputError
 from lupi_jax.evaluation.metrics.tasks import WITHOUT, WITHOUT_IMAGE, is_within
 from lupi_jax.evaluation.searched import same_modality_rule
@@ -217,13 +218,7 @@ def plan(sweep: Sweep, cells: Sequence[str]) -> list[Planned]:
             config = sweep.configuration(CELLS[name], repeat)
             trial = config.data.trial
             if trial not in fingerprints:
-                plain = dataclasses.replace(
-                    config.data, validation_identities=0, validation_split=False
-                )
-                fingerprints[trial] = (
-                    read_training(plain, 0)[0].fingerprint,
-                    read_searched(plain, "test", 0).fingerprint,
-                )
+                fingerprints[trial] = _fingerprints(config.data)
             trained_on, tested_on = fingerprints[trial]
             key = run_key(config, trained_on, CELLS[name].trained)
             record = records.get(key)
@@ -231,6 +226,15 @@ def plan(sweep: Sweep, cells: Sequence[str]) -> list[Planned]:
                 record = None
             planned.append(Planned(CELLS[name], config, key, tested_on, record))
     return planned
+
+
+def _fingerprints(source: SourceConfig) -> tuple[str, str]:
+    """Of all training and of all test images; easy people have the names of hard ones."""
+    plain = dataclasses.replace(source, validation_identities=0, validation_split=False)
+    indices = read_training(plain, 0)[0], read_searched(plain, "test", 0)
+    rendered = difficulty(Path(source.root)) if source.name == "synthetic" else None
+    mark = f"-{rendered}" if rendered not in (None, "hard") else ""
+    return indices[0].fingerprint + mark, indices[1].fingerprint + mark
 
 
 def _is_measured_so(record: dict[str, Any], config: Config, tested_on: str) -> bool:

@@ -53,17 +53,15 @@ def run(options: argparse.Namespace) -> None:
     start_backend()
     methods, compared = compare_methods([_measure(path, options) for path in runs])
     result = {"split": options.split, **compared}
-    if options.out:
-        curves = {
-            name: [read_metrics(each.workdir) for each in runs] for name, runs in methods.items()
-        }
-        compared_curves(options.out, curves)
-        say(f"wrote {options.out}")
-    if options.json:
-        print(json.dumps(readable(result), allow_nan=False))
-    else:
-        _print_figures(result)
-        _print_differences(result)
+    try:
+        if options.out:
+            curves = {
+                name: [read_metrics(each.workdir) for each in own] for name, own in methods.items()
+            }
+            compared_curves(options.out, curves)
+            say(f"wrote {options.out}")
+    finally:  # also where the picture cannot be written: what took hours is at least seen
+        _print(result, options.json)
 
 
 def _reference_first(runs: Sequence[Path], reference: Path | None) -> list[Path]:
@@ -103,6 +101,14 @@ def _measure(workdir: Path, options: argparse.Namespace) -> "MeasuredRun":
         precision=[each.average_precision for each in neck],
         identities=[index.identities[each.queries] for each in neck],
     )
+
+
+def _print(result: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(readable(result), allow_nan=False))
+    else:
+        _print_figures(result)
+        _print_differences(result)
 
 
 def _print_figures(result: dict[str, Any]) -> None:

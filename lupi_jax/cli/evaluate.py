@@ -58,11 +58,13 @@ def run(options: argparse.Namespace) -> None:
         return
     data = network.config.data
     title = f"{data.name} {data.root}, {options.split}, {network.name}"
-    stem = _save(result, _result_name(network, found), options)
-    if stem:
-        with phase("drawing the pictures"):
-            _draw(network, found, options.workdir, stem)
-    _print(result, title, options.json)
+    try:
+        stem = _save(result, _result_name(network, found), options)
+        if stem:
+            with phase("drawing the pictures"):
+                _draw(network, found, options.workdir, stem)
+    finally:  # also where the disk is full: what took hours is at least seen
+        _print(result, title, options.json)
     if network.unfinished and not options.untrained:
         say(f"note: training has {plural(network.unfinished, 'step')} to go")
 
@@ -159,8 +161,10 @@ def _evaluate_trials(options: argparse.Namespace) -> None:
     result = _mean_result(results, trials, options.workdir)
     which = ["untrained"] * options.untrained + [options.checkpoint] * bool(options.checkpoint)
     name = [f"trials{'+'.join(map(str, trials))}", *which, *name]
-    _save(result, name, options)
-    _print(result, f"regdb {options.workdir}, {options.split}, {step}", options.json)
+    try:
+        _save(result, name, options)
+    finally:
+        _print(result, f"regdb {options.workdir}, {options.split}, {step}", options.json)
 
 
 def _load_trial(workdir: Path, trial: int, options: argparse.Namespace) -> "lupi.training.Run":
@@ -201,11 +205,19 @@ def _result(
 ) -> dict[str, Any]:
     """What is written of one evaluation: its figures, and all that they depend on."""
     from lupi_jax.data.contents import look_at, summary
+    from lupi_jax.data.sources.manifest import difficulty
     from lupi_jax.evaluation.origin import NETWORK
     from lupi_jax.evaluation.verification import verify
     from lupi_jax.training.run import versions
 
     config, index = run.config, found.features.index
+    images = {
+        "root": config.data.root,
+        "fingerprint": index.fingerprint,
+        "content": summary(index, look_at(index)),
+    }
+    if config.data.name == "synthetic" and (rendered := difficulty(Path(config.data.root))):
+        images["difficulty"] = rendered
     trained = dict(run.record)
     for name in ("identities", "files"):  # in the checkpoint; here they would be in the way
         trained.pop(name, None)
@@ -223,11 +235,7 @@ def _result(
         "checkpoint": options.checkpoint or ("newest" if workdir else run.name),
         "selection": selection(run, options.checkpoint),
         "people_unseen_in_training": None if run.seen is None else options.split != "train",
-        "images": {
-            "root": config.data.root,
-            "fingerprint": index.fingerprint,
-            "content": summary(index, look_at(index)),
-        },
+        "images": images,
         "step": run.step,
         "versions": {"training": trained.get("versions"), "evaluation": versions()},
         NETWORK: found.features.origin[NETWORK],

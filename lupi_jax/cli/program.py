@@ -233,10 +233,12 @@ def verdict(error: BaseException, saved: str = "") -> tuple[int | None, str]:
     match error:
         case _ if hosts.is_lost(error):
             return LOST_STATUS, f"another process of this run is lost ({error})"
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EFBIG):
+            where = f"{error.filename}: " if error.filename is not None else ""
+            mend = "raise `ulimit -f`" if error.errno == errno.EFBIG else "make room"
+            return InputError.status, f"{where}{error.strerror}: {mend}; what was saved is intact"
         case OSError() if error.filename is not None:
             return InputError.status, f"{error.filename}: {error.strerror}"
-        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
-            return InputError.status, f"{error.strerror}: make room; what was saved is intact"
         case BrokenPipeError():
             return InputError.status, "standard output was closed before all was written"
         case MemoryError():

@@ -46,15 +46,18 @@ def _facts(
     run: "lupi.training.Run", found: "lupi.evaluation.Evaluation", options: argparse.Namespace
 ) -> dict[str, str]:
     """What the page says above its figures."""
+    from lupi_jax.data.sources.manifest import difficulty
     from lupi_jax.report.page import device
 
     config, index = run.config, found.features.index
     height, width = config.data.image_size
     chosen = selection(run, options.checkpoint)
+    level = config.data.name == "synthetic" and difficulty(Path(config.data.root))
+    rendered = f" (rendered, {level})" if level else ""
     return {
         "Run": shown(options.workdir.resolve().name),
         "Data": shown(f"{config.data.name} {config.data.root}"),
-        "Split": f"{options.split}: {plural(len(index.classes), 'person', 'people')}, "
+        "Split": f"{options.split}: {plural(len(index.classes), 'person', 'people')}{rendered}, "
         f"{plural(len(index), 'image')}",
         "Protocol": found.protocol,
         "Recipe": f"{config.recipe}, trained on {', '.join(config.modalities)} images of "

@@ -101,16 +101,18 @@ def run(options: argparse.Namespace) -> None:
         for i, own in enumerate(ranked)
         for rank, row in enumerate(own)
     ]
-    if options.out:
-        drawn = enumerate(ranked[:DRAWN])
-        lists = [_drawn(query, i, gallery, own[:DRAWN], size) for i, own in drawn]
-        if matches is not None:
-            lists = [_marked(row, own) for row, own in zip(lists, matches, strict=False)]
-        title = f"{options.query_modality} queries, {options.gallery_modality} gallery"
-        ranking_picture(options.out, lists, title)
-        part = f": the first {DRAWN} of {len(ranked)} queries" if len(ranked) > DRAWN else ""
-        say(f"wrote {options.out}{part}")
-    _print(found, f"{options.query_modality} -> {options.gallery_modality}", options)
+    try:
+        if options.out:
+            drawn = enumerate(ranked[:DRAWN])
+            lists = [_drawn(query, i, gallery, own[:DRAWN], size) for i, own in drawn]
+            if matches is not None:
+                lists = [_marked(row, own) for row, own in zip(lists, matches, strict=False)]
+            title = f"{options.query_modality} queries, {options.gallery_modality} gallery"
+            ranking_picture(options.out, lists, title)
+            part = f": the first {DRAWN} of {len(ranked)} queries" if len(ranked) > DRAWN else ""
+            say(f"wrote {options.out}{part}")
+    finally:  # also if the picture cannot be written
+        _print(found, f"{options.query_modality} -> {options.gallery_modality}", options)
     if left_out:
         images = plural(left_out, "image")
         raise LeftOutError(f"{images} left out, named above; all others are ranked")

@@ -1,4 +1,4 @@
-"""The configuration of a run: its fields, the recipes that fill them, and its file."""
+"""The configuration of a run, with its fields, its recipes and its file."""
 
 from lupi_jax.config.fields import Config, EvaluationConfig, OptimizerConfig, SourceConfig
 from lupi_jax.config.parsing import (

@@ -1,4 +1,4 @@
-"""A configuration from a Python file and from the command line's overrides."""
+"""Read a configuration from a Python file and from the command line's overrides."""
 
 import importlib.metadata
 import importlib.util
@@ -15,28 +15,28 @@ PREFIX = "--config."
 
 
 def load_config(spec: str, overrides: Mapping[str, str]) -> Config:
-    """The configuration in a file, with overrides: `parse_config` of `read_file`."""
+    """Read the configuration file `spec` (see `read_file`) and apply overrides to it."""
     return parse_config(read_file(spec), overrides)
 
 
 def read_file(spec: str) -> dict[str, Any]:
-    """The values in `file.py` or `file.py:variant`, for `parse_config`.
+    """Read the values of `file.py` or `file.py:variant`, for `parse_config`.
 
     The file is Python, as usual with ml_collections. It is executed, so use only files that you
     trust. It defines `get_config()` or `get_config(variant)`, which returns a ConfigDict.
 
     Args:
       spec: path of the file, with the variant after a colon if the file has variants. If
-        `configs/NAME.py` is missing, this package's own is read.
+        `configs/NAME.py` is missing, the file of that name in this package is read.
 
     Raises:
-      InputError: the file cannot be used.
+      InputError: the file is missing, fails, or does not return a configuration.
     """
     file, _, variant = spec.partition(":")
     path = _find(Path(file))
     module_spec = importlib.util.spec_from_file_location("lupi_config", path)
     if not path.is_file() or module_spec is None or module_spec.loader is None:
-        raise InputError(f"no config file at {path}: name a Python file, as configs/*.py")
+        raise InputError(f"no config file at {path}: name a Python file such as configs/folder.py")
     module = importlib.util.module_from_spec(module_spec)
     try:
         module_spec.loader.exec_module(module)
@@ -47,14 +47,15 @@ def read_file(spec: str) -> dict[str, Any]:
     except InputError:
         raise
     except (Exception, SystemExit) as error:
-        text = f"{spec} gives no configuration: {type(error).__name__}: {error}"
+        text = f"{spec} gives no configuration ({type(error).__name__}: {error})"
         raise InputError(text) from error
 
 
 def _find(path: Path) -> Path:
-    """`path`, or in its place a configuration that was installed with this package.
+    """Return `path`, or the configuration of that name in this package if `path` is missing.
 
-    An editable installation lists no configurations: they stay beside the package, in its clone.
+    An editable installation does not list its configurations. They are in the clone, beside the
+    package.
     """
     if path.exists() or path.parent != Path("configs"):
         return path
@@ -69,28 +70,28 @@ def _find(path: Path) -> Path:
 
 
 def change_config(config: Config, overrides: Mapping[str, str], allowed: Sequence[str]) -> Config:
-    """A finished run's configuration with a few fields changed.
+    """Change a few fields of a finished run's configuration.
 
     Args:
-      config: of the run.
+      config: the run's configuration.
       overrides: {dotted field name: value as text}.
       allowed: the fields that may change.
 
     Raises:
-      InputError: names all fields that are wrong or may not change.
+      InputError: fields are wrong or may not change; the message names them all.
     """
     changed = parse_config(to_fields(config), overrides)
     fixed = [name for name in differences(config, changed) if name not in allowed]
     if fixed:
         raise InputError(
-            f"{', '.join(fixed)}: cannot change for a trained network; fields that can: "
+            f"{', '.join(fixed)}: cannot change for a trained network; you can change "
             f"{', '.join(allowed)}"
         )
     return changed
 
 
 def parse_overrides(arguments: Sequence[str]) -> dict[str, str]:
-    """`--config.a.b=value` or `--config.a.b value` arguments as {"a.b": "value"}.
+    """Parse arguments `--config.a.b=value` or `--config.a.b value` to {"a.b": "value"}.
 
     Raises:
       InputError: an argument does not have this form.
@@ -99,7 +100,7 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, str]:
     while rest:
         name, equals, value = rest.pop(0).partition("=")
         if not name.startswith(PREFIX) or name == PREFIX:
-            raise InputError(f"unknown argument {name}: fields are set as {PREFIX}seed=1")
+            raise InputError(f"unknown argument {name}: set a field like {PREFIX}seed=1")
         if not equals:
             if not rest:
                 raise InputError(f"{name} needs a value")

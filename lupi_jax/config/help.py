@@ -1,4 +1,4 @@
-"""What each field may be and is by default, in words."""
+"""Describe each field's values and defaults in words."""
 
 from collections.abc import Iterator
 from itertools import groupby
@@ -10,19 +10,19 @@ from lupi_jax.settings import Field, describe, fields_of
 
 
 def written(value: Any) -> str:
-    """A field's value as `--config.NAME=` takes it; '' where it is empty text."""
+    """Write a field's value as `--config.NAME=` takes it; empty text becomes ''."""
     if isinstance(value, bool):
         return str(value).lower()
     return value or "''" if isinstance(value, str) else repr(value)
 
 
 def allowed(field: Field) -> str:
-    """The values that a field may have."""
+    """Describe the values that a field may have."""
     return ", ".join([describe(field.kind), *(rule.message for rule in field.rules)])
 
 
 def recipe_values(field: Field) -> dict[str, str]:
-    """{value: recipes} where a recipe has another default than the field."""
+    """{value: recipes} for the recipes whose default differs from the field's."""
     own: dict[str, list[str]] = {}
     for recipe, values in RECIPES.items():
         if field.name in values:
@@ -31,12 +31,12 @@ def recipe_values(field: Field) -> dict[str, str]:
 
 
 def changes(field: Field) -> str:
-    """When a run that exists may take another value; "" for never."""
+    """Say when an existing run may take another value; "" means never."""
     return f"may change when a run is {' or '.join(field.may_change)}" if field.may_change else ""
 
 
 def groups() -> Iterator[tuple[str, list[Field]]]:
-    """(what a group is about, its fields) in the configuration's order."""
+    """Yield (description of a group, its fields) in the configuration's order."""
     classes = {name: type(value) for name, value in vars(Config()).items()}
     fields = fields_of(Config).values()
     for group, members in groupby(fields, lambda field: field.name.rpartition(".")[0]):

@@ -1,4 +1,4 @@
-"""From a mapping to a `Config`, with every mistake named at once."""
+"""Make a `Config` of a mapping, and report all mistakes at once."""
 
 import dataclasses
 import difflib
@@ -14,17 +14,17 @@ from lupi_jax.settings import Occasion, fields_of
 
 
 def parse_config(values: Mapping[str, Any], overrides: Mapping[str, str] | None = None) -> Config:
-    """Check a mapping (a ConfigDict or what a checkpoint holds) and freeze it.
+    """Check a mapping (a ConfigDict, or a checkpoint's) and freeze it.
 
     Args:
-      values: fields by their dotted names, or nested. One that is absent or None takes the value of
-        the setting or the recipe where they have one, else its default.
-      overrides: {dotted name: value as text} from a command line, which win over `values`; of
-        `steps` and `epochs` one wins over the other.
+      values: fields by their dotted names, or nested. A field that is absent or None takes the
+        value of the setting or the recipe if they set it, else its default.
+      overrides: {dotted name: value as text} from a command line. They win over `values`. An
+        override of `steps` also removes `epochs` from `values`, and the reverse.
 
     Raises:
-      InputError: one line naming every unknown, mistyped or out-of-range field, and those that
-        contradict each other.
+      InputError: one line that names every unknown, mistyped or out-of-range field, and all fields
+        that contradict each other.
     """
     known, said = fields_of(Config), overrides or {}
     given = {**_flatten(values), **said}
@@ -53,22 +53,23 @@ def parse_config(values: Mapping[str, Any], overrides: Mapping[str, str] | None 
 
 
 def parse_record(values: Mapping[str, Any]) -> Config:
-    """`parse_config` of what a checkpoint says of its run, in which every field is filled.
+    """`parse_config` for the configuration in a checkpoint, which has every field.
 
-    A field that it lacks is younger than the checkpoint. It takes the value that says what was done
-    before there was the field, whatever the recipe says of it today. That value is its default,
-    with three exceptions. A ResNet-18 had non-local blocks. SYSU-MM01 was searched within a
-    modality by Market-1501's rule. A network was evaluated in the precision of the device
-    (`evaluation.precision`, today "highest" for these checkpoints too, which changes rounding).
+    A field that the checkpoint lacks is younger than the checkpoint. It takes the value that
+    describes what the code did before the field existed, whatever today's recipe says. That value
+    is the field's default, with three exceptions. A ResNet-18 had non-local blocks. SYSU-MM01 was
+    searched within a modality by Market-1501's rule. A network was evaluated in the device's
+    precision; `evaluation.precision` is nevertheless "highest" for these checkpoints, which
+    changes the rounding.
 
     Raises:
-      InputError: as `parse_config`.
+      InputError: see `parse_config`.
     """
     given = _flatten(values)
     old = "model.shared_from" not in given and given.get("model.non_local")
     if old and given["model.backbone"] == "resnet18":
         given["model.backbone"] = "resnet18_non_local"
-    # Elsewhere "auto" still says what was done, and "released" has no rule to choose.
+    # For other data sets "auto" describes what was done, and "released" leaves no choice of rule.
     if given.get("data.name") == "sysu" and given.get("evaluation.protocol") != "released":
         given.setdefault("evaluation.same_modality", "identity_and_camera")
     return parse_config({**to_fields(Config()), **given})
@@ -80,7 +81,7 @@ def field_types() -> dict[str, Any]:
 
 
 def changeable(occasion: Occasion) -> tuple[str, ...]:
-    """The fields that may change when a run is "resumed" or "evaluated"."""
+    """Dotted names of the fields that may change when a run is "resumed" or "evaluated"."""
     return tuple(n for n, field in fields_of(Config).items() if occasion in field.may_change)
 
 
@@ -90,12 +91,12 @@ def to_fields(config: Config) -> dict[str, Any]:
 
 
 def defaults_of(config: Config) -> dict[str, Any]:
-    """{dotted field name: value} where nothing but the recipe and the setting were given."""
+    """{dotted field name: value} of a configuration that sets only this recipe and setting."""
     return _left_out({"recipe": config.recipe, "setting": config.setting})
 
 
 def differences(a: Config, b: Config) -> list[str]:
-    """The dotted fields in which two configurations differ."""
+    """Dotted names of the fields in which two configurations differ."""
     before, after = to_fields(a), to_fields(b)
     return [name for name in before if before[name] != after[name]]
 
@@ -111,7 +112,7 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _left_out(read: Mapping[str, Any]) -> dict[str, Any]:
-    """The value that each field has where it is left out, beside those that were `read`."""
+    """The value of each field that is left out, given the fields that were `read`."""
     recipe = RECIPES[read.get("recipe", Config.recipe)]
     setting = SETTINGS[read.get("setting", Config.setting)]
     fields = {**to_fields(Config()), **recipe, **setting}

@@ -1,11 +1,10 @@
-"""What a configuration's recipe and setting fill in where a field is left out."""
+"""The values that a recipe and a setting give to fields that a configuration leaves out."""
 
 from typing import Any
 
-# What the method's two descriptions and the two-modality methods it is measured against (its own
-# baseline; AGW, Ye et al. 2021) say where they differ. What is left out here is a field's default.
-# "epochs" holds where a configuration gives neither steps nor epochs: 0 to 120 in the released
-# code, 0 to 80 in AGW's.
+# The paper, its released code, its own two-modality baseline, and AGW (Ye et al. 2021). A recipe
+# lists only the fields in which it differs from the defaults. Its "epochs" apply if a configuration
+# sets neither steps nor epochs. The released code counts 0 to 120, AGW's code 0 to 80.
 RECIPES: dict[str, dict[str, Any]] = {
     "paper": {"epochs": 121.0, "views.erase_fill": "mean"},
     "released": {
@@ -34,7 +33,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
 }
 
-# The paper's Fig. 1: what is trained on, and what is left of it at test time.
+# The paper's Fig. 1: the modalities of training and those of test time.
 SETTINGS: dict[str, dict[str, Any]] = {
     "recipe": {},
     "infrared_privileged": {  # (a)

@@ -1,4 +1,4 @@
-"""Rules between the fields of a configuration. A rule about one field stands on that field."""
+"""Rules between fields of a configuration. A rule about a single field is declared on it."""
 
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality, has_twins, stem_for
 
 _Rule = tuple[tuple[str, ...], Callable[..., bool], str]
-"""The fields a rule is about, whether their values fulfil it, and what to say if they do not."""
+"""The fields of a rule, a check of their values, and the message if the check fails."""
 
 
 def _only_for(*sources: str, name: str, left_out: Any) -> _Rule:
@@ -40,7 +40,7 @@ _RULES: tuple[_Rule, ...] = (
     (
         ("data.name", "data.index", "data.validation_split"),
         lambda name, index, split: not split or name == "sysu" or bool(index),
-        "data.validation_split needs a data set that has one: data.name = sysu, or a data.index",
+        "data.validation_split needs data.name = sysu or a data.index",
     ),
     (
         ("data.feed", "parallel"),
@@ -72,18 +72,18 @@ _RULES: tuple[_Rule, ...] = (
                 for m in pair.split("_to_")
             )
         ),
-        "a validation needs evaluation.pairs of modalities that are trained on",
+        "a validation can only use evaluation.pairs of modalities that are trained on",
     ),
     (
         ("modalities", "loss.color_free"),
         lambda trained, kind: kind == "none" or has_twins(trained),
-        "loss.color_free must be none where modalities lack visible or intermediate",
+        "loss.color_free needs visible and intermediate in modalities: set it to none",
     ),
 )
 
 
 def contradictions(fields: Mapping[str, Any], wrong: Collection[str]) -> list[str]:
-    """What to say of fields that contradict each other; nothing where one of them is `wrong`."""
+    """Messages about fields that contradict each other, skipping rules on a `wrong` field."""
     return [
         message
         for names, holds, message in _RULES
@@ -92,19 +92,19 @@ def contradictions(fields: Mapping[str, Any], wrong: Collection[str]) -> list[st
 
 
 def require_triplets(config: Config) -> None:
-    """Check that the batches of a run to come have what its triplet loss compares.
+    """Check that the batches have the positives and negatives that the triplet loss compares.
 
-    It is no rule of every configuration: a run that was trained without is read all the same.
+    Only a run that is about to train needs this. An older run without them can still be read.
 
     Raises:
-      InputError: they have no negative, so that the loss is always 0, or no positive.
+      InputError: the batches have no negatives, so that the loss is always 0, or no positives.
     """
     if config.loss.triplet == "none":
         return
     lacking = ""
     if config.batch.identities == 1:
-        lacking = "batch.identities = 1 leaves the triplet loss no negative, so that it is always 0"
+        lacking = "batch.identities = 1: the triplet loss has no negative and is always 0"
     elif config.batch.images == 1 and len(config.modalities) == 1:
-        lacking = "batch.images = 1 of one modality leaves the triplet loss no positive"
+        lacking = "batch.images = 1 with one modality: the triplet loss has no positive"
     if lacking:
-        raise InputError(f"config: {lacking}: give 2 or more, or loss.triplet = none")
+        raise InputError(f"config: {lacking}: use 2 or more, or loss.triplet = none")

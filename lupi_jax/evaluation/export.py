@@ -19,7 +19,7 @@ from lupi_jax.evaluation.inputs import check_feature
 from lupi_jax.evaluation.origin import origin_of
 from lupi_jax.modality import Modality, stem_for
 from lupi_jax.models import EmbedNet
-from lupi_jax.runtime.files import expand, is_vacant, replacing_files
+from lupi_jax.runtime.files import expand, is_cut_off, is_vacant, replacing_files
 from lupi_jax.runtime.records import read_json
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
@@ -121,7 +121,10 @@ def save_network(
 
 def require_place(folder: Path) -> None:
     """Raise InputError where something other than an artefact is in the place of `folder`."""
-    if folder.exists() and not (folder.is_dir() and (is_vacant(folder) or _is_artefact(folder))):
+    ours = folder.is_dir() and (
+        is_vacant(folder) or _is_artefact(folder) or is_cut_off(folder, FACTS)
+    )
+    if folder.exists() and not ours:
         raise InputError(
             f"{folder}: something else is there; name a directory to make, or a network to replace"
         )

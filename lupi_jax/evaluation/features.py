@@ -24,7 +24,14 @@ from lupi_jax.data.sources.files import read_bytes
 from lupi_jax.errors import InputError
 from lupi_jax.evaluation.origin import Origin
 from lupi_jax.modality import Modality
-from lupi_jax.runtime.files import expand, is_endless, is_vacant, replacing, replacing_files
+from lupi_jax.runtime.files import (
+    expand,
+    is_cut_off,
+    is_endless,
+    is_vacant,
+    replacing,
+    replacing_files,
+)
 from lupi_jax.runtime.packed import check_unpacked
 
 ARRAYS = ("pooled", "ids", "cameras", "modality", "paths", "features")
@@ -125,9 +132,9 @@ def load_features(path: str | Path) -> Features:
         raise InputError(f"{path} is no feature file as `lupi export` writes it") from error
     if fault := fault_of(arrays):
         raise InputError(f"{path} is damaged: {fault}; export it anew")
-    numbers = (np.asarray(arrays[name], np.int32) for name in ("ids", "cameras"))
+    ids, cameras = (np.asarray(arrays[name], np.int32) for name in ("ids", "cameras"))
     roles = arrays.get(_ROLES)
-    index = Index(Path(), arrays["paths"], *numbers, arrays["modality"], roles=roles)
+    index = Index(Path(), arrays["paths"], ids, cameras, arrays["modality"], roles=roles)
     features = Features(arrays["pooled"], arrays["features"], index, origin)
     if path.is_file() and not (are_unit(features.neck) and are_unit(features.pooled)):
         raise InputError(f"{path}: features must be finite and of length 1; export it anew")
@@ -186,7 +193,7 @@ def require_place(path: Path) -> None:
     check_form(path)
     other = path.is_file() if not path.suffix else path.is_dir()
     if path.is_dir() and not holds_features(path):
-        other = other or not is_vacant(path)
+        other = other or not (is_vacant(path) or is_cut_off(path, f"{ARRAYS[-1]}.npy"))
     if other:
         raise InputError(f"{path}: something else is there; give another name")
 

@@ -1,4 +1,4 @@
-"""Losses: pure functions of embeddings, in float32 at least (float64 stays).
+"""Losses, as pure functions of embeddings. They compute in float32, or in float64 if given it.
 
 Paper: Alehdaghi, Josi, Cruz, Granger, "Visible-Infrared Person Re-Identification Using Privileged
 Intermediate Information", ECCV Workshops 2022. "The released code" is the authors' PyTorch code.

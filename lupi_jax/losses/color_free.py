@@ -1,4 +1,4 @@
-"""Colour-free losses: hold the features of a visible image and its intermediate one together."""
+"""Colour-free losses, which pull the features of a visible and its intermediate image together."""
 
 import jax
 import jax.numpy as jnp
@@ -24,10 +24,11 @@ def color_free(
 ) -> Array:
     """Colour-free loss of the paper (Eq. 6).
 
-    Per pair of one visible image: the distance of its features where it exceeds `threshold`, else
-    alpha * KL(C(f_v) || C(f_z)) with C the classifier's probabilities; then the mean over pairs.
-    The paper does not say which norm `|f_v - f_z|` is. The released code has neither the threshold
-    nor the divergence: see `color_free_mse`.
+    A pair is a visible image and its intermediate image. Its loss is the distance |f_v - f_z| of
+    its features if that exceeds `threshold`, else alpha * KL(C(f_v) || C(f_z)), where C are the
+    classifier's probabilities. The result is the mean over pairs. The paper does not name the norm
+    of the distance. The released code has neither the threshold nor the divergence (see
+    `color_free_mse`).
 
     Args:
         visible: [n, d] embeddings of visible images.
@@ -39,7 +40,7 @@ def color_free(
         norm: "l2", the Euclidean distance, or "l1_mean", the mean absolute difference.
 
     Returns:
-        Scalar, 0 or more. Equal features and logits give 0 with zero gradient.
+        Scalar, 0 or more. Equal features and logits give 0, with gradient 0.
 
     Raises:
         ValueError: if shapes do not agree or `norm` is neither "l2" nor "l1_mean".
@@ -62,14 +63,14 @@ def color_free(
     log_p = jax.nn.log_softmax(at_least_float32(visible_logits), axis=1)
     log_q = jax.nn.log_softmax(at_least_float32(intermediate_logits), axis=1)
     divergence = jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=1)
-    # NaN is on neither side of a threshold: asked this way round, it reaches the loss.
+    # NaN <= threshold is false. Written this way round, a NaN distance reaches the loss.
     return jnp.mean(jnp.where(distance <= threshold, alpha * divergence, distance))
 
 
 def color_free_mse(visible: Array, intermediate: Array) -> Array:
-    """Colour-free loss of the released code: mean squared error over all n * d values.
+    """Colour-free loss of the released code, the mean squared error over all n * d values.
 
-    The released code multiplies it by 10, which is the weight lambda of Eq. 7.
+    The released code multiplies this by 10, the weight lambda of Eq. 7.
 
     Args:
         visible: [n, d] embeddings of visible images.

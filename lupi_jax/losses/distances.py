@@ -1,6 +1,6 @@
-"""Distances between embeddings, and what all losses check of the arrays they are given.
+"""Distances between embeddings, and the checks that all losses make of their arrays.
 
-Shapes and types are checked, which are known under `jit` as well; values are not.
+The checks cover shapes and types, which are also known under `jit`, but not values.
 """
 
 import jax
@@ -10,7 +10,7 @@ from jax import Array
 
 
 def at_least_float32(x: Array) -> Array:
-    """`x` in float64 if it is, else in float32.
+    """Convert `x` to float32; float64 stays.
 
     Raises:
         ValueError: if `x` does not hold real numbers.
@@ -22,18 +22,23 @@ def at_least_float32(x: Array) -> Array:
 
 
 def checked_labels(what: str, rows: Array, labels: Array) -> Array:
-    """`labels` [n] of `rows` [n, d], as an array of JAX.
+    """Return the `labels` [n] of `rows` [n, d] as a JAX array.
+
+    Args:
+        what: name of the labels, for messages.
+        rows: [n, d] array.
+        labels: [n] whole numbers.
 
     Raises:
         ValueError: if shapes do not agree, the labels are not whole numbers, or one is too large
-            for JAX's type, which would make it another one.
+            for JAX's integer type and would wrap around.
     """
     labels = labels if isinstance(labels, Array) else np.asarray(labels)
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise ValueError(f"{what}: want whole numbers, got {labels.dtype}")
     if jnp.ndim(rows) != 2 or labels.shape != jnp.shape(rows)[:1]:
         raise ValueError(
-            f"{what}: want one label a row of [n, d], got {labels.shape} for {jnp.shape(rows)}"
+            f"{what}: want one label per row of [n, d], got {labels.shape} for {jnp.shape(rows)}"
         )
     if isinstance(labels, np.ndarray) and labels.size:
         limits = jnp.iinfo(jax.dtypes.canonicalize_dtype(labels.dtype))
@@ -45,8 +50,8 @@ def checked_labels(what: str, rows: Array, labels: Array) -> Array:
 def euclidean(x: Array, y: Array) -> Array:
     """Euclidean distance between every row of `x` and every row of `y`.
 
-    The square is clamped at 1e-12 before the root, so that no distance is below 1e-6 and the
-    gradient at coincident rows is finite. Same form as the released code.
+    The squared distance is clamped at 1e-12 before the root, as in the released code. Distances
+    are therefore at least 1e-6, and the gradient of equal rows is finite.
 
     Args:
         x: [m, d] embeddings.
@@ -56,12 +61,12 @@ def euclidean(x: Array, y: Array) -> Array:
         [m, n] distances, at least 1e-6, in float32 or float64.
 
     Raises:
-        ValueError: if `x` or `y` is not a matrix, or they differ in d.
+        ValueError: if `x` or `y` is not a matrix, or if their d differs.
     """
     x, y = at_least_float32(x), at_least_float32(y)
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
         raise ValueError(f"euclidean: want [m, d] and [n, d], got {x.shape} and {y.shape}")
-    # The difference of large numbers below loses everything in TF32 or bfloat16 products.
+    # TF32 or bfloat16 products would lose all digits of the difference of large numbers below.
     products = jnp.matmul(x, y.T, precision=jax.lax.Precision.HIGHEST)
     squares = jnp.sum(x * x, axis=1)[:, None] + jnp.sum(y * y, axis=1)[None, :] - 2 * products
     return jnp.sqrt(jnp.maximum(squares, 1e-12))

@@ -8,11 +8,11 @@ from lupi_jax.losses.distances import at_least_float32, checked_labels
 
 
 def identity_cross_entropy(logits: Array, labels: Array) -> Array:
-    """Softmax cross-entropy of the classifier's identities, averaged over rows (L_id of Eq. 8).
+    """Softmax cross-entropy of the classifier, averaged over rows (L_id of Eq. 8).
 
     Args:
         logits: [n, c] classifier outputs, before the softmax.
-        labels: [n] identities as class numbers, 0 to c - 1. One outside that range gives NaN.
+        labels: [n] identities as class numbers, 0 to c - 1. A label outside that range gives NaN.
 
     Returns:
         Scalar, 0 or more.

@@ -1,4 +1,4 @@
-"""The training objective: which losses, on which modalities, with which weights."""
+"""The training objective, a weighted sum of losses."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -29,24 +29,25 @@ def objective(
 ) -> tuple[Array, dict[str, Array]]:
     """Total loss (Eq. 7 and 8) of a batch in one, two or three modalities.
 
-    Three modalities take the ring of Eq. 5, two the triplet between them, one the triplet inside
-    it. The colour-free term needs the visible and the intermediate modality.
+    The triplet loss depends on the number of modalities. Three use the ring of Eq. 5, two use the
+    triplet between them, and one uses the triplet inside it. The colour-free term needs the
+    visible and the intermediate modality.
 
     Args:
-        pooled: embeddings before the neck, not normalised, [n, d] for each modality by its name:
-            "visible", "infrared", "intermediate". Row i is of one identity in all of them, and
-            row i of visible and intermediate is of one image.
-        logits: [n, c] classifier outputs, by the same names.
+        pooled: {modality: [n, d] embeddings before the neck, not normalised}, with the names
+            "visible", "infrared", "intermediate". Row i has the same identity in all modalities,
+            and row i of visible and of intermediate come from the same image.
+        logits: {modality: [n, c] classifier outputs}, with the same names.
         labels: [n] identities as class numbers, 0 to c - 1.
-        settings: which losses, and with which weights.
+        settings: the kinds of losses and their weights.
 
     Returns:
-        The total, a scalar, and its terms as weighted: "identity" always, "triplet" and
-        "color_free" where they apply. The total is their sum.
+        The total, a scalar, and {term: weighted scalar}, which add up to the total. The terms are
+        "identity" always, and "triplet" and "color_free" if they apply.
 
     Raises:
-        ValueError: if the names are unknown, missing or not the same in both mappings, or shapes
-            or types do not agree.
+        ValueError: if names are missing, unknown or different in the two mappings, or shapes or
+            types do not agree.
     """
     names = [name for name in _MODALITIES if name in pooled]
     if not names or len(names) != len(pooled) or set(pooled) != set(logits):

@@ -8,7 +8,7 @@ from lupi_jax.losses.distances import checked_labels, euclidean
 
 
 def _mean_where(values: Array, valid: Array) -> Array:
-    """The mean; 0, with gradient 0, where nothing is valid."""
+    """The mean of the valid values. If no value is valid, 0 with gradient 0."""
     return jnp.sum(jnp.where(valid, values, 0)) / jnp.maximum(jnp.sum(valid), 1)
 
 
@@ -23,13 +23,13 @@ def cross_triplet(
 ) -> Array:
     """Batch-hard triplet loss whose anchors, positives and negatives come from three pools.
 
-    Per anchor, D_ap is the distance to the farthest row of `positive` with its label and D_an the
-    distance to the nearest row of `negative` with another; the loss is the mean of
-    max(0, D_ap - D_an + margin). Of tied rows only the first receives a gradient. This is one term
-    of Eq. 5, with the hinge and the sign that its printed form lacks.
+    For each anchor, D_ap is the distance to the farthest row of `positive` with the same label,
+    and D_an the distance to the nearest row of `negative` with another label. The loss is the mean
+    of max(0, D_ap - D_an + margin). Of tied rows only the first receives a gradient. This is one
+    term of Eq. 5, with the hinge and the sign that its printed form lacks.
 
     The mean is over the anchors that have a positive and a negative. The released code divides by
-    all anchors; both agree on its batches, in which none lacks either.
+    the number of all anchors. In its batches every anchor has both, so the results agree.
 
     Args:
         anchor: [a, d] embeddings, not normalised in the paper.
@@ -54,7 +54,7 @@ def cross_triplet(
     other = anchor_labels[:, None] != negative_labels[None, :]
     to_positive = euclidean(anchor, positive)
     to_negative = euclidean(anchor, negative)
-    # max and min would split the gradient among tied rows; an index sends it to one of them.
+    # max and min would split the gradient among tied rows. An index gives it to one of them.
     hardest_positive = jnp.argmax(jnp.where(same, to_positive, -jnp.inf), axis=1, keepdims=True)
     hardest_negative = jnp.argmin(jnp.where(other, to_negative, jnp.inf), axis=1, keepdims=True)
     d_ap = jnp.take_along_axis(to_positive, hardest_positive, axis=1)[:, 0]
@@ -70,7 +70,7 @@ def dual_triplet(
     margin: float = 0.3,
     reduction: str = "mean",
 ) -> Array:
-    """Intermediate dual triplet loss (Eq. 5): three cross-modal triplets in a ring.
+    """Intermediate dual triplet loss (Eq. 5), three cross-modal triplets in a ring.
 
     The (anchor, positive, negative) modalities are (visible, infrared, intermediate),
     (infrared, intermediate, visible) and (intermediate, visible, infrared).
@@ -103,9 +103,9 @@ def dual_triplet(
 def bimodal_triplet(visible: Array, infrared: Array, labels: Array, margin: float = 0.3) -> Array:
     """Triplet loss between two modalities.
 
-    Anchors of one modality take positives and negatives from the other, by `cross_triplet`; the
-    result is the mean of both directions. The loss of the two-modality training of the paper's
-    Table 3, in the released code's form.
+    Anchors of one modality take positives and negatives from the other, by `cross_triplet`. The
+    result is the mean of both directions. The two-modality training of the paper's Table 3 uses
+    this loss, here in the form of the released code.
 
     Args:
         visible: [n, d] embeddings.
@@ -128,9 +128,9 @@ def bimodal_triplet(visible: Array, infrared: Array, labels: Array, margin: floa
 def unimodal_triplet(features: Array, labels: Array, margin: float = 0.3) -> Array:
     """Batch-hard triplet loss inside one modality (Hermans et al., arXiv:1703.07737, 2017).
 
-    It is `cross_triplet` of the features with themselves. An anchor counts among its own positives,
-    as in the released code; that matters only to an identity with one row, whose loss is
-    max(0, margin - D_an).
+    This is `cross_triplet` of the features with themselves. An anchor counts among its own
+    positives, as in the released code. That matters only for an identity with one row, whose loss
+    is max(0, margin - D_an).
 
     Args:
         features: [n, d] embeddings.
@@ -149,20 +149,20 @@ def unimodal_triplet(features: Array, labels: Array, margin: float = 0.3) -> Arr
 def weighted_regularized_triplet(features: Array, labels: Array, epsilon: float = 1e-6) -> Array:
     """Weighted regularised triplet loss of AGW (Ye et al., arXiv:2001.04193, TPAMI 2021).
 
-    softplus(sum_p w_p d_p - sum_n w_n d_n), averaged over the anchors that have a negative. The
-    weights are a softmax of d_p over an anchor's positives and of -d_n over its negatives: a soft
-    choice of the hardest, without a margin. An anchor counts among its own positives, as in AGW's
-    released code.
+    The loss is softplus(sum_p w_p d_p - sum_n w_n d_n), averaged over the anchors that have a
+    negative. The weights are a softmax of d_p over an anchor's positives and of -d_n over its
+    negatives, which softly chooses the hardest ones and needs no margin. An anchor counts among
+    its own positives, as in AGW's released code.
 
     Args:
         features: [n, d] embeddings, of one modality or of several stacked.
         labels: [n] identities.
         epsilon: added to sum_n exp(-d_n) and to sum_p exp(d_p - max d_p) under the weights, as in
-            AGW's released code. Beware: it stands above the whole sum once negatives are farther
-            than about 14, and so removes them from the loss; 0 keeps them.
+            AGW's released code. If all negatives are farther than about 14, epsilon exceeds the
+            whole sum and removes them from the loss. 0 keeps them.
 
     Returns:
-        Scalar, 0 or more; 0 with zero gradient if all rows have one label.
+        Scalar, 0 or more; 0 with gradient 0 if all rows have one label.
 
     Raises:
         ValueError: if shapes do not agree, or labels are not whole numbers.

@@ -1,4 +1,4 @@
-"""Pixels to embeddings: the network and its weights."""
+"""The network, which maps images to embeddings, and its weights."""
 
 from lupi_jax.models.conversion import (
     classes_of,

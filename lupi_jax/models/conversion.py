@@ -1,4 +1,4 @@
-"""Weights of PyTorch networks to our variables, and back; `torch_names` pairs the names."""
+"""Convert PyTorch weights to our variables and back. `torch_names` pairs the names."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -31,24 +31,24 @@ Variables = dict[str, Any]
 
 
 def classes_of(state_dict: Mapping[str, np.ndarray]) -> int | None:
-    """How many identities the network of these weights classifies; None without a classifier.
+    """Number of identities that the weights' classifier has, or None without a classifier.
 
     Args:
-      state_dict: {name: array} as `from_torch` takes it. A torchvision ResNet's `fc` does not
-        count.
+      state_dict: {name: array} as `from_torch` takes it. The `fc` of a torchvision ResNet does
+        not count as a classifier.
     """
     weight = unwrapped(state_dict).get("classifier.weight")
     return len(weight) if weight is not None and np.ndim(weight) == 2 else None
 
 
 def modalities_of(state_dict: Mapping[str, np.ndarray]) -> tuple[Modality, ...]:
-    """The modalities that these weights have a stem for; all where one stem serves each.
+    """The modalities that have a stem in these weights; all if one stem serves every modality.
 
     Args:
       state_dict: {name: array} as `from_torch` takes it.
 
     Raises:
-      InputError: the weights are of no network known here.
+      InputError: the weights do not come from a known network.
     """
     weights = Weights.of(state_dict)
     return tuple(m for m in Modality if weights.has(("params", f"stem_{m}", "conv1", "kernel")))
@@ -61,30 +61,35 @@ def from_torch(
     initial: Variables | None = None,
     fresh: tuple[str, ...] = (),
 ) -> Variables:
-    """Variables of `model` from PyTorch tensors: all of them, unless `fresh` leaves some out.
+    """Make the variables of `model` from PyTorch tensors.
+
+    The tensors may come from one of four kinds of networks:
+
+    - a released LUPI network, with names like `visible_module.resnet_part1.0.weight`. A released
+      ResNet-18 stores non-local blocks that it never runs; they are left out (`remarks_on`).
+    - AGW, with names like `visible_module.visible.conv1.weight`.
+    - a torchvision ResNet, with names like `conv1.weight`. Its stem is copied to every modality
+      and its `fc` is ignored. Non-local blocks, neck and classifier come from `initial`.
+    - this package, as `to_named` returns them.
 
     Args:
-      state_dict: {name: array} in PyTorch's layouts, with or without nn.DataParallel's `module.`.
-        It is of a released LUPI network (names as `visible_module.resnet_part1.0.weight`), of AGW
-        (`visible_module.visible.conv1.weight`), of a torchvision ResNet (`conv1.weight`), or what
-        `to_named` gives. A torchvision ResNet's stem is copied to every modality, its `fc` is
-        ignored, and what it does not have (non-local blocks, neck, classifier) is taken from
-        `initial`. What a released ResNet-18 stores of non-local blocks that it never runs is left
-        out (`remarks_on`).
+      state_dict: {name: array} in PyTorch's layouts, with or without the `module.` prefix of
+        nn.DataParallel.
       model: the network to fill.
-      modalities: whose stems to fill; other stems of `state_dict` are left out.
-      initial: variables to take the rest from; fresh ones (key 0) where None.
-      fresh: what to take from `initial` whatever `state_dict` has of it: modules of ours
-        ("classifier", "trunk/layer2/non_local0") or the beginning of names of theirs ("NL_2"),
-        whole parts of a name each.
+      modalities: the modalities whose stems to fill. Other stems of `state_dict` are left out.
+      initial: variables for everything that does not come from `state_dict`. None draws them with
+        key 0.
+      fresh: modules to take from `initial` even if `state_dict` has them. Each is one of our
+        modules ("classifier", "trunk/layer2/non_local0"), or whole first parts of PyTorch names
+        ("NL_2").
 
     Returns:
       {"params": ..., "batch_stats": ...} of float arrays, in the dtype of `state_dict`.
 
     Raises:
-      InputError: the weights are of no network known here, or of one that computes otherwise;
-        some tensor is missing, unexpected, misshaped or not of finite floats (all of them are
-        named); `fresh` names nothing.
+      InputError: the weights do not come from a known network, or from one that computes something
+        else; tensors are missing, unexpected, misshaped or not finite floats (the message names
+        all of them); or `fresh` names something that does not exist.
     """
     weights = Weights.of(state_dict)
     relu = weights.family.stem_relu
@@ -98,7 +103,7 @@ def from_torch(
     shapes = {path: shape for path, shape in every.items() if path[1] not in others}
     check_fresh(fresh, shapes, weights.tensors)
     kept = {path for path in shapes if _is_kept(path, weights.family, fresh)}
-    # A stem that nobody asked for is expected to be there: it is left where it is.
+    # The stem of another modality is not unexpected. It is left out.
     unexpected = _unexpected(weights, model, every, fresh)
     check_fit(weights, model, shapes, kept, unexpected)
     if kept and initial is None:
@@ -110,14 +115,14 @@ def from_torch(
 
 
 def _shapes(model: EmbedNet) -> dict[Path, tuple[int, ...]]:
-    """The shapes of all variables of `model`, with a stem for every modality."""
+    """Shapes of all variables of `model`, with a stem for every modality."""
     template = jax.eval_shape(lambda: initialize(model, jax.random.key(0), image_size=(32, 32)))
     leaves: dict[Path, Any] = flatten_dict(template)
     return {path: leaf.shape for path, leaf in leaves.items()}
 
 
 def _is_kept(path: Path, family: Family, fresh: tuple[str, ...]) -> bool:
-    """Whether our variable is not taken from such weights: named in `fresh`, or never there."""
+    """Whether our variable keeps its initial value: `fresh` names it, or the family lacks it."""
     if begins(ours(path), fresh, "/"):
         return True
     name = family.name_of(path)
@@ -129,7 +134,7 @@ def _is_kept(path: Path, family: Family, fresh: tuple[str, ...]) -> bool:
 def _unexpected(
     weights: Weights, model: EmbedNet, paths: Iterable[Path], fresh: tuple[str, ...]
 ) -> list[str]:
-    """The names in `weights` that none of our `paths` has and that nothing lets us leave out."""
+    """Names in `weights` that match none of our `paths` and may not be left out."""
     known = {weights.family.name_of(path) for path in paths} | _never_run(weights, model)
     return [
         name
@@ -147,10 +152,10 @@ def _may_hold_blocks_never_run(weights: Weights, model: EmbedNet) -> bool:
 
 
 def _never_run(weights: Weights, model: EmbedNet) -> set[str]:
-    """The names of the non-local blocks that a released ResNet-18 stores and never runs.
+    """Names of the non-local blocks that a released ResNet-18 stores and never runs.
 
-    The released code makes them as a ResNet-50's and puts them at a ResNet-50's block numbers,
-    which layers of two blocks do not reach.
+    The released code places them by the block numbers of a ResNet-50, which layers of two blocks
+    do not reach. They also have the shapes of a ResNet-50's.
     """
     if not _may_hold_blocks_never_run(weights, model):
         return set()
@@ -165,18 +170,18 @@ def _never_run(weights: Weights, model: EmbedNet) -> set[str]:
 
 
 def remarks_on(state_dict: Mapping[str, np.ndarray], model: EmbedNet) -> list[str]:
-    """What a user should know of weights that `from_torch` takes, one line each.
+    """Remarks for the user about weights that `from_torch` accepts, one line each.
 
     Args:
       state_dict: {name: array} as `from_torch` takes it.
       model: the network to fill.
 
     Returns:
-      Lines, an empty list where there is nothing to say. Of a ResNet-18 with `non_local`: that the
-      weights' non-local blocks are left out, or that the weights have none.
+      A list of lines, often empty. For a ResNet-18 with `non_local`, a line says that the weights'
+      non-local blocks are left out, or that the weights do not have any.
 
     Raises:
-      InputError: the weights are of no network known here.
+      InputError: the weights do not come from a known network.
     """
     weights = Weights.of(state_dict)
     if not _may_hold_blocks_never_run(weights, model):
@@ -188,15 +193,15 @@ def remarks_on(state_dict: Mapping[str, np.ndarray], model: EmbedNet) -> list[st
             "stores them in a ResNet-18 and never runs them"
         ]
     return [
-        "these weights have no non-local blocks; where the original's `--method base` made them, "
+        "these weights have no non-local blocks; if the original's `--method base` made them, "
         "set --config.model.non_local=False and --config.model.pooling=average"
     ]
 
 
 def to_named(variables: Variables) -> dict[str, np.ndarray]:
-    """{name: array} of all of our variables, by the names of our modules, for `from_torch`.
+    """Convert our variables to {name: array} under our modules' names, for `from_torch`.
 
-    Unlike those of `to_torch`, these names can say every network.
+    Every network has such names. The names of `to_torch` exist only for some networks.
     """
     flat: dict[Path, Any] = flatten_dict(variables)
     return {str(OURS.name_of(path)): to_theirs(np.asarray(x)) for path, x in flat.items()}
@@ -205,26 +210,25 @@ def to_named(variables: Variables) -> dict[str, np.ndarray]:
 def to_torch(
     variables: Variables, names: Literal["lupi", "agw"] | None = None
 ) -> dict[str, np.ndarray]:
-    """The released code's {name: array} of our variables: the inverse of `from_torch`.
+    """Convert our variables to {name: array} of the released code, the inverse of `from_torch`.
 
-    AGW's code keeps three whole ResNets and uses a piece of each; the pieces that it does not use
-    are filled with copies of those that it does, so that its network takes the result as it is.
-    A released ResNet-18 of `--method agw` stores non-local blocks that it never runs; ours has
-    none to write.
+    AGW's code keeps three whole ResNets and uses one piece of each. The unused pieces are filled
+    with copies of the used ones, so that AGW's network loads the result as it is. The non-local
+    blocks that a released ResNet-18 stores and never runs are not written.
 
     Args:
-      variables: of an `EmbedNet`.
-      names: "lupi", or "agw" for a network of a visible and an infrared stem whose layer1 is
-        shared. LUPI's names cannot say that layer1 is shared: every stem gets a copy. None takes
-        "agw" where layer1 is shared, else "lupi".
+      variables: variables of an `EmbedNet`.
+      names: "lupi", or "agw" for a network with a visible and an infrared stem and a shared layer1.
+        LUPI's names cannot express a shared layer1, so every stem gets a copy. None means "agw" if
+        layer1 is shared, else "lupi".
 
     Returns:
-      Arrays in PyTorch's layouts, and the counters of its batch normalisation, at 0. LUPI's
-      network has no ReLU in its stem and AGW's has one: under the names of the other, a network
-      computes something else.
+      Arrays in PyTorch's layouts, and the counters of its batch normalisation, which are 0. AGW's
+      stem has a ReLU and LUPI's does not, so a network written under the other's names computes
+      something else.
 
     Raises:
-      InputError: AGW's names cannot say this network.
+      InputError: AGW's names cannot express this network.
     """
     flat: dict[Path, Any] = flatten_dict(variables)
     shared = any(path[1:3] == ("trunk", "layer1") for path in flat)
@@ -249,7 +253,7 @@ def to_torch(
 
 
 def _with_own_layer1(flat: dict[Path, Any], stems: set[str]) -> dict[Path, Any]:
-    """Variables that share layer1 as variables with a copy of it in every stem."""
+    """Give every stem its own copy of a shared layer1."""
     result = {}
     for (collection, *modules), value in flat.items():
         if modules[:2] == ["trunk", "layer1"]:
@@ -260,7 +264,7 @@ def _with_own_layer1(flat: dict[Path, Any], stems: set[str]) -> dict[Path, Any]:
 
 
 def _unused_by_agw(used: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Copies that fill AGW's three ResNets beside the tensors that it uses: layers, and a stem."""
+    """Copies that fill the layers and the stem of AGW's three ResNets that it does not use."""
     result = {}
     stem = AGW_STEMS["stem_visible"]
     for name, value in used.items():

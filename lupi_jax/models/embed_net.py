@@ -1,4 +1,4 @@
-"""EmbedNet: images of one or several modalities to embeddings."""
+"""EmbedNet, which maps images of one or several modalities to embeddings."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -20,12 +20,12 @@ POOLINGS = {"gem": generalized_mean_pool, "average": average_pool}
 
 
 class Embedding(NamedTuple):
-    """What the network gives for n images. Nothing is L2-normalised.
+    """The network's output for n images. Nothing is L2-normalised.
 
     Attributes:
-      pooled: [n, d], the pooled feature, which the triplet and colour-free losses take.
-      neck: [n, d], after the BN neck: the usual retrieval feature.
-      logits: [n, num_classes], of the bias-free classifier.
+      pooled: [n, d], the pooled feature, for the triplet and colour-free losses.
+      neck: [n, d], the feature after the BN neck, usual for retrieval.
+      logits: [n, num_classes], output of the bias-free classifier.
     """
 
     pooled: Array
@@ -36,26 +36,26 @@ class Embedding(NamedTuple):
 class EmbedNet(nn.Module):
     """AGW's two-stream ResNet with a third stem for the intermediate modality.
 
-    One stem per modality (conv1, bn1, max-pool, layer1), one shared trunk (layer2 to layer4, last
-    stride 1) with non-local blocks, pooling, BN neck without shift, bias-free classifier. Only the
-    stems of the modalities given run.
+    The network has one stem per modality (conv1, bn1, max-pool, layer1) and one shared trunk
+    (layer2 to layer4, last stride 1) with non-local blocks. Pooling, a BN neck without shift and a
+    bias-free classifier follow. Only the stems of the given modalities run.
 
     Attributes:
-      num_classes: training identities.
-      backbone: a key of `BACKBONES`: resnet50, resnet34, resnet18, thin.
-      non_local: whether to have AGW's non-local blocks. A ResNet-18 has none either way, as in the
+      num_classes: number of training identities.
+      backbone: a key of `BACKBONES`.
+      non_local: whether to use AGW's non-local blocks. "resnet18" never has them, as in the
         released code.
       pooling: "gem" (p = 3) or "average".
-      stem_relu: whether a ReLU follows the stem's bn1, as in AGW and torchvision's ResNet; the
-        released network has none.
-      dtype: of the computation, see `Numerics`; pooling, neck and classifier compute in at least
-        float32.
+      stem_relu: whether a ReLU follows the stem's bn1, as in AGW and torchvision's ResNet, but not
+        in the released network.
+      dtype: type of the computation, see `Numerics`. Pooling, neck and classifier compute in at
+        least float32.
       axis_name: mapped axis of the devices, see `Numerics`.
-      precision: of matrix products and convolutions, as `jax.default_matmul_precision` takes it;
-        None takes JAX's own.
+      precision: precision of matrix products and convolutions, as `jax.default_matmul_precision`
+        takes it. None means JAX's default.
       shared_from: the first layer that all modalities share, one of `SHARED_FROM`.
-      image_size: (height, width) in pixels that it is trained at, None where nobody said. It embeds
-        images of any size; `extract_features` refuses others.
+      image_size: (height, width) in pixels of the training images, None if unknown. The network
+        embeds images of any size, but `extract_features` refuses other sizes.
     """
 
     num_classes: int
@@ -89,16 +89,17 @@ class EmbedNet(nn.Module):
         """Embed images.
 
         Args:
-          images: normalised images [n, h, w, 3] of one `modality`, or {modality: images}: then
-            rows come out stacked in the order visible, infrared, intermediate.
-          modality: of `images` where that is one array.
-          train: use and record the batch's statistics (apply with mutable=["batch_stats"]).
+          images: normalised images [n, h, w, 3] of one `modality`, or {modality: images}. The rows
+            of a mapping are stacked in the order visible, infrared, intermediate.
+          modality: modality of `images`, if that is one array.
+          train: whether to use and record the batch's statistics (apply with
+            mutable=["batch_stats"]).
 
         Returns:
           Embedding of all rows.
 
         Raises:
-          ValueError: `modality` is missing beside an array, or given beside a mapping.
+          ValueError: `images` is an array without a `modality`, or a mapping with one.
         """
         if isinstance(images, Mapping) == (modality is not None):
             raise ValueError("give either one array and its modality, or {modality: images}")
@@ -111,7 +112,7 @@ class EmbedNet(nn.Module):
 
     def _embed(self, images: Mapping[Modality, Array], train: bool) -> Embedding:
         net, numerics = BACKBONES[self.backbone], Numerics(self.dtype, self.axis_name)
-        # Layers before `first` are a stem's, the others the trunk's.
+        # Layers before `first` belong to the stems, the others to the trunk.
         first = 1 + SHARED_FROM.index(self.shared_from)
         own, shared = tuple(range(1, first)), tuple(range(first, 5))
         stems = [
@@ -123,7 +124,7 @@ class EmbedNet(nn.Module):
         x = trunk(jnp.concatenate(stems), train)
         pooled = POOLINGS[self.pooling](x)
         neck = BatchNorm(
-            dataclasses.replace(numerics, dtype=None),  # not narrower than what was pooled
+            dataclasses.replace(numerics, dtype=None),  # not narrower than the pooled feature
             frozen_bias=True,
             scale_init=lambda key, shape, dtype: 1.0 + 0.01 * jax.random.normal(key, shape, dtype),
             name="neck",
@@ -144,10 +145,10 @@ def initialize(
     modalities: tuple[Modality, ...] = tuple(Modality),
     image_size: tuple[int, int] = (288, 144),
 ) -> dict[str, Any]:
-    """Fresh variables of `model`, with one stem for each of `modalities`.
+    """Draw the variables of `model`, with one stem per modality of `modalities`.
 
-    All stems start as copies of one, as they do where each is a copy of the same pre-trained
-    weights: the modalities' features are then aligned from the first step.
+    All stems start as copies of one, as they do with pre-trained weights. The features of the
+    modalities are then aligned from the first step.
 
     Returns:
       {"params": ..., "batch_stats": ...}.
@@ -166,10 +167,10 @@ def initialize(
 
 
 def _draw_on_cpu(draw: Callable[[Array], Any], key: Array) -> Any:
-    """`draw(key)`, computed on this process's CPU, with the results on the default device.
+    """Compute `draw(key)` on this process's CPU, and put the results on the default device.
 
-    The program runs once and is mostly random numbers: a CPU compiles it in seconds, and draws the
-    same numbers whatever the device.
+    The program runs once and mostly draws random numbers. A CPU compiles it in seconds, and the
+    numbers do not depend on the device.
     """
     try:
         cpu = jax.local_devices(backend="cpu")[0]
@@ -177,8 +178,8 @@ def _draw_on_cpu(draw: Callable[[Array], Any], key: Array) -> Any:
         return jax.jit(draw)(key)
     with jax.default_device(cpu):
         own_key = jax.device_put(key, cpu)
-        # Optimised, it takes four times as long to compile.
+        # With optimisation, compiling takes four times as long.
         quick: Any = {"xla_backend_optimization_level": "0"}
         variables = jax.jit(draw).lower(own_key).compile(quick)(own_key)
-    # By way of NumPy, so that no array is bound to a device.
+    # NumPy arrays in between, so that no array stays bound to a device.
     return jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), variables)

@@ -23,13 +23,13 @@ Initializer = Callable[..., Array]
 
 @dataclasses.dataclass(frozen=True)
 class Numerics:
-    """How every layer of a network computes.
+    """The arithmetic of every layer of a network.
 
     Attributes:
-      dtype: of the computation (bfloat16, float32); None takes the promoted dtype of a layer's
-        input and parameters.
-      axis_name: mapped axis of devices over which batch normalisation sees the whole batch; None
-        normalises by the rows of one device.
+      dtype: type of the computation (bfloat16, float32). None means the promoted dtype of a
+        layer's input and parameters.
+      axis_name: mapped axis of the devices whose rows batch normalisation averages over. None
+        averages over the rows of one device.
     """
 
     dtype: Dtype = None
@@ -38,15 +38,15 @@ class Numerics:
 
 # torchvision's initialisation of a ResNet's convolutions.
 kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-# PyTorch's own, which AGW leaves the non-local blocks with: U(-1, 1) / sqrt(fan-in) for weights and
-# biases alike (torch.nn.Conv2d).
+# PyTorch's default (torch.nn.Conv2d), which AGW keeps for its non-local blocks. Weights and biases
+# are U(-1, 1) / sqrt(fan-in).
 torch_default = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 class Conv(nn.Module):
     """Convolution of size `kernel_size` (odd) with PyTorch's padding, [n, h, w, c] -> features.
 
-    A bias starts as PyTorch's does, U(-1, 1) / sqrt(kernel_size^2 c).
+    A bias is drawn as in PyTorch, U(-1, 1) / sqrt(kernel_size^2 c).
     """
 
     features: int
@@ -74,14 +74,15 @@ class Conv(nn.Module):
 class BatchNorm(nn.Module):
     """Batch normalisation over all axes but the last, with PyTorch's running statistics.
 
-    Flax keeps the biased running variance; PyTorch, and so every checkpoint of this field, the
-    unbiased one. Statistics are computed in at least float32.
+    Flax keeps the biased running variance. PyTorch, and therefore every published re-ID
+    checkpoint, keeps the unbiased one, as this layer does. Statistics are computed in at least
+    float32.
 
     Attributes:
-      numerics: with an `axis_name`, the statistics are of the batch of all its devices.
-      momentum: share of the old running statistic kept by one step (PyTorch's 0.1 is 0.9 here).
-      epsilon: added to the variance.
-      frozen_bias: the bias takes no gradient (the BN neck's "no shift").
+      numerics: arithmetic. With an `axis_name`, statistics cover the rows of all its devices.
+      momentum: share of the old running statistic that one step keeps (PyTorch's 0.1 is 0.9 here).
+      epsilon: number added to the variance.
+      frozen_bias: whether the bias gets no gradient (the BN neck's "no shift").
       scale_init: initial scale.
     """
 
@@ -107,7 +108,7 @@ class BatchNorm(nn.Module):
             mean, var = running_mean.value, running_var.value
             factor = lax.rsqrt(var + self.epsilon) * scale
             return ((widened(x) - mean) * factor + bias).astype(dtype)
-        # No axis is mapped where a network is initialised.
+        # During initialisation no axis is mapped.
         axis_name = None if self.is_initializing() else self.numerics.axis_name
         normalized: Any = batch_normalize(x, scale, bias, self.epsilon, axis_name)
         y, mean, var = normalized
@@ -121,10 +122,11 @@ class BatchNorm(nn.Module):
 
 
 class NonLocal(nn.Module):
-    """Non-local block as AGW uses it: one inner channel, products divided by n, no softmax.
+    """AGW's non-local block, with one inner channel, products divided by n, and no softmax.
 
-    Ye et al., Deep Learning for Person Re-identification: A Survey and Outlook, 2021 (after Wang
-    et al., 2018). The last normalisation starts at scale zero, so the block starts as identity.
+    Source: Ye et al., Deep Learning for Person Re-identification: A Survey and Outlook, 2021
+    (after Wang et al., 2018). The last normalisation starts at scale zero, so the block starts as
+    identity.
     """
 
     numerics: Numerics = Numerics()
@@ -147,10 +149,10 @@ class NonLocal(nn.Module):
 
 
 def max_pool(x: Array) -> Array:
-    """The ResNet stem's max-pooling: 3x3, stride 2, padded by one, [n, h, w, c].
+    """Max-pool [n, h, w, c] as a ResNet's stem does, 3x3 with stride 2 and a padding of one.
 
-    Maxima of slices: the gradient of XLA's `reduce_window` takes 17 times as long on a CPU. Equal
-    maxima share the gradient.
+    This takes maxima of slices, because the gradient of XLA's `reduce_window` takes 17 times as
+    long on a CPU. Equal maxima share the gradient.
     """
     for axis in (1, 2):
         size = x.shape[axis]
@@ -166,7 +168,8 @@ def max_pool(x: Array) -> Array:
 def generalized_mean_pool(x: Array, p: float = 3.0) -> Array:
     """Pool [n, h, w, c] -> [n, c] by the generalised mean (GeM), (mean(x^p) + 1e-12)^(1/p).
 
-    Radenović et al., 2018. `x` must not be negative (it follows a ReLU). At least float32.
+    Source: Radenović et al., 2018. `x` must not be negative; here it follows a ReLU. The result is
+    at least float32.
     """
     x = widened(x)
     power = x * x * x if p == 3.0 else x**p

@@ -1,4 +1,4 @@
-"""What is wrong with weights that do not fit a network, and what to set so that they do."""
+"""Find out why weights do not fit a network, and which setting would make them fit."""
 
 import itertools
 from collections.abc import Collection, Iterable, Mapping
@@ -14,7 +14,7 @@ from lupi_jax.models.torch_names import LUPI, OURS, TORCHVISION, Path, Weights, 
 Shapes = Mapping[Path, tuple[int, ...]]
 
 MOST_FRESH = 8
-"""Where more modules than this do not fit, the weights are of another network."""
+"""If more modules than this do not fit, the weights belong to another network."""
 
 
 def check_fit(
@@ -23,11 +23,11 @@ def check_fit(
     """Refuse weights that do not fit `model`, with every mismatch in one message.
 
     Args:
-      weights: what is there.
+      weights: the weights to check.
       model: the network to fill.
-      shapes: of its variables that are to be filled.
-      kept: those of them that are not taken from `weights`.
-      unexpected: names in `weights` that nothing asked for.
+      shapes: {path: shape} of its variables.
+      kept: paths of `shapes` that are not taken from `weights`.
+      unexpected: names in `weights` that do not belong to the network.
 
     Raises:
       InputError: a tensor is missing, unexpected, misshaped, or not of finite floats.
@@ -38,7 +38,7 @@ def check_fit(
     for path in shapes.keys() - kept:
         name, shape = weights.family.name_of(path), their_shape(shapes[path])
         if name is None or name not in weights.tensors:
-            # Where theirs has no name for it, the module of ours says more than its variables.
+            # Without a PyTorch name, our module's name says more than its variables' names.
             problems["missing"].add(name or path[1])
             continue
         value = np.asarray(weights.tensors[name])
@@ -54,7 +54,10 @@ def check_fit(
     if other := _other_network(weights, model):
         report.insert(0, other)
     elif len({name.split(".")[0] for what in problems.values() for name in what}) <= MOST_FRESH:
-        report.append("name what to start anew, or to leave out, in --config.pretrained_fresh")
+        report.append(
+            "to re-initialise modules, or to leave tensors out, list them in "
+            "--config.pretrained_fresh"
+        )
     raise InputError(
         f"these weights of {weights.family.title} do not fit EmbedNet({model.num_classes}, "
         f"{model.backbone}): {'; '.join(report)}"
@@ -62,7 +65,7 @@ def check_fit(
 
 
 def _other_network(weights: Weights, model: EmbedNet) -> str:
-    """What to set where the weights are of another network than `model`; else an empty string."""
+    """The setting to change if the weights belong to another network; else an empty string."""
 
     def has(layer: int, block: int, conv: str) -> bool:
         return weights.has(("params", "trunk", f"layer{layer}", f"block{block}", conv, "kernel"))
@@ -80,8 +83,8 @@ def _other_network(weights: Weights, model: EmbedNet) -> str:
     shared = weights.has(("params", "trunk", "layer1", "block0", "conv1", "kernel"))
     if weights.family in (LUPI, OURS) and shared != (model.shared_from == "layer1"):
         if shared:
-            return "all modalities share layer1 in them: set --config.model.shared_from=layer1"
-        return "each modality has its own layer1 in them: set --config.model.shared_from=layer2"
+            return "their modalities share layer1: set --config.model.shared_from=layer1"
+        return "each of their modalities has its own layer1: set --config.model.shared_from=layer2"
     has_blocks = any(name.startswith("NL_") or "/non_local" in name for name in weights.tensors)
     if weights.family is TORCHVISION or has_blocks == model.non_local:
         return ""
@@ -89,17 +92,17 @@ def _other_network(weights: Weights, model: EmbedNet) -> str:
         return "they have non-local blocks: set --config.model.non_local=True"
     return (
         "they have no non-local blocks: set --config.model.non_local=False, and for the original's "
-        "`base` networks --config.model.pooling=average"
+        "`base` networks also --config.model.pooling=average"
     )
 
 
 def check_fresh(
     fresh: tuple[str, ...], paths: Iterable[Path], their_names: Collection[str]
 ) -> None:
-    """Refuse what in `fresh` begins neither a path of ours nor a name of theirs.
+    """Check that each name in `fresh` begins one of our paths or one of the weights' names.
 
     Raises:
-      InputError: names the first parts of all that there is.
+      InputError: a name does not exist. The message lists the modules that do.
     """
     our_names = [ours(path) for path in paths]
     wrong = [
@@ -123,10 +126,10 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def ours(path: Path) -> str:
-    """Our variable `path` as a user names it, without its collection."""
+    """Name of our variable `path` for users, without its collection."""
     return "/".join(path[1:])
 
 
 def begins(name: str, prefixes: Iterable[str], separator: str) -> bool:
-    """Whether one of `prefixes` is `name` or its first parts."""
+    """Whether one of `prefixes` is `name` or consists of its first parts."""
     return any(f"{name}{separator}".startswith(f"{prefix}{separator}") for prefix in prefixes)

@@ -1,7 +1,7 @@
 """Convolution, ReLU and batch normalisation, in forms that XLA compiles to fast programs.
 
-Each computes what its plain form computes, up to rounding. XLA's CPU backend decides badly which
-intermediate results to keep in memory; experiments/benchmarks/README.md measures every form.
+Each gives the result of its plain form, up to rounding. XLA's CPU backend often chooses badly which
+intermediate results to keep in memory. experiments/benchmarks/README.md measures every form.
 """
 
 from functools import partial
@@ -15,7 +15,10 @@ from jax import Array, lax
 def conv2d(x: Array, kernel: Array, stride: int = 1) -> Array:
     """Convolve [n, h, w, c_in] with [k, k, c_in, c_out], k odd.
 
-    PyTorch's symmetric "same" padding gives [n, ceil(h / stride), ceil(w / stride), c_out].
+    The padding is PyTorch's symmetric "same" padding.
+
+    Returns:
+      [n, ceil(h / stride), ceil(w / stride), c_out].
     """
     if jax.default_backend() == "cpu":
         return _conv2d_cpu(x, kernel, stride)
@@ -25,12 +28,13 @@ def conv2d(x: Array, kernel: Array, stride: int = 1) -> Array:
 def _conv2d(x: Array, kernel: Array, stride: int) -> Array:
     size, pad = kernel.shape[0], (kernel.shape[0] - 1) // 2
     if size == 1:
-        # A product of matrices, which XLA's CPU backend does not see in a convolution.
+        # XLA's CPU backend does not recognise that this convolution is a product of matrices.
         return _dot(x[:, ::stride, ::stride], kernel[0, 0])
     if -(-x.shape[1] // stride) * -(-x.shape[2] // stride) < size * size:
-        # XLA takes the smaller of activations and kernel for the kernel, here or in the gradient,
-        # and its CPU backend then computes element by element: a training step at 64 x 32 pixels
-        # took four times as long. On all devices, as an exported network is one program for all.
+        # XLA takes the smaller of activations and kernel for the kernel, here or in the gradient.
+        # Its CPU backend then computes element by element, and a training step at 64 x 32 pixels
+        # took four times as long. All devices use this form, because an exported network is one
+        # program for all of them.
         taps = jnp.concatenate([tap for row in _taps(x, size, stride) for tap in row], axis=-1)
         return _dot(taps, kernel.reshape(-1, kernel.shape[-1]))
     return lax.conv_general_dilated(
@@ -40,10 +44,10 @@ def _conv2d(x: Array, kernel: Array, stride: int) -> Array:
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _conv2d_cpu(x: Array, kernel: Array, stride: int) -> Array:
-    """`_conv2d` with the weight gradient as products of matrices: one, or one per row if strided.
+    """`_conv2d` with its weight gradient as one product of matrices, or one per row if strided.
 
-    Left to itself, XLA's CPU backend computes the transpose of the one factor element by element,
-    together with whatever that factor is computed from.
+    By default XLA's CPU backend computes the transpose of one factor element by element, together
+    with everything that this factor is computed from.
     """
     return _conv2d(x, kernel, stride)
 
@@ -58,8 +62,8 @@ def _conv2d_cpu_backward(
     x, kernel = residuals
     (x_gradient,) = jax.vjp(lambda x: _conv2d(x, kernel, stride), x)[1](g)
     if stride == 1:
-        # Columns of the kernel by shifting x, rows by shifting g the other way. One product gives
-        # all taps, from half the copies that shifting x alone would take.
+        # Shifting x gives the kernel's columns, and shifting g the other way its rows. One product
+        # then gives all taps, with half the copies that shifting only x would need.
         size = kernel.shape[0]
         by_column = _in_memory(jnp.concatenate(_shifts(x, size, axis=2), axis=-1))
         by_row = _in_memory(jnp.concatenate(_shifts(g, size, axis=1)[::-1], axis=-1))
@@ -77,7 +81,7 @@ _conv2d_cpu.defvjp(_conv2d_cpu_forward, _conv2d_cpu_backward)
 
 
 def _taps(x: Array, size: int, stride: int) -> list[list[Array]]:
-    """What each tap of the kernel sees, by row and column: [n, h, w, c], h and w the output's."""
+    """Inputs [n, h, w, c] of each tap of the kernel, by row and column, h and w as the output's."""
     height, width = (-(-length // stride) * stride for length in x.shape[1:3])
     pad = (size - 1) // 2
     padded = jnp.pad(x, ((0, 0), (pad, pad + stride), (pad, pad + stride), (0, 0)))
@@ -94,35 +98,35 @@ def _shifts(x: Array, size: int, axis: int) -> list[Array]:
 
 
 def _dot(x: Array, y: Array) -> Array:
-    """[..., a], [a, b] -> [..., b]."""
+    """Multiply [..., a] by [a, b] -> [..., b]."""
     return lax.dot_general(x, y, (((x.ndim - 1,), (0,)), ((), ())))
 
 
 def _sum_of_products(x: Array, y: Array) -> Array:
-    """[n, a], [n, b] -> [a, b], x^T y by transposing the narrower of the two."""
+    """Compute x^T y, [n, a], [n, b] -> [a, b], by transposing the narrower of the two."""
     if x.shape[1] <= y.shape[1]:
         return x.T @ y
-    # Without the barrier XLA would transpose the wider one again.
+    # Without the barrier XLA would go back to transposing the wider one.
     return lax.optimization_barrier(y.T @ x).T
 
 
 def _in_memory(x: Array) -> Array:
-    """[n, h, w, c] as a matrix [n h w, c] that is computed before the product that takes it."""
+    """Reshape [n, h, w, c] to a matrix [n h w, c] that XLA computes before any product uses it."""
     return lax.optimization_barrier(x.reshape(-1, x.shape[-1]))
 
 
 def relu(x: Array) -> Array:
-    """max(x, 0), its gradient 0 at 0."""
+    """max(x, 0), with gradient 0 at 0."""
     return _relu_cpu(x) if jax.default_backend() == "cpu" else nn.relu(x)
 
 
 @jax.custom_vjp
 def _relu_cpu(x: Array) -> Array:
-    """`nn.relu` as a selection, its gradient masked by its result.
+    """`nn.relu` as a selection, with a gradient masked by the result.
 
-    XLA's CPU backend computes a maximum again for each of its uses, and a selection once. A
-    residual block adds to the result of the block before, so with maxima each block summed its
-    whole layer again.
+    XLA's CPU backend computes a maximum again for each of its uses, but a selection only once. A
+    residual block adds to the result of the block before, so that with maxima each block summed
+    its whole layer again.
     """
     return nn.relu(x)
 
@@ -145,16 +149,18 @@ def batch_normalize(
 ) -> tuple[Array, Array, Array]:
     """Normalise by the batch's own statistics.
 
-    The gradient is written out (Ioffe and Szegedy, 2015, section 3): it takes two sums, which
-    devices exchange at once.
+    The gradient is written out (Ioffe and Szegedy, 2015, section 3). It needs two sums, which
+    devices exchange together.
 
     Args:
-      x: activations [..., c]; `scale` and `bias` are [c].
-      epsilon: added to the variance.
+      x: activations [..., c].
+      scale: [c] factors of the normalised activations.
+      bias: [c] summands of the scaled activations.
+      epsilon: number added to the variance.
       axis_name: mapped axis whose devices share the statistics, or None.
 
     Returns:
-      The normalised activations, of the shape of `x`, and the mean and the biased variance of `x`
+      The normalised activations in the shape of `x`, and the mean and the biased variance of `x`
       [c], all in at least float32. No gradient flows through mean and variance.
     """
     return _batch_normalize_forward(x, scale, bias, epsilon, axis_name)[0]
@@ -172,8 +178,8 @@ def _batch_normalize_forward(
         local = values.mean(axes)
         return local if _alone(axis_name) else lax.pmean(local, axis_name)
 
-    # Two passes: E[x^2] - E[x]^2 cancels where the mean is large, and left training features
-    # of a ResNet-50 in float32 four times further from float64 than PyTorch's are.
+    # Two passes, because E[x^2] - E[x]^2 cancels if the mean is large. It left the training
+    # features of a ResNet-50 in float32 four times further from float64 than PyTorch's are.
     mean = global_mean(widened(x))
     mean, mean_of_var = _apart(mean)
     var = global_mean(jnp.square(widened(x) - mean_of_var))
@@ -194,7 +200,7 @@ def _batch_normalize_backward(
     if not _alone(axis_name):
         sums = lax.psum(sums, axis_name)
     of_mean, of_scale = sums / values_per_channel(x, axis_name)
-    # Of the input: what is left of g without its mean and its part along the normalised input.
+    # The input's gradient is g without its mean and its part along the normalised input.
     factor = deviation * scale
     x_gradient = factor * (g - of_mean) - (widened(x) - mean) * (factor * deviation * of_scale)
     return (
@@ -213,18 +219,19 @@ def widened(x: Array) -> Array:
 
 
 def values_per_channel(x: Array, axis_name: str | None) -> int:
-    """How many values a channel of [..., c] has, on all devices of `axis_name` together."""
+    """Number of values per channel of [..., c], on all devices of `axis_name` together."""
     return x.size // x.shape[-1] * (1 if axis_name is None else lax.axis_size(axis_name))
 
 
 def _alone(axis_name: str | None) -> bool:
-    """Whether this is the only device; XLA's CPU backend would exchange with itself."""
+    """Whether this is the only device, so that XLA's CPU backend would exchange with itself."""
     return axis_name is None or lax.axis_size(axis_name) == 1
 
 
 def _apart(mean: Array) -> list[Array]:
     """The mean [c] twice, for two passes over the activations.
 
-    Where two passes subtract the same mean, XLA's CPU backend writes the difference to memory.
+    If both passes subtracted the same array, XLA's CPU backend would write the difference to
+    memory.
     """
     return lax.optimization_barrier([mean] * 2) if jax.default_backend() == "cpu" else [mean] * 2

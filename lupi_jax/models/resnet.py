@@ -1,7 +1,7 @@
-"""ResNet, cut where visible-infrared networks cut it: one stem per modality, one shared trunk.
+"""A ResNet cut into one stem per modality and one shared trunk.
 
-He et al., Deep Residual Learning for Image Recognition, 2016, with the last stride set to 1 as
-person re-identification does (Luo et al., Bag of Tricks, 2019).
+Sources: He et al., Deep Residual Learning for Image Recognition, 2016. The last stride is 1, as in
+Luo et al., Bag of Tricks, 2019.
 """
 
 import dataclasses
@@ -19,15 +19,16 @@ class Backbone:
     """The shape of a ResNet.
 
     Attributes:
-      blocks: number of residual blocks in layer1..layer4.
-      width: channels of the stem's convolution; layer i has width * 2^(i-1), times four with
-        bottlenecks.
-      bottleneck: bottleneck blocks (ResNet-50) or basic ones.
-      non_local: how many of the last blocks of layer1..layer4 are followed by a non-local block,
-        in a network that has them (AGW: two in layer2, three in layer3; never more than blocks).
-        ResNet-18 has none: the released code places them by ResNet-50's block numbers, which
-        layers of two blocks never reach. With ResNet-34 the released code cannot run, as its
-        blocks take ResNet-50's channels; ours take the layer's.
+      blocks: numbers of residual blocks in layer1..layer4.
+      width: channels of the stem's convolution. Layer i has width * 2^(i-1) channels, times four
+        with bottlenecks.
+      bottleneck: whether blocks are bottleneck blocks (ResNet-50) or basic ones.
+      non_local: numbers of non-local blocks in layer1..layer4, if the network uses them. They
+        follow the last blocks of a layer, at most one each. AGW has two in layer2 and three in
+        layer3. "resnet18" stays without them, because the released code places them by
+        ResNet-50's block numbers, which layers of two blocks never reach. With ResNet-34 the
+        released code cannot run, because its non-local blocks take ResNet-50's channels; ours take
+        the layer's.
     """
 
     blocks: tuple[int, int, int, int]
@@ -45,9 +46,9 @@ BACKBONES = {
     "resnet50": Backbone((3, 4, 6, 3), bottleneck=True),
     "resnet34": Backbone((3, 4, 6, 3)),
     "resnet18": Backbone((2, 2, 2, 2), non_local=(0, 0, 0, 0)),
-    # What `resnet18` was before it followed the released code: runs of that time are read as this.
+    # `resnet18` was this before it followed the released code. Runs of that time are read as this.
     "resnet18_non_local": Backbone((2, 2, 2, 2)),
-    # For a demonstration and tests on a CPU: one basic block in each layer, half the channels.
+    # For a demonstration and tests on a CPU, with one basic block per layer and half the channels.
     "thin": Backbone((1, 1, 1, 1), width=32),
 }
 
@@ -55,13 +56,14 @@ STRIDES = (1, 2, 2, 1)
 """The strides of layer1..layer4."""
 
 SHARED_FROM = ("layer1", "layer2")
-"""The first layer that all modalities share, where the trunk begins: what there is to choose."""
+"""Choices for the first layer that all modalities share, where the trunk begins."""
 
 
 class Stem(nn.Module):
-    """What one modality has to itself: conv1, bn1, max-pool, and layer1 if that is in `layers`.
+    """The layers of one modality: conv1, bn1, max-pool, and layer1 if `layers` has it.
 
-    The released network has no ReLU after bn1; torchvision's ResNet and AGW have one (`relu`).
+    With `relu` a ReLU follows bn1, as in torchvision's ResNet and AGW, but not in the released
+    network.
     """
 
     backbone: Backbone
@@ -71,7 +73,7 @@ class Stem(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
-        """Images [n, h, w, 3] -> [n, h/4, w/4, c], c of the last layer the stem has."""
+        """Apply to images [n, h, w, 3] -> [n, h/4, w/4, c], with the c of the stem's last layer."""
         x = Conv(self.backbone.width, 7, 2, numerics=self.numerics, name="conv1")(x)
         x = BatchNorm(self.numerics, name="bn1")(x, train)
         x = max_pool(relu(x) if self.relu else x)
@@ -81,7 +83,7 @@ class Stem(nn.Module):
 
 
 class Trunk(nn.Module):
-    """What all modalities share: the rest of layer1 to layer4."""
+    """The layers that all modalities share: those of layer1 to layer4 that the stems lack."""
 
     backbone: Backbone
     layers: tuple[int, ...] = (2, 3, 4)
@@ -90,14 +92,14 @@ class Trunk(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
-        """[n, h/4, w/4, c] -> [n, h/16, w/16, features]."""
+        """Apply to [n, h/4, w/4, c] -> [n, h/16, w/16, features]."""
         for i in self.layers:
             x = Layer(self.backbone, i, self.non_local, self.numerics, name=f"layer{i}")(x, train)
         return x
 
 
 class Layer(nn.Module):
-    """One of a ResNet's four layers: blocks, the last ones each followed by a non-local block."""
+    """One of a ResNet's four layers. A non-local block may follow each of its last blocks."""
 
     backbone: Backbone
     number: int

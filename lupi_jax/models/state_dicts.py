@@ -1,4 +1,4 @@
-"""Read files of weights to {name: array}, and never run what is in them."""
+"""Read files of weights to {name: array}, without ever running code in them."""
 
 import pickle
 import re
@@ -16,9 +16,9 @@ from lupi_jax.runtime.packed import check_unpacked
 
 _HUB = "hf://"
 _HUB_FILE = "model.safetensors"
-# What a training checkpoint keeps its weights under, beside its epoch and its figures.
+# Keys under which a training checkpoint keeps its weights, beside its epoch and its figures.
 _WITHIN = ("net", "state_dict")
-# A pickled NumPy array or number, by its names before and after NumPy 2.
+# Names in pickled NumPy arrays and numbers, before and after NumPy 2.
 _NUMPY_GLOBALS = (
     ("numpy", "ndarray"),
     ("numpy", "dtype"),
@@ -31,29 +31,29 @@ _NUMPY_GLOBALS = (
 
 
 def read_state_dict(source: str | Path, fetch: bool = True) -> dict[str, np.ndarray]:
-    """Read {name: array} from `.npz`, `.safetensors`, or with PyTorch `.pth`, `.pt`, `.t`.
+    """Read {name: array} from `.npz` or `.safetensors`, or with PyTorch from `.pth`, `.pt`, `.t`.
 
-    PyTorch's files are read with `weights_only=True`. A training checkpoint (a dictionary with
-    "net" or "state_dict") gives its weights alone.
+    PyTorch's files are read with `weights_only=True`. Of a training checkpoint (a dictionary with
+    "net" or "state_dict") only the weights are returned.
 
     Args:
-      source: a file, or `hf://owner/name[/file][@revision]`: a file (`model.safetensors` where
-        none is named) of a Hugging Face repository, kept in that library's cache.
-      fetch: whether to fetch a file that the cache lacks; without it, such a file is missing.
+      source: a file, or `hf://owner/name[/file][@revision]` for a file of a Hugging Face
+        repository (default `model.safetensors`), which stays in that library's cache.
+      fetch: whether to download a file that is not in the cache.
 
     Returns:
-      {name: array} as the file has them; floats narrower than float32 are widened to it.
+      {name: array} as in the file. Floats narrower than float32 become float32.
 
     Raises:
-      InputError: the file is missing, of another kind, damaged, holds anything but tensors, takes
-        more memory than is free, or unpacks to 20 times its size.
+      InputError: the file is missing, of another kind, damaged, or holds anything except tensors;
+        or it takes more memory than is free, or unpacks to more than 20 times its size.
     """
     path = _cached(str(source), fetch) if str(source).startswith(_HUB) else expand(source)
     if not path.is_file():
         raise InputError(f"no weights at {path}: put a file there or correct the path")
     read = _reader(path, path)
     try:
-        check_unpacked(path, "name the file of weights that was meant, or make room")
+        check_unpacked(path, "give another file of weights, or free some memory")
         tensors = read(path)
     except InputError:
         raise
@@ -65,7 +65,7 @@ def read_state_dict(source: str | Path, fetch: bool = True) -> dict[str, np.ndar
 
 
 def _reader(file: Path, source: str | Path) -> Callable[[Path], dict[str, np.ndarray]]:
-    """The function that reads `file`, which the user asked for as `source`."""
+    """Return the function that reads `file`; the user wrote `source`."""
     if file.suffix in _READERS:
         return _READERS[file.suffix]
     raise InputError(f"{source}: weights are read from {', '.join(_READERS)}, not {file.suffix!r}")
@@ -76,7 +76,7 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as file:
             return dict(file)
     except ValueError as error:
-        # NumPy has no type of error for this: only the message says so.
+        # NumPy raises a plain ValueError for this. Only the message tells it apart.
         if "pickle" in str(error):
             raise _pickled(path, "arrays of objects") from error
         raise
@@ -93,9 +93,9 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
         import torch  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise InputError(
-            f"{path} needs PyTorch to be read: pip install 'lupi-jax[torch]', or convert it to .npz"
+            f"reading {path} needs PyTorch: pip install 'lupi-jax[torch]', or convert it to .npz"
         ) from error
-    # The warnings are about how the file was written; the error says what is wrong with it.
+    # The warnings are about how the file was written. The error says what is wrong with it.
     with warnings.catch_warnings(), torch.serialization.safe_globals(_stand_ins()):
         warnings.simplefilter("ignore")
         try:
@@ -114,7 +114,8 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
     if others:
         raise InputError(
             f"{path}: {len(others)} of {len(content)} entries are not tensors: {some(others)}; "
-            f"weights are looked for on their own or under {' or '.join(map(repr, _WITHIN))}"
+            f"give a file that holds only weights, or has them under "
+            f"{' or '.join(map(repr, _WITHIN))}"
         )
     return {
         # PyTorch does not convert bfloat16 to NumPy.
@@ -133,7 +134,7 @@ _READERS: dict[str, Callable[[Path], dict[str, np.ndarray]]] = {
 
 
 class _Unread:
-    """Stands where a checkpoint has a NumPy value: takes its contents, and keeps nothing."""
+    """Stand-in for a NumPy value in a checkpoint, which discards its contents."""
 
     def __init__(self, *_: Any) -> None:
         pass
@@ -143,11 +144,11 @@ class _Unread:
 
 
 def _stand_ins() -> list[Any]:
-    """Classes that PyTorch's restricted unpickler takes for NumPy's, by their names.
+    """Classes with the names of NumPy's, for PyTorch's restricted unpickler.
 
-    The field's checkpoints keep accuracies, NumPy arrays, beside the weights, and
-    `weights_only=True` refuses the whole file because of them. NumPy's own functions are not safe
-    for files that nobody trusts; these do nothing.
+    Published re-ID checkpoints often keep accuracies as NumPy arrays beside the weights, and
+    `weights_only=True` would refuse the whole file because of them. NumPy's own functions are not
+    safe for untrusted files; these stand-ins do nothing.
     """
     return [type(name, (_Unread,), {"__module__": module}) for module, name in _NUMPY_GLOBALS]
 
@@ -158,7 +159,7 @@ def _widened(tensor: np.ndarray) -> np.ndarray:
 
 
 def _cached(address: str, fetch: bool) -> Path:
-    """The local copy of `hf://owner/name[/file][@revision]`; `fetch` allows to get it first."""
+    """Path of the local copy of `hf://owner/name[/file][@revision]`; `fetch` downloads it first."""
     match = re.fullmatch(rf"{_HUB}([^/@]+/[^/@]+)(?:/([^@]*))?(?:@(.+))?", address)
     if not match:
         raise InputError(f"{address}: write {_HUB}owner/name[/file][@revision]")
@@ -171,7 +172,7 @@ def _cached(address: str, fetch: bool) -> Path:
         import huggingface_hub
     except ImportError as error:
         raise InputError(
-            f"{address} needs huggingface_hub to be read: pip install 'lupi-jax[hub]', or {what} "
+            f"reading {address} needs huggingface_hub: pip install 'lupi-jax[hub]', or {what} "
             "yourself and give its path as `pretrained`"
         ) from error
     try:
@@ -183,7 +184,7 @@ def _cached(address: str, fetch: bool) -> Path:
     except Exception as error:
         raise InputError(
             f"{address} cannot be fetched or found in the cache ({_brief(error)}): "
-            f"{'' if fetch else 'allow to download it with --fetch, or '}{what} on a machine with "
+            f"{'' if fetch else 'allow the download with --fetch, or '}{what} on a machine with "
             "a network, and give its path here as `pretrained`"
         ) from error
 
@@ -201,7 +202,7 @@ def _damaged(path: Path, reason: str | Exception) -> InputError:
 
 def _pickled(path: Path, what: str) -> InputError:
     return InputError(
-        f"{path} holds pickled objects other than tensors ({what}); these could run code, and the "
-        "file is not loaded: where it was made, save its tensors alone, by "
-        "torch.save(net.state_dict(), file) or numpy.savez of arrays of numbers"
+        f"{path} holds pickled objects other than tensors ({what}), which could run code, so it is "
+        "not loaded: save only the tensors, by torch.save(net.state_dict(), file) or numpy.savez, "
+        "where the file was made"
     )

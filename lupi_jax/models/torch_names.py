@@ -1,4 +1,4 @@
-"""How released LUPI, AGW and torchvision name and lay out their tensors: a table for each."""
+"""Tables of how LUPI's released code, AGW and torchvision name and lay out their tensors."""
 
 import dataclasses
 import itertools
@@ -24,17 +24,18 @@ _LEAVES = {
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """PyTorch networks that name their tensors alike.
+    """A family of PyTorch networks with the same names of tensors.
 
     Attributes:
-      title: what messages call it.
-      mark: a regular expression of names that only this family has.
-      table: rows of our modules, a regular expression, and theirs, with \\1.. from it.
-      ignored: a regular expression of names that the network has no use for.
-      absent: a regular expression of our modules that no such network has. They are taken from
-        elsewhere without being named.
-      stem_relu: whether a ReLU follows the stem's first normalisation, as `EmbedNet.stem_relu`;
-        None where the weights serve either.
+      title: name in messages.
+      mark: regular expression of names that only this family has.
+      table: pairs of a regular expression for our modules and their name for it, with \\1.. from
+        the expression.
+      ignored: regular expression of PyTorch names that the network does not use.
+      absent: regular expression of our modules that the family lacks. They are initialised at
+        random without the user listing them.
+      stem_relu: whether a ReLU follows the stem's first normalisation, see `EmbedNet.stem_relu`.
+        None means that the weights fit both.
     """
 
     title: str
@@ -45,7 +46,7 @@ class Family:
     stem_relu: bool | None = None
 
     def name_of(self, path: Path) -> str | None:
-        """The PyTorch name of our variable `path`; None where such networks have none."""
+        """The PyTorch name of our variable `path`, or None if this family lacks it."""
         modules = "/".join(_WITHIN_BLOCK.get(part, part) for part in path[1:-1])
         for pattern, name in self.table:
             match = re.fullmatch(pattern, modules)
@@ -91,7 +92,7 @@ LUPI = Family(
 )
 
 # Each of AGW's three parts holds a whole ResNet and uses a piece of it. Its modalities share
-# layer1, which is copied to both stems of a network that has it there.
+# layer1. If our network has layer1 in its stems, both stems get a copy.
 AGW_STEMS = {"stem_visible": "visible_module.visible", "stem_infrared": "thermal_module.thermal"}
 AGW_BASE = "base_resnet.base"
 AGW = Family(
@@ -108,7 +109,8 @@ AGW = Family(
     stem_relu=True,
 )
 
-# torchvision's ResNet has one stem, copied to every modality, and neither neck nor non-local.
+# torchvision's ResNet has one stem, which every modality gets a copy of. It lacks the neck and the
+# non-local blocks.
 TORCHVISION = Family(
     title="torchvision's ResNet",
     mark=rf"conv1\.weight|{_BLOCK}",
@@ -123,23 +125,23 @@ TORCHVISION = Family(
 
 FAMILIES = (LUPI, AGW, TORCHVISION)
 
-# A network of this package, by the names of our own modules; the layouts are PyTorch's.
+# A network of this package, with the names of our modules and PyTorch's layouts.
 OURS = Family(title="a run of `lupi train`", mark=r"trunk/.+", table=((r"(.+)", r"\1"),))
 
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """PyTorch's {name: array}, as `unwrapped` returns it, and the family of its names."""
+    """Tensors {name: array}, as `unwrapped` returns them, and the family of their names."""
 
     tensors: Mapping[str, np.ndarray]
     family: Family
 
     @classmethod
     def of(cls, state_dict: Mapping[str, np.ndarray]) -> "Weights":
-        """Find the family.
+        """Find the family of the names in `state_dict`.
 
         Raises:
-          InputError: the weights are of no network known here.
+          InputError: the weights do not come from a known network.
         """
         tensors = unwrapped(state_dict)
         for family in (*FAMILIES, OURS):
@@ -149,35 +151,35 @@ class Weights:
         known = "; ".join(f"{f.title}, as {f.name_of(conv1)}" for f in FAMILIES)
         first = ", ".join(itertools.islice(tensors, 3)) or "none"
         raise InputError(
-            f"these {len(tensors)} weights are of no network known here: the first are {first}; "
-            f"known are those of {known}"
+            f"these {len(tensors)} weights do not come from a known network (first names: "
+            f"{first}): give weights of {known}"
         )
 
     def has(self, path: Path) -> bool:
-        """Whether our variable `path` is among them."""
+        """Whether the tensors include our variable `path`."""
         return self.family.name_of(path) in self.tensors
 
     def value_of(self, path: Path) -> np.ndarray:
-        """Our variable `path`, which must be among them, in our layout."""
+        """Our variable `path` in our layout; the tensors must include it."""
         name = self.family.name_of(path)
         assert name is not None, path
         return to_ours(np.asarray(self.tensors[name]))
 
 
 def unwrapped(state_dict: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-    """Take off the `module.` that nn.DataParallel puts before every name."""
+    """Remove the prefix `module.` that nn.DataParallel puts before every name."""
     if all(name.startswith("module.") for name in state_dict):
         return {name.removeprefix("module."): value for name, value in state_dict.items()}
     return state_dict
 
 
 def to_ours(value: np.ndarray) -> np.ndarray:
-    """OIHW -> HWIO, [out, in] -> [in, out]."""
+    """Convert PyTorch's layout to ours, OIHW -> HWIO or [out, in] -> [in, out]."""
     return value.transpose(2, 3, 1, 0) if value.ndim == 4 else value.T
 
 
 def to_theirs(value: np.ndarray) -> np.ndarray:
-    """HWIO -> OIHW, [in, out] -> [out, in]."""
+    """Convert our layout to PyTorch's, HWIO -> OIHW or [in, out] -> [out, in]."""
     return value.transpose(3, 2, 0, 1) if value.ndim == 4 else value.T
 
 

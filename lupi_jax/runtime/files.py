@@ -7,7 +7,7 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -74,14 +74,19 @@ def replacing(path: Path) -> Iterator[Path]:
     removed by the next one that writes to `path`.
 
     Raises:
-      OSError: nothing can be written there.
+      OSError: nothing can be written there; names `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _partial(path.parent, path.name) as folder:
-        part = folder / path.name
-        yield part
-        _sync(part)
-        part.replace(path)
+    try:
+        with _partial(path.parent, path.name) as folder:
+            part = folder / path.name
+            yield part
+            _sync(part)
+            part.replace(path)
+    except OSError as error:
+        if error.filename is None or PARTIAL in str(error.filename):
+            error.filename, error.filename2 = str(path), None
+        raise
 
 
 @contextlib.contextmanager
@@ -90,7 +95,8 @@ def replacing_files(folder: Path, names: Sequence[str]) -> Iterator[Path]:
 
     Other files of `folder`, which may be a volume or a link, stay. Where a file cannot be replaced,
     the old ones all stay. A file of `names` that was not written anew is removed. One process at a
-    time does this to a directory.
+    time does this to a directory. What one that was killed had begun to replace is put back, or put
+    in its place, before anything else.
 
     Args:
       folder: the directory, made where it is absent.
@@ -106,13 +112,14 @@ def replacing_files(folder: Path, names: Sequence[str]) -> Iterator[Path]:
             part.mkdir()
             yield part
         return
-    with alone(folder), _partial(folder, names[-1]) as place:
-        new, old = place / "new", place / "old"
-        new.mkdir()
-        old.mkdir()
-        yield new
-        _sync(new)
-        _swap(folder, new, old, names)
+    with (
+        alone(folder),
+        _partial(folder, names[-1], lambda left: _recover(folder, left, names)) as place,
+    ):
+        (place / "new").mkdir()
+        yield place / "new"
+        _sync(place / "new")
+        _swap(folder, place, names)
 
 
 @contextlib.contextmanager
@@ -194,16 +201,26 @@ def is_vacant(folder: Path) -> bool:
     return all(entry.name.startswith(PARTIAL) for entry in folder.iterdir())
 
 
+def is_cut_off(folder: Path, marker: str) -> bool:
+    """Whether a process was killed while it replaced files of a directory, of which `marker` is the
+    last: `replacing_files` puts that right before it does anything else."""
+    return any(folder.glob(f"{PARTIAL}{glob.escape(marker)}-????????/old"))
+
+
 @contextlib.contextmanager
-def _partial(parent: Path, name: str) -> Iterator[Path]:
+def _partial(
+    parent: Path, name: str, recover: Callable[[Path], None] = lambda left: None
+) -> Iterator[Path]:
     """A directory below `parent` that is ours while this lasts.
 
-    A lock in it says that its process lives: what others are writing is left alone.
+    A lock in it says that its process lives: what others are writing is left alone. `recover` takes
+    what it needs out of those that killed processes left.
     """
     prefix = f"{PARTIAL}{name}-"
     for left in parent.glob(f"{glob.escape(prefix)}????????"):
         # The lock is held until all is gone: who began just now then finds it taken, and moves on.
         with contextlib.suppress(Timeout, NotImplementedError, OSError), _lock(left):
+            recover(left)
             shutil.rmtree(left)
     folder, lock = _begin(parent, prefix)
     try:
@@ -233,10 +250,15 @@ def _lock(folder: Path) -> FileLock:
     return FileLock(folder / _LOCK, timeout=0)
 
 
-def _swap(folder: Path, new: Path, old: Path, names: Sequence[str]) -> None:
-    """Move the files `names` of a directory to `old`, and those in `new` to their places."""
+def _swap(folder: Path, place: Path, names: Sequence[str]) -> None:
+    """Move the files `names` of a directory to `place`/old, and those in `place`/new to theirs.
+
+    Once the old ones are all out, "new" is called "placing": `_recover` goes by that.
+    """
+    new, placing, old = (place / name for name in ("new", "placing", "old"))
+    old.mkdir()
     moves = [(folder / name, old / name) for name in reversed(names)]
-    moves += [(new / name, folder / name) for name in names]
+    moves += [(new, placing), *((placing / name, folder / name) for name in names)]
     done: list[tuple[Path, Path]] = []
     try:
         for source, target in moves:
@@ -247,6 +269,15 @@ def _swap(folder: Path, new: Path, old: Path, names: Sequence[str]) -> None:
         for source, target in reversed(done):
             target.rename(source)
         raise
+
+
+def _recover(folder: Path, left: Path, names: Sequence[str]) -> None:
+    """Undo the exchange that a killed process had begun, or finish it where it was past half."""
+    placing, old = left / "placing", left / "old"
+    source = placing if placing.is_dir() else old
+    for name in names:
+        if (source / name).exists():
+            (source / name).replace(folder / name)
 
 
 def _sync(path: Path) -> None:

@@ -41,6 +41,9 @@ Progress = Callable[[int, int], None]
 VERSION = 1
 """Version of the generator, increased whenever the same parameters would give other bytes."""
 
+_TEMPORARY = ".synthetic-{}.tmp"
+"""Name of the file that a process with this number writes before it renames it."""
+
 _CHUNK = 8
 """Number of pictures that a process takes at a time, and completes even after an interrupt."""
 
@@ -112,7 +115,10 @@ def write_content(
     try:
         out.mkdir(parents=True, exist_ok=True)
         with alone(out):
-            if not _claim(out, parameters):
+            begun = _claim(out, parameters)
+            for left in out.glob(_TEMPORARY.format("*")):  # killed processes left them
+                left.unlink(missing_ok=True)
+            if not begun:
                 return False
             _write_file(out, MARKER, _json(parameters))
             for folder in content.folders:
@@ -136,7 +142,7 @@ def _claim(out: Path, parameters: dict[str, Any]) -> bool:
     Raises:
         InputError: the folder holds something other than this set, finished or not.
     """
-    held = {path.name for path in out.iterdir() if not path.name.startswith(".synthetic-")}
+    held = {path.name for path in out.iterdir() if not path.match(_TEMPORARY.format("*"))}
     if not held:
         return True
     for name in (MANIFEST, MARKER):
@@ -270,7 +276,7 @@ def _encode(pixels: np.ndarray, path: str, camera: int) -> bytes:
 
 def _write_file(out: Path, path: str, content: bytes) -> None:
     """Writes a file by a rename within its volume, so that others never see a part of it."""
-    file, temporary = out / path, out / f".synthetic-{os.getpid()}.tmp"
+    file, temporary = out / path, out / _TEMPORARY.format(os.getpid())
     file.parent.mkdir(parents=True, exist_ok=True)
     try:
         temporary.write_bytes(content)

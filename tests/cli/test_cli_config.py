@@ -39,7 +39,7 @@ def test_what_a_file_and_the_command_line_change_is_marked(capfd):
     assert {"steps", "epochs", "recipe", "data.root", "data.image_size"} <= changed
     assert not {"seed", "data.name", "loss.triplet", "views.erase_area"} & changed
     assert rows["batch.images"]["allowed"] == "a whole number, must be positive"
-    assert rows["batch.images"]["help"].startswith("Images of each identity")
+    assert rows["batch.images"]["help"].startswith("Images per identity")
 
 
 def test_values_are_those_that_training_takes(capfd):
@@ -103,14 +103,14 @@ def _read(descriptor: int) -> bytes:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["gone.py"], "no config file at gone.py: name a Python file, as configs/*.py"),
+        (["gone.py"], "no config file at gone.py: name a Python file such as configs/folder.py"),
         (
             [FOLDER, "--config.loss.margn=1", "--config.seed=x"],
             "config: loss.margn is not a field (did you mean loss.margin?); "
             "seed = 'x' is not a whole number",
         ),
         ([f"{FOLDER}:other"], "config: recipe = 'other' is not one of"),
-        ([FOLDER, "more"], "unknown argument more: fields are set as --config.seed=1"),
+        ([FOLDER, "more"], "unknown argument more: set a field like --config.seed=1"),
     ],
 )
 def test_what_cannot_be_read_is_answered_by_one_line(arguments, message, refused):

@@ -48,6 +48,7 @@ def test_evaluation_agrees_with_the_exported_features(demo, exported, capfd):
     result = json.loads(written[0].read_text())
     assert (result["split"], result["step"], result["num_classes"]) == ("test", 3, 8)
     assert result["config"]["steps"] == 3
+    assert result["images"]["difficulty"] == "hard"
     assert [(row["query"], row["feature"]) for row in result["results"]] == [
         ("infrared", "neck"),
         ("infrared", "pooled"),
@@ -118,6 +119,14 @@ def test_a_result_of_a_run_older_than_a_field_is_named_by_what_differs_from_it()
     evaluation = dataclasses.replace(as_it_was.evaluation, same_modality="camera", trials=3)
     config = dataclasses.replace(as_it_was, evaluation=evaluation)
     assert _changed(Run(None, None, config, "step 1", 1, record)) == ["camera", "3trials"]
+
+
+def test_figures_that_cannot_be_saved_are_seen_at_least(demo, tmp_path, capfd):
+    (tmp_path / "file").touch()
+    assert main(["evaluate", *demo.run, "--json", "--out", str(tmp_path / "file" / "figures")]) == 2
+    out, err = capfd.readouterr()
+    assert len(json.loads(out)["results"]) == 4
+    assert err.splitlines()[-1].startswith("lupi: ")
 
 
 def test_a_checkpoint_that_is_not_there(demo, refused):

@@ -319,6 +319,21 @@ def test_a_picture_takes_the_place_of_no_image_that_is_searched(demo, refused, t
     assert image.read_bytes() == before
 
 
+def test_a_ranking_is_seen_though_its_picture_cannot_be_written(
+    demo, exported, tmp_path, monkeypatch, capfd
+):
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", str(tmp_path / "x.png"))
+
+    monkeypatch.setattr("lupi_jax.report.pictures.ranking_picture", full)
+    query = next((demo.data / "test" / "infrared").rglob("*.jpg"))
+    command = ["search", *demo.run, "--query", str(query), "--gallery", str(exported), "--json"]
+    assert main([*command, "--top", "3", "--out", str(tmp_path / "x.png")]) == 2
+    out, err = capfd.readouterr()
+    assert [row["rank"] for row in json.loads(out)] == [1, 2, 3]
+    assert err.splitlines()[-1].startswith(f"lupi: {tmp_path / 'x.png'}: No space left on device")
+
+
 def test_links_that_lead_nowhere_are_named(day, search, tmp_path):
     (day / "camera").symlink_to(tmp_path / "unmounted")
     status, found, err = search(day)

@@ -98,7 +98,7 @@ def test_an_exception_of_several_lines_becomes_one(own, refused):
     file.write_text("raise RuntimeError('first\\nsecond')\n")
     arguments = train_own(own)
     arguments[2] = str(file)
-    assert refused(*arguments) == f"{file} gives no configuration: RuntimeError: first second"
+    assert refused(*arguments) == f"{file} gives no configuration (RuntimeError: first second)"
 
 
 def test_another_configuration_in_an_existing_workdir(demo, refused, capfd):
@@ -115,12 +115,12 @@ def test_another_configuration_in_an_existing_workdir(demo, refused, capfd):
 def test_batches_that_a_triplet_loss_learns_nothing_from(own, refused):
     nothing = "--config.batch.identities=1"
     assert refused(*train_own(own, nothing)) == (
-        "config: batch.identities = 1 leaves the triplet loss no negative, so that it is always "
-        "0: give 2 or more, or loss.triplet = none"
+        "config: batch.identities = 1: the triplet loss has no negative and is always 0: use 2 or "
+        "more, or loss.triplet = none"
     )
     alone = "--config.modalities=('visible',)"
     message = refused(*train_own(own, alone, "--config.batch.images=1"))
-    assert message.startswith("config: batch.images = 1 of one modality leaves the triplet loss no")
+    assert message.startswith("config: batch.images = 1 with one modality: the triplet loss has no")
     for person in ("2", "3"):
         for side in ("visible", "infrared"):
             shutil.rmtree(own / "train" / side / person)

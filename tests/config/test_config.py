@@ -265,7 +265,7 @@ CROSS = [
             data__validation_identities=5,
             log__validate_every=5,
         ),
-        "a validation needs evaluation.pairs of modalities that are trained on",
+        "a validation can only use evaluation.pairs of modalities that are trained on",
     ),
     (merged(log__validate_every=5), "need each other: set both or neither"),
     (merged(data__validation_identities=5), "need each other: set both or neither"),
@@ -284,7 +284,7 @@ CROSS = [
     ),
     (
         merged(data__name="regdb", data__validation_split=True, log__validate_every=5),
-        "needs a data set that has one: data.name = sysu, or a data.index",
+        "data.validation_split needs data.name = sysu or a data.index",
     ),
     (
         merged(data__name="sysu", data__index="images.csv"),
@@ -292,7 +292,7 @@ CROSS = [
     ),
     (
         merged(modalities=("visible", "infrared"), loss__color_free="released"),
-        "loss.color_free must be none where modalities lack visible or intermediate",
+        "loss.color_free needs visible and intermediate in modalities: set it to none",
     ),
 ]
 

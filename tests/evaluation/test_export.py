@@ -11,7 +11,8 @@ import pytest
 
 import lupi_jax as lupi
 from lupi_jax import InputError, Modality
-from lupi_jax.evaluation.export import export_network, save_network
+from lupi_jax.evaluation.export import export_network, require_place, save_network
+from lupi_jax.evaluation.features import require_place as features_place
 from lupi_jax.evaluation.origin import origin_of
 from lupi_jax.models import operations
 from lupi_jax.runtime.files import alone
@@ -190,6 +191,17 @@ def test_a_network_that_another_process_writes_stays_its(variables, tmp_path):
     with alone(folder), pytest.raises(InputError, match=r"network: .*another process is writing"):
         save_network(folder, MODEL, variables, SIZE, "pooled")
     assert contents(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("require", "marker"), [(require_place, "artefact.json"), (features_place, "features.npy")]
+)
+def test_an_export_that_was_killed_may_be_repeated_among_other_files(tmp_path, require, marker):
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(InputError, match="something else is there"):
+        require(tmp_path)
+    (tmp_path / f".lupi-partial-{marker}-abcdefgh" / "old").mkdir(parents=True)
+    require(tmp_path)
 
 
 @pytest.mark.parametrize("record", ["[" * 100_000, '{"format": 7}', ""])

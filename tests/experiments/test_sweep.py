@@ -26,11 +26,13 @@ from experiments.tables.sweep import (
     read_records,
     run_key,
 )
-from lupi_jax.config import Config, parse_record, to_fields
+from lupi_jax.config import Config, SourceConfig, parse_record, to_fields
+from lupi_jax.data import read_index
 from lupi_jax.data.index import Row, make_index
 from lupi_jax.errors import InputError, StoppedError
 from lupi_jax.evaluation.embedding import with_intermediate
 from lupi_jax.modality import Modality
+from lupi_jax.synthetic import write_set
 from lupi_jax.training import load_untrained
 
 CONFIG = Path(__file__).parents[2] / "configs/folder.py"
@@ -95,6 +97,21 @@ def test_younger_fields_leave_recorded_runs_their_keys(cell):
         other = parse_record({**record["fields"], "data.root": "x", name: value})
         matters = trained or name != "precision"
         assert (run_key(other, people, trained) != record["key"]) == matters, name
+
+
+def test_easy_people_are_not_taken_for_the_hard_ones_of_recorded_runs(tmp_path, results):
+    keys = []
+    for name in ("hard", "easy"):
+        few = {"identities": 6, "images_per_modality": 1, "height": 32, "width": 16}
+        write_set("folder", tmp_path / name, difficulty=name, **few)
+        sweep = make(tmp_path / name, tmp_path, **{"data.name": "synthetic"})
+        (planned,) = plan(sweep, ["randg"])
+        keys.append((planned.key, planned.tested_on))
+    source = SourceConfig(name="synthetic", root=str(tmp_path / "easy"))
+    trained, index = (read_index(source, split) for split in ("train", "test"))
+    assert keys[0] == (key(sweep, "randg", trained.fingerprint), index.fingerprint)
+    assert keys[1][0] != keys[0][0]
+    assert keys[1][1] == f"{index.fingerprint}-easy"
 
 
 def test_the_other_reading_of_table_5_is_one_field_of_all_its_runs(people, results, monkeypatch):

@@ -34,8 +34,8 @@ WRONG_LABELS = {
     "objects": (LABELS.astype(object), "want whole numbers, got object"),
     "text": (LABELS.astype(str), "want whole numbers, got <U"),
     "beyond int32": (LABELS + np.array([0, 2**32, 0, 0]), "want numbers from -2147483648 to"),
-    "too few": (LABELS[:3], r"want one label a row of \[n, d\], got \(3,\) for \(4, 3\)"),
-    "columns": (LABELS[:, None], r"want one label a row of \[n, d\], got \(4, 1\)"),
+    "too few": (LABELS[:3], r"want one label per row of \[n, d\], got \(3,\) for \(4, 3\)"),
+    "columns": (LABELS[:, None], r"want one label per row of \[n, d\], got \(4, 1\)"),
 }
 
 
@@ -76,5 +76,5 @@ def test_the_colour_free_losses_check_what_they_get(rows):
 def test_rows_of_one_modality_do_not_take_labels_of_another():
     """Three rows and five are as many as twice four labels."""
     rows = {"visible": ROWS[:3], "infrared": jnp.concatenate([ROWS, ROWS[:1]])}
-    with pytest.raises(ValueError, match="objective, labels of visible: want one label a row"):
+    with pytest.raises(ValueError, match="objective, labels of visible: want one label per row"):
         losses.objective(rows, rows, LABELS, LossSettings(triplet="weighted_regularized"))

@@ -248,5 +248,5 @@ def test_bad_arguments_are_named():
         dual_triplet(x, x, x, labels, reduction="max")
     with pytest.raises(ValueError, match="positive_labels"):
         cross_triplet(x, x, x, labels, labels[:, None], labels)
-    with pytest.raises(ValueError, match="one label a row"):
+    with pytest.raises(ValueError, match="one label per row"):
         weighted_regularized_triplet(x, labels[:1])

@@ -100,7 +100,7 @@ def test_classes_and_modalities_are_read_off_the_names(weights: Weights, agw: We
     assert modalities_of(agw) == TWO
     two = {name: value for name, value in weights.items() if not name.startswith("gray_module")}
     assert modalities_of(two) == TWO
-    with pytest.raises(InputError, match="no network known here"):
+    with pytest.raises(InputError, match="do not come from a known network"):
         modalities_of({"encoder.weight": np.zeros(3)})
 
 

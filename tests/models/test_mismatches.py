@@ -68,7 +68,7 @@ def test_a_deeper_resnet_is_told(weights: Weights) -> None:
 def test_weights_of_other_networks_are_told(weights: Weights) -> None:
     foreign = {"encoder.embed.weight": np.zeros(3), "decoder.bias": np.zeros(3)}
     message = refusal(foreign, MODEL)
-    assert "the first are encoder.embed.weight, decoder.bias" in message
+    assert "(first names: encoder.embed.weight, decoder.bias)" in message
     for known in ("visible_module.resnet_part1.0.weight", "visible_module.visible.conv1.weight"):
         assert known in message
     assert "0 weights" in refusal({}, MODEL)

@@ -260,7 +260,7 @@ def test_what_is_not_to_be_fetched_comes_from_the_cache_or_not_at_all(
     monkeypatch.setattr(
         "huggingface_hub.file_download.get_hf_file_metadata", lambda *_, **__: pytest.fail("asked")
     )
-    with pytest.raises(InputError, match="allow to download it with --fetch, or fetch model"):
+    with pytest.raises(InputError, match="allow the download with --fetch, or fetch model"):
         read_state_dict("hf://timm/resnet50.tv_in1k", fetch=False)
     put(cache, "model.safetensors", WEIGHTS)
     assert equal(read_state_dict("hf://timm/resnet50.tv_in1k", fetch=False), WEIGHTS)

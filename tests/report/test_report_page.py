@@ -141,7 +141,7 @@ def test_every_section_is_there_under_its_heading(page):
         zip((t.text for t in page.all("dt")), (d.text for d in page.all("dd")), strict=True)
     )
     assert page.one("h1").text == "Run run"
-    assert facts["Split"] == "test: 4 people, 32 images"
+    assert facts["Split"] == "test: 4 people (rendered, hard), 32 images"
     assert facts["Data"].endswith("/<i>&amp; people")  # as it is named, and no element
     assert page.all("i") == []
     assert facts["Step"].startswith("3 of 4")

@@ -14,6 +14,7 @@ from lupi_jax.runtime import files as module
 from lupi_jax.runtime.files import (
     PARTIAL,
     alone,
+    is_cut_off,
     is_vacant,
     replacing,
     replacing_files,
@@ -51,7 +52,7 @@ def test_the_old_files_stay_where_one_cannot_be_replaced(tmp_path, monkeypatch):
     rename = Path.rename
 
     def busy(self: Path, target: Path) -> Path:
-        if (self.parent.name, self.name) == ("new", "b.bin"):
+        if (self.parent.name, self.name) == ("placing", "b.bin"):
             raise OSError(16, "Device or resource busy")
         return rename(self, target)
 
@@ -74,7 +75,32 @@ def test_no_reader_takes_new_files_with_old_ones_for_whole(tmp_path, monkeypatch
 
     monkeypatch.setattr(Path, "rename", watched)
     write(folder, *NAMES, text="new")
-    assert seen == [None] * 5 + ["new"]
+    assert seen == [None] * 6 + ["new"]
+
+
+@pytest.mark.parametrize("moment", range(9))
+def test_what_a_killed_exchange_had_moved_is_not_lost(tmp_path, moment):
+    """A killed process moves nothing back. The next one does, even where it fails to write."""
+    script = (
+        "import os, sys; from pathlib import Path\n"
+        "from lupi_jax.runtime.files import replacing_files\n"
+        "moves = iter(range(int(sys.argv[2])))\n"
+        "rename = Path.rename\n"
+        "Path.rename = lambda *x: rename(*x) if next(moves, None) is not None else os.kill(0, 9)\n"
+        "os.setsid()\n"
+        "with replacing_files(Path(sys.argv[1]), ('a.bin', 'b.bin', 'facts.json')) as part:\n"
+        "    [(part / name).write_text('new') for name in ('a.bin', 'facts.json')]\n"
+    )
+    folder = tmp_path / "network"
+    write(folder, *NAMES, text="old")
+    command = [sys.executable, "-c", script, str(folder), str(moment)]
+    died = subprocess.run(command).returncode == -signal.SIGKILL
+    assert died == (moment < 6)  # three old files out, one name changed, two new files in
+    assert is_cut_off(folder, NAMES[-1]) == died
+    with pytest.raises(RuntimeError), replacing_files(folder, NAMES):
+        raise RuntimeError
+    kept = dict.fromkeys(NAMES, "old") if moment < 4 else dict.fromkeys(NAMES[::2], "new")
+    assert contents(folder) == kept
 
 
 def test_a_link_to_a_directory_stays_a_link(tmp_path):
@@ -120,6 +146,20 @@ def test_an_exception_leaves_what_was_there(tmp_path):
     with pytest.raises(RuntimeError):
         fail()
     assert contents(tmp_path) == {"result.json": "good"}
+
+
+@pytest.mark.parametrize(
+    ("error", "named"),
+    [
+        (OSError(27, "File too large"), "a.txt"),
+        (OSError(28, "No space left", f"/x/{PARTIAL}a.txt-12345678/a.txt"), "a.txt"),
+        (OSError(13, "Permission denied", "input"), "input"),
+    ],
+)
+def test_a_write_that_fails_names_the_file_and_not_its_hidden_place(tmp_path, error, named):
+    with pytest.raises(type(error)) as caught, replacing(tmp_path / "a.txt"):
+        raise error
+    assert Path(caught.value.filename).name == named
 
 
 def test_a_directory_is_vacant_with_left_overs_alone(tmp_path):

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from lupi_jax.cli import main
+from lupi_jax.data.sources.manifest import difficulty
 from lupi_jax.synthetic import read_manifest, render
 from lupi_jax.synthetic.cameras import CAMERAS, INFRARED_CAMERAS
 from lupi_jax.synthetic.difficulty import dress
@@ -80,6 +81,8 @@ def test_a_set_says_that_it_is_easy(tmp_path: Path, asked: list[str], recorded: 
     assert main(["make-synthetic", "--out", str(tmp_path / "set"), *few, *size, *asked]) == 0
     # Sets of before say nothing, and are hard: they can still be gone on with.
     assert read_manifest(tmp_path / "set").get("difficulty") == recorded
+    assert difficulty(tmp_path / "set") == (recorded or "hard")
+    assert difficulty(tmp_path) is None
     expected = render(2, 1, 3, 1, height=96, width=48, difficulty=recorded or "hard")
     with Image.open(tmp_path / "set/train/infrared/0001/c3_0001.jpg") as image:
         assert np.abs(np.asarray(image).astype(int) - expected).mean() < 4

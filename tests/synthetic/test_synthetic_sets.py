@@ -353,6 +353,13 @@ def test_no_process_and_no_half_file_stays_behind(tmp_path: Path, stop: str, say
         assert not list(root.glob(".synthetic-*"))
 
 
+def test_what_a_killed_process_had_begun_is_removed_also_beside_a_whole_set(tmp_path: Path) -> None:
+    for written in (True, False):
+        (tmp_path / ".synthetic-12345.tmp").write_bytes(b"half")
+        assert write_folder(tmp_path, identities=4, images_per_modality=2, **SMALL) == written
+        assert not [name for name in tree(tmp_path) if name.startswith(".")]
+
+
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_bytes(b"mine")
     with pytest.raises(InputError, match="not empty and not a synthetic set"):

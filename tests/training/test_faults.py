@@ -1,6 +1,6 @@
 """Whatever happens to a run, the same command goes on and ends as if nothing had.
 
-`experiments/faults.py` is the long version of the kills.
+`python -m experiments.faults` is the long version of the kills.
 """
 
 import os

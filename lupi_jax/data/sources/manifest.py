@@ -50,6 +50,15 @@ def read_manifest(root: Path) -> dict[str, Any]:
     return manifest
 
 
+def difficulty(root: Path) -> str | None:
+    """The difficulty of a synthetic set, "hard" or "easy"; None for other data.
+
+    Raises:
+        InputError: `read_manifest` raises it, if a set was written or begun at `root`.
+    """
+    return read_manifest(root).get("difficulty", "hard") if is_generated(expand(root)) else None
+
+
 def is_generated(root: Path) -> bool:
     """Whether a synthetic set was written or begun at `root`."""
     return (root / MANIFEST).exists() or (root / MARKER).exists()

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from lupi_jax.data.decoding import IMAGE_SUFFIXES
 from lupi_jax.data.index import DISTRACTOR, JUNK
 from lupi_jax.data.sources.files import check_root, require_disjoint, walk_links
+from lupi_jax.data.sources.parquet import MAX_ROWS
 from lupi_jax.data.sources.table import COLUMNS, ROLE, row_fault
 from lupi_jax.errors import InputError, shorten
 
@@ -118,6 +119,10 @@ def read_names(root: str | Path, naming: Naming) -> Named:
     if not images:
         raise InputError(f"no images below {root}: looked for {', '.join(IMAGE_SUFFIXES)}")
     kept = [path for path in images if path.partition("/")[0] not in naming.without]
+    if len(kept) > MAX_ROWS:
+        raise InputError(
+            f"{root} has {len(kept)} images, and a table at most {MAX_ROWS}: divide the directory"
+        )
     passed_over += [root / path for path in sorted(set(every) - set(images))]
     found = Named([], [], [], passed_over, len(images) - len(kept), set())
     files: dict[tuple[int, int], str] = {}

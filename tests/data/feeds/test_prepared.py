@@ -143,6 +143,22 @@ def test_a_damaged_shard_is_found_by_its_checksum_and_made_anew(index, folder):
     assert_holds(folder, index)
 
 
+def test_a_damaged_shard_is_made_anew_though_the_first_mending_was_cut_off(index, folder):
+    prepare(index, SIZE, folder)
+    pixels = (folder / FILES[1]).read_bytes()
+    (folder / FILES[1]).write_bytes(pixels[:-1] + bytes([pixels[-1] ^ 1]))
+
+    def cut_off(what: str):
+        if what == "images decoded":
+            raise KeyboardInterrupt
+        return lambda done, total: None
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(index, SIZE, folder, show=cut_off)
+    prepare(index, SIZE, folder)
+    assert (folder / FILES[1]).read_bytes() == pixels
+
+
 def test_a_truncated_shard_is_not_read(index, folder):
     prepare(index, SIZE, folder)
     os.truncate(folder / FILES[0], 1000)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lupi_jax import InputError
+from lupi_jax.data.sources import naming
 from lupi_jax.data.sources.naming import NAMINGS, Naming, read_names, table_text
 from lupi_jax.data.sources.table import read_table
 
@@ -179,6 +180,15 @@ def test_patterns_that_are_none(tmp_path, naming, message):
     touch(tmp_path, "test/visible/1_1_a.png")
     with pytest.raises(InputError, match=message):
         read_names(tmp_path, naming)
+
+
+def test_more_images_than_a_table_lists(tmp_path, monkeypatch):
+    root = touch(tmp_path, *(f"test/visible/{i}_1_a.png" for i in range(3)))
+    monkeypatch.setattr(naming, "MAX_ROWS", 3)
+    assert len(read_names(root, Naming(CELLS)).rows) == 3
+    monkeypatch.setattr(naming, "MAX_ROWS", 2)
+    with pytest.raises(InputError, match=r" has 3 images, and a table at most 2: divide"):
+        read_names(root, Naming(CELLS))
 
 
 def test_roots_without_images(tmp_path):

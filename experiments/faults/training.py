@@ -1,6 +1,4 @@
-"""Kill training at random moments, during saves as well, and see that nothing is lost.
-
-    python experiments/faults.py --workdir runs/faults --kills 50
+"""Kill one run at random moments, during saves as well, and see that nothing is lost.
 
 A short run on synthetic people is trained twice without disturbance and then again and again by the
 command a user would type, whose processes get SIGKILL: at a moment drawn uniformly over the time
@@ -11,7 +9,7 @@ statistics and optimiser state of the undisturbed one, bit for bit; with its fig
 no checkpoint found damaged. With `--processes 2` a kill takes all processes or one of them, and
 those that are left have to end by themselves.
 
-What is done is not done again. Writes `experiments/results/faults.{json,md}`, or
+What is done is not done again. Writes `faults_training.{json,md}`, or
 `faults_<n>_processes.{json,md}`.
 """
 
@@ -20,9 +18,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import platform
-import re
-import shlex
 import shutil
 import signal
 import socket
@@ -31,27 +26,20 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import jax
 import numpy as np
 from absl import logging
 
+from experiments.faults.results import write_results
+from experiments.faults.training_report import differences, last_state, report, steps_in
+from experiments.faults.world import CONFIGS
 from lupi_jax.cli import main as lupi
 from lupi_jax.config import Config
 from lupi_jax.config.file import load_config, parse_overrides
 from lupi_jax.errors import InputError
-from lupi_jax.training.build import prepare_data
-from lupi_jax.training.checkpoints import Checkpoints
-from lupi_jax.training.logging import read_metrics
-from lupi_jax.training.network import abstract, fresh_variables, make_model
-from lupi_jax.training.optimizer import make_optimizer
-from lupi_jax.training.parallel import everywhere
-from lupi_jax.training.run import versions
-from lupi_jax.training.step import TrainState
 
 LUPI = "import sys, lupi_jax.cli as c; sys.exit(c.main())"
-CONFIG = Path(__file__).parents[1] / "configs/folder.py"
+CONFIG = CONFIGS / "folder.py"
 FIELDS = {
     "steps": "24",
     "data.image_size": "32,32",
@@ -61,7 +49,6 @@ FIELDS = {
     "log.keep": "1",  # nothing to fall back to but what was there before a save
 }
 FIXED = {"log.every": "1"}  # every step leaves a row, by which it is counted
-RATES = ("steps_per_second", "images_per_second")
 SAVE_SECONDS = 0.5  # about what a save takes
 SURVIVAL_SECONDS = 150.0  # JAX takes a silent process for dead after 100
 
@@ -205,14 +192,9 @@ class Sweep:
         log = sorted(folder.glob("*-0.log"))[-1].read_text()
         if not killed and any(statuses):
             raise RuntimeError(f"{folder} ended with {statuses}: {log[-2000:]}")
-        steps = _steps_in(log)
+        steps = steps_in(log)
         seconds = round(end - start, 2)
         return Life(number, kind, killed, seconds, steps, saving, statuses, round(survived, 2))
-
-
-def _steps_in(log: str) -> int:
-    """Steps that a life says it has taken."""
-    return len(re.findall(r"^step \d+/", log, re.MULTILINE))
 
 
 def _draw_victims(rng: np.random.Generator, processes: int) -> list[int]:
@@ -236,44 +218,6 @@ def _half_written(checkpoints: Path) -> dict[str, float]:
     return {}
 
 
-def last_state(config: Config, workdir: Path) -> dict[str, np.ndarray]:
-    """{place: array} of a run's newest checkpoint: network, statistics, optimiser, step."""
-    data = prepare_data(config)
-    model = make_model(config, len(data.train.classes))
-    tx = make_optimizer(config.optimizer, data.steps_per_epoch)
-
-    def fresh() -> TrainState:
-        return TrainState.create(fresh_variables(config, model), tx)
-
-    with Checkpoints(workdir, read_only=True) as checkpoints:
-        state = checkpoints.state(checkpoints.find("newest"), abstract(fresh, everywhere()))
-    leaves = jax.tree_util.tree_leaves_with_path(state)
-    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
-
-
-def differences(config: Config, workdir: Path, undisturbed: Path) -> list[str]:
-    """What a run that was killed shows otherwise than one that was not."""
-    found = []
-    mine, wanted = last_state(config, workdir), last_state(config, undisturbed)
-    unequal = [k for k, x in wanted.items() if mine[k].tobytes() != x.tobytes()]
-    if unequal or mine.keys() != wanted.keys():
-        found.append(f"{len(unequal)} of {len(wanted)} arrays of the last checkpoint differ")
-
-    def figures(folder: Path) -> list[dict[str, Any]]:
-        return [{k: v for k, v in x.items() if k not in RATES} for x in read_metrics(folder)]
-
-    if [row["step"] for row in figures(workdir)] != list(range(1, config.steps + 1)):
-        found.append("metrics.jsonl does not hold every step once, in order")
-    elif figures(workdir) != figures(undisturbed):
-        found.append("metrics.jsonl holds other figures")
-    left, right = (sorted(os.listdir(x / "checkpoints")) for x in (workdir, undisturbed))
-    if left != right:
-        found.append(f"checkpoints/ holds {', '.join(left)}, not {', '.join(right)}")
-    if (workdir / "damaged").exists():
-        found.append("a checkpoint was taken for damaged")
-    return [f"{workdir}: {fault}" for fault in found]
-
-
 def undisturbed(sweep: Sweep) -> Path:
     """Train without kills, twice: the first time compiles, the second says how long it takes."""
     people = sweep.folder / "people"
@@ -294,95 +238,49 @@ def undisturbed(sweep: Sweep) -> Path:
     return sweep.folder / "undisturbed" / "train"
 
 
-def report(sweep: Sweep, options: argparse.Namespace, rest: list[str], arrays: int) -> str:
-    """Markdown: what was done to the runs, and what came of it."""
-    kills, runs = sweep.kills, 1 + max(life.run for life in sweep.lives)
-    logs = [log.read_text() for i in range(runs) for log in sweep.run(i).glob("*-0.log")]
-    repeated = sum(map(_steps_in, logs)) - runs * sweep.config.steps
-    cells = {
-        "kills": len(kills),
-        "during a save": sum(life.saving for life in kills),
-        "before a step was taken": sum(not life.steps for life in kills),
-        "runs": runs,
-        "lives": len(sweep.lives),
-        "steps a run": sweep.config.steps,
-        "steps repeated": repeated,
-        "seconds": f"{sum(life.seconds + life.survived for life in sweep.lives):.0f}",
-    }
-    config = Path(options.config)
-    shown = f"configs/{config.name}" if config.parent == CONFIG.parent else options.config
-    name = "runs/faults"
-    command = ["python", "experiments/faults.py", "--config", shown, *rest, "--workdir", name]
-    command += ["--kills", str(options.kills), "--seed", str(options.seed)]
-    command += ["--processes", str(sweep.processes)] if sweep.processes > 1 else []
-    alone = [life for life in kills if len(life.victims) < sweep.processes]
-    statuses = sorted({s for life in alone for s in life.statuses if s != -signal.SIGKILL})
-    survivors = (
-        f"\nOf {len(alone)} kills of one process the others ended by themselves after at most "
-        f"{max(life.survived for life in alone):.0f} s, with status "
-        f"{' or '.join(map(str, statuses))}.\n"
-        if alone
-        else ""
-    )
-    return f"""# Runs killed at random moments
-
-    {shlex.join(command)}
-
-{os.cpu_count()} CPU cores, {platform.machine()}, Python {platform.python_version()}, \
-{", ".join(f"{k} {v}" for k, v in versions().items())}.
-
-| {" | ".join(cells)} |
-{"|---" * len(cells)}|
-| {" | ".join(map(str, cells.values()))} |
-
-Nothing was lost: each of the {runs} runs ended with the {arrays} arrays of an undisturbed run's \
-last checkpoint (parameters, running statistics, optimiser state), bit for bit, with every step's \
-figures once and equal in `metrics.jsonl`, with the same checkpoints and nothing beside them, and \
-with no checkpoint found damaged. A step is counted as repeated once its figures had been written; \
-the one that was under way at a kill is not.
-{survivors}"""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `training`."""
+    add = parser.add_argument
+    add("--config", default=str(CONFIG), metavar="FILE[:VARIANT]", help="its configuration")
+    add("--kills", type=int, default=50, help="kills in all (50)")
+    add("--seed", type=int, default=0, help="seed of the moments at which runs are killed (0)")
+    add("--processes", type=int, default=1, help="processes of each run (1)")
 
 
-def main() -> int:
+def kill_runs(sweep: Sweep, kills: int, wanted: Path) -> list[str]:
+    """Kill what is left to be killed; what the runs that ended show otherwise than `wanted`."""
+    problems = differences(sweep.config, sweep.folder / "again" / "train", wanted)
+    number = max((life.run for life in sweep.lives), default=0)
+    while not problems:
+        left = kills - len(sweep.kills)
+        life = sweep.lives[-1] if sweep.lives else None
+        if life and not life.victims:  # it ended
+            problems = differences(sweep.config, sweep.run(number) / "train", wanted)
+            number += 1
+            if left <= 0 or problems:
+                break
+        kind = ("anywhere", "saving")[len(sweep.lives) % 2] if left > 0 else "none"
+        rng = np.random.default_rng([sweep.seed, len(sweep.lives)])
+        sweep.lives.append(sweep.live(number, kind, rng))
+        sweep.save()
+        print(sweep.lives[-1], file=sys.stderr)
+    return problems
+
+
+def main(options: argparse.Namespace) -> int:
     """Kill what is left to be killed, compare, and write the table."""
-    parser = argparse.ArgumentParser(description="Kill training at random moments.")
-    parser.add_argument("--config", default=str(CONFIG), metavar="FILE[:VARIANT]")
-    parser.add_argument("--workdir", type=Path, required=True)
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument(
-        "--seed", type=int, default=0, help="seed of the moments at which runs are killed (0)"
-    )
-    parser.add_argument("--processes", type=int, default=1)
-    options, rest = parser.parse_known_args()
     logging.set_verbosity(logging.ERROR)  # Orbax narrates
     try:
-        sweep = Sweep(options, parse_overrides(rest))
+        sweep = Sweep(options, parse_overrides(options.rest))
         wanted = undisturbed(sweep)
-        problems = differences(sweep.config, sweep.folder / "again" / "train", wanted)
-        number = max((life.run for life in sweep.lives), default=0)
-        while not problems:
-            left = options.kills - len(sweep.kills)
-            life = sweep.lives[-1] if sweep.lives else None
-            if life and not life.victims:  # it ended
-                problems = differences(sweep.config, sweep.run(number) / "train", wanted)
-                number += 1
-                if left <= 0 or problems:
-                    break
-            kind = ("anywhere", "saving")[len(sweep.lives) % 2] if left > 0 else "none"
-            rng = np.random.default_rng([sweep.seed, len(sweep.lives)])
-            sweep.lives.append(sweep.live(number, kind, rng))
-            sweep.save()
-            print(sweep.lives[-1], file=sys.stderr)
+        problems = kill_runs(sweep, options.kills, wanted)
     except (InputError, RuntimeError) as error:
         print(f"faults: {error}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
     if problems:
         print("\n".join(problems), file=sys.stderr)
         return 1
-    text = report(sweep, options, rest, len(last_state(sweep.config, wanted)))
-    file = "faults" if sweep.processes == 1 else f"faults_{sweep.processes}_processes"
-    path = Path(__file__).parent / "results" / file
-    path.with_suffix(".md").write_text(text)
+    text = report(sweep, options, len(last_state(sweep.config, wanted)))
     result = {
         "kills": options.kills,
         "seed": sweep.seed,
@@ -390,12 +288,7 @@ def main() -> int:
         "steps": sweep.config.steps,
         "undisturbed_seconds": sweep.seconds["again"],
         "lives": [dataclasses.asdict(life) for life in sweep.lives],
-        "versions": versions(),
     }
-    path.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
-    print(text)
+    file = "faults_training" if sweep.processes == 1 else f"faults_{sweep.processes}_processes"
+    write_results(options.results, file, result, text)
     return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
