@@ -9,7 +9,8 @@ INSTALL := $(BIN)/pip install --quiet $(if $(CONSTRAINTS),--constraint $(CONSTRA
 .PHONY: help demo test test-slow test-docs docs notebooks bench dist-check lint clean
 
 help:
-	@echo "make demo       install (0.9 GB), render people, train, evaluate, search (minutes)"
+	@echo "make demo       install (0.9 GB), render people, train, evaluate, search"
+	@echo "                (5 minutes of CPU time after the installation)"
 	@echo "make test       install all (3.5 GB, with TensorFlow), then run the tests;"
 	@echo "                CONSTRAINTS=tests/lowest.txt: with the lowest versions allowed"
 	@echo "make test-slow  the tests that take longer"
@@ -39,8 +40,8 @@ demo: $(VENV)/demo
 		--config.optimizer.milestones="(270,365)"
 	$(BIN)/lupi evaluate --workdir runs/demo --untrained
 	$(BIN)/lupi evaluate --workdir runs/demo
-	$(BIN)/lupi search --workdir runs/demo --query data/synthetic/test/infrared/0205/c3_0001.jpg \
-		--gallery data/synthetic/test/visible --top 10 --out runs/demo/search.png
+	$(BIN)/lupi search --workdir runs/demo --query data/synthetic/test/infrared/0174 \
+		--gallery data/synthetic/test/visible --top 5 --out runs/demo/search.png
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder

@@ -266,6 +266,6 @@ def _per_channel(values: np.ndarray, like: Images) -> Array:
 def _check_channels(images: Images, batch: bool = False) -> None:
     wanted = "[n, h, w, 3]" if batch else "[..., 3]"
     if images.ndim < 1 or images.shape[-1] != 3 or (batch and images.ndim != 4):
-        raise ValueError(f"want images {wanted}, got {images.shape}")
+        raise ValueError(f"expected images {wanted}, got {images.shape}")
     if images.dtype != jnp.uint8 and not jnp.issubdtype(images.dtype, jnp.floating):
-        raise ValueError(f"want images of uint8 or a floating type, got {images.dtype}")
+        raise ValueError(f"expected images of uint8 or a floating type, got {images.dtype}")

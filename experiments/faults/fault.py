@@ -103,6 +103,7 @@ class Fault:
       status: the exit status that is right, or several.
       line: a pattern that the last line on stderr has to hold.
       here: whether it can be done in the process of a test, in little time.
+      saves: whether a command writes its files though it does not end with 0.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Fault:
     status: int | tuple[int, ...] = 2
     line: str = ""
     here: bool = False
+    saves: bool = False
 
     @property
     def statuses(self) -> tuple[int, ...]:
@@ -162,12 +164,11 @@ def wrong(fault: Fault, case: Case, end: End, before: Mapping[str, str]) -> list
         found.append("control characters")
     if end.busy > SECONDS or end.megabytes > MEGABYTES:
         found.append(f"{end.busy:.0f} s, {end.megabytes} MB")
-    return found + _files(case, end, before)
+    return found + _files(case, end, before, end.status in (0, 3) or fault.saves)
 
 
-def _files(case: Case, end: End, before: Mapping[str, str]) -> list[str]:
+def _files(case: Case, end: End, before: Mapping[str, str], made: bool) -> list[str]:
     now = digests(case.out)
-    made = end.status in (0, 3)
     grows = case.command.startswith(("train", "prepare", "make-synthetic"))
     own = set() if not made else {KEPT.get(case.command, ""), *now.keys() - before.keys()}
     found = [f"{name} was changed" for name in before if now.get(name) != before[name]]

@@ -18,8 +18,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
-import jax
-
 from lupi_jax import cli
 from lupi_jax.cli import program
 
@@ -27,7 +25,10 @@ NOBODY = 65534
 LIMIT_SECONDS = 240.0
 """After which a command is taken for hung."""
 
-MODULES = ("evaluation", "training", "report", "report.pictures", "synthetic", "data")
+MODULES = (
+    *(f"lupi_jax.{name}" for name in ("evaluation", "training", "report", "report.pictures")),
+    *("lupi_jax.synthetic", "lupi_jax.data", "jinja2", "sklearn.manifold"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,10 +98,8 @@ def prepare_forks(programs: Path) -> None:
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
     os.environ.setdefault("MPLCONFIGDIR", str(programs))
     for name in MODULES:
-        importlib.import_module(f"lupi_jax.{name}")
+        importlib.import_module(name)
     program.make_parser()  # imports every command
-    # Else an exported network says which lines of this package called the command.
-    jax.config.update("jax_traceback_in_locations_limit", 0)
 
 
 class Running:
@@ -115,6 +114,13 @@ class Running:
         self._child = os.fork()
         if not self._child:
             _be(start, *self._files)
+
+    @property
+    def over(self) -> bool:
+        """Whether `end` would return at once."""
+        flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        ended = os.waitid(os.P_PID, self._child, flags) is not None
+        return ended or time.monotonic() - self._begun > LIMIT_SECONDS
 
     def end(self, until: Callable[[float], bool] = lambda seconds: False) -> End:
         """Wait for its end.

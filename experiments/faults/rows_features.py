@@ -13,7 +13,7 @@ import numpy as np
 from experiments.faults.fault import Case, Fault
 from experiments.faults.rows_files import NESTED, content, endless, half
 
-NO_FEATURES = "is no feature file|is damaged"
+NO_FEATURES = "is not a feature file|is damaged"
 
 
 class Harm:

@@ -106,5 +106,8 @@ FAULTS = (
         for w, (prepare, _) in BROKEN.items()
     ),
     *(Fault(w, ("evaluate", "train"), BROKEN[w][0], 2, BROKEN[w][1]) for w in WORST),
-    *(Fault(w, ("search",), BROKEN[w][0], 3, "1 image was left out, named above") for w in WORST),
+    *(
+        Fault(w, ("search",), BROKEN[w][0], 3, "1 image was left out and named above")
+        for w in WORST
+    ),
 )

@@ -130,7 +130,7 @@ FAULTS = (
         ("search",),
         output_at_query,
         2,
-        "it would take the place of .*, which is read",
+        "this would overwrite .*, which is read",
         here=True,
     ),
     Fault(
@@ -154,7 +154,7 @@ FAULTS = (
         ("report", "compare", "search"),
         output("run", "metrics.jsonl"),
         2,
-        "must name a file that ends in",
+        "name a file that ends in",
         True,
     ),
     Fault(
@@ -162,7 +162,7 @@ FAULTS = (
         ("report", "compare", "search", "export .npz"),
         output("run"),
         2,
-        "must name a file|something else is there|not",
+        "name a file|something else is there|not",
         True,
     ),
     Fault(

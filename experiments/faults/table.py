@@ -8,10 +8,11 @@ half a file, or take minutes or gigabytes.
 import argparse
 import contextlib
 import dataclasses
-import itertools
+import json
 import os
 import shutil
 import sys
+import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -84,6 +85,11 @@ class Running:
             process.Running(start) for start in (start_of(self._case), *self._case.beside)
         ]
 
+    @property
+    def over(self) -> bool:
+        """Whether `end` would return at once."""
+        return bool(self._why_not) or all(each.over for each in self._started)
+
     def end(self) -> Row:
         """Wait for the command, and undo the fault."""
         fault, case = self.fault, self._case
@@ -99,22 +105,49 @@ class Running:
 def run_rows(
     world: Path, folder: Path, asked: Sequence[tuple[Fault, str]], workers: int
 ) -> list[Row]:
-    """Run rows, a few at once, and show each.
+    """Run rows, a few at once, and show each. Those that ended right before are not run again.
 
     Raises:
       RuntimeError: one has changed what it may only read.
     """
-    whole, rows = stamps(world), []
-    left = iter(enumerate(asked))
-    running: deque[Running] = deque()
-    while len(rows) < len(asked):
-        for number, (fault, command) in itertools.islice(left, workers - len(running)):
-            running.append(Running(world, folder / f"case-{number}", fault, command))
-        rows.append(running.popleft().end())
-        print(f"{len(rows)}/{len(asked)} {rows[-1]}", file=sys.stderr)
-        if stamps(world) != whole:
-            raise RuntimeError(f"one of the last {workers} rows has changed {world}")
-    return rows
+    whole, file = stamps(world), folder / "rows.jsonl"
+    known = {name_of(row.fault, row.command): row for row in read_rows(file)}
+    left = deque(
+        (fault, command)
+        for fault, command in asked
+        if (row := known.get(name_of(fault.name, command))) is None
+        or row.wrong
+        or row.expected != fault.expected
+    )
+    count, running, number = len(left), list[Running](), 0
+    with file.open("a") as written:
+        while left or running:
+            while left and len(running) < workers:
+                number += 1
+                running.append(Running(world, folder / f"case-{number}", *left.popleft()))
+            over = next((each for each in running if each.over), None)
+            if over is None:
+                time.sleep(0.02)
+                continue
+            running.remove(over)
+            row = over.end()
+            if stamps(world) != whole:
+                raise RuntimeError(f"one of the last {workers} rows has changed {world}")
+            known[name_of(row.fault, row.command)] = row
+            print(json.dumps(dataclasses.asdict(row)), file=written, flush=True)
+            print(f"{number - len(running)}/{count} {row}", file=sys.stderr)
+    return [known[name_of(fault.name, command)] for fault, command in asked]
+
+
+def read_rows(file: Path) -> list[Row]:
+    """Rows as they were written, one a line; [] where there are none."""
+    lines = file.read_text().splitlines() if file.is_file() else []
+    return [Row(**json.loads(line)) for line in lines]
+
+
+def name_of(fault: str, command: str) -> str:
+    """What tells a row from others."""
+    return f"{fault}, {command}"
 
 
 def rows_of(faults: Sequence[Fault]) -> list[tuple[Fault, str]]:
@@ -174,7 +207,7 @@ def main(options: argparse.Namespace) -> int:
     """Run the rows, and write the table."""
     folder = options.workdir.absolute()
     world = make_world(folder)
-    asked = [(f, c) for f, c in rows_of(FAULTS) if options.only in f"{f.name}, {c}"]
+    asked = [(f, c) for f, c in rows_of(FAULTS) if options.only in name_of(f.name, c)]
     rows = run_rows(world, folder, asked, options.workers)
     result = {"rows": [dataclasses.asdict(row) for row in rows]}
     write_results(options.results, "faults_table", result, report(rows))

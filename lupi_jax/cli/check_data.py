@@ -1,4 +1,4 @@
-"""`lupi check-data`: what is wrong with a data set."""
+"""`lupi check-data`: find the faults of a data set."""
 
 import argparse
 import dataclasses
@@ -19,26 +19,26 @@ if TYPE_CHECKING:
     from lupi_jax.data.sources.counts import Count
     from lupi_jax.runtime.progress import Show
 
-SUMMARY = "find everything wrong with a data set before training on it"
+SUMMARY = "find every fault of a data set before training on it"
 EXAMPLE = """lupi check-data --data sysu --root SYSU-MM01
   lupi check-data --data folder --root DATA --run runs/mine"""
 NEEDS = ("data",)
 SAVED = "a check writes nothing"
 
 FEW = 5
-"""Problems of one kind that a terminal shows."""
+"""Number of problems of one kind that a terminal shows."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `lupi check-data`."""
     add_source(parser)
-    text = "directory of a run, from `lupi train`: find the images whose content has changed since"
+    text = "directory of a run of `lupi train`, to find images that changed since it read them"
     parser.add_argument("--run", type=Path, dest="trained", metavar="RUN", help=text)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Check a data set, and print its counts and everything that is wrong."""
+    """Check a data set, and print its counts and its faults."""
     from lupi_jax.data.sources.check import check_data
     from lupi_jax.runtime.terminal import showing
 
@@ -63,10 +63,10 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _files_of(workdir: Path) -> "list[File]":
-    """What a run has read, with checksums.
+    """The files that a run has read, with checksums.
 
     Raises:
-      InputError: there is no run, or it does not say.
+      InputError: the directory holds no checkpoint, or the checkpoint lacks checksums.
     """
     from lupi_jax.data.contents import parse_files
     from lupi_jax.training.checkpoints import Checkpoints
@@ -78,8 +78,8 @@ def _files_of(workdir: Path) -> "list[File]":
     if unread or not files:
         what = f"of {unread} of its images" if files else "of its images"
         raise InputError(
-            f"--run {workdir}: it knows no checksum {what}: an older version trained it, or it "
-            "stopped too early; train on, or leave out --run"
+            f"--run {workdir}: checksums {what} are missing, because an older version trained this "
+            "run or it stopped too early: train on, or leave out --run"
         )
     return files
 
@@ -87,7 +87,7 @@ def _files_of(workdir: Path) -> "list[File]":
 def _changed_since(
     options: argparse.Namespace, files: "Sequence[File]", show: "Show"
 ) -> Iterator[str]:
-    """A line on every file that is not what a run has read."""
+    """A line for every file that differs from the one that a run has read."""
     from lupi_jax.data.contents import changed
     from lupi_jax.data.sources.files import leads_out
 
@@ -95,8 +95,8 @@ def _changed_since(
     there = [file for file in files if not leads_out(file.path)]
     for path in changed(root, there, options.workers, fully=True, show=show):
         yield shown(
-            f"{root / path} has changed since {options.trained} read it: bring it back, or train "
-            "anew in another --workdir"
+            f"{root / path} has changed since {options.trained} read it: restore it, or train "
+            "again in another --workdir"
         )
 
 
@@ -121,10 +121,10 @@ def _print_counts(rows: "Sequence[Count]", options: argparse.Namespace) -> None:
 
 
 def _few(problems: Sequence[str]) -> list[str]:
-    """The first of every kind of problem, and how many more there are."""
+    """The first problems of every kind, and how many more there are."""
     kinds: dict[str, list[str]] = {}
     for problem in problems:
-        # A kind is what is left without names and numbers.
+        # Problems are of one kind if they differ only in names and numbers.
         kind = re.sub(r":|\S*[\d/\\'\"]\S*", "", problem)
         kinds.setdefault(kind, []).append(problem)
     lines = []

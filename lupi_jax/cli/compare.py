@@ -1,4 +1,4 @@
-"""`lupi compare`: which of several trainings is better, and how sure that is."""
+"""`lupi compare`: which of several trainings is better, and how certain the difference is."""
 
 import argparse
 import json
@@ -14,7 +14,7 @@ from lupi_jax.errors import InputError, plural, shown
 if TYPE_CHECKING:
     from lupi_jax.evaluation.methods import MeasuredRun
 
-SUMMARY = "compare runs: paired differences, how sure they are, curves"
+SUMMARY = "compare runs by paired differences, confidence intervals and curves"
 EXAMPLE = "lupi compare runs/* --reference runs/baseline-0 --out curves.png"
 NEEDS = ("evaluation", "report.pictures", "training")
 SAVED = "nothing was saved"
@@ -28,14 +28,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="RUN",
-        help="directories of the runs, from `lupi train`; those that differ in their seed alone "
-        "are one method, named by what their directories have in common",
+        help="directories of runs of `lupi train`; runs that differ only in their seed count as "
+        "one method, named by what their directories have in common",
     )
-    text = "run whose method all others are compared with (the first RUN)"
+    text = "run whose method the other methods are compared with (the first RUN)"
     add("--reference", type=Path, metavar="RUN", help=text)
     add_checkpoint(parser)
     add_images(parser)
-    add("--out", type=Path, metavar="PICTURE", help="picture to draw: the training curves")
+    add("--out", type=Path, metavar="PICTURE", help="picture to draw, of the training curves")
     add("--json", action="store_true", help="print JSON instead of tables")
 
 
@@ -60,18 +60,18 @@ def run(options: argparse.Namespace) -> None:
             }
             compared_curves(options.out, curves)
             say(f"wrote {options.out}")
-    finally:  # also where the picture cannot be written: what took hours is at least seen
+    finally:  # even if the picture cannot be written, because the figures took hours
         _print(result, options.json)
 
 
 def _reference_first(runs: Sequence[Path], reference: Path | None) -> list[Path]:
-    """`runs` with the one that `reference` names at their head."""
+    """`runs`, with the one that `reference` names first."""
     if reference is None:
         return list(runs)
     place = reference.resolve()
     named = [path for path in runs if path.resolve() == place]
     if not named:
-        raise InputError(f"--reference {reference}: name one of the runs that are compared")
+        raise InputError(f"--reference {reference}: this run is not compared: name one of the RUNs")
     return named + [path for path in runs if path.resolve() != place]
 
 
@@ -82,11 +82,12 @@ def _measure(workdir: Path, options: argparse.Namespace) -> "MeasuredRun":
     say(f"measuring {workdir}")
     network = load_from(workdir, options)
     if network.unfinished:
-        say(f"note: training of {workdir} has {plural(network.unfinished, 'step')} to go")
+        left = plural(network.unfinished, "step")
+        say(f"note: {workdir}: training is not finished: {left} to go")
     found = measure(network, options.split)
     neck = [each for each in found.measured if each.feature == "neck"]
     index = found.features.index
-    # What runs of one method may differ in. Their length is part of the method.
+    # Runs of one method may differ in these fields. Their length is part of the method.
     free = {"seed", *RESUMABLE, *lupi.training.MOVABLE} - {"steps", "epochs"}
     fields = lupi.config.to_fields(network.config)
     return MeasuredRun(
@@ -116,7 +117,7 @@ def _print_figures(result: dict[str, Any]) -> None:
     from lupi_jax.evaluation.methods import SHOWN
 
     print_table(
-        f"{result['split']}: {result['protocol']} (percent, the neck's feature)",
+        f"{result['split']}: {result['protocol']} (percent, feature after the neck)",
         ("method", ">runs", "query -> gallery", "search", *(f">{FIGURES[f]}" for f in SHOWN)),
         [
             (
@@ -133,7 +134,7 @@ def _print_figures(result: dict[str, Any]) -> None:
         if len(method["runs"]) > 1:
             seeds = ", ".join(map(str, method["seeds"]))
             runs = ", ".join(method["runs"])
-            print(shown(f"{method['name']}: mean of {runs}, of the seeds {seeds}"))
+            print(shown(f"{method['name']}: mean of {runs} (seeds {seeds})"))
     first, *others = result["methods"]
     for method in others:
         fields = ", ".join(f"{k} = {v}" for k, v in method["differs_in"].items())
@@ -143,12 +144,12 @@ def _print_figures(result: dict[str, Any]) -> None:
 def _print_differences(result: dict[str, Any]) -> None:
     if not result["differences"]:
         alone = len(result["methods"][0]["runs"]) == 1
-        why = "one run" if alone else "one method, since the runs differ in their seed alone"
+        why = "one run" if alone else "one method, because the runs differ only in their seed"
         say(f"{why}: nothing to compare it with")
         return
     print_table(
-        "difference of mAP in points on the same queries; 95 % intervals of a bootstrap over "
-        "queries and over their identities (how many), and Student's over identities and seeds",
+        "difference of mAP in points on the same queries, with 95 % intervals: bootstrap over "
+        "queries and over identities (with their number), Student's over identities and seeds",
         (
             *("methods", "query -> gallery", "search", ">mAP", "each seed"),
             *("queries", "identities", "identities and seeds"),

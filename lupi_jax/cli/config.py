@@ -1,4 +1,4 @@
-"""`lupi config`: the fields of a configuration, what each is, and what it may be."""
+"""`lupi config`: the fields of a configuration, with their meanings and allowed values."""
 
 import argparse
 import dataclasses
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 SUMMARY = "list the fields of a configuration: values, defaults, choices"
 EXAMPLE = """lupi config configs/folder.py:baseline --config.steps=600
 
-Nothing is read but FILE, and nothing is written. `lupi train` takes the same file and fields."""
+The command reads only FILE and writes nothing. `lupi train` takes the same file and fields."""
 NEEDS = ("config",)
 SAVED = "nothing was saved"
 
 _NARROW, _WIDE = 96, 140
-"""Columns below which a field is a paragraph instead of a row, and that a table takes at most."""
+"""Columns: below `_NARROW` a field is a paragraph instead of a row; a table has at most `_WIDE`."""
 _PIPE = 120
 
 
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `lupi config`."""
     parser.usage = "lupi config [FILE[:VARIANT]] [--config.FIELD=VALUE ...] [--json]"
     add = parser.add_argument
-    text = "Python file with a configuration, and optionally one of its variants (the defaults)"
+    text = "Python file of a configuration, and optionally one of its variants (the defaults)"
     add("file", nargs="?", metavar="FILE[:VARIANT]", help=text)
     add("--json", action="store_true", help="print JSON instead of a table")
     parser.set_defaults(takes_fields=True)
@@ -52,7 +52,7 @@ class _Row:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print every field with its value, its default, what it may be and what it is."""
+    """Print every field with its value, default, allowed values and meaning."""
     from lupi_jax.config import defaults_of, to_fields
     from lupi_jax.config.help import groups
 
@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _read(file: str | None, overrides: dict[str, str]) -> "Config":
-    """The configuration as training reads it, but that `data.root` may be left out."""
+    """The configuration as training reads it, except that `data.root` may be left out."""
     from lupi_jax.config import parse_config
     from lupi_jax.config.file import read_file
 
@@ -121,7 +121,7 @@ def _print_table(console: "Console", rows: list[_Row]) -> None:
     name = 2 + max(len(each) for each in field_types())
     value = (width - name) // 5
     table = Table(box=None, show_header=False, padding=(0, 1, 0, 0), pad_edge=False)
-    headings = ("  field", "value", "default", "what it is [what it may be]")
+    headings = ("  field", "value", "default", "meaning [allowed values]")
     for size in (name, value, value, width - name - 3 - 2 * value):
         table.add_column(width=size, overflow="fold")
     table.add_row(*(Text(heading, style="italic") for heading in headings))
@@ -154,7 +154,7 @@ def _written(value: Any) -> str:
 
 
 def _about(row: _Row) -> str:
-    """What a field is, and what it may be."""
+    """The meaning of a field, and its allowed values."""
     from lupi_jax.config.help import allowed, changes
 
     rest = "; ".join(filter(None, (allowed(row.field), changes(row.field))))

@@ -1,4 +1,4 @@
-"""Results on stdout, as tables or JSON; talk on stderr."""
+"""Results on stdout, as tables or JSON; messages on stderr."""
 
 import contextlib
 import os
@@ -10,21 +10,21 @@ from pathlib import Path
 from lupi_jax.errors import InputError, shown, some
 
 PICTURES = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
-"""Endings of the pictures that can be drawn."""
+"""Endings of picture files that can be written."""
 
 
 def check_out(out: Path | None, endings: Sequence[str]) -> None:
-    """Find out before the long part whether the file `--out` can be written, where it is given.
+    """Check before the long part that the file `--out`, if it is given, can be written.
 
-    Makes the directory that it is to be in.
+    Makes the directory of the file.
 
     Raises:
-      InputError: it cannot, or its name has another ending.
+      InputError: the file cannot be written, or its name has another ending.
     """
     if out is None:
         return
     if out.is_dir() or out.suffix.lower() not in endings:
-        raise InputError(f"--out {out}: must name a file that ends in {', '.join(endings)}")
+        raise InputError(f"--out {out}: name a file that ends in {', '.join(endings)}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out.parent):
@@ -35,14 +35,16 @@ def check_out(out: Path | None, endings: Sequence[str]) -> None:
 
 
 def require_no_input(out: Path | None, files: Iterable[Path]) -> None:
-    """Raise InputError where `--out` is one of the files that a command reads, by any name."""
+    """Raise InputError if `--out` is one of the files that a command reads, under any name."""
     if out is None or not out.exists():
         return
     place = out.stat()
     for file in files:
-        with contextlib.suppress(OSError):  # whatever reads it says so
+        with contextlib.suppress(OSError):  # whoever reads the file reports that
             if os.path.samestat(file.stat(), place):
-                raise InputError(f"--out {out}: it would take the place of {file}, which is read")
+                raise InputError(
+                    f"--out {out}: this would overwrite {file}, which is read: give another name"
+                )
 
 
 def say(message: str) -> None:
@@ -53,14 +55,14 @@ def say(message: str) -> None:
 
 
 def say_passed_over(path: Path, passed_over: Sequence[Path]) -> None:
-    """Note which of what is below `path` was not read as an image, and why."""
+    """Note which files and links below `path` were not read as images, and why."""
     from lupi_jax.data.decoding import IMAGE_SUFFIXES
 
     links = [str(place) for place in passed_over if place.is_dir()]
     if links:
         say(
-            f"note: {path}: linked directories passed over: {len(links)} ({some(links)}); every "
-            "directory is read once, and links to a directory above are not followed"
+            f"note: {path}: linked directories passed over: {len(links)} ({some(links)}); each "
+            "directory is read once, and a link to a directory above is not followed"
         )
     if broken := [str(place) for place in passed_over if not place.exists()]:
         say(f"note: {path}: links that lead nowhere: {len(broken)} ({some(broken)})")
@@ -73,7 +75,7 @@ def say_passed_over(path: Path, passed_over: Sequence[Path]) -> None:
 
 
 def readable(content: object) -> object:
-    """Plain values to be written as JSON, with every text in them as `errors.shown` has it."""
+    """Plain values to write as JSON, each text passed through `errors.shown`."""
     if isinstance(content, dict):
         return {readable(name): readable(value) for name, value in content.items()}
     if isinstance(content, list | tuple):
@@ -82,11 +84,11 @@ def readable(content: object) -> object:
 
 
 def print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A table on stdout; in a pipe or a file as wide as its content.
+    """Print a table on stdout. In a pipe or a file it is as wide as its content.
 
-    A heading that begins with ">" is of a column of figures, aligned to the right. On a terminal
-    that is too narrow, a word that every row says is said once above, a figure's spread stands
-    below it, and there are no lines between the columns.
+    A heading that begins with ">" makes a column of figures, aligned to the right. If the terminal
+    is too narrow, a word that all rows share stands once in the title, a figure's spread stands
+    below the figure, and the columns lose the lines between them.
     """
     from rich.box import SIMPLE_HEAD
     from rich.cells import cell_len
@@ -94,7 +96,7 @@ def print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[obj
     from rich.table import Table
     from rich.text import Text
 
-    # Said, not left to rich, which takes a pipe for a terminal under FORCE_COLOR.
+    # Said here because under FORCE_COLOR rich takes a pipe for a terminal.
     terminal = sys.stdout.isatty()
     console = Console(force_terminal=terminal, width=None if terminal else 10_000)
     columns = [(h, *map(shown, cells)) for h, *cells in zip(headings, *rows, strict=True)]
@@ -112,7 +114,7 @@ def print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[obj
             continue
         kept.append(cells)
         parts = [part for text in cells for part in text.split(" ", 1)]
-        # Folded, since an ellipsis would take the end of a path or of a word.
+        # Folded, because an ellipsis would hide the end of a path or of a word.
         table.add_column(
             heading.removeprefix(">"),
             justify="right" if figures else "left",
@@ -121,4 +123,6 @@ def print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[obj
         )
     for row in zip(*kept, strict=True):
         table.add_row(*map(Text, row))  # a path may look like markup
-    console.print(Text(title), table, sep="\n")
+    with console.capture() as printed:  # where nobody reads it, rich would end the process with 1
+        console.print(Text(title), table, sep="\n")
+    print(printed.get(), end="")

@@ -1,4 +1,4 @@
-"""`lupi evaluate`: figures as a table, JSON and pictures."""
+"""`lupi evaluate`: figures as a table, as JSON and as pictures."""
 
 import argparse
 import dataclasses
@@ -27,16 +27,16 @@ EXAMPLE = """lupi evaluate --workdir runs/demo
       --config.evaluation.pairs="('visible_to_visible',)"
   lupi evaluate --config configs/sysu.py:released --checkpoint original.t"""
 NEEDS = ("evaluation", "report.pictures", "training")
-SAVED = "nothing was saved but what is named above"
+SAVED = "only the files named above were saved"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `lupi evaluate`."""
     add_network(parser)
     add_images(parser)
-    add_trials(parser, "the mean over RUN/trial-N, each on its own split")
+    add_trials(parser, "give the mean over RUN/trial-N, each on its own split")
     add_untrained(parser)
-    add, out = parser.add_argument, "directory for JSON and pictures (RUN/evaluation)"
+    add, out = parser.add_argument, "directory for the JSON file and the pictures (RUN/evaluation)"
     add("--out", type=Path, metavar="DIR", help=out)
     add("--json", action="store_true", help="print JSON instead of a table")
     add("--profile", action="store_true", default=None, help="print how long each phase takes")
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Evaluate one network, or one on each of several splits of RegDB."""
+    """Evaluate one network, or one network per split of RegDB."""
     from lupi_jax.runtime.hosts import is_first
     from lupi_jax.runtime.phases import phase
 
@@ -63,14 +63,14 @@ def run(options: argparse.Namespace) -> None:
         if stem:
             with phase("drawing the pictures"):
                 _draw(network, found, options.workdir, stem)
-    finally:  # also where the disk is full: what took hours is at least seen
+    finally:  # even if the disk is full, because the figures took hours
         _print(result, title, options.json)
     if network.unfinished and not options.untrained:
-        say(f"note: training has {plural(network.unfinished, 'step')} to go")
+        say(f"note: training is not finished: {plural(network.unfinished, 'step')} to go")
 
 
 def _save(result: dict[str, Any], name: list[str], options: argparse.Namespace) -> Path | None:
-    """Write a result where there is a place for it; the file without its ending."""
+    """Write a result if a place for it is known; returns the path without its ending."""
     from lupi_jax.runtime.files import write_whole
 
     folder = options.out or (options.workdir and options.workdir / "evaluation")
@@ -113,7 +113,7 @@ def _draw(
     from lupi_jax.report.pictures import ranking_picture, training_curves
     from lupi_jax.training.logging import read_metrics
 
-    # A picture ranks by distance alone: beside re-ranked figures it would show something else.
+    # A picture ranks by distance alone, so it would not match re-ranked figures.
     if run.name == "untrained" or run.config.evaluation.reranking != "none":
         return
     drawn = set()
@@ -134,11 +134,11 @@ def _draw(
 
 
 def _evaluate_trials(options: argparse.Namespace) -> None:
-    """One network for each split, each on its own, and their mean."""
+    """Evaluate one network per split, each on its own split, and give their mean."""
     from lupi_jax.runtime.hosts import is_first
 
     if options.workdir is None:
-        raise InputError("--trials needs --workdir, the directory that holds the trial-N runs")
+        raise InputError("--trials needs --workdir, the directory that contains the trial-N runs")
     trials = parse_trials(options.trials)
     below = {trial: options.workdir / f"trial-{trial}" for trial in trials}
     lacking = [str(t) for t, workdir in below.items() if not (workdir / "checkpoints").is_dir()]
@@ -172,12 +172,13 @@ def _load_trial(workdir: Path, trial: int, options: argparse.Namespace) -> "lupi
     data = network.config.data
     if (data.name, data.trial) != ("regdb", trial):
         raise InputError(
-            f"{workdir} holds a network of {data.name}, split {data.trial}, not of RegDB's split "
-            f"{trial}: train that one there"
+            f"{workdir}: this network was trained on {data.name}, split {data.trial}, not on "
+            f"RegDB's split {trial}: train that one there"
         )
     if network.unfinished and not options.untrained:
         raise InputError(
-            f"{workdir} has {plural(network.unfinished, 'step')} to go: finish its training first"
+            f"{workdir}: training is not finished, {plural(network.unfinished, 'step')} to go: "
+            "finish it first"
         )
     return network
 
@@ -203,7 +204,7 @@ def _result(
     options: argparse.Namespace,
     workdir: Path | None,
 ) -> dict[str, Any]:
-    """What is written of one evaluation: its figures, and all that they depend on."""
+    """The record of one evaluation: its figures, and everything that they depend on."""
     from lupi_jax.data.contents import look_at, summary
     from lupi_jax.data.sources.manifest import difficulty
     from lupi_jax.evaluation.origin import NETWORK
@@ -219,7 +220,7 @@ def _result(
     if config.data.name == "synthetic" and (rendered := difficulty(Path(config.data.root))):
         images["difficulty"] = rendered
     trained = dict(run.record)
-    for name in ("identities", "files"):  # in the checkpoint; here they would be in the way
+    for name in ("identities", "files"):  # long lists, which the checkpoint already has
         trained.pop(name, None)
     return {
         **trained,
@@ -245,20 +246,25 @@ def _result(
 
 
 def _result_name(run: "lupi.training.Run", found: "lupi.evaluation.Evaluation") -> list[str]:
-    """What tells this result from others of the network: its step, and what is not as trained."""
+    """Parts of a file name that tell this result from others of the network.
+
+    The parts are the network's step and every setting that differs from training.
+    """
     trained, now = run.record["config"]["data"], run.config.data
     parts = [run.name if run.step is None else f"step{run.step}"]
-    # A network without a run has no place of its own for its results.
+    # A network without a run has no directory of its own for its results.
     elsewhere = run.step is None or "steps" not in run.record
     if elsewhere or any(getattr(now, name) != trained[name] for name in ("root", "index", "trial")):
         parts.append(found.features.index.fingerprint)
-    if now.identity_zero != trained.get("identity_zero", "auto"):  # the same images, otherwise read
+    if now.identity_zero != trained.get(
+        "identity_zero", "auto"
+    ):  # the same images, read differently
         parts.append(f"zero-{now.identity_zero}")
     return parts + _changed(run)
 
 
 def _changed(run: "lupi.training.Run") -> list[str]:
-    """The evaluation's settings that are not the run's, or of a network without one the usual."""
+    """The evaluation's settings that differ from the run's; without a run, from the defaults."""
     before = lupi.config.EvaluationConfig()
     if "steps" in run.record:
         before = lupi.config.parse_record(run.record["config"]).evaluation

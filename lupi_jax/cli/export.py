@@ -1,4 +1,4 @@
-"""`lupi export`: features to disk, or the network that makes them."""
+"""`lupi export`: write features, or the network that makes them."""
 
 import argparse
 import dataclasses
@@ -10,16 +10,16 @@ from lupi_jax.cli.console import say
 from lupi_jax.cli.network import add_images, add_network, add_processes, add_untrained, load
 from lupi_jax.errors import InputError
 
-SUMMARY = "write features, or the network for use without this package"
+SUMMARY = "write features, or the network to use without this package"
 EXAMPLE = """lupi export --workdir runs/demo --split test --out features.npz
   lupi export --workdir runs/demo --stablehlo network
 
-NETWORK holds one program for each modality, weights within, and artefact.json, which
-says what goes in and comes out. It needs JAX and flatbuffers, nothing else:
+NETWORK contains one program per modality, with its weights, and artefact.json, which
+describes inputs and outputs. The programs need only JAX and flatbuffers:
   data = bytearray(Path('network/infrared.bin').read_bytes())
   features = jax.export.deserialize(data).call(images)  # uint8 [n, h, w, 3], RGB"""
 NEEDS = ("evaluation", "training")
-SAVED = "nothing was written, and what was there before is as it was"
+SAVED = "nothing was written or changed"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,22 +32,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out",
         type=Path,
         metavar="PLACE",
-        help="write features: to a file .npz or .safetensors, or (a name without a suffix) to a "
-        "directory of arrays, which `lupi search` reads through memory maps",
+        help="features to write: a file .npz or .safetensors, or (a name without a suffix) a "
+        "directory of arrays, which `lupi search` memory-maps",
     )
     add(
         "--stablehlo",
         type=Path,
         metavar="NETWORK",
-        help="write the network: to a directory of programs for CPUs, GPUs and TPUs (jax.export)",
+        help="network to write: a directory of programs for CPUs, GPUs and TPUs (jax.export)",
     )
-    text = "with --stablehlo: feature after the BN neck, or before it (neck)"
+    text = (
+        "with --stablehlo: feature to give, neck (after the BN neck) or pooled (before it) (neck)"
+    )
     parser.add_argument("--feature", choices=("neck", "pooled"), help=text)
     add_processes(parser)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write the features of a split, or the network as programs for JAX alone."""
+    """Write the features of a split, or the network as programs that need only JAX."""
     if options.stablehlo:
         _export_network(options)
     else:
@@ -103,11 +105,11 @@ def _export_network(options: argparse.Namespace) -> None:
         _facts(run, options),
     )
     images = " and ".join(modalities)
-    say(f"wrote {options.stablehlo}: {images} images to features, with JAX alone")
+    say(f"wrote {options.stablehlo}: programs for {images} images, which need only JAX")
 
 
 def _facts(run: "lupi.training.Run", options: argparse.Namespace) -> dict[str, Any]:
-    """What an export says of its network."""
+    """The facts that an export records about its network."""
     from lupi_jax.training.run import versions
 
     return {

@@ -12,18 +12,18 @@ from lupi_jax.errors import InputError, plural, some
 if TYPE_CHECKING:
     from lupi_jax.data.sources.naming import Named, Naming
 
-SUMMARY = "write the table of your own images from their names"
+SUMMARY = "make a table of your own images from their names"
 EXAMPLE = """lupi index --root DATA --out images.csv --split train \\
       --pattern '(?P<modality>rgb|ir)/p(?P<identity>[0-9]+)_c(?P<camera>[0-9]+)_.*' \\
       --modality rgb=visible,ir=infrared
   lupi index --root Market-1501-v15.09.15 --pattern market1501 --out market.csv
 
-Without --out it prints the first rows and the counts, and writes nothing."""
+Without --out the command prints the first rows and the counts, and writes nothing."""
 NEEDS = ("data",)
 SAVED = "nothing was written"
 
 FIRST = 10
-"""Rows that are shown."""
+"""Number of rows that are printed."""
 
 _OPTIONS = ("identity", "camera", "modality", "split", "role")
 
@@ -36,29 +36,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pattern",
         required=True,
         metavar="REGEX",
-        help="regular expression (Python's) that an image's whole path below the root matches, "
-        "with groups (?P<identity>...), camera, modality, split and role; or market1501 (also "
-        "DukeMTMC's names), or query-gallery: {train,query,gallery}/[visible/ or infrared/]"
-        "<identity>_c<camera>_..., or <identity>/c<camera>_... (required)",
+        help="Python regular expression for an image's whole path below the root, with groups "
+        "(?P<identity>...), camera, modality, split and role; or market1501 (also DukeMTMC's "
+        "names); or query-gallery, for paths {train,query,gallery}/[visible/ or infrared/] and "
+        "then <identity>_c<camera>_... or <identity>/c<camera>_... (required)",
     )
     says = {
         "identity": "a whole number, or -1 for junk",
         "camera": "a whole number",
         "modality": "visible or infrared",
         "split": "train, val or test",
-        "role": "query, gallery, or nothing for both",
+        "role": "query or gallery; empty for both",
     }
     for name in _OPTIONS:
-        text = f"{says[name]}: VALUE if a path has no group {name}; OLD=NEW renames its texts"
-        add(f"--{name}", metavar="VALUE|OLD=NEW,...", help=text)
-    text = "leave out images whose path does not match, instead of an error"
+        text = f"{name} of images whose path lacks this group: {says[name]}"
+        renaming = f"{text}; OLD=NEW renames what the group matches"
+        add(f"--{name}", metavar="VALUE|OLD=NEW,...", help=renaming)
+    text = "leave out images whose path does not match, instead of stopping"
     add("--skip-unmatched", action="store_true", help=text)
-    text = "table to write, .csv; it takes no other file's place"
+    text = "table to write, .csv; an existing file with other content is not replaced"
     add("--out", type=Path, metavar="FILE", help=text)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Show what the names of images say, or write it as a table."""
+    """Print what the names of images say, or write it as a table."""
     from lupi_jax.data.sources.naming import read_names, table_text
 
     check_out(options.out, (".csv",))
@@ -78,7 +79,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _naming(options: argparse.Namespace) -> "Naming":
-    """The pattern that is asked for, with what the options add to it."""
+    """The pattern that was asked for, with the values that other options add."""
     from lupi_jax.data.sources.naming import NAMINGS, Naming
 
     naming = NAMINGS.get(options.pattern) or Naming(options.pattern)
@@ -97,7 +98,7 @@ def _mapping(name: str, text: str) -> dict[str, str]:
     mapping = {old: new for old, _, new in pairs}
     if len(mapping) < len(pairs) or not all(middle for _, middle, _ in pairs):
         raise InputError(
-            f"--{name} {text}: give OLD=NEW pairs with commas between them, each OLD once, such as "
+            f"--{name} {text}: separate OLD=NEW pairs by commas and give each OLD once, such as "
             "rgb=visible,ir=infrared"
         )
     return mapping
@@ -122,7 +123,7 @@ def _print(found: "Named", root: Path) -> None:
 
 
 def _require_sound(found: "Named", options: argparse.Namespace) -> None:
-    """Refuse names that do not match or say what no table holds, and a constant without use."""
+    """Refuse names that do not match or have values out of range, and constants without use."""
     matched, unmatched = len(found.rows) + len(found.faults), len(found.unmatched)
     if unmatched and not (options.skip_unmatched and matched):
         skip = ", or leave them out with --skip-unmatched" if matched else ""
@@ -136,17 +137,19 @@ def _require_sound(found: "Named", options: argparse.Namespace) -> None:
     for name in _OPTIONS:
         text = getattr(options, name)
         if text is not None and "=" not in text and name not in found.defaulted:
-            raise InputError(f"--{name} {text}: every path has the group {name}: leave it out")
+            raise InputError(
+                f"--{name} {text}: every path has the group {name}: leave out --{name}"
+            )
     if unmatched:
         which = some(found.unmatched, 5)
         say(f"left out: {plural(unmatched, 'image')} that --pattern does not match ({which})")
 
 
 def _write(out: Path, text: str) -> None:
-    """Write a table where nothing is, or the same.
+    """Write a table, unless a file is there already; the same table may be there.
 
     Raises:
-      InputError: another file is there, which may be somebody's own.
+      InputError: a file with other content is there.
     """
     from lupi_jax.data.sources.files import read_bytes
     from lupi_jax.runtime.files import write_whole

@@ -9,7 +9,7 @@ from lupi_jax.cli.source import add_workers
 SUMMARY = "write a data set of rendered people as real image files"
 EXAMPLE = "lupi make-synthetic --out data/synthetic --layout folder --identities 96 --seed 0"
 NEEDS = ("synthetic",)
-SAVED = "the pictures written so far are kept: the same command goes on"
+SAVED = "the pictures written so far are kept; run the same command to continue"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,26 +20,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--layout",
         choices=("folder", "sysu", "regdb", "llcm"),
         default="folder",
-        help="the data set whose directories and lists are written (folder)",
+        help="data set whose directories and lists to write (folder)",
     )
     add(
         "--like",
         type=Path,
         metavar="LISTS",
-        help="directory of the published lists (SYSU-MM01's exp/, RegDB's or LLCM's idx/): render "
-        "a stand-in for the whole data set",
+        help="directory of the published lists (SYSU-MM01's exp/, RegDB's or LLCM's idx/), to "
+        "render a stand-in for the whole data set",
     )
-    people = "number of people (96; with --like the lists')"
+    people = "number of people (96; with --like as in the lists)"
     add("--identities", type=int, metavar="N", help=people)
     add("--seed", type=int, default=0, help="seed of people and pictures (0)")
     add(
         "--difficulty",
         choices=("hard", "easy"),
         default="hard",
-        help="how hard people are to find again: easy keeps most of the brightness of cloth in "
+        help="difficulty of finding people again; easy keeps most of the brightness of cloth in "
         "infrared (hard)",
     )
-    images = "pictures of each person in each modality (8; RegDB: 10)"
+    images = "pictures per person and modality (8; RegDB: 10)"
     add("--images-per-modality", type=int, metavar="N", help=images)
     add("--height", type=int, metavar="PIXELS", help="height of the pictures in pixels (144)")
     add("--width", type=int, metavar="PIXELS", help="width of the pictures in pixels (72)")

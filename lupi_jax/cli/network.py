@@ -1,4 +1,4 @@
-"""Which network a command is about, on which images, and in which processes."""
+"""Options that choose a network, its images and its processes, and how to load the network."""
 
 import argparse
 import re
@@ -6,29 +6,29 @@ from pathlib import Path
 
 import lupi_jax as lupi
 from lupi_jax.cli.console import say
-from lupi_jax.errors import InputError
+from lupi_jax.errors import InputError, plural
 
 
 def add_network(parser: argparse.ArgumentParser) -> None:
-    """`--workdir`, or `--config` and `--checkpoint`; and fields of the configuration."""
+    """Add `--workdir`, `--config` and `--checkpoint`, and fields of the configuration."""
     add = parser.add_argument
     add("--workdir", type=Path, metavar="RUN", help="directory of the run, from `lupi train`")
     add(
         "--checkpoint",
         metavar="WHICH",
-        help="with --workdir: checkpoint of the run, newest, best or a step (newest); with "
-        "--config: file of PyTorch weights",
+        help="with --workdir: checkpoint of the run, which is newest, best or a step number "
+        "(newest); with --config: file of PyTorch weights",
     )
     add(
         "--config",
         metavar="FILE[:VARIANT]",
-        help="instead of --workdir: configuration of the network that --checkpoint holds",
+        help="instead of --workdir: configuration of the network in --checkpoint",
     )
     parser.set_defaults(takes_fields=True)
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
-    """`--checkpoint` where a command takes runs of `lupi train` alone."""
+    """Add `--checkpoint` to a command that takes only runs of `lupi train`."""
     parser.add_argument(
         "--checkpoint",
         metavar="newest|best|STEP",
@@ -38,74 +38,78 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
 
 
 def add_images(parser: argparse.ArgumentParser, default: str | None = "test") -> None:
-    """`--split` and `--data-root`."""
+    """Add `--split` and `--data-root`."""
     add, splits = parser.add_argument, ("test", "val", "train")
     add("--split", choices=splits, default=default, help="part of the data set (test)")
-    add("--data-root", metavar="DIR", help="directory of the data set (where it was in training)")
+    add("--data-root", metavar="DIR", help="directory of the data set (as in training)")
 
 
 def add_untrained(parser: argparse.ArgumentParser) -> None:
-    """`--untrained` and `--fetch`."""
-    text = "take the network before its first step"
+    """Add `--untrained` and `--fetch`."""
+    text = "use the network as it was before its first step"
     parser.add_argument("--untrained", action="store_true", help=text)
     add_fetch(parser)
 
 
 def add_fetch(parser: argparse.ArgumentParser) -> None:
-    """`--fetch`."""
+    """Add `--fetch`."""
     text = "download pretrained weights that are not in the Hugging Face cache"
     parser.add_argument("--fetch", action="store_true", help=text)
 
 
 def add_trials(parser: argparse.ArgumentParser, what: str) -> None:
-    """`--trials`, and what the command does with them."""
-    text = f"splits of RegDB, as all, 3, 1,4 or 2..5: {what} (default: the split in data.trial)"
+    """Add `--trials`; `what` says what the command does with each."""
+    text = f"splits of RegDB, such as all, 3, 1,4 or 2..5; {what} (the split in data.trial)"
     parser.add_argument("--trials", metavar="WHICH", help=text)
 
 
 def add_processes(parser: argparse.ArgumentParser) -> None:
-    """`--distributed`, `--coordinator`, `--processes` and `--process`."""
-    add = parser.add_argument_group("several processes as one run (README)").add_argument
+    """Add `--distributed`, `--coordinator`, `--processes` and `--process`."""
+    add = parser.add_argument_group(
+        "several processes as one run (docs/guides/clusters.md)"
+    ).add_argument
     add(
         "--distributed",
         choices=("auto", "on", "off"),
         default="auto",
-        help="whether to join other processes; auto joins them under Slurm, Kubernetes, MPI, or "
-        "on a TPU pod (auto)",
+        help="whether to join other processes; auto joins them under Slurm, Kubernetes or MPI, "
+        "and on a TPU pod (auto)",
     )
-    add("--coordinator", metavar="HOST:PORT", help="address of process 0")
-    add("--processes", type=int, metavar="N", help="number of processes")
-    add("--process", type=int, metavar="I", help="number of this one, from 0")
+    add("--coordinator", metavar="HOST:PORT", help="address of process 0 (found by auto)")
+    add("--processes", type=int, metavar="N", help="number of processes (found by auto)")
+    add("--process", type=int, metavar="I", help="number of this process, from 0 (found by auto)")
 
 
 def load(options: argparse.Namespace) -> "lupi.training.Run":
-    """The network that --workdir, or --config and --checkpoint, ask for."""
+    """Load the network that --workdir, or --config with --checkpoint, names."""
     from lupi_jax.config.file import load_config
     from lupi_jax.runtime.backend import start_backend
 
     start_backend()
     if (options.workdir is None) == (options.config is None):
         raise InputError(
-            "which network? Give --workdir of a `lupi train` run, or --config and --checkpoint, a "
-            "file of PyTorch weights"
+            "which network? Give --workdir, a run of `lupi train`, or --config with --checkpoint, "
+            "a file of PyTorch weights"
         )
     if options.config is None:
         return load_from(options.workdir, options)
     config = load_config(options.config, options.overrides)
     if options.untrained and options.checkpoint:
-        raise InputError("--checkpoint is a trained network: leave out --untrained, or it")
+        raise InputError(
+            "--checkpoint names a trained network: leave out --checkpoint or --untrained"
+        )
     if options.untrained:
         return lupi.training.load_untrained(config, options.fetch)
     if options.checkpoint is None:
         raise InputError(
-            "--config needs --checkpoint, a file of PyTorch weights, or --untrained where the "
-            "command has it; a run of `lupi train` is given by --workdir alone"
+            "--config needs --checkpoint, a file of PyTorch weights, or --untrained if the command "
+            "has that option; for a run of `lupi train` give only --workdir"
         )
     return lupi.training.load_weights(config, options.checkpoint)
 
 
 def load_from(workdir: Path, options: argparse.Namespace) -> "lupi.training.Run":
-    """The network of the run in `workdir`, with the fields that the command line sets."""
+    """Load the network of the run in `workdir`, with the fields that the command line sets."""
     from lupi_jax.config.file import change_config
 
     run = lupi.training.load_run(workdir, options.checkpoint or "newest", options.untrained)
@@ -113,7 +117,7 @@ def load_from(workdir: Path, options: argparse.Namespace) -> "lupi.training.Run"
 
 
 def measure(run: "lupi.training.Run", split: str) -> "lupi.evaluation.Evaluation":
-    """Evaluate a network on a split of its data, and show how far that is."""
+    """Evaluate a network on a split of its data, and show the progress."""
     from lupi_jax.runtime.terminal import showing
 
     with showing() as show:
@@ -121,14 +125,14 @@ def measure(run: "lupi.training.Run", split: str) -> "lupi.evaluation.Evaluation
         found = lupi.evaluation.evaluate(run.config, run.model, run.variables, split, seen, show)
     if changed := run.changed(found.features.index):
         say(
-            f"note: images of {run.config.data.root} that have changed since this network was "
-            f"trained on them: {len(changed)}, the first {changed[0]}"
+            f"note: {run.config.data.root}: {plural(len(changed), 'image')} changed since this "
+            f"network was trained on them, the first is {changed[0]}"
         )
     return found
 
 
 def selection(run: "lupi.training.Run", checkpoint: str | None) -> str:
-    """How the checkpoint that was asked for was chosen, as results say it."""
+    """How the checkpoint was chosen, in the words of results."""
     if run.step is None:
         return "trained elsewhere: not known"
     if run.step == 0:
@@ -143,7 +147,7 @@ def selection(run: "lupi.training.Run", checkpoint: str | None) -> str:
 
 
 def parse_trials(text: str) -> list[int]:
-    """RegDB's splits in "all", "3", "1,4" or "2..5", ascending."""
+    """RegDB's splits named by "all", "3", "1,4" or "2..5", ascending."""
     from lupi_jax.data.sources.regdb import TRIALS
 
     trials: set[int] = set()
@@ -151,6 +155,8 @@ def parse_trials(text: str) -> list[int]:
         ends = re.fullmatch(r"(\d{1,2})(?:\.\.(\d{1,2}))?", part)
         low, high = (int(ends[1]), int(ends[2] or ends[1])) if ends else (0, 0)
         if not TRIALS[0] <= low <= high <= TRIALS[-1]:
-            raise InputError(f"--trials {text}: give all, or of 1 to 10 as in 3, 1,4 or 2..5")
+            raise InputError(
+                f"--trials {text}: give all, or numbers from 1 to 10, such as 3, 1,4 or 2..5"
+            )
         trials.update(range(low, high + 1))
     return sorted(trials)

@@ -40,7 +40,7 @@ COMMANDS = (
 DESCRIPTION = """\
 Find the same person across visible and infrared cameras.
 
-to start with:
+first steps:
   lupi make-synthetic --out data/synthetic
   lupi train --config configs/synthetic.py --workdir runs/demo
   lupi evaluate --workdir runs/demo
@@ -48,11 +48,11 @@ to start with:
 commands (details: lupi COMMAND --help):
 """
 
-SMALLER = "training takes less with a lower batch.identities or data.image_size, or another feed"
+SMALLER = "in training, lower batch.identities or data.image_size, or change data.feed"
 
 
 class _Parser(argparse.ArgumentParser):
-    """Its messages repeat arguments, which may have any character."""
+    """A parser whose messages are fit to print, though arguments may have any character."""
 
     def error(self, message: str) -> NoReturn:
         super().error(fit(message))
@@ -66,7 +66,7 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         add_help=False,
     )
-    # The help of `lupi` is short, since all of it is to fit a screen.
+    # argparse's own lists are hidden, so that the help of `lupi` fits on a screen.
     hidden = argparse.SUPPRESS
     parser.add_argument("-h", "--help", action="help", help=hidden)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", help=hidden, prog="lupi")
@@ -83,7 +83,8 @@ def make_parser() -> argparse.ArgumentParser:
             allow_abbrev=False,
         )
         command.set_defaults(command=name, needs=module.NEEDS, run=module.run, saved=module.SAVED)
-        # What not every command has; `takes_fields` says whether it takes `--config.FIELD`.
+        # Defaults of options that not every command has. With `takes_fields` a command takes
+        # `--config.FIELD`.
         command.set_defaults(takes_fields=False, untrained=False, config=None)
         command.set_defaults(data_root=None, distributed=None, profile=None)
         module.add_arguments(command)
@@ -92,16 +93,16 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def run(arguments: Sequence[str], alone: bool) -> int:
-    """`lupi_jax.cli.main` for a process that belongs to the command `alone`, or does not."""
+    """`lupi_jax.cli.main`; `alone` says whether the process belongs to the command."""
     if arguments and arguments[0] == "--version":
         print(f"lupi-jax {importlib.metadata.version('lupi-jax')}")
         return 0
     for name in ("COLUMNS", "LINES"):
         if not os.environ.get(name, "1").strip("0"):
-            del os.environ[name]  # rich would print nothing; now the terminal itself is asked
+            del os.environ[name]  # rich would print nothing; now it asks the terminal itself
     parser = make_parser()
     if not arguments:
-        parser.print_help(sys.stderr)  # argparse would say that COMMAND is required, and no more
+        parser.print_help(sys.stderr)  # argparse would only say that COMMAND is required
         return 2
     options, rest = parser.parse_known_args(arguments)
     if rest and not options.takes_fields:
@@ -114,31 +115,32 @@ def run(arguments: Sequence[str], alone: bool) -> int:
         _start(options)
         raise_again()
         options.run(options)
-        sys.stdout.flush()  # what fails here would else fail when Python ends, as a traceback
+        sys.stdout.flush()  # otherwise it would fail when Python ends, with a traceback
         record_phase("the whole command", process_age())
     except BaseException as error:
-        hosts = sys.modules.get("lupi_jax.runtime.hosts")  # JAX may be what cannot be imported
+        hosts = sys.modules.get("lupi_jax.runtime.hosts")  # not imported: JAX itself may fail
         several = hosts is not None and hosts.joined()
         status, message = verdict(error, options.saved)
         if status is None:
             if not several:
                 raise
             traceback.print_exc()
-            status, message = 1, "stopped by an unexpected error, shown above"
+            status, message = 1, "stopped by the unexpected error shown above"
         # One line, whatever a library or a user's config file wrote into its exception.
-        print(f"lupi: {fit(message, _texts(options))}", file=sys.stderr)
+        with contextlib.suppress(OSError):  # nobody reads it
+            print(f"lupi: {fit(message, _texts(options))}", file=sys.stderr, flush=True)
         leaves = status != StoppedError.status if several else alone
         if leaves:
-            # The first goes last: else JAX aborts the others before they have said why they end.
+            # Process 0 leaves last. Otherwise JAX aborts the others before they say why they end.
             _leave(status, wait=3 if hosts and several and hosts.is_first() else 0)
         return status
     return 0
 
 
 def _expand(options: argparse.Namespace) -> None:
-    """Put the home directory in place of the `~` that begins an option's value.
+    """Replace the `~` at the start of an option's value by the home directory.
 
-    A shell has done it in `--out ~/x`, and not in `--out=~/x`. Nothing but paths begins like that.
+    A shell does so in `--out ~/x`, but not in `--out=~/x`. Only paths begin with `~`.
     """
 
     def at_home(value: Any) -> Any:
@@ -161,10 +163,10 @@ def _texts(options: argparse.Namespace) -> Iterator[str]:
 
 
 def _start(options: argparse.Namespace) -> None:
-    """Import what the command needs, set it up, and join other processes.
+    """Import the modules that the command needs, set them up, and join other processes.
 
     Raises:
-      InputError: a library cannot be imported with its settings; or as `hosts.join`.
+      InputError: a library refuses its settings, or `hosts.join` fails.
     """
     if options.profile is not None:
         show_phases()
@@ -173,17 +175,17 @@ def _start(options: argparse.Namespace) -> None:
     from lupi_jax.runtime.compilation import keep_programs
     from lupi_jax.runtime.memory import keep_pages
 
-    # JAX has set 1 by now. 3, since TensorFlow calls it an error that there is no GPU.
+    # JAX has set 1 by now. 3 is needed because TensorFlow reports a missing GPU as an error.
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     _quieten()
     keep_programs()
     if options.distributed:
-        keep_pages()  # before the threads that joining starts
+        keep_pages()  # before joining starts threads
         joined = (options.coordinator, options.processes, options.process)
         with phase("looking for other processes"):
             hosts.join(options.distributed, *joined, stops=options.command == "train")
         if hosts.joined():
-            raise_again()  # the others are to hear why this process ends
+            raise_again()  # so that this process tells the others why it ends
         if not hosts.is_first():
             hide_phases()
     with _settings_named():
@@ -194,7 +196,7 @@ def _start(options: argparse.Namespace) -> None:
 
 @contextlib.contextmanager
 def _settings_named() -> Iterator[None]:
-    """Say where a library has settings, if its import in here refuses one."""
+    """If a library refuses its settings while it is imported, say where they are set."""
     try:
         yield
     except InputError:
@@ -203,8 +205,8 @@ def _settings_named() -> Iterator[None]:
         if not _reads_settings(error):
             raise
         raise InputError(
-            f"a library refuses its settings ({shorten(error)}): correct what sets them, such as "
-            "the variables JAX_* or a file matplotlibrc"
+            f"a library refuses its settings ({shorten(error)}): correct the variables JAX_* or "
+            "the file matplotlibrc"
         ) from error
 
 
@@ -216,15 +218,18 @@ def _reads_settings(error: BaseException) -> bool:
         if name == "jax._src.config" or (inside and name in ("matplotlib", "matplotlib.rcsetup")):
             reads = True
         elif not inside:
-            reads = False  # another module, which they import
+            reads = False  # a module that JAX or Matplotlib imports
     return reads
 
 
 def verdict(error: BaseException, saved: str = "") -> tuple[int | None, str]:
-    """Exit status and message for what ended a command; None for a fault of this package."""
+    """Exit status and message for the error that ended a command.
+
+    The status is None for a fault of this package.
+    """
     own = getattr(type(error), "status", None)
     if isinstance(own, int):
-        goes_on = "; the same command goes on" if isinstance(error, StoppedError) else ""
+        goes_on = "; run the same command to resume" if isinstance(error, StoppedError) else ""
         return own, f"{error}{goes_on}"
 
     from lupi_jax.runtime import hosts
@@ -240,7 +245,7 @@ def verdict(error: BaseException, saved: str = "") -> tuple[int | None, str]:
         case OSError() if error.filename is not None:
             return InputError.status, f"{error.filename}: {error.strerror}"
         case BrokenPipeError():
-            return InputError.status, "standard output was closed before all was written"
+            return InputError.status, "standard output was closed before everything was written"
         case MemoryError():
             return InputError.status, f"out of memory ({error}): {SMALLER}"
         case RuntimeError() if is_out_of_memory(error):
@@ -252,28 +257,28 @@ def verdict(error: BaseException, saved: str = "") -> tuple[int | None, str]:
 
 
 def _quieten() -> None:
-    """Keep libraries from logging what they raise as well, and from narrating."""
+    """Keep libraries from logging their progress, and the errors that they also raise."""
     from absl import logging as absl_logging
 
     absl_logging.set_verbosity(absl_logging.FATAL)  # Orbax and TFDS
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # Orbax's tasks
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # every try of a dead network
-    warnings.filterwarnings("ignore", module=r"PIL\b")  # of EXIF data that it cannot read
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # each try without a network
+    warnings.filterwarnings("ignore", module=r"PIL\b")  # EXIF data that it cannot read
     warnings.filterwarnings("ignore", "Glyph .* missing from")  # names in any script are drawn
     sys.unraisablehook = _unraisable
 
 
 def _unraisable(caught: "sys.UnraisableHookArgs") -> None:
-    # After one of Orbax's tasks has failed, which is raised, the others fail unseen.
+    # When one of Orbax's tasks fails, its error is raised. The errors of the others are hidden.
     orbax = isinstance(caught.object, CoroutineType) or "loop is closed" in str(caught.exc_value)
     if not orbax:
         sys.__unraisablehook__(caught)
 
 
 def _leave(status: int, wait: float) -> NoReturn:
-    """End the process in `wait` seconds, and wait for no other process or thread of Orbax."""
+    """End the process after `wait` seconds, without waiting for processes or threads of Orbax."""
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError):  # as a full disk behind one
+        with contextlib.suppress(OSError):  # such as a full disk
             stream.flush()
     time.sleep(wait)
     os._exit(status)

@@ -1,4 +1,4 @@
-"""`lupi report`: one page about a run."""
+"""`lupi report`: write one page about a run."""
 
 import argparse
 from pathlib import Path
@@ -8,19 +8,19 @@ from lupi_jax.cli.console import check_out, say
 from lupi_jax.cli.network import add_checkpoint, add_images, load, measure, selection
 from lupi_jax.errors import plural, shown
 
-SUMMARY = "write one page about a run: figures, curves, rankings"
+SUMMARY = "write one page about a run, with figures, curves and rankings"
 EXAMPLE = "lupi report --workdir runs/demo --out report.html"
 NEEDS = ("evaluation", "report", "training")
-SAVED = "nothing was written, and a page that was there before is as it was"
+SAVED = "nothing was written or changed"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `lupi report`."""
-    add, run = parser.add_argument, "directory of the run, from `lupi train` (required)"
+    add, run = parser.add_argument, "directory of a run of `lupi train` (required)"
     add("--workdir", type=Path, required=True, metavar="RUN", help=run)
     add_checkpoint(parser)
     add_images(parser)
-    add("--out", type=Path, metavar="FILE", help="page to write, HTML (RUN/report.html)")
+    add("--out", type=Path, metavar="FILE", help="HTML page to write (RUN/report.html)")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> None:
 def _facts(
     run: "lupi.training.Run", found: "lupi.evaluation.Evaluation", options: argparse.Namespace
 ) -> dict[str, str]:
-    """What the page says above its figures."""
+    """The facts above the page's figures."""
     from lupi_jax.data.sources.manifest import difficulty
     from lupi_jax.report.page import device
 

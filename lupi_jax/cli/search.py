@@ -1,4 +1,4 @@
-"""`lupi search`: a gallery ranked for query images."""
+"""`lupi search`: rank a gallery for query images."""
 
 import argparse
 import dataclasses
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 SUMMARY = "rank a gallery for your own query images"
 EXAMPLE = """lupi search --workdir runs/demo --query some.jpg --gallery folder/ --out ranking.png
 
-Images that cannot be read are named and left out, and the exit status is then 3."""
+Images that cannot be read are named and left out; the exit status is then 3."""
 NEEDS = ("evaluation", "report.pictures", "training")
 SAVED = "nothing was saved"
 
 DRAWN = 10
-"""Queries in a picture, and images for each."""
+"""Number of queries in a picture, and of images per query."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,16 +45,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_network(parser)
     add = parser.add_argument
     query = "query image, or directory of query images (required)"
-    gallery = "image, directory of images, or features that `lupi export` wrote (required)"
+    gallery = "gallery image, directory of gallery images, or features of `lupi export` (required)"
     for side, default, text in (("query", "infrared", query), ("gallery", "visible", gallery)):
         add(f"--{side}", type=Path, required=True, metavar="PLACE", help=text)
         choices, text = ("infrared", "visible"), f"modality of the {side} ({default})"
         add(f"--{side}-modality", choices=choices, default=default, help=text)
-    add("--top", type=int, default=10, metavar="N", help="number of images for each query (10)")
-    text = "use features or a threshold that another network, or another image size, gave"
+    add("--top", type=int, default=10, metavar="N", help="number of images to list per query (10)")
+    text = "use features or a threshold even if they come from another network or image size"
     add("--any-network", action="store_true", help=text)
     add_threshold(parser)
-    out = "picture to draw: ten queries, ten images each"
+    out = f"picture to draw, of the first {DRAWN} queries with up to {DRAWN} images each"
     add("--out", type=Path, metavar="PICTURE", help=out)
     add("--json", action="store_true", help="print JSON instead of a table")
 
@@ -63,7 +63,8 @@ def run(options: argparse.Namespace) -> None:
     """Rank a gallery for query images that need not belong to a data set.
 
     Raises:
-      LeftOutError: everything is done, but for images that could not be read.
+      InputError: an option, the network or the gallery cannot be used.
+      LeftOutError: some images could not be read; everything else is done.
     """
     import numpy as np
 
@@ -71,19 +72,19 @@ def run(options: argparse.Namespace) -> None:
     from lupi_jax.report.pictures import ranking_picture
 
     if options.top < 1:
-        raise InputError(f"--top {options.top}: must be positive")
+        raise InputError(f"--top {options.top}: give 1 or more")
     check_out(options.out, PICTURES)
     threshold = read_threshold(options)
     query, gallery, size, embedded = _features(options, threshold)
     there = (gallery.index.modalities == options.gallery_modality) & gallery.index.in_gallery
-    # Features that lie on disk are not copied to leave some out.
+    # A mask, because leaving rows out would copy features that are memory-mapped.
     excluded = np.broadcast_to(~there, (len(query.index), len(there)))
     top = min(options.top, int(there.sum()))
     try:
         rows, distances = nearest(query.neck, gallery.neck, top, excluded)
-    except ValueError as error:  # `load_features` leaves the lengths to whatever reads them
+    except ValueError as error:  # `load_features` does not check lengths in a directory
         raise InputError(
-            f"{options.gallery}: features must be finite and of length 1; export it anew"
+            f"{options.gallery}: features must be finite and of length 1: export them again"
         ) from error
     left_out = _tell(embedded, options)
     ranked = [r[np.isfinite(d)] for r, d in zip(rows, distances, strict=True)]
@@ -115,7 +116,8 @@ def run(options: argparse.Namespace) -> None:
         _print(found, f"{options.query_modality} -> {options.gallery_modality}", options)
     if left_out:
         images = plural(left_out, "image")
-        raise LeftOutError(f"{images} left out, named above; all others are ranked")
+        were = "was" if left_out == 1 else "were"
+        raise LeftOutError(f"{images} {were} left out and named above; all others are ranked")
 
 
 def _print(found: "Sequence[Mapping[str, Any]]", title: str, options: argparse.Namespace) -> None:
@@ -131,14 +133,14 @@ def _print(found: "Sequence[Mapping[str, Any]]", title: str, options: argparse.N
 
 
 def _tell_threshold(threshold: Threshold, alone: int, queries: int) -> None:
-    """Say where a threshold comes from, and how many queries have no match."""
+    """Say where a threshold comes from, and how many queries lack a match."""
     by = f" ({threshold.said})" if threshold.said else ""
     say(f"images match up to a distance of {threshold.distance:.4f}{by}")
     say(f"queries without a match: {alone} of {queries}")
 
 
 def _marked(row: "RankingRow", matches: "np.ndarray") -> "RankingRow":
-    """A row of the picture that says which of its images match, and if none does."""
+    """A row of the picture that marks its matching images, or says that none matches."""
     matched = matches[: len(row.gallery)].tolist()
     title = row.query_title if any(matched) else f"{row.query_title}\nno match"
     return dataclasses.replace(row, query_title=title, matched=matched)
@@ -147,14 +149,16 @@ def _marked(row: "RankingRow", matches: "np.ndarray") -> "RankingRow":
 def _features(
     options: argparse.Namespace, threshold: Threshold | None
 ) -> "tuple[Features, Features, tuple[int, int], dict[str, Readable]]":
-    """Features of the queries and of the gallery, the size of the network's images, and what
-    embedding them here gave, by "query" and "gallery"."""
+    """Features of queries and gallery, the network's image size, and {side: result of embedding}.
+
+    A side is "query" or "gallery". A gallery of stored features was not embedded here.
+    """
     from lupi_jax.evaluation.features import holds_features
     from lupi_jax.evaluation.readable import embed_readable
     from lupi_jax.runtime.terminal import showing
 
     sides = {"query": _read(options.query, options.query_modality)}
-    # What can be wrong with the gallery is found before the network is loaded.
+    # Faults of the gallery show before the network is loaded.
     stored = []
     if not holds_features(options.gallery):
         sides["gallery"] = _read(options.gallery, options.gallery_modality)
@@ -163,12 +167,17 @@ def _features(
         index = stored[0].index
         of_modality = index.modalities == options.gallery_modality
         if not of_modality.any():
-            raise InputError(f"{options.gallery} holds no {options.gallery_modality} features")
+            raise InputError(
+                f"{options.gallery}: no {options.gallery_modality} features in it: give another "
+                "--gallery-modality or export such images"
+            )
         if queries := int((of_modality & ~index.in_gallery).sum()):
             what = f"{queries} of {of_modality.sum()} {options.gallery_modality} images"
             if queries == of_modality.sum():
-                raise InputError(f"{options.gallery}: {what} have the role query: none to search")
-            say(f"note: {options.gallery}: {what} are passed over: their role is query")
+                raise InputError(
+                    f"{options.gallery}: {what} have the role query: give a gallery to search"
+                )
+            say(f"note: {options.gallery}: {what} are passed over, because their role is query")
     read = [*sides.values(), *(features.index for features in stored)]
     require_no_input(options.out, (index.root / path for index in read for path in index.paths))
     network = load(options)
@@ -176,7 +185,7 @@ def _features(
         _check_origin(features, network, options)
     if threshold and threshold.origin:
         _check_threshold(threshold, network, options)
-    data = dataclasses.replace(network.config.data, prepared="")  # these images are of no data set
+    data = dataclasses.replace(network.config.data, prepared="")  # prepared images would be others
     config = dataclasses.replace(network.config, data=data)
     with showing() as show:
         embed = partial(embed_readable, config, network.model, network.variables, show=show)
@@ -190,8 +199,8 @@ def _drawn(
 ) -> "RankingRow":
     """A query and its first results as a picture shows them.
 
-    Where all of them lie in one data set of the folder layout, their paths say who they are, and
-    the picture tells right from wrong. A number means the same person within one data set only.
+    If all of them lie in one data set of the folder layout, their paths give the identities, and
+    the picture tells right from wrong. A number means the same person only within one data set.
     """
     import numpy as np
 
@@ -209,7 +218,7 @@ def _drawn(
 
 
 def _tell(embedded: "Mapping[str, Readable]", options: argparse.Namespace) -> int:
-    """Name the images that could not be read, of the query and the gallery; how many they are."""
+    """Name the images of query and gallery that could not be read, and return their number."""
     for side, found in embedded.items():
         for fault in found.faults:
             say(f"left out: {fault}")
@@ -218,41 +227,41 @@ def _tell(embedded: "Mapping[str, Readable]", options: argparse.Namespace) -> in
 
 
 def _doubt(side: str, spreads: "np.ndarray", options: argparse.Namespace) -> None:
-    """Say so where the images of a side do not look as its modality does."""
+    """Say so if the images of a side do not look like its modality."""
     from lupi_jax.evaluation.readable import doubt
 
     modality = vars(options)[f"{side}_modality"]
     what, other = doubt(spreads, modality)
     if what:
         say(
-            f"note: {vars(options)[side]}: {what}, and go through the {modality} stem: if they are "
-            f"{other} ones, give --{side}-modality {other}"
+            f"note: {vars(options)[side]}: {what}, but go through the {modality} stem: if they are "
+            f"{other}, give --{side}-modality {other}"
         )
 
 
 def _check_origin(
     gallery: "lupi.evaluation.Features", network: "lupi.training.Run", options: argparse.Namespace
 ) -> None:
-    """Refuse, or say, that a gallery's features may not be comparable with the network's."""
+    """Refuse gallery features that the network's cannot be compared with, or say so in a note."""
     from lupi_jax.evaluation.origin import same_origin
 
     own = _own_origin(network, options)
     length = gallery.neck.shape[1]
     if length != network.model.features:
         raise InputError(
-            f"{options.gallery} holds features of length {length}, this network makes "
-            f"{network.model.features}: export them anew"
+            f"{options.gallery}: these features have length {length}, but this network makes "
+            f"{network.model.features}: export them again with this network"
         )
     same = same_origin(gallery.origin, own)
     if same is None:
         say(
-            f"note: {options.gallery} does not say which network made its features (an older "
-            "version exported them): rankings are right only if it was this one"
+            f"note: {options.gallery}: it is not known which network made these features (an older "
+            "version exported them): rankings are right only if it was this network"
         )
     elif not same and options.any_network:
-        say(f"note: {options.gallery}: another network made its features: distances mean little")
+        say(f"note: {options.gallery}: another network made these features: distances mean little")
     elif not same:
-        raise _of_another(str(options.gallery), gallery.origin, own, "export it anew")
+        raise _of_another(str(options.gallery), gallery.origin, own, "export it again")
 
 
 def _own_origin(network: "lupi.training.Run", options: argparse.Namespace) -> dict[str, object]:
@@ -272,7 +281,7 @@ def _check_threshold(
     own = _own_origin(network, options)
     if not options.any_network and same_origin(threshold.origin, own) is False:
         what = f"--threshold {options.threshold}"
-        raise _of_another(what, threshold.origin, own, "calibrate it anew")
+        raise _of_another(what, threshold.origin, own, "calibrate it again")
 
 
 def _of_another(
@@ -281,8 +290,8 @@ def _of_another(
     from lupi_jax.evaluation.origin import describe_origin
 
     return InputError(
-        f"{what}: made by {describe_origin(origin)}, but this is {describe_origin(own)}: {advice} "
-        "with this network, or insist with --any-network"
+        f"{what}: made by {describe_origin(origin)}, but the network asked for is "
+        f"{describe_origin(own)}: {advice} with this network, or add --any-network"
     )
 
 

@@ -10,18 +10,18 @@ from typing import Any, NamedTuple
 from lupi_jax.errors import InputError
 
 RATE = 0.01
-"""The false-match rate that a threshold is chosen for if nobody says another."""
+"""The false-match rate that a threshold is chosen for, unless an option gives another."""
 
-_LARGEST = 2.0  # of a cosine distance
+_LARGEST = 2.0  # the largest cosine distance
 
 
 class Threshold(NamedTuple):
     """A threshold, and where it comes from.
 
     Attributes:
-      distance: the largest of a match.
-      said: what pairs it was chosen by, in words; "" for a number that was given.
-      origin: the network of those pairs; empty for a number.
+      distance: the largest distance at which two images match, from 0 to 2.
+      said: the pairs that the threshold was chosen by, in words; "" for a number that was given.
+      origin: the network that gave the distances of those pairs; empty for a number.
     """
 
     distance: float
@@ -30,24 +30,24 @@ class Threshold(NamedTuple):
 
 
 def add_threshold(parser: argparse.ArgumentParser) -> None:
-    """`--threshold` and `--false-match-rate`."""
+    """Add `--threshold` and `--false-match-rate`."""
     add = parser.add_argument
     add(
         "--threshold",
         metavar="DISTANCE|FILE",
-        help="mark images up to this distance as matches (0 to 2); or the JSON file that `lupi "
-        "evaluate` wrote of this network, whose pairs give the distance (none: nothing is marked)",
+        help="distance, 0 to 2, up to which images are marked as matches; or JSON file that `lupi "
+        "evaluate` wrote for this network, to choose the distance by its pairs (no marks)",
     )
-    text = f"with --threshold FILE: share of pairs of two people that match, up to 0.1 ({RATE})"
+    text = f"with --threshold FILE: share of pairs of two people that may match, up to 0.1 ({RATE})"
     add("--false-match-rate", type=float, metavar="RATE", help=text)
 
 
 def read_threshold(options: argparse.Namespace) -> Threshold | None:
-    """The threshold that is asked for, None where none is.
+    """The threshold that the options ask for, or None.
 
     Raises:
-      InputError: it is no distance, and no evaluation that says one for the modalities and the rate
-        that are searched with.
+      InputError: `--threshold` is neither a distance nor an evaluation with a distance for the
+        searched modalities and the rate.
     """
     text, rate = options.threshold, options.false_match_rate
     number = _number(text)
@@ -58,7 +58,7 @@ def read_threshold(options: argparse.Namespace) -> Threshold | None:
     if number is None:
         return _calibrated(Path(text), RATE if rate is None else rate, options)
     if not 0 <= number <= _LARGEST:
-        raise InputError(f"--threshold {text}: a distance is from 0 to 2")
+        raise InputError(f"--threshold {text}: give a distance from 0 to 2")
     return Threshold(number, "", {})
 
 
@@ -79,7 +79,7 @@ def _calibrated(file: Path, rate: float, options: argparse.Namespace) -> Thresho
         searches = [v for v in result["verification"] if (v["query"], v["gallery"]) == sides]
         if not searches:
             raise InputError(
-                f"--threshold {file}: no pairs of {sides[0]} -> {sides[1]}: evaluate them, "
+                f"--threshold {file}: no pairs of {sides[0]} -> {sides[1]}: evaluate with "
                 f"--config.evaluation.pairs=\"('{sides[0]}_to_{sides[1]}',)\""
             )
         found = searches[0]
@@ -92,7 +92,7 @@ def _calibrated(file: Path, rate: float, options: argparse.Namespace) -> Thresho
         said = (
             f"{sides[0]} -> {sides[1]}, {found['search']}, split {result['split']}: "
             f"{100 * level['false_match_rate']:g} % of {pairs} pairs of two people match, and "
-            f"{100 * missed:.1f} % of {int(found['genuine_pairs'])} of one person do not"
+            f"{100 * missed:.1f} % of {int(found['genuine_pairs'])} pairs of one person do not"
         )
         origin = {
             NETWORK: result[NETWORK],
@@ -102,22 +102,22 @@ def _calibrated(file: Path, rate: float, options: argparse.Namespace) -> Thresho
         raise
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(
-            f"--threshold {file}: it holds no thresholds: give the JSON file of one run that this "
-            "version's `lupi evaluate` wrote"
+            f"--threshold {file}: no thresholds in this file: give a JSON file of one run that "
+            "`lupi evaluate` of this version wrote"
         ) from error
     if not math.isfinite(distance):
-        raise InputError(f"--threshold {file}: it is damaged: evaluate the network anew")
+        raise InputError(f"--threshold {file}: this file is damaged: evaluate the network again")
     return Threshold(distance, said, origin)
 
 
 def _read_result(file: Path) -> Any:
     from lupi_jax.data.sources.files import read_bytes
 
-    missing = f"--threshold {file}: neither a distance nor a file: give a number or an evaluation"
+    missing = f"--threshold {file}: neither a number nor a file: give a distance or an evaluation"
     content = read_bytes(file, missing)
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
         raise InputError(
-            f"--threshold {file}: not JSON: give what `lupi evaluate` wrote"
+            f"--threshold {file}: not JSON: give the file that `lupi evaluate` wrote"
         ) from error

@@ -1,4 +1,4 @@
-"""`lupi train`: a network, or one for each of several of RegDB's splits."""
+"""`lupi train`: train a network, or one network per split of RegDB."""
 
 import argparse
 from pathlib import Path
@@ -9,11 +9,11 @@ from lupi_jax.cli.network import add_fetch, add_processes, add_trials, parse_tri
 from lupi_jax.cli.source import not_negative
 from lupi_jax.errors import InputError
 
-SUMMARY = "train a network, or go on with a run"
+SUMMARY = "train a network, or resume a run"
 EXAMPLE = """lupi train --config configs/synthetic.py --workdir runs/demo --config.steps=600
 
---config.FIELD=VALUE sets a field of the configuration. It wins over the file, and the file over
-the recipe. `lupi config FILE` lists all fields with their values, defaults and choices."""
+--config.FIELD=VALUE sets a field of the configuration. It overrides the file, and the file
+overrides the recipe. `lupi config FILE` lists all fields with values, defaults and choices."""
 NEEDS = ("evaluation", "training")
 SAVED = "what was saved is intact"
 
@@ -22,27 +22,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `lupi train`."""
     parser.usage = "lupi train --config FILE[:VARIANT] --workdir DIR [--config.FIELD=VALUE ...]"
     add = parser.add_argument
-    config = "Python file with the configuration, and optionally one of its variants (required)"
+    config = "Python file of the configuration, and optionally one of its variants (required)"
     add("--config", required=True, metavar="FILE[:VARIANT]", help=config)
-    workdir = "directory of the run, to make or to go on with (required)"
+    workdir = "directory of the run, to create or to resume (required)"
     add("--workdir", type=Path, required=True, metavar="DIR", help=workdir)
     add_fetch(parser)
-    add_trials(parser, "one network for each split, in DIR/trial-N")
+    add_trials(parser, "train one network per split, in DIR/trial-N")
     add(
         "--profile",
         type=not_negative,
         nargs="?",
         const=10,
         metavar="STEPS",
-        help="print how long each phase takes, and trace STEPS steps (10; 0 for no trace) to "
-        "DIR/profile for TensorBoard",
+        help="print how long each phase takes, and write a trace of STEPS steps (10; 0 for no "
+        "trace) to DIR/profile for TensorBoard",
     )
     add_processes(parser)
     parser.set_defaults(takes_fields=True)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Train one network, or one for each of several splits of RegDB."""
+    """Train one network, or one network per split of RegDB."""
     from lupi_jax.config.file import read_file
     from lupi_jax.runtime.backend import start_backend
 
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> None:
     if options.trials is not None:
         if "data.trial" in options.overrides:
             raise InputError(
-                "--trials and --config.data.trial both say which splits: give one of them"
+                "--trials and --config.data.trial both choose splits: give only one of them"
             )
         asked = {
             options.workdir / f"trial-{trial}": {**options.overrides, "data.trial": f"{trial}"}
@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> None:
     values = read_file(options.config)
     configs = {workdir: lupi.parse_config(values, fields) for workdir, fields in asked.items()}
     if options.trials is not None and any(c.data.name != "regdb" for c in configs.values()):
-        raise InputError("--trials are RegDB's splits: leave it out for another data set")
+        raise InputError("--trials applies only to RegDB: leave it out for another data set")
     for workdir, config in configs.items():
         if options.trials is not None:
             say(f"split {config.data.trial} of RegDB:")

@@ -123,7 +123,7 @@ class BatchConfig(Settings):
 class ModelConfig(Settings):
     """The network, `lupi_jax.EmbedNet`.
 
-    The defaults are those of the original code's `--method agw`. For its `--method base`, set
+    The defaults correspond to the original code's `--method agw`. For its `--method base`, set
     `non_local` to False and `pooling` to "average".
     """
 

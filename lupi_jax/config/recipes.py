@@ -33,7 +33,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
 }
 
-# The paper's Fig. 1: the modalities of training and those of test time.
+# The paper's Fig. 1, which names the modalities of training and of testing.
 SETTINGS: dict[str, dict[str, Any]] = {
     "recipe": {},
     "infrared_privileged": {  # (a)

@@ -1,4 +1,4 @@
-"""Features and a protocol to CMC, mAP and mINP."""
+"""From features and a protocol to CMC, mAP and mINP."""
 
 from lupi_jax.evaluation.embedding import embed_images, embed_index, extract_features
 from lupi_jax.evaluation.evaluator import Evaluation, evaluate, make_validation

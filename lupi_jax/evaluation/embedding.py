@@ -1,4 +1,4 @@
-"""Images to features: what is compared at test time and exported."""
+"""From images to the features that are compared at test time and exported."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator
@@ -26,7 +26,7 @@ from lupi_jax.runtime.progress import Show, counted, silent
 from lupi_jax.views import ViewSettings, make_intermediate, normalise
 
 BATCH = 64
-"""Images embedded at once."""
+"""Number of images embedded at once."""
 
 
 def embed_batch(
@@ -37,8 +37,8 @@ def embed_batch(
     Args:
       model: the network.
       variables: its parameters and running statistics.
-      images: [n, h, w, 3], uint8, or floating and normalised already.
-      modality: whose stem they go through.
+      images: [n, h, w, 3], uint8, or floating and already normalised.
+      modality: the modality whose stem they go through.
     """
     if images.dtype == jnp.uint8:
         images = normalise(images)
@@ -55,7 +55,7 @@ _embed = jax.jit(embed_batch, static_argnums=(0, 3))
 
 
 def _padded(images: Iterable[np.ndarray], size: int) -> Iterator[tuple[np.ndarray, int]]:
-    """Batches of exactly `size` images, the last filled up with zeros, and how many are real."""
+    """Batches of exactly `size` images, with the number of real ones; zeros fill the last batch."""
     batch: list[np.ndarray] = []
     for image in images:
         batch.append(image)
@@ -74,19 +74,19 @@ def embed_images(
     modality: Modality,
     batch_size: int = BATCH,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pooled and neck features [n, d] float32, L2-normalised, of n images in their order.
+    """Pooled and neck features [n, d] float32, L2-normalised, of n images in the given order.
 
     Args:
       model: the network.
       variables: its parameters and running statistics.
-      images: each [h, w, 3], uint8, or floating and normalised already.
-      modality: whose stem they go through.
-      batch_size: images that this process's devices embed at once, rounded up to what they divide.
-        Every batch is filled up to it, so that one compiled program serves all.
+      images: n images, each [h, w, 3], uint8, or floating and already normalised.
+      modality: the modality whose stem they go through.
+      batch_size: number of images that this process's devices embed at once, rounded up to a
+        multiple of their number. Each batch is filled up, so that one compiled program serves all.
 
     Raises:
-      ValueError: there is no image, an image is what `check_pixels` refuses, or the network has no
-        stem for `modality`.
+      ValueError: `images` is empty, `check_pixels` refuses an image, or the network has no stem for
+        `modality`.
     """
     pooled, neck = [], []
     devices = jax.local_device_count()
@@ -105,7 +105,10 @@ def embed_images(
 
 
 def _through(modality: Modality, variables: Any) -> Any:
-    """The variables with one stem, named as the visible one: one program embeds all modalities."""
+    """The variables with only this stem, named as the visible one.
+
+    So one compiled program embeds all modalities.
+    """
     if modality not in stems_of(variables):
         raise ValueError(f"the network has no {modality} stem")
     return {
@@ -124,24 +127,24 @@ def extract_features(
     modality: Modality,
     feature: str = "neck",
 ) -> np.ndarray:
-    """Features of images in memory, at the network's own size.
+    """Features of images in memory that have the network's own size.
 
-    `lupi_jax.extractor` takes files and images of any size, and resizes them as training does.
+    For files, and for images of any size, use `lupi_jax.extractor`, which resizes as training does.
 
     Args:
       model: the network.
-      variables: its parameters and running statistics, as `lupi_jax.load` gives them.
-      images: [n, h, w, 3] RGB (OpenCV gives BGR: `images[..., ::-1]`), resized by Lanczos, uint8
-        from 0 to 255, or floating and normalised already by `lupi_jax.normalise`.
-      modality: whose stem they go through.
+      variables: the network's parameters and running statistics, as `lupi_jax.load` gives them.
+      images: [n, h, w, 3] RGB, resized by Lanczos; uint8 from 0 to 255, or floating and already
+        normalised by `lupi_jax.normalise`. OpenCV gives BGR: convert it by `images[..., ::-1]`.
+      modality: the modality whose stem they go through.
       feature: "neck" (after the BN neck) or "pooled" (before it).
 
     Returns:
       [n, d] float32, L2-normalised.
 
     Raises:
-      ValueError: `images` is not [n, h, w, 3] with n > 0, or of another dtype or size than that;
-        floating images are not finite, or not normalised by their range; or `feature` is unknown.
+      ValueError: `images` has another shape, dtype or size, or n is 0; floating images are not
+        finite, or their range shows that they are not normalised; or `feature` is unknown.
     """
     images = np.asarray(images)
     check_shape(images.shape)
@@ -153,28 +156,28 @@ def extract_features(
 
 
 def stems_of(variables: Any) -> list[Modality]:
-    """The modalities that a network has a stem for."""
+    """The modalities for which a network has a stem."""
     return [m for m in Modality if f"stem_{m}" in variables["params"]]
 
 
 def require_stem(variables: Any, modality: Modality) -> Modality:
-    """The stem of a network that images of `modality` go through (`modality.stem_for`).
+    """The modality whose stem images of `modality` go through (`modality.stem_for`).
 
     Raises:
-      InputError: the network was trained without it.
+      InputError: the network was trained without that stem.
     """
     stems = stems_of(variables)
     stem = stem_for(modality, stems)
     if stem is None:
         raise InputError(
             f"this network was trained on {' and '.join(stems)} images and cannot embed "
-            f"{modality} ones"
+            f"{modality} images: use a network that was trained on them"
         )
     return stem
 
 
 def with_intermediate(index: Index) -> Index:
-    """`index` and, after its rows, one of the intermediate modality for every visible image."""
+    """`index`, and after its rows one intermediate row per visible image."""
     visible = np.flatnonzero(index.modalities == Modality.VISIBLE)
     both = index[np.concatenate([np.arange(len(index)), visible])]
     modalities = np.concatenate(
@@ -191,7 +194,7 @@ def _intermediate_batch(key: Array, images: Array, views: ViewSettings, first: A
 def _intermediate(
     config: Config, images: Iterable[np.ndarray], batch_size: int, first: int
 ) -> Iterator[np.ndarray]:
-    """The intermediate images, normalised, of visible ones, numbered from `first`."""
+    """Normalised intermediate images made of visible ones, which are numbered from `first`."""
     key = jax.random.key(config.seed)
     for number, (batch, count) in enumerate(_padded(images, batch_size)):
         start = jnp.asarray(first + number * batch_size)
@@ -209,21 +212,21 @@ def embed_index(
 ) -> Features:
     """Features of every image of `index`, each through its stem (`modality.stem_for`).
 
-    Of several processes each embeds its share, and has all features in the end.
+    If there are several processes, each embeds a share and returns all features.
 
     Args:
-      config: its `data` says how images are read, its `views` and `seed` how intermediate ones are
-        made.
+      config: the configuration; `data` says how images are read, `views` and `seed` how
+        intermediate images are made.
       model: the network.
-      variables: its parameters and running statistics.
-      index: n images; rows of the intermediate modality name the visible image they are made of.
-      batch_size: images embedded at once.
+      variables: the network's parameters and running statistics.
+      index: n images; an intermediate row names the visible image that it is made of.
+      batch_size: number of images embedded at once.
       show: shows how many images are embedded.
-      read: gives their pixels; None to read them as `config` says.
+      read: function that gives the pixels of a row; None reads them as `config` says.
 
     Raises:
-      InputError: an image cannot be read, the network was trained without its modality, or gives
-        it a feature that is zero or not finite.
+      InputError: an image cannot be read, the network was trained without its modality, or a
+        feature is zero or not finite.
     """
     data = config.data
     read = read or make_reader(index, data.image_size, data.prepared, data.workers, show)
@@ -249,7 +252,7 @@ def embed_index(
         pooled[rows], neck[rows] = (hosts.gather(part, len(rows)) for part in parts)
     if not (are_unit(pooled) and are_unit(neck)):
         raise InputError(
-            f"this network gives features that are zero or not finite for images of {index.root}: "
-            "its training went wrong"
+            f"{index.root}: this network gives features that are zero or not finite for some of "
+            "these images: its training went wrong, use another network"
         )
     return Features(pooled, neck, index, origin_of(model, variables, config.data.image_size))

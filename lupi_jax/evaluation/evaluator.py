@@ -1,4 +1,4 @@
-"""A network and a split to a table of figures, for users and for the training loop."""
+"""From a network and a split to a table of figures, for users and for the training loop."""
 
 import dataclasses
 from collections.abc import Callable, Collection
@@ -24,20 +24,20 @@ from lupi_jax.models import EmbedNet
 from lupi_jax.runtime.phases import phase
 from lupi_jax.runtime.progress import Show, silent
 
-RERANKED_IMAGES = 20_000  # more would not fit a usual machine's memory
+RERANKED_IMAGES = 20_000  # more would not fit into a usual machine's memory
 
 
 class Evaluation(NamedTuple):
     """What `evaluate` found.
 
     Attributes:
-      features: of all images the tasks are about.
-      tasks: what was measured.
+      features: features of all images in the tasks.
+      tasks: the measured tasks.
       rows: the figures, as `evaluate_features` gives them.
-      protocol: what they are measured by, as results name it.
-      seeds: of the galleries of its trials, or their rows in the data set's permutations; none
-        where nothing is drawn.
-      measured: what each of `rows` is the summary of.
+      protocol: name of the protocol in results.
+      seeds: seeds of the trials' galleries, or their rows in the data set's permutations; empty if
+        nothing is drawn.
+      measured: the metrics that each of `rows` summarises.
     """
 
     features: Features
@@ -56,31 +56,31 @@ def evaluate(
     trained_on: Collection[int] = (),
     show: Show = silent,
 ) -> Evaluation:
-    """Embed a split of the run's data and measure it.
+    """Embed a split of the run's data and measure the features.
 
     Args:
-      config: its `data` says where the images are, its `evaluation` what is measured.
+      config: the configuration; `data` says where the images are, `evaluation` what is measured.
       model: the network.
-      variables: its parameters and running statistics.
+      variables: the network's parameters and running statistics.
       split: "test", "val" or "train".
-      trained_on: identities the network has seen: only the split "train" may have them.
+      trained_on: identities that the network was trained on; only the split "train" may have them.
       show: shows how many images are embedded, and how many rows of figures are measured.
 
     Raises:
-      InputError: the data cannot be read or evaluated, or were trained on.
+      InputError: the data cannot be read or evaluated, or the network was trained on them.
     """
     with phase("reading the index"):
         whole = read_searched(config.data, split, config.seed)
     if split != "train":
         require_unseen(config, whole, split, trained_on)
     index = images_asked_for(config, whole)
-    tasks = make_tasks(config, index, split)  # what is wrong with them shows before the long part
+    tasks = make_tasks(config, index, split)  # faults in the tasks show before the long part
     reranking = config.evaluation.reranking
     largest = max(len(t.query) + len(t.gallery) for task in tasks for t in task.trials)
     if reranking != "none" and largest > RERANKED_IMAGES:
         raise InputError(
-            f"re-ranking compares all of {largest} images with each other, "
-            f"{8 * largest**2 / 2**30:.0f} GiB: leave evaluation.reranking out"
+            f"evaluation.reranking={reranking}: re-ranking compares each of {largest} images with "
+            f"each other, which takes {8 * largest**2 / 2**30:.0f} GiB: set it to none"
         )
     with phase("embedding the images"):
         features = embed_index(config, model, variables, index, show=show)
@@ -94,14 +94,17 @@ def evaluate(
 
 
 def make_validation(config: Config, index: Index) -> Callable[[EmbedNet, Any], dict[str, float]]:
-    """How the training loop judges a network on held-out images, with one gallery for each task.
+    """Make the function by which the training loop judges a network on held-out images.
+
+    Each task has one gallery.
 
     Args:
-      config: of the run.
+      config: the run's configuration.
       index: the held-out images.
 
     Returns:
-      (model, variables) -> {"mean_ap", "rank1"}, means over the tasks for the neck's feature.
+      A function (model, variables) -> {"mean_ap", "rank1"}, which gives means over the tasks for
+      the feature after the neck, in [0, 1].
 
     Raises:
       InputError: the images do not fit the protocol; later, an image cannot be read.

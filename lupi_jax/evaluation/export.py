@@ -1,11 +1,12 @@
-"""A network as programs that JAX alone runs: StableHLO through `jax.export`, weights within.
+"""A network as programs that need only JAX: StableHLO by `jax.export`, with the weights inside.
 
-An artefact is a directory with one program for each modality, `visible.bin` and `infrared.bin`, and
-`artefact.json`, which says how to call them. JAX promises to run what is six months old.
+An artefact is a directory with one program per modality, `visible.bin` and `infrared.bin`, and
+`artefact.json`, which says how to call them. JAX promises to run programs up to six months old.
 """
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,14 @@ PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 FACTS = "artefact.json"
 
-_CAMERAS = (Modality.VISIBLE, Modality.INFRARED)  # what a camera gives
+_CAMERAS = (Modality.VISIBLE, Modality.INFRARED)  # the modalities that a camera gives
 _FORMAT = "StableHLO, serialized by jax.export"
 
 _PRECISION = {
     "default": "matrix products and convolutions as each platform does them by default (on some "
-    "with less than float32): embed queries and gallery on the same one",
-    "high": "matrix products and convolutions in TensorFloat-32 or three passes of bfloat16 where "
-    "a platform has these: embed queries and gallery on the same one",
+    "with less than float32): embed queries and gallery on the same platform",
+    "high": "matrix products and convolutions in TensorFloat-32 or three passes of bfloat16 if "
+    "a platform has these: embed queries and gallery on the same platform",
     "highest": "matrix products and convolutions in the network's own dtype everywhere",
 }
 
@@ -45,17 +46,20 @@ def export_network(
     size: tuple[int, int],
     feature: str = "neck",
 ) -> export.Exported:
-    """The program that embeds images of one modality.
+    """Make the program that embeds images of one modality.
 
-    Nothing of it depends on the machine it is made on.
+    The program does not depend on the machine that makes it.
 
     Args:
-      variables: they become constants of the program.
+      model: the network.
+      variables: parameters and running statistics, which become constants of the program.
+      modality: the modality of the images.
       size: (height, width) of the images in pixels.
       feature: "neck" (after the BN neck) or "pooled" (before it).
 
     Returns:
-      What takes uint8 [n, h, w, 3], for any n > 0, to float32 [n, d], L2-normalised.
+      The program. It takes uint8 [n, h, w, 3], for any n > 0, and gives float32 [n, d],
+      L2-normalised.
 
     Raises:
       ValueError: the network has no stem for `modality`, or `feature` is unknown.
@@ -69,7 +73,20 @@ def export_network(
 
     (n,) = export.symbolic_shape("n")
     images = jax.ShapeDtypeStruct((n, *size, 3), jnp.uint8)
-    return export.export(jax.jit(embed), platforms=PLATFORMS)(images)
+    with _without_places():
+        return export.export(jax.jit(embed), platforms=PLATFORMS)(images)
+
+
+@contextlib.contextmanager
+def _without_places() -> Iterator[None]:
+    """Have programs not say where on this machine the code lies that made them."""
+    name = "jax_traceback_in_locations_limit"
+    before = getattr(jax.config, name)
+    jax.config.update(name, 0)
+    try:
+        yield
+    finally:
+        jax.config.update(name, before)
 
 
 def save_network(
@@ -80,14 +97,17 @@ def save_network(
     feature: str = "neck",
     facts: Mapping[str, Any] | None = None,
 ) -> list[str]:
-    """Write a network as a directory of programs, one for each modality, whole or not at all.
+    """Write a network as a directory of programs, one per modality, whole or not at all.
 
-    An artefact that is there already is replaced; other files in the directory stay.
+    An artefact in the directory is replaced; other files stay.
 
     Args:
+      folder: the directory to write.
+      model: the network.
+      variables: the network's parameters and running statistics.
       size: (height, width) of the images in pixels.
       feature: "neck" (after the BN neck) or "pooled" (before it).
-      facts: what `artefact.json` says of the network beside its fingerprint, plain values.
+      facts: plain values that `artefact.json` gives beside the network's fingerprint.
 
     Returns:
       The modalities that have a program.
@@ -110,28 +130,28 @@ def save_network(
             for modality, program in programs.items():
                 (part / f"{modality}.bin").write_bytes(program.serialize())
             (part / FACTS).write_text(json.dumps(record, indent=1) + "\n")
-            require_place(folder)  # others may have written there meanwhile
+            require_place(folder)  # another process may have written there meanwhile
     except OSError as error:
         raise InputError(
-            f"{folder}: the network cannot be written there ({error.strerror or error}); make room "
+            f"{folder}: the network cannot be written there ({error.strerror or error}): make room "
             "or name another place"
         ) from error
     return list(programs)
 
 
 def require_place(folder: Path) -> None:
-    """Raise InputError where something other than an artefact is in the place of `folder`."""
+    """Raise InputError if something other than an artefact is at `folder`."""
     ours = folder.is_dir() and (
         is_vacant(folder) or _is_artefact(folder) or is_cut_off(folder, FACTS)
     )
     if folder.exists() and not ours:
         raise InputError(
-            f"{folder}: something else is there; name a directory to make, or a network to replace"
+            f"{folder}: something else is there: name a new directory, or a network to replace"
         )
 
 
 def _is_artefact(folder: Path) -> bool:
-    """Whether `save_network` wrote a directory, or at least its `artefact.json`."""
+    """Whether `save_network` wrote the `artefact.json` of a directory."""
     try:
         record = read_json(folder / FACTS)
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Pictures of any kind and size to features, as training reads them."""
+"""From pictures of any kind and size to features; pictures are read as in training."""
 
 import dataclasses
 import os
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 Picture = str | os.PathLike[str] | Image.Image | np.ndarray
 
 _PILLOW = threading.Lock()
-"""An image that is not loaded yet may be given twice, and Pillow loads it in one thread alone."""
+"""Pillow must load an image in one thread only, and the same image may be given twice."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Extractor:
-    """A network that takes pictures as they come; `lupi_jax.extractor` makes one.
+    """A network that takes pictures of any kind and size; `lupi_jax.extractor` makes one.
 
     Attributes:
-      run: the network, and its configuration.
-      batch_size: pictures embedded at once; a batch is filled up to it, so that one compiled
+      run: the network and its configuration.
+      batch_size: number of pictures embedded at once. Each batch is filled up, so that one compiled
         program serves all.
     """
 
@@ -44,7 +44,7 @@ class Extractor:
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """(height, width) in pixels that pictures are resized to."""
+        """(height, width) in pixels to which pictures are resized."""
         return self.run.config.data.image_size
 
     def __repr__(self) -> str:
@@ -59,30 +59,30 @@ class Extractor:
         bgr: bool = False,
         feature: str = "neck",
     ) -> np.ndarray:
-        """Features [n, d] float32, rows of length 1, of n pictures in their order.
+        """Features of n pictures in the given order.
 
-        Each is read, converted and resized as in training, so that a file, the PIL image of it and
-        its pixels give the same features, bit for bit.
+        Each picture is read, converted and resized as in training. So a file, its PIL image and its
+        pixels give the same features, bit for bit.
 
         Args:
-          images: a sequence of paths, PIL images and uint8 arrays, in any mixture and of any size;
-            or one array of all. An array is RGB from 0 to 255, [h, w, 3], or grey, [h, w] or
-            [h, w, 1]; of all images it is [n, h, w, 3], [n, h, w, 1] or [n, h, w].
+          images: a sequence of paths, PIL images and uint8 arrays, mixed and of any size; or one
+            array of all pictures. An array of one picture is RGB from 0 to 255, [h, w, 3], or grey,
+            [h, w] or [h, w, 1]; an array of all is [n, h, w, 3], [n, h, w, 1] or [n, h, w].
           modality: "visible" or "infrared".
-          bgr: whether arrays of three channels are BGR, as OpenCV reads files. Paths and PIL
-            images say themselves what they are.
+          bgr: whether arrays with three channels are BGR, as OpenCV reads files. Paths and PIL
+            images are not affected.
           feature: "neck" (after the BN neck, the usual one) or "pooled" (before it).
 
         Returns:
-          [0, d] where there is no picture.
+          [n, d] float32, rows of length 1; [0, d] without pictures.
 
         Warns:
-          UserWarning: infrared pictures look coloured, or all visible ones grey.
+          UserWarning: some infrared pictures look coloured, or all visible pictures look grey.
 
         Raises:
-          ValueError: a picture is of another kind, dtype or shape, or cannot be decoded (the
-            message names its path, or its place from 0); the network cannot embed `modality`, or
-            gives a feature that is zero or not finite; or `feature` is unknown.
+          ValueError: a picture has another kind, dtype or shape, or cannot be decoded (the message
+            gives its path, or its place from 0); the network cannot embed `modality`, or gives a
+            feature that is zero or not finite; or `feature` is unknown.
         """
         check_feature(feature)
         stem = self._stem(modality)
@@ -107,15 +107,13 @@ class Extractor:
             raise ValueError("the network gives features that are zero or not finite")
         what, other = doubt(np.array(spreads), modality)
         if what:
-            note = (
-                f"{what}, and go through the {modality} stem: if they are {other} ones, say {other}"
-            )
+            note = f"{what}, but go through the {modality} stem: if they are {other}, say {other}"
             warnings.warn(note, stacklevel=2)
         return found
 
     def _stem(self, modality: Modality | str) -> Modality:
         if modality not in (Modality.VISIBLE, Modality.INFRARED):
-            made = " (intermediate images are made of visible ones, in training)"
+            made = " (training makes intermediate images of visible ones)"
             why = made if modality == Modality.INTERMEDIATE else ""
             raise ValueError(f"modality must be visible or infrared, not {modality!r}{why}")
         return require_stem(self.run.variables, Modality(modality))
@@ -124,17 +122,19 @@ class Extractor:
 def extractor(
     run: "str | os.PathLike[str] | Run", checkpoint: str | int = "newest", batch_size: int = 16
 ) -> Extractor:
-    """What makes features of pictures: `lupi_jax.extractor("runs/mine")(paths, "visible")`.
+    """Make a function from pictures to features.
+
+    For example `lupi_jax.extractor("runs/mine")(paths, "visible")`.
 
     Args:
-      run: directory of a `lupi train` run; or a network that `lupi_jax.training.load_run` or
+      run: directory of a run of `lupi train`; or a network that `lupi_jax.training.load_run` or
         `load_weights` has loaded.
-      checkpoint: of the directory: "newest", "best" (by validation mAP) or a step.
-      batch_size: pictures embedded at once.
+      checkpoint: the checkpoint in that directory, "newest", "best" (by validation mAP) or a step.
+      batch_size: number of pictures embedded at once.
 
     Raises:
-      InputError: there is no such checkpoint.
-      ValueError: `batch_size` is not positive, or a loaded network has no other `checkpoint`.
+      InputError: the directory lacks this checkpoint.
+      ValueError: `batch_size` is not positive, or `checkpoint` is given for a loaded network.
     """
     from lupi_jax.training import Run, load_run
 
@@ -143,12 +143,14 @@ def extractor(
     if not isinstance(run, Run):
         return Extractor(load_run(Path(run), checkpoint), batch_size)
     if checkpoint != "newest":
-        raise ValueError("checkpoint is of a directory: the network is loaded already")
+        raise ValueError(
+            "checkpoint applies only to a directory: this network is already loaded: leave it out"
+        )
     return Extractor(run, batch_size)
 
 
 def _items(images: Any) -> list[Any]:
-    """The pictures of a sequence, or of one array of all."""
+    """The pictures of a sequence, or of an array of all pictures."""
     if isinstance(images, str | bytes | os.PathLike | Image.Image):
         raise ValueError("images must be a sequence: give one image as [image]")
     if isinstance(images, Iterable) and not hasattr(images, "__array__"):
@@ -168,10 +170,10 @@ def _items(images: Any) -> list[Any]:
 
 
 def _checked(name: str, item: Any) -> Picture:
-    """One picture, an array of it in NumPy; its pixels are not read yet.
+    """One picture as given, an array as NumPy's; pixels are not read yet.
 
     Raises:
-      ValueError: it is of another kind, or an array of another dtype or shape.
+      ValueError: the picture is of another kind, or the array has another dtype or shape.
     """
     if isinstance(item, str | os.PathLike | Image.Image):
         return item
@@ -183,7 +185,7 @@ def _checked(name: str, item: Any) -> Picture:
     shape = array.shape
     if array.dtype != np.uint8:
         raise ValueError(
-            f"{name} is {array.dtype}, of which nobody knows the range: give uint8 from 0 to 255"
+            f"{name} is {array.dtype}, whose range is not known: give uint8 from 0 to 255"
         )
     advice = "give [h, w, 3], or grey [h, w]"
     if array.ndim == 3 and shape[-1] == 4:
@@ -196,7 +198,7 @@ def _checked(name: str, item: Any) -> Picture:
 
 
 def _pixels(name: str, item: Picture, size: tuple[int, int], bgr: bool) -> np.ndarray:
-    """One picture as every network gets it, [h, w, 3] uint8."""
+    """The pixels of one picture at the given size, [h, w, 3] uint8."""
     if isinstance(item, str | os.PathLike):
         return read_image(Path(item), size)
     if isinstance(item, np.ndarray):
@@ -205,7 +207,7 @@ def _pixels(name: str, item: Picture, size: tuple[int, int], bgr: bool) -> np.nd
         return fit_image(Image.fromarray(np.ascontiguousarray(array)).convert("RGB"), size)
     if item.format not in (None, "MPO", *KINDS):  # Pillow would start Ghostscript for an EPS file
         raise InputError(
-            f"{name} is of the format {item.format}, not one of {', '.join(KINDS)}: give "
+            f"{name} has the format {item.format}, not one of {', '.join(KINDS)}: give "
             'image.convert("RGB")'
         )
     try:
@@ -213,5 +215,5 @@ def _pixels(name: str, item: Picture, size: tuple[int, int], bgr: bool) -> np.nd
             return fit_image(as_shown(item, name), size)
     except InputError:
         raise
-    except Exception as error:  # on damaged files Pillow raises whatever its parsers meet
-        raise InputError(f"{name} cannot be decoded ({shorten(error)}); replace it") from error
+    except Exception as error:  # on damaged files Pillow raises errors of many kinds
+        raise InputError(f"{name} cannot be decoded ({shorten(error)}): replace it") from error

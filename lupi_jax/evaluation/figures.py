@@ -1,4 +1,4 @@
-"""Features and tasks to rows of figures."""
+"""From features and tasks to rows of figures."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -23,11 +23,11 @@ RANKS = (1, 5, 10, 20)
 FEATURES = ("neck", "pooled")
 
 FIGURES = {**{f"rank{k}": f"R{k}" for k in RANKS}, "mean_ap": "mAP", "mean_inp": "mINP"}
-"""What a table calls each figure of a row."""
+"""{figure of a row: its heading in a table}."""
 
 
 class Measured(NamedTuple):
-    """The metrics of each of a task's trials with one feature, "neck" or "pooled"."""
+    """The metrics of a task's trials with one feature, "neck" or "pooled"."""
 
     task: Task
     feature: str
@@ -35,12 +35,15 @@ class Measured(NamedTuple):
 
     @property
     def queries(self) -> np.ndarray:
-        """[q] rows of the queries, the same in all trials."""
+        """[q] row numbers of the queries, the same in all trials."""
         return self.task.trials[0].query
 
     @property
     def average_precision(self) -> np.ndarray:
-        """[q] of each query, the mean over trials; NaN without a true match. For `compare`."""
+        """[q] average precision of each query, mean over trials; NaN without a true match.
+
+        `compare` takes it.
+        """
         return np.mean([metrics.average_precision for metrics in self.trials], axis=0)
 
 
@@ -50,13 +53,13 @@ def _figures(metrics: RetrievalMetrics) -> dict[str, float]:
 
 
 def figure_text(row: Mapping[str, Any], name: str) -> str:
-    """A figure of a row of `evaluate_features` in percent, with its spread where there is one."""
+    """A figure of a row of `evaluate_features` in percent, with its spread if it has one."""
     spread = f" ± {100 * row['std'][name]:.2f}" if "std" in row else ""
     return f"{100 * row[name]:.2f}{spread}"
 
 
 def average(figures: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-    """{figure: its mean}; of several with "std" as well, {figure: standard deviation}."""
+    """{figure: its mean}, and with several also "std", {figure: standard deviation}."""
     found = {name: mean_and_std([each[name] for each in figures]) for name in figures[0]}
     averaged: dict[str, Any] = {name: mean for name, (mean, _) in found.items()}
     if len(figures) > 1:
@@ -70,18 +73,19 @@ def evaluate_features(
     reranking: str = "none",
     names: Sequence[str] = FEATURES,
 ) -> list[dict[str, Any]]:
-    """Every task with both features: one row each.
+    """Measure every task with each feature; one row of figures per task and feature.
 
     Args:
-      features: of all images of the tasks.
-      tasks: who queries whom.
+      features: features of all images of the tasks.
+      tasks: the tasks to measure.
       reranking: "none" or "k_reciprocal", which re-ranks each trial's queries and gallery.
-      names: the features compared, out of "neck" and "pooled".
+      names: the features to measure, "neck", "pooled" or both.
 
     Returns:
-      Rows with "query", "gallery" (modalities), "search" (the task's name), "feature", "trials",
-      "queries", "valid_queries", "gallery_images" and the means over trials of `FIGURES`, in
-      [0, 1]; with several trials "std" as well, {figure: standard deviation}.
+      Rows with "query", "gallery" (modalities), "search" (the task's name), "feature",
+      "reranking", "trials", "queries", "valid_queries" and "gallery_images" (numbers), and the
+      means over trials of `FIGURES`, in [0, 1]; with several trials also "std", {figure: standard
+      deviation}.
     """
     return [row_of(m, reranking) for m in measure_tasks(features, tasks, reranking, names)]
 
@@ -93,7 +97,7 @@ def measure_tasks(
     names: Sequence[str] = FEATURES,
     show: Show = silent,
 ) -> list[Measured]:
-    """What `evaluate_features` summarises, a row each: curves and the figures of every query."""
+    """The metrics that each row of `evaluate_features` summarises, with every query's figures."""
     measured, total = [], len(tasks) * len(names)
     advance = show("searches")
     ids = features.index.identities
@@ -123,12 +127,12 @@ def row_of(measured: Measured, reranking: str) -> dict[str, Any]:
 
 
 def average_runs(runs: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Mean and standard deviation over networks of what `evaluate_features` gives of each.
+    """Mean and standard deviation over networks of the rows of `evaluate_features`.
 
-    "trials" is the number of networks; counts are means as well.
+    "trials" becomes the number of networks. Counts are means too.
 
     Args:
-      runs: the rows of each network, the same tasks in the same order.
+      runs: the rows of each network, with the same tasks in the same order.
 
     Raises:
       ValueError: the tasks differ.
@@ -138,7 +142,9 @@ def average_runs(runs: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any
         same = ("query", "gallery", "search", "feature", "reranking")
         row: dict[str, Any] = {name: rows[0][name] for name in same}
         if any(other[name] != row[name] for other in rows for name in same):
-            raise ValueError("only runs of the same tasks have a mean")
+            raise ValueError(
+                "the runs have different tasks: give rows of the same tasks in the same order"
+            )
         row["trials"] = len(rows)
         for name in ("queries", "valid_queries", "gallery_images"):
             row[name] = round(mean_and_std([other[name] for other in rows])[0])

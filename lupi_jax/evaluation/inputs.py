@@ -1,4 +1,4 @@
-"""Arrays of images that a network can take, and what to do about others."""
+"""Checks that a network can take an array of images, and advice if it cannot."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -6,25 +6,25 @@ import numpy as np
 from lupi_jax.models import EmbedNet
 
 _LARGEST = 4.0
-"""Of a normalised pixel, generously: black is -2.12 and white 2.64."""
+"""A generous bound for normalised pixels: black is -2.12 and white 2.64."""
 
 
 _REACHED = 0.9
-"""Of 1, by whatever is scaled to -1 to 1 and has dark and bright pixels. Normalised images that
-reach it on both sides, and 1 on neither, would have no pixel below 65 or above 182 of 255."""
+"""Images scaled to -1 to 1 with dark and bright pixels reach this value on both sides. Normalised
+images that do so without exceeding 1 would lack pixels below 65 and above 182 of 255."""
 
 
 def check_feature(feature: str) -> None:
-    """Raise ValueError where no feature has this name."""
+    """Raise ValueError if this is not the name of a feature."""
     if feature not in ("neck", "pooled"):
         raise ValueError(f"feature must be neck or pooled, not {feature!r}")
 
 
 def check_shape(shape: tuple[int, ...]) -> None:
-    """Raise ValueError, with what to do, where a shape is not [n, h, w, 3] with n > 0."""
+    """Raise ValueError, with advice, if a shape is not [n, h, w, 3] with n > 0."""
     if len(shape) == 4 and shape[-1] == 3 and shape[0]:
         return
-    advice = "of one image or more"
+    advice = "give such an array"
     match shape:
         case (0, *_):
             advice = "give at least one image"
@@ -45,9 +45,9 @@ def check_shape(shape: tuple[int, ...]) -> None:
 
 
 def check_scale(images: np.ndarray) -> None:
-    """Raise ValueError where floating images are from 0 to 1, or from -1 to 1, by their values.
+    """Raise ValueError if the values of floating images show a range of 0 to 1, or of -1 to 1.
 
-    Normalised ones of a batch that has dark and bright pixels are in neither range.
+    Normalised images with dark and bright pixels exceed both ranges.
     """
     if images.dtype == np.uint8:
         return
@@ -65,14 +65,15 @@ def check_scale(images: np.ndarray) -> None:
 
 
 def check_pixels(model: EmbedNet, images: np.ndarray) -> None:
-    """Check that images are what a network was trained on, as far as an array shows it.
+    """Check that images have the size and range that a network was trained on.
 
     Args:
+      model: the network.
       images: [n, h, w, 3].
 
     Raises:
-      ValueError: they are neither uint8 nor floating, of another size than `model.image_size`, not
-        finite, or further from 0 than any normalised pixel.
+      ValueError: the images are neither uint8 nor floating, have another size than
+        `model.image_size`, are not finite, or exceed the range of normalised pixels.
     """
     size = images.shape[1:3]
     if model.image_size is not None and size != tuple(model.image_size):

@@ -1,4 +1,4 @@
-"""Which of several training methods is better: networks that differ in their seed alone are one."""
+"""Which of several training methods is better. Runs that differ only in their seed are one."""
 
 import dataclasses
 import re
@@ -17,21 +17,24 @@ SHOWN = ("rank1", "rank10", "mean_ap", "mean_inp")
 _SEARCH = ("query", "gallery", "search")
 
 _SEED = re.compile(r"[-_. ]*(?:seed)?[-_. ]*[0-9]*$")
-"""How the name of a run's directory may end in its seed, as "-0" of luma-0."""
+"""The end of a run's directory name that gives its seed, such as "-0" in "luma-0"."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MeasuredRun:
-    """A run and what was found of it.
+    """A run and its measured figures.
 
     Attributes:
-      fields: the fields of its configuration that make up the method.
-      draws_people: whether its seed decides which people it was trained on.
-      trained_on: fingerprint of the images it was trained on.
-      images: fingerprint of the images it was measured on.
-      rows: its figures for each search.
-      precision: [q] average precision of the queries for each search.
-      identities: [q] of the queries for each search.
+      workdir: the run's directory.
+      seed: the run's seed.
+      fields: the fields of the configuration that make up the method.
+      draws_people: whether the seed decides which people the run was trained on.
+      trained_on: fingerprint of the images that the run was trained on.
+      images: fingerprint of the images that the run was measured on.
+      protocol: name of the protocol.
+      rows: the run's figures, one row per search.
+      precision: for each search [q], average precision of the queries, in (0, 1] or NaN.
+      identities: for each search [q], identities of the queries.
     """
 
     workdir: Path
@@ -46,7 +49,7 @@ class MeasuredRun:
     identities: Sequence[np.ndarray]
 
     def has_images_of(self, other: "MeasuredRun") -> bool:
-        """Whether the two were trained on the same images, but for people a seed holds out."""
+        """Whether both were trained on the same images, apart from people held out by seed."""
         return self.trained_on == other.trained_on or (
             self.draws_people and self.seed != other.seed
         )
@@ -57,21 +60,24 @@ def _measured_by(run: MeasuredRun) -> tuple[Any, ...]:
 
 
 def compare_methods(measured: Sequence[MeasuredRun]) -> tuple[dict[str, list[MeasuredRun]], Any]:
-    """Sort runs into methods, and compare each method with that of the first run.
+    """Sort runs into methods, and compare each method with the first run's method.
+
+    Args:
+      measured: the runs, the reference first.
 
     Returns:
-      {name of a method: its runs, by seed}, and what results say: {"protocol", "methods": figures
-      of each, "differences": of each from the first}.
+      {name of a method: its runs, by seed}, and the content of results: {"protocol", "methods":
+      figures of each method, "differences": each method's figures minus the first's}.
 
     Raises:
-      InputError: the runs were not measured on the same images and searches, two have the same
+      InputError: the runs were not measured on the same images and searches, two runs have the same
         method and seed, or the test set is too small.
     """
     first = measured[0]
     for other in measured:
         if _measured_by(other) != _measured_by(first):
             raise InputError(
-                f"{other.workdir} is measured on other images, by another protocol or in other "
+                f"{other.workdir}: measured on other images, by another protocol or in other "
                 f"searches than {first.workdir} ({other.protocol}; {first.protocol}): give both "
                 "the same --data-root and --config.evaluation fields"
             )
@@ -113,14 +119,14 @@ def _group(measured: Sequence[MeasuredRun]) -> dict[str, list[MeasuredRun]]:
                 )
             seeds[run.seed] = run
         name = _name(group)
-        if name in methods:  # directories of one name in different places
+        if name in methods:  # directories of the same name in different places
             name = ", ".join(str(run.workdir) for run in group)
         methods[name] = [seeds[seed] for seed in sorted(seeds)]
     return methods
 
 
 def _name(group: Sequence[MeasuredRun]) -> str:
-    """The name of a run's directory; of several, without their seeds' numbers where that is one."""
+    """The runs' shared directory name without the seed, or the names of all directories."""
     names = [run.workdir.name for run in group]
     shared = {_SEED.sub("", name) for name in names}
     if len(names) > 1 and len(shared) == 1 and shared != {""}:
@@ -149,20 +155,20 @@ def _summarize(name: str, runs: Sequence[MeasuredRun], first: MeasuredRun) -> di
 def _difference(
     runs: Sequence[MeasuredRun], base: Sequence[MeasuredRun], place: int
 ) -> dict[str, Any]:
-    """mAP of `runs` minus that of `base` in one search, on the same queries and seeds."""
+    """The mAP of `runs` minus the mAP of `base` in one search, on the same queries and seeds."""
     seeds = sorted({run.seed for run in base} & {run.seed for run in runs})
     ours, theirs = (
         np.array([run.precision[place] for run in side if run.seed in seeds or not seeds])
         for side in (runs, base)
     )
-    if not seeds:  # the means over seeds are what can be compared
+    if not seeds:  # only the means over seeds can be compared
         ours, theirs = ours.mean(axis=0), theirs.mean(axis=0)
     try:
         found = compare(ours, theirs, base[0].identities[place])
     except ValueError as error:  # the test set is too small
         row = base[0].rows[place]
         search = f"{row['query']} -> {row['gallery']}"
-        raise InputError(f"{search} cannot be compared: {error}") from error
+        raise InputError(f"{search}: cannot be compared: {error}") from error
     return {
         "seeds": seeds,
         "mean_ap": found.difference,

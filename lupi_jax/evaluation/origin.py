@@ -1,8 +1,8 @@
-"""Which network made a set of features, and of which images.
+"""Which network made a set of features, and how it read the images.
 
-Distances between features of two networks mean nothing, nor do those between features of images
-that were made differently. An origin is plain values that survive JSON: `network_fingerprint`, and
-whatever else an export says of its run. Older exports have no fingerprint.
+Distances between features mean something only if the same network made both from images that were
+read in the same way. An origin has plain values that survive JSON: `network_fingerprint`, and other
+facts about the run of an export. Exports of older versions have no fingerprint.
 """
 
 import hashlib
@@ -23,13 +23,15 @@ _ARCHITECTURE = ("backbone", "non_local", "pooling", "stem_relu", "shared_from")
 
 
 def fingerprint_network(model: EmbedNet, variables: Any, size: tuple[int, int]) -> str:
-    """16 hexadecimal digits that change with whatever decides a feature, but for its last bits.
+    """16 hexadecimal digits that change with everything that decides a feature.
 
     That is every weight and statistic that retrieval reads (not the classifier), the layers between
-    them, and how a file becomes the network's input. Devices and precision leave it as it is.
+    them, and how a file becomes the network's input. Devices and precision, which change only a
+    feature's last bits, do not change the fingerprint.
 
     Args:
-      variables: as `lupi_jax.load` gives them.
+      model: the network.
+      variables: the network's parameters and running statistics, as `lupi_jax.load` gives them.
       size: (height, width) of the images in pixels.
     """
     read = {
@@ -43,12 +45,12 @@ def fingerprint_network(model: EmbedNet, variables: Any, size: tuple[int, int]) 
 
 
 def origin_of(model: EmbedNet, variables: Any, size: tuple[int, int]) -> dict[str, Any]:
-    """The origin of features that a network makes of images of `size` = (height, width)."""
+    """The origin of features that a network makes from images of `size` = (height, width)."""
     return {NETWORK: fingerprint_network(model, variables, size), "image_size": list(size)}
 
 
 def describe_origin(origin: Origin) -> str:
-    """An origin in words: "network 0123456789abcdef (runs/demo, step 600, 96 x 48 pixels)"."""
+    """An origin in words, "network 0123456789abcdef (runs/demo, step 600, 96 x 48 pixels)"."""
     said = [str(origin[name]) for name in ("run", "checkpoint") if origin.get(name)]
     size = origin.get("image_size")
     if size and isinstance(size, list | tuple):
@@ -57,6 +59,6 @@ def describe_origin(origin: Origin) -> str:
 
 
 def same_origin(origin: Origin, own: Origin) -> bool | None:
-    """Whether one network made both, of images of one size; None where one does not say."""
+    """Whether one network made both from images of one size; None if an origin does not say."""
     made = [each.get(NETWORK) for each in (origin, own)]
     return made[0] == made[1] if all(isinstance(name, str) and name for name in made) else None

@@ -1,4 +1,4 @@
-"""Images that nobody has checked: features of those that can be read, and how coloured they are."""
+"""Unchecked images: the features of all that can be read, and how coloured the images are."""
 
 from typing import Any, NamedTuple
 
@@ -15,19 +15,19 @@ from lupi_jax.runtime.progress import Show, silent
 
 GREY = 1.0
 COLOURED = 5.0
-"""Levels of 255 between an image's lowest and highest channel, on average over its pixels: up to
-`GREY` it has no colour, from `COLOURED` on it has. A grey picture saved in colour has 0, as a JPEG
-of any quality, and 3 with noise of 3 levels in every channel; 19 of 20 photographs of people by
-day have 6 and more, half of them 18."""
+"""Difference between a pixel's highest and lowest channel, from 0 to 255, averaged over an image.
+Up to `GREY` an image counts as grey, from `COLOURED` on as coloured. A grey picture saved in colour
+has 0, also as a JPEG of any quality, and 3 with noise of 3 levels in every channel. 19 of 20
+photographs of people by day have 6 or more; the median is 18."""
 
 
 class Readable(NamedTuple):
-    """What embedding unchecked images gave.
+    """The result of embedding unchecked images.
 
     Attributes:
-      features: of the m images that could be read, in their order.
-      faults: a line on each of the others, which names it.
-      spreads: [m] float, the colour of each image in the unit of `COLOURED`.
+      features: features of the m images that could be read, in the given order.
+      faults: one line per other image, which names the image and its fault.
+      spreads: [m] float, `colour_spread` of each image that could be read.
     """
 
     features: Features
@@ -41,10 +41,12 @@ def colour_spread(image: np.ndarray) -> float:
 
 
 def doubt(spreads: np.ndarray, modality: str) -> tuple[str, str]:
-    """What speaks against images being of `modality`, and which they may be; "" where nothing does.
+    """Why images may not have the modality that was given, and the modality they may have instead.
+
+    Both are "" if nothing looks wrong.
 
     Args:
-      spreads: [n] `colour_spread` of each.
+      spreads: [n] `colour_spread` of each image.
       modality: "visible" or "infrared".
     """
     count, coloured = len(spreads), int((spreads >= COLOURED).sum())
@@ -58,10 +60,17 @@ def doubt(spreads: np.ndarray, modality: str) -> tuple[str, str]:
 def embed_readable(
     config: Config, model: EmbedNet, variables: Any, index: Index, show: Show = silent
 ) -> Readable:
-    """As `embed_index`, without the images of `index` that cannot be read.
+    """Embed the images of `index` that can be read.
+
+    Args:
+      config: as in `embed_index`.
+      model: as in `embed_index`.
+      variables: as in `embed_index`.
+      index: the images.
+      show: shows how many images are embedded.
 
     Raises:
-      InputError: none of them can be read, or as `embed_index`.
+      InputError: no image can be read, or `embed_index` raises it for another reason.
     """
     size = config.data.image_size
     read = make_reader(index, size, config.data.prepared)
@@ -79,7 +88,11 @@ def embed_readable(
 
     features = embed_index(config, model, variables, index, show=show, read=read_if_any)
     if len(faults) == len(index):
-        others = f"; and no other of {len(index)} images can be read" if len(index) > 1 else ""
+        others = (
+            f"; the other images cannot be read either ({len(index)} in all)"
+            if len(index) > 1
+            else ""
+        )
         raise InputError(f"{faults[0]}{others}")
     kept = np.array([row not in faults for row in range(len(index))])
     lines = [faults[row] for row in sorted(faults)]

@@ -1,4 +1,4 @@
-"""Nearest images of a gallery, and the pictures that show them."""
+"""The nearest images of a gallery, and the rows of pictures that show them."""
 
 import dataclasses
 import math
@@ -14,7 +14,7 @@ from lupi_jax.evaluation.features import Features
 from lupi_jax.evaluation.metrics.retrieval import BLOCK_ELEMENTS, pairwise_distances
 from lupi_jax.evaluation.metrics.tasks import Trial
 
-_LINE = 14  # characters that fit on a line under a picture
+_LINE = 14  # characters that fit on a line under an image
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -23,12 +23,12 @@ class RankingRow:
 
     Attributes:
         query: [h, w, 3] uint8.
-        query_title: text under the query, "ID 4 · cam 2" or its file's name; a picture starts a
-            new line at " · " and at a line break. About 14 characters fit on a line.
+        query_title: text under the query, "ID 4 · cam 2" or the file's name. A picture starts a new
+            line at " · " and at a line break. About 14 characters fit on a line.
         gallery: images [h, w, 3] uint8, closest first.
         titles: text under each gallery image.
         correct: whether each gallery image has the query's identity; None if that is unknown.
-        matched: whether each gallery image is as near as a threshold asks; None without one.
+        matched: whether each gallery image is within the threshold; None without a threshold.
     """
 
     query: NDArray[np.uint8]
@@ -47,20 +47,22 @@ def nearest(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The `top` nearest gallery rows of each query by cosine distance.
 
-    The gallery is read a tile at a time, once for every sqrt(`BLOCK_ELEMENTS`) queries.
+    The gallery is read in tiles, once per sqrt(`BLOCK_ELEMENTS`) queries.
 
     Args:
       query: [q, d], L2-normalised.
       gallery: [g, d], L2-normalised; may be memory-mapped.
-      top: how many, at least 1; fewer come back from a smaller gallery.
-      excluded: [q, g] bool, gallery rows that are not there for a query: last, infinitely far.
+      top: number of gallery rows per query, at least 1.
+      excluded: [q, g] bool, gallery rows that do not exist for a query; they come last, at an
+        infinite distance.
 
     Returns:
-      Rows of the gallery [q, k] and their distances [q, k], nearest first, k = min(top, g). Equal
-      distances keep the gallery's order; those of copies in different tiles may differ by a bit.
+      Row numbers of the gallery [q, k] and their distances [q, k], nearest first, with
+      k = min(top, g). Rows at equal distances keep the gallery's order. Copies of an image in
+      different tiles may have distances that differ in the last bit.
 
     Raises:
-      ValueError: types or shapes do not fit, or a feature is not of unit length.
+      ValueError: types or shapes do not fit, or a feature does not have length 1.
     """
     if not isinstance(top, Integral) or top < 1:
         raise ValueError(f"top must be a whole number of at least 1: got {top}")
@@ -81,7 +83,7 @@ def nearest(
 def _nearest(
     query: np.ndarray, gallery: np.ndarray, top: int, excluded: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`nearest` for a block of queries: the best so far against a tile of the gallery at a time."""
+    """`nearest` for a block of queries; each tile of the gallery is merged with the best so far."""
     size = max(1, BLOCK_ELEMENTS // max(*query.shape, 1))
     rows = np.empty((len(query), 0), np.int64)
     distances = np.empty((len(query), 0), np.float32)
@@ -100,11 +102,11 @@ def _nearest(
 def _smallest(
     distances: np.ndarray, columns: np.ndarray, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Each row's `count` smallest distances in order, the first of equals first, and columns."""
+    """Each row's `count` smallest distances in order, and their columns; equals stay in order."""
     if count < distances.shape[1]:
         bound = np.partition(distances, count - 1, axis=1)[:, count - 1 : count]
         kept = distances <= bound
-        if kept.sum() > count * len(kept):  # of those equal to the bound only the first have room
+        if kept.sum() > count * len(kept):  # too many equal the bound: keep the first
             equal = distances == bound
             room = count - (kept & ~equal).sum(axis=1, keepdims=True)
             kept &= ~equal | (equal.cumsum(axis=1) <= room)
@@ -120,12 +122,14 @@ def ranking_rows(
     queries: int | np.ndarray = 6,
     top: int = 10,
 ) -> list[RankingRow]:
-    """Queries of a trial, each with its `top` nearest by the neck's feature.
+    """Queries of a trial, each with its `top` nearest images by the feature after the neck.
 
     Args:
-      features: of all images of the trial.
-      size: (height, width) the images are shown at.
-      queries: how many, spread evenly, or their positions in `trial.query`.
+      features: features of all images of the trial.
+      trial: the queries and the gallery.
+      size: (height, width) in pixels at which images are shown.
+      queries: number of queries, spread evenly; or their positions in `trial.query`.
+      top: number of gallery images per query.
 
     Raises:
       InputError: an image cannot be read.
@@ -145,7 +149,9 @@ def ranking_rows(
 def ranking_row(
     query: Features, row: int, gallery: Features, rows: np.ndarray, size: tuple[int, int]
 ) -> RankingRow:
-    """Row `row` of `query` and its ranked images, `rows` of `gallery`; identities < 0 are unknown.
+    """One query, `row` of `query`, with its ranked images, `rows` of `gallery`.
+
+    An identity below 0 is unknown.
 
     Raises:
       InputError: an image cannot be read.
@@ -168,9 +174,9 @@ def ranking_row(
 
 
 def _name(path: str) -> str:
-    """A file's name and its directory's, which often names the person, on lines of their own.
+    """A file's name below its directory's name, which often names the person.
 
-    A long one takes two lines, and loses its middle rather than an end.
+    A long name takes two lines and loses its middle.
     """
     lines = []
     for part in shown(path.rpartition(".")[0]).split("/")[-2:]:

@@ -1,4 +1,4 @@
-"""What a configuration asks to be searched: the images, the tasks, and what results call them."""
+"""The images and tasks that a configuration asks to measure, and their names in results."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -18,7 +18,7 @@ from lupi_jax.evaluation.metrics.tasks import Pair, SameModality
 from lupi_jax.modality import Modality
 
 SEARCHED_SPLITS = ("test", "val")
-"""Splits a data set's own protocol is for: of people who are not trained on."""
+"""Splits of people outside training, for which a data set's own protocol is meant."""
 
 
 def _pairs(config: Config) -> tuple[Pair, ...]:
@@ -27,9 +27,9 @@ def _pairs(config: Config) -> tuple[Pair, ...]:
 
 
 def images_asked_for(config: Config, index: Index) -> Index:
-    """The images that the configured pairs are about, those of the intermediate modality added.
+    """The images of the configured pairs, with intermediate images added if a pair needs them.
 
-    Junk is passed over; distractors are in galleries.
+    Junk is left out. Distractors stay, for galleries.
     """
     wanted = {m for pair in _pairs(config) for m in pair}
     index = index[index.identities != JUNK]
@@ -39,7 +39,7 @@ def images_asked_for(config: Config, index: Index) -> Index:
 
 
 def same_modality_rule(config: Config) -> SameModality:
-    """What a query ignores within a modality: as asked, else as is usual for the data set."""
+    """The rule within a modality: as configured, or by default the data set's usual rule."""
     asked = config.evaluation.same_modality
     if asked != "auto":
         return asked
@@ -47,7 +47,9 @@ def same_modality_rule(config: Config) -> SameModality:
 
 
 def make_tasks(config: Config, index: Index, split: str = "test") -> tuple[Task, ...]:
-    """The tasks of a split: by the data set's own protocol, training images by all images.
+    """The tasks of a split, by the data set's own protocol.
+
+    Training images are measured by the protocol of all images.
 
     Raises:
       InputError: the images do not fit the protocol.
@@ -64,7 +66,7 @@ def make_tasks(config: Config, index: Index, split: str = "test") -> tuple[Task,
 
 
 def protocol_name(config: Config, index: Index, split: str = "test") -> str:
-    """What a whole split is measured by, and whether it is the published test set."""
+    """The protocol of a split in words, which say if the split is not the published test set."""
     data, trials = config.data, config.evaluation.trials
     name, whole = "all images", True
     match data.name if split in SEARCHED_SPLITS else "":
@@ -102,7 +104,7 @@ def protocol_name(config: Config, index: Index, split: str = "test") -> str:
 
 
 def require_unseen(config: Config, index: Index, split: str, trained_on: Collection[int]) -> None:
-    """Raise InputError where somebody of a split was trained on."""
+    """Raise InputError if the network was trained on people of a split."""
     shared = np.intersect1d(index.classes, np.array(list(trained_on), int)).tolist()
     if not shared:
         return
@@ -111,8 +113,8 @@ def require_unseen(config: Config, index: Index, split: str, trained_on: Collect
         which = f"split {config.data.trial} of RegDB"
         mend = "evaluate it on its own split (data.trial)"
     elif split == "val":
-        mend = "train with data.validation_split to have them held out"
+        mend = "train with data.validation_split to hold them out"
     raise InputError(
-        f"this network was trained on {len(shared)} of the {len(index.classes)} people {which} is "
-        f"about ({some(shared)}): {mend}"
+        f"this network was trained on {len(shared)} of the {len(index.classes)} people in {which} "
+        f"({some(shared)}): {mend}"
     )

@@ -1,4 +1,4 @@
-"""Thresholds of a network: how often two people match, and one person does not, in a search."""
+"""Thresholds of a network: how often two people match in a search, and how often one does not."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,27 +17,30 @@ from lupi_jax.evaluation.metrics.retrieval import BLOCK_ELEMENTS
 from lupi_jax.evaluation.metrics.tasks import Trial
 
 LEVELS = tuple(float(f"{n}e-{power}") for power in range(2, 10) for n in (10, 5, 2))
-"""False-match rates whose thresholds are kept: 0.1, 0.05, 0.02, 0.01, ..."""
+"""False-match rates that thresholds are computed for, 0.1, 0.05, 0.02, 0.01, ..."""
 
 ALARMS = (0.01, 0.1)
-"""False-alarm rates whose detection and identification rates are kept."""
+"""False-alarm rates that detection and identification rates are computed for."""
 
-_STEP = BLOCK_ELEMENTS // 8  # distances at once; masks and copies of them take several times that
+_STEP = BLOCK_ELEMENTS // 8  # distances at once; their masks and copies take several times as much
 
 
 def verify(features: Features, task: Task) -> dict[str, Any]:
-    """The thresholds of a task by its pairs, of the neck's feature and the first trial's gallery.
+    """Thresholds of a task, by the pairs of its first trial and the feature after the neck.
 
     Returns:
-      "query", "gallery", "search", "feature"; "genuine_pairs" and "impostor_pairs", counts of pairs
-      of one person and of two, without those that the protocol leaves out; "levels", for each of
-      `LEVELS` that so many pairs show, {"false_match_rate", "threshold" (a distance),
-      "false_non_match_rate"}. Where queries without a mate are among the others also "open_set":
-      {"mated_queries", "other_queries", "levels": [{"false_alarm_rate", "threshold",
-      "detection_identification_rate"} of rank 1]}.
+      A dictionary of plain values:
+        "query", "gallery", "search", "feature": what the task compares;
+        "genuine_pairs", "impostor_pairs": numbers of pairs of one person and of two, without the
+          pairs that the protocol leaves out;
+        "levels": [{"false_match_rate", "threshold" (a distance), "false_non_match_rate"}] for each
+          of `LEVELS` that so many pairs can show;
+        "open_set", only if some queries have a mate and others do not: {"mated_queries",
+          "other_queries", "levels": [{"false_alarm_rate", "threshold",
+          "detection_identification_rate" (at rank 1)}]}.
     """
     trial, ids = task.trials[0], features.index.identities
-    # What the largest level needs, and one more.
+    # The number of distances that the largest level needs, and one more.
     most = int(LEVELS[0] * len(trial.query) * len(trial.gallery)) + 2
     genuine, outcomes, count = [], [], 0
     impostors = np.empty(0, np.float32)
@@ -77,7 +80,7 @@ def verify(features: Features, task: Task) -> dict[str, Any]:
 
 
 def level_for(levels: list[Mapping[str, float]], rate: float) -> Mapping[str, float] | None:
-    """Of the `levels` that `verify` gives, the highest false-match rate up to `rate`, if any is."""
+    """The level of `verify` with the highest false-match rate up to `rate`, or None."""
     fitting = [level for level in levels if level["false_match_rate"] <= rate]
     return max(fitting, key=lambda level: level["false_match_rate"], default=None)
 
@@ -101,7 +104,7 @@ def _open_set(outcomes: Outcomes) -> dict[str, Any]:
 def _blocks(
     values: np.ndarray, trial: Trial
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Rows of some queries [b], their distances to the gallery [b, g], and what is not there."""
+    """Row numbers of some queries [b], distances to the gallery [b, g] and hidden images [b, g]."""
     gallery = values[trial.gallery]
     step = max(1, _STEP // len(gallery))
     for start in range(0, len(trial.query), step):

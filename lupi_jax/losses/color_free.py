@@ -10,7 +10,7 @@ from lupi_jax.losses.distances import at_least_float32
 def _check_pairs(what: str, first: Array, second: Array) -> None:
     shapes = jnp.shape(first), jnp.shape(second)
     if len(shapes[0]) != 2 or shapes[0] != shapes[1]:
-        raise ValueError(f"{what}: want two arrays [n, d], got {shapes[0]} and {shapes[1]}")
+        raise ValueError(f"{what}: expected two arrays [n, d], got {shapes[0]} and {shapes[1]}")
 
 
 def color_free(
@@ -58,7 +58,7 @@ def color_free(
     elif norm == "l1_mean":
         distance = jnp.mean(jnp.abs(difference), axis=1)
     else:
-        raise ValueError(f'norm: want "l2" or "l1_mean", got {norm!r}')
+        raise ValueError(f'norm: expected "l2" or "l1_mean", got {norm!r}')
 
     log_p = jax.nn.log_softmax(at_least_float32(visible_logits), axis=1)
     log_q = jax.nn.log_softmax(at_least_float32(intermediate_logits), axis=1)

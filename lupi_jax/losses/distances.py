@@ -17,7 +17,7 @@ def at_least_float32(x: Array) -> Array:
     """
     x = jnp.asarray(x)
     if not (jnp.issubdtype(x.dtype, jnp.floating) or jnp.issubdtype(x.dtype, jnp.integer)):
-        raise ValueError(f"want embeddings and logits of real numbers, got {x.dtype}")
+        raise ValueError(f"expected embeddings and logits of real numbers, got {x.dtype}")
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
@@ -35,15 +35,16 @@ def checked_labels(what: str, rows: Array, labels: Array) -> Array:
     """
     labels = labels if isinstance(labels, Array) else np.asarray(labels)
     if not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise ValueError(f"{what}: want whole numbers, got {labels.dtype}")
+        raise ValueError(f"{what}: expected whole numbers, got {labels.dtype}")
     if jnp.ndim(rows) != 2 or labels.shape != jnp.shape(rows)[:1]:
         raise ValueError(
-            f"{what}: want one label per row of [n, d], got {labels.shape} for {jnp.shape(rows)}"
+            f"{what}: expected one label per row of [n, d], got {labels.shape} for "
+            f"{jnp.shape(rows)}"
         )
     if isinstance(labels, np.ndarray) and labels.size:
         limits = jnp.iinfo(jax.dtypes.canonicalize_dtype(labels.dtype))
         if int(labels.max()) > limits.max or int(labels.min()) < limits.min:
-            raise ValueError(f"{what}: want numbers from {limits.min} to {limits.max}")
+            raise ValueError(f"{what}: expected numbers from {limits.min} to {limits.max}")
     return jnp.asarray(labels)
 
 
@@ -65,7 +66,7 @@ def euclidean(x: Array, y: Array) -> Array:
     """
     x, y = at_least_float32(x), at_least_float32(y)
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
-        raise ValueError(f"euclidean: want [m, d] and [n, d], got {x.shape} and {y.shape}")
+        raise ValueError(f"euclidean: expected [m, d] and [n, d], got {x.shape} and {y.shape}")
     # TF32 or bfloat16 products would lose all digits of the difference of large numbers below.
     products = jnp.matmul(x, y.T, precision=jax.lax.Precision.HIGHEST)
     squares = jnp.sum(x * x, axis=1)[:, None] + jnp.sum(y * y, axis=1)[None, :] - 2 * products

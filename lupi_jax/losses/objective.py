@@ -52,7 +52,7 @@ def objective(
     names = [name for name in _MODALITIES if name in pooled]
     if not names or len(names) != len(pooled) or set(pooled) != set(logits):
         raise ValueError(
-            f"objective: want pooled and logits of the same modalities among {_MODALITIES}, "
+            f"objective: expected pooled and logits of the same modalities among {_MODALITIES}, "
             f"got {sorted(pooled)} and {sorted(logits)}"
         )
     for name in names:

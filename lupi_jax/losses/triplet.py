@@ -90,7 +90,7 @@ def dual_triplet(
         ValueError: if shapes or types do not agree, or `reduction` is neither "mean" nor "sum".
     """
     if reduction not in ("mean", "sum"):
-        raise ValueError(f'reduction: want "mean" or "sum", got {reduction!r}')
+        raise ValueError(f'reduction: expected "mean" or "sum", got {reduction!r}')
     v, t, z = visible, infrared, intermediate
     total = (
         cross_triplet(v, t, z, labels, labels, labels, margin)

@@ -71,7 +71,9 @@ class EmbedNet(nn.Module):
 
     def __post_init__(self) -> None:
         if self.shared_from not in SHARED_FROM:
-            raise ValueError(f"shared_from: want one of {SHARED_FROM}, got {self.shared_from!r}")
+            raise ValueError(
+                f"shared_from: expected one of {SHARED_FROM}, got {self.shared_from!r}"
+            )
         super().__post_init__()
 
     @property

@@ -83,7 +83,7 @@ class Stem(nn.Module):
 
 
 class Trunk(nn.Module):
-    """The layers that all modalities share: those of layer1 to layer4 that the stems lack."""
+    """The layers that all modalities share, from layer1 or layer2 to layer4."""
 
     backbone: Backbone
     layers: tuple[int, ...] = (2, 3, 4)

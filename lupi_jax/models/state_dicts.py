@@ -113,8 +113,8 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
     others = sorted(str(k) for k, v in content.items() if not isinstance(v, torch.Tensor))
     if others:
         raise InputError(
-            f"{path}: {len(others)} of {len(content)} entries are not tensors: {some(others)}; "
-            f"give a file that holds only weights, or has them under "
+            f"{path}: {len(others)} of {len(content)} entries are not tensors "
+            f"({some(others)}): give a file that holds only weights, or has them under "
             f"{' or '.join(map(repr, _WITHIN))}"
         )
     return {

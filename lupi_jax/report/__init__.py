@@ -1,4 +1,4 @@
-"""A run as one page: figures as pure functions of arrays, and the page that holds them."""
+"""One page about a run: charts as pure functions of arrays, and the page that contains them."""
 
 from lupi_jax.report.page import make_page, require_libraries
 

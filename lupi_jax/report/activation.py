@@ -1,6 +1,7 @@
-"""Where in an image an embedding comes from.
+"""Maps of where in an image an embedding comes from.
 
-Not by Grad-CAM, which explains a class's score: people at test time are of no class.
+Grad-CAM does not fit, because it explains the score of a class, and people at test time have no
+class.
 """
 
 from collections.abc import Callable
@@ -24,15 +25,16 @@ from lupi_jax.views import normalise
 def place_shares(feature_map: Array, pool: Callable[[Array], Array]) -> Array:
     """Each place's share of the squared length of the pooled feature.
 
-    By Euler's theorem the pooled channel f_c is sum_ij x_ijc df_c/dx_ijc. With GeM of power p a
-    place has sum_c f_c^2 x_ijc^p / sum_kl x_klc^p, over sum_c f_c^2.
+    By Euler's theorem the pooled channel f_c is sum_ij x_ijc df_c/dx_ijc. With GeM of power p the
+    share of a place is sum_c f_c^2 x_ijc^p / sum_kl x_klc^p, divided by sum_c f_c^2.
 
     Args:
-      feature_map: [n, h, w, c], not negative, not all zero in any row.
-      pool: [n, h, w, c] -> [n, c], homogeneous of degree 1, each channel of its own.
+      feature_map: [n, h, w, c], not negative; each image has an entry above 0.
+      pool: function [n, h, w, c] -> [n, c], homogeneous of degree 1, that pools each channel
+        separately.
 
     Returns:
-      [n, h, w] float32, not negative; each row sums to 1.
+      [n, h, w] float32, not negative; the shares of each image sum to 1.
     """
     feature_map = feature_map.astype(jnp.float32)
     pooled, backward = jax.vjp(pool, feature_map)
@@ -43,7 +45,7 @@ def place_shares(feature_map: Array, pool: Callable[[Array], Array]) -> Array:
 
 @partial(jax.jit, static_argnums=(0, 3))
 def activation_shares(model: EmbedNet, variables: Any, images: Array, modality: Modality) -> Array:
-    """`place_shares` of the last feature map, [n, h / 16, w / 16], of uint8 images [n, h, w, 3]."""
+    """`place_shares` [n, h / 16, w / 16] of the last feature map of uint8 images [n, h, w, 3]."""
 
     def is_trunk(module: Any, _: str) -> bool:
         return module.name == "trunk"
@@ -60,7 +62,7 @@ def activation_shares(model: EmbedNet, variables: Any, images: Array, modality: 
 
 
 def heat(image: NDArray[np.uint8], shares: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Shares [a, b], 0 dark and the largest bright, laid over the grey image [h, w, 3] uint8."""
+    """Shares [a, b] over the image [h, w, 3] uint8 in grey; 0 is dark, the largest share bright."""
     height, width = image.shape[:2]
     scaled = Image.fromarray((shares / max(shares.max(), 1e-12)).astype(np.float32))
     smooth = np.asarray(scaled.resize((width, height), Image.Resampling.BICUBIC))

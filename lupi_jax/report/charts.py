@@ -1,6 +1,6 @@
-"""Charts as SVG that lies in a page, readable at a phone's width, on light pages and dark ones.
+"""Charts as SVG inside a page, readable at a phone's width, on light and dark pages.
 
-The `name` of a chart is its own on the page: letters, digits and hyphens.
+Each chart on a page has its own `name` of letters, digits and hyphens.
 """
 
 import io
@@ -23,7 +23,7 @@ from lupi_jax.errors import plural, shown
 from lupi_jax.report.distances import PairCounts
 from lupi_jax.report.pictures import LINE_COLOURS, Panel, draw_lines
 
-_TEXT, _RULE = "#010203", "#040506"  # stand for the page's own
+_TEXT, _RULE = "#010203", "#040506"  # placeholders for the page's own colours
 _VARIABLES = {
     _TEXT: "currentColor",
     _RULE: "var(--rule)",
@@ -35,7 +35,7 @@ _VARIABLES = {
 }
 _BLUE, _RED = "#0072B2", "#D55E00"
 
-# Twelve colours of middling lightness for people; numbers beside them tell them apart as well.
+# Twelve colours of medium lightness for people. Numbers beside them tell people apart too.
 PEOPLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#5B6BE0",
           "#8C6BB1", "#A0793D", "#7F8C1F", "#C0392B", "#3BA8A0", "#808080")  # fmt: skip
 MARKS = ("o", "^", "s")
@@ -69,7 +69,7 @@ _page_style = context(["default", _STYLE], after_reset=True)
 
 @_page_style
 def panel_chart(panel: Panel, name: str) -> str:
-    """One panel of `training_panels`."""
+    """Chart of one panel of `training_panels`."""
     figure, axes = _axes()
     draw_lines(axes, panel, 1.8)
     axes.set_xlabel("step")
@@ -87,7 +87,7 @@ def panel_chart(panel: Panel, name: str) -> str:
 
 @_page_style
 def cmc_chart(curves: Sequence[tuple[str, str, NDArray]], name: str) -> str:
-    """CMC curves in percent of (search, feature, [ranks] fractions) each."""
+    """Chart of CMC curves in percent, from (search, feature, [ranks] fractions) per curve."""
     searches = list(dict.fromkeys(search for search, *_ in curves))
     features = list(dict.fromkeys(feature for _, feature, _ in curves))
     entries = len(searches) + len(features) if len(searches) > 1 else 1
@@ -95,7 +95,7 @@ def cmc_chart(curves: Sequence[tuple[str, str, NDArray]], name: str) -> str:
     for search, feature, cmc in curves:
         colour = LINE_COLOURS[searches.index(search) % len(LINE_COLOURS)]
         style = ("-", "--")[features.index(feature) % 2]
-        label = feature if len(searches) == 1 else "_"  # those are not listed
+        label = feature if len(searches) == 1 else "_"  # the legend leaves out "_"
         mark = _SEARCH_MARKS[searches.index(search) % len(_SEARCH_MARKS)]
         (line,) = axes.plot(np.arange(1, len(cmc) + 1), 100 * cmc, style, color=colour, lw=1.8)
         line.set(label=label, marker=mark, markevery=4)
@@ -119,7 +119,7 @@ def cmc_chart(curves: Sequence[tuple[str, str, NDArray]], name: str) -> str:
 
 @_page_style
 def distance_chart(counts: PairCounts, name: str) -> str:
-    """Histograms of the distances of at least one pair, each in percent of its pairs."""
+    """Histograms of distances, each in percent of its pairs; at least one pair is needed."""
     figure, axes = _axes()
     for values, label, colour, line, alpha in (
         (counts.same, "same identity", _BLUE, "-", 0.3),
@@ -138,16 +138,19 @@ def distance_chart(counts: PairCounts, name: str) -> str:
     return _svg(
         figure,
         name,
-        f"Histogram of distances: mean {same:.3f} of the same identity, {different:.3f} of "
-        f"different ones, {100 * counts.overlap:.0f} percent overlap",
+        f"Histogram of distances: mean {same:.3f} for the same identity, {different:.3f} for "
+        f"different identities, {100 * counts.overlap:.0f} percent overlap",
     )
 
 
 @_page_style
 def threshold_chart(levels: Sequence[Mapping[str, float]], marked: float, name: str) -> str:
-    """False-non-match over false-match rates of the `levels` that `verify` gives, at least one.
+    """Chart of false-non-match over false-match rates.
 
-    The level of the false-match rate `marked` is named with its threshold, if it is there.
+    Args:
+      levels: one or more levels of `verify`.
+      marked: false-match rate whose level is marked with its threshold, if `levels` has it.
+      name: name of the chart.
     """
     figure, axes = _axes()
     rates = 100 * np.array([level["false_match_rate"] for level in levels])
@@ -156,7 +159,7 @@ def threshold_chart(levels: Sequence[Mapping[str, float]], marked: float, name: 
     axes.set_xscale("log")
     axes.set_xlim(rates.min() / 1.3, rates.max() * 1.3)
     axes.set_ylim(0, 105)
-    axes.set(xlabel="pairs of two people that match, percent", ylabel="own pairs missed, percent")
+    axes.set(xlabel="pairs of two people that match, percent", ylabel="pairs missed, percent")
     axes.xaxis.set_major_formatter("{x:g}")
     texts = []
     for rate, height, level in zip(rates, missed, levels, strict=True):
@@ -164,7 +167,7 @@ def threshold_chart(levels: Sequence[Mapping[str, float]], marked: float, name: 
         texts.append(f"{rate:g} percent {text}, {height:.1f} percent missed")
         if level["false_match_rate"] == marked:
             axes.plot(rate, height, "o", color=_RED, markersize=8)
-            # The curve falls: there is room below it on its left, and above it on its right.
+            # The curve falls, so there is room below its left part and above its right part.
             right = rate**2 < rates.min() * rates.max()
             offset, side = ((8, 6), "left") if right else ((-8, -16), "right")
             unit = "offset points"
@@ -174,9 +177,9 @@ def threshold_chart(levels: Sequence[Mapping[str, float]], marked: float, name: 
 
 @_page_style
 def identity_chart(places: NDArray, identities: NDArray, modalities: NDArray, name: str) -> str:
-    """Images at places [n, 2] on a plane: a colour for each identity, a mark for each modality.
+    """Map of images at places [n, 2], with one colour per identity and one mark per modality.
 
-    A line joins the centres of a person's modalities; the number stands at the first centre.
+    A line joins the centres of a person's modalities. The person's number is at the first centre.
     """
     figure, axes = _axes(height=5.6)
     kinds = np.unique(modalities)
@@ -212,23 +215,23 @@ def identity_chart(places: NDArray, identities: NDArray, modalities: NDArray, na
 
 
 def _axes(height: float = 3.4) -> tuple[Figure, Axes]:
-    """Axes 360 points wide: what a phone shows at its own size."""
+    """Axes 360 points wide, which a phone shows unscaled."""
     figure = Figure(figsize=(5, height), layout="constrained")
     return figure, figure.subplots()
 
 
 def _svg(figure: Figure, name: str, description: str) -> str:
-    """The figure as an <svg> element that takes the page's width, font and colours."""
+    """The figure as an <svg> element with the page's width, font and colours."""
     out = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": name}):
         figure.savefig(out, format="svg", transparent=True)
     text = out.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text, flags=re.S)
-    # Ids are of the whole page, and every figure numbers its own from 1.
+    # Every figure numbers its ids from 1, but ids must differ within the page.
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", text)
-    text = re.sub(r"font-family: [^;]*; ", "", text)  # the page's
+    text = re.sub(r"font-family: [^;]*; ", "", text)  # the page's font is used
     for colour, variable in _VARIABLES.items():
         text = text.replace(colour, variable)
     (size,) = re.findall(r'viewBox="([^"]*)"', text)

@@ -1,4 +1,4 @@
-"""Which queries and which people a page shows."""
+"""The choice of queries and people that a page shows."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,13 +9,15 @@ from lupi_jax.data import Index
 def choose_queries(
     average_precision: NDArray, identities: NDArray, seed: int, count: int = 3
 ) -> dict[str, NDArray[np.int64]]:
-    """{"best", "worst", "random": positions} of queries, `count` different people in each.
+    """Positions of queries in each group, {"best", "worst", "random": [n] positions}.
+
+    The queries of a group show different people.
 
     Args:
-      average_precision: [q], NaN for a query without a match, which is never chosen.
-      identities: [q].
-      seed: of the random queries.
-      count: of each group; fewer where there are not three times as many queries.
+      average_precision: [q]; a query with NaN has no match and is never chosen.
+      identities: [q] identities of the queries.
+      seed: seed of the random queries.
+      count: number of queries per group; fewer if there are fewer than three times as many queries.
     """
     valid = np.flatnonzero(np.isfinite(average_precision))
     orders = {
@@ -39,7 +41,14 @@ def choose_queries(
 def choose_images(
     index: Index, seed: int, identities: int = 12, images: int = 15
 ) -> NDArray[np.int64]:
-    """Rows, ascending, of `images` at most of `identities` people who are in every modality."""
+    """Rows, ascending, of people with images in every modality.
+
+    Args:
+      index: the images.
+      seed: seed of the choice.
+      identities: largest number of people.
+      images: largest number of images per person and modality.
+    """
     rng = np.random.default_rng([seed, 0x7A9])
     modalities = np.unique(index.modalities)
     seen = [index.identities[index.modalities == m] for m in modalities]

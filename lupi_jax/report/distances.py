@@ -1,4 +1,4 @@
-"""How far apart images are: distances of the same and of different people, and a map."""
+"""Distances between images of the same and of different people, and a map of images."""
 
 import dataclasses
 
@@ -7,18 +7,18 @@ from numpy.typing import NDArray
 
 from lupi_jax.evaluation.metrics.retrieval import BLOCK_ELEMENTS, pairwise_distances
 
-BINS = 100  # of equal width over all that a cosine distance can be, 0 to 2
+BINS = 100  # bins of equal width over the range of cosine distances, 0 to 2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PairCounts:
-    """How far apart pairs of images are.
+    """Histograms of the distances between pairs of images.
 
     Attributes:
-      edges: [BINS + 1] from 0 to 2.
-      same: [BINS], pairs of one identity in each bin.
-      different: [BINS], pairs of two identities.
-      means: mean distance of both kinds; NaN without a pair.
+      edges: [BINS + 1] edges of the bins, from 0 to 2.
+      same: [BINS] number of pairs of one identity in each bin.
+      different: [BINS] number of pairs of two identities in each bin.
+      means: mean distance of pairs of one identity, and of two; NaN without such pairs.
     """
 
     edges: NDArray[np.float64]
@@ -28,7 +28,7 @@ class PairCounts:
 
     @property
     def overlap(self) -> float:
-        """The area under both histograms, each of area 1; NaN where one is empty."""
+        """The common area of both histograms, each scaled to area 1; NaN if one is empty."""
         if not (self.same.sum() and self.different.sum()):
             return float("nan")
         shares = self.same / self.same.sum(), self.different / self.different.sum()
@@ -38,13 +38,13 @@ class PairCounts:
 def count_pairs(
     a: NDArray, a_ids: NDArray, b: NDArray | None = None, b_ids: NDArray | None = None
 ) -> PairCounts:
-    """Count the cosine distances of every pair of an image of `a` and one of `b`.
+    """Count the cosine distances between every image of `a` and every image of `b`.
 
     Args:
       a: [n, d] features of unit length.
       a_ids: [n] identities.
-      b: [m, d] likewise; None for `a` itself, of which each pair of two images counts once.
-      b_ids: [m] identities.
+      b: [m, d] features of unit length; None counts each pair of two images of `a` once.
+      b_ids: [m] identities; give them together with `b`.
     """
     within = b is None
     if b is None or b_ids is None:
@@ -54,7 +54,7 @@ def count_pairs(
     size = max(1, BLOCK_ELEMENTS // 8 // max(len(b), 1))
     for start in range(0, len(a), size):
         rows = slice(start, start + size)
-        # Rounding puts the distance of an image to its own copy a little below 0.
+        # By rounding, the distance of an image to its copy may be a little below 0.
         distances = np.clip(pairwise_distances(a[rows], b), 0, 2)
         same = a_ids[rows, None] == b_ids
         counted = np.ones_like(same)
@@ -70,10 +70,10 @@ def count_pairs(
 
 
 def lay_out(features: NDArray, seed: int) -> NDArray[np.float64]:
-    """t-SNE of unit-length features [n, d], n >= 3, to places [n, 2]."""
+    """Places [n, 2] of unit-length features [n, d], n >= 3, by t-SNE."""
     from sklearn.manifold import TSNE
 
-    # The exact form: the threads of Barnes and Hut's add up in an order that changes.
+    # The exact method, because the threads of Barnes and Hut's sum in a changing order.
     perplexity = min(30.0, (len(features) - 1) / 3)
     tsne = TSNE(
         2, perplexity=perplexity, init="pca", method="exact", random_state=seed, max_iter=750

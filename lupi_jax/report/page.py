@@ -1,4 +1,4 @@
-"""One page about a run: what it shows, put together."""
+"""One page about a run, put together from its parts."""
 
 import dataclasses
 import re
@@ -28,15 +28,15 @@ from lupi_jax.report.thumbnails import Thumbnail, thumbnail
 from lupi_jax.training import Run
 from lupi_jax.views import LUMA, luma, random_channel
 
-TOP = 10  # images of the gallery beside a query
-MAPPED = 4  # images of each modality with an activation map
-DRAWS = 6  # random-channel images
+TOP = 10  # number of gallery images beside a query
+MAPPED = 4  # number of images per modality with an activation map
+DRAWS = 6  # number of random-channel images
 MARKED = 0.01  # the false-match rate whose threshold a chart names
-TABLED = (0.1, 0.01, 0.001, 0.0001)  # those in the table
+TABLED = (0.1, 0.01, 0.001, 0.0001)  # the false-match rates in the table
 
 
 def require_libraries() -> None:
-    """Raise InputError where something that only a report needs is not installed."""
+    """Raise InputError if a library that only a report needs is not installed."""
     try:
         import jinja2  # noqa: F401
         import sklearn  # noqa: F401
@@ -53,13 +53,16 @@ def make_page(
     facts: Mapping[str, str],
     versions: Mapping[str, Mapping[str, str]],
 ) -> str:
-    """The page of a run as HTML that needs no other file; the same for the same arguments.
+    """Make the page of a run as HTML that needs no other file.
+
+    The same arguments give the same page.
 
     Args:
-      found: what `evaluate` found of the run.
-      curves: lines of its `metrics.jsonl`.
-      facts: of the page's head, {heading: text}.
-      versions: {when: {package: version}}.
+      run: the run.
+      found: the result of `evaluate` for the run.
+      curves: lines of the run's `metrics.jsonl`.
+      facts: facts for the head of the page, {heading: text}.
+      versions: versions of packages, {"training" or "this page": {package: version}}.
 
     Raises:
       InputError: an image cannot be read.
@@ -97,7 +100,7 @@ def make_page(
 
 
 def device() -> str:
-    """What this process computes on, as a page names it."""
+    """The devices of this process, as a page names them."""
     devices = jax.local_devices()
     return f"{len(devices)} x {devices[0].device_kind}"
 
@@ -109,12 +112,18 @@ def _slug(text: str) -> str:
 def _notes(run: Run, found: Evaluation) -> list[str]:
     notes = []
     if run.unfinished:
-        notes.append(f"Training is not done: {run.unfinished} of {run.record['steps']} steps left.")
+        notes.append(
+            f"Training is not finished: {run.unfinished} of {run.record['steps']} steps to go."
+        )
     learnt = np.isin(found.features.index.classes, run.seen or ()).sum()
     if learnt:
-        notes.append(f"{learnt} of these people were trained on: of new ones this says nothing.")
+        notes.append(
+            f"{learnt} of these people were in training, so the figures do not hold for new people."
+        )
     if found.rows[0]["reranking"] != "none":
-        notes.append("Figures and CMC curves are re-ranked; lists below are by distance alone.")
+        notes.append(
+            "Figures and CMC curves are re-ranked. The ranking lists below are by distance alone."
+        )
     return notes
 
 
@@ -123,7 +132,7 @@ def _direction(measured: Measured) -> str:
 
 
 def _cmc_charts(measured: Sequence[Measured]) -> list[tuple[str, str]]:
-    """(direction, chart) each."""
+    """(direction, chart) per direction."""
     curves: dict[str, list[tuple[str, str, np.ndarray]]] = {}
     for each in measured:
         mean = np.mean([metrics.cmc for metrics in each.trials], axis=0)
@@ -135,7 +144,7 @@ def _cmc_charts(measured: Sequence[Measured]) -> list[tuple[str, str]]:
 
 
 def _rankings(run: Run, found: Evaluation) -> list[tuple[str, str, dict[str, list[Any]]]]:
-    """(direction, search, lists by group) each, of each direction's first search and gallery."""
+    """(direction, search, {group: lists}) per direction, for its first search and gallery."""
     first: dict[str, Measured] = {}
     for each in found.measured:
         if each.feature == "neck":
@@ -179,7 +188,7 @@ def _list(row: RankingRow, precision: float) -> dict[str, Any]:
 
 
 def _distances(features: Features) -> list[tuple[str, PairCounts, str]]:
-    """(what is compared, counts, chart) for every two modalities, the same one twice included."""
+    """(name, counts, chart) for every two modalities, and for each modality with itself."""
     features = features[features.index.is_person]
     index = features.index
     sides = {m: features[index.modalities == m] for m in Modality if index.count(m)}
@@ -196,7 +205,7 @@ def _distances(features: Features) -> list[tuple[str, PairCounts, str]]:
 
 
 def _thresholds(found: Evaluation) -> list[tuple[str, dict[str, Any], str]]:
-    """(direction, what `verify` gives, chart) of each direction's first search."""
+    """(direction, result of `verify`, chart) per direction, for its first search."""
     first: dict[str, Task] = {}
     for task in found.tasks:
         first.setdefault(f"{task.query} → {task.gallery}", task)
@@ -211,7 +220,7 @@ def _thresholds(found: Evaluation) -> list[tuple[str, dict[str, Any], str]]:
 
 
 def _map(features: Features, seed: int) -> tuple[str, int, int] | None:
-    """(chart, images, people); None where there are too few for a map."""
+    """(chart, number of images, number of people); None if they are too few for a map."""
     rows = choose_images(features.index, seed)
     if len(rows) < 4:
         return None
@@ -224,7 +233,7 @@ def _map(features: Features, seed: int) -> tuple[str, int, int] | None:
 def _activations(
     run: Run, index: Index
 ) -> list[tuple[str, list[tuple[Thumbnail, Thumbnail, str, float]], float]]:
-    """(modality, (image, map, title, largest share) each, even share): the same people in each."""
+    """(modality, [(image, map, title, largest share)], even share); the same people in each."""
     data = run.config.data
     rows = choose_images(index, run.config.seed, MAPPED, 1)
     result = []
@@ -236,7 +245,7 @@ def _activations(
         read = make_reader(index, data.image_size, data.prepared)
         images = np.stack([read(int(row)) for row in own])
         stem = stem_for(modality, stems_of(run.variables))
-        assert stem is not None  # else nothing could have been evaluated
+        assert stem is not None  # otherwise the evaluation would have failed
         shares = np.asarray(activation_shares(run.model, run.variables, images, stem))
         shown = []
         for image, share, row in zip(images, shares, own, strict=True):
@@ -249,7 +258,7 @@ def _activations(
 
 
 def _draws(run: Run, index: Index) -> list[tuple[Thumbnail, str, tuple[float, ...]]]:
-    """A visible image, its luma and draws of Eq. 4: (image, name, weights that sum to 1) each."""
+    """(image, name, weights that sum to 1) for a visible image, its luma and draws of Eq. 4."""
     visible = np.flatnonzero(index.modalities == Modality.VISIBLE)
     if not len(visible):
         return []

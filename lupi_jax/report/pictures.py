@@ -1,6 +1,6 @@
-"""Pictures of results: ranking lists and training curves, drawn without pyplot.
+"""Pictures of results, ranking lists and training curves, drawn without pyplot.
 
-Colours are Okabe and Ito's; whatever a colour says, a mark or a line style says as well.
+Colours are Okabe and Ito's. A mark or a line style repeats what each colour says.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from lupi_jax.evaluation.search import RankingRow
 from lupi_jax.runtime.files import expand, replacing
 
 _GREEN, _RED, _GREY = "#009E73", "#D55E00", "#808080"
-# Square line ends take a line width from every gap, so the gaps are given that much wider.
+# Square line ends shorten every gap by a line width, so the gaps are set that much wider.
 _FRAMES = {
     True: (_GREEN, "-", "✓"),
     False: (_RED, (0, (7, 2.2)), "✗"),  # long dashes
@@ -30,34 +30,34 @@ _FRAMES = {
 }
 LINE_COLOURS = ("#0072B2", _RED, _GREEN, "#CC79A7", "#E69F00")
 _MATCH = (LINE_COLOURS[0], "-", "≈")
-"""The frame of a result that nobody has judged, and that matches by its distance."""
+"""Frame of a result whose identity is unknown and whose distance is within the threshold."""
 _STYLES = ("-", "--", "-.", ":")
 _LOSS = "loss/"
 _VALIDATION = {"mean_ap": "mAP", "mean_inp": "mINP", "rank1": "rank-1", "rank10": "rank-10"}
 
 _OWN: dict[Any, Any] = {"text.parse_math": False}  # a name may have a dollar sign
 own_style = context(["default", _OWN], after_reset=True)
-"""Decorates what draws: a user's matplotlibrc (LaTeX, other sizes and colours) is not for it."""
+"""Decorator of drawing functions that keeps out a user's matplotlibrc (LaTeX, sizes, colours)."""
 
 _DPI = 150
 # Lengths of the image grids, in inches.
 _CELL, _GAP, _MARGIN, _TEXT_LINE = 0.9, 0.12, 0.12, 0.15
-_LETTERS = 17  # of the smallest text that fit on an inch
+_LETTERS = 17  # letters of the smallest text per inch
 
 
 @own_style
 def ranking_picture(
     path: str | os.PathLike[str], rows: Sequence[RankingRow], title: str = ""
 ) -> None:
-    """Draw ranking lists: one row for each query, its results to the right, the closest first.
+    """Draw ranking lists, one row per query, with its results to the right, the closest first.
 
     Args:
-        path: image file; its ending names the format (.png, .pdf, .svg). Folders are created.
-        rows: at least one; ten rows of ten results are readable.
-        title: what is searched, in a few words; what the marks mean follows on its own.
+        path: image file; the ending gives the format (.png, .pdf, .svg). Folders are created.
+        rows: one or more rows; ten rows of ten results are readable.
+        title: the search in a few words. The meaning of the marks is added.
 
     Raises:
-        ValueError: there are no rows, or an image is not [h, w, 3] uint8.
+        ValueError: `rows` is empty, or an image is not [h, w, 3] uint8.
     """
     if not rows:
         raise ValueError("a ranking picture needs at least one row")
@@ -84,7 +84,7 @@ def ranking_picture(
             zip(row.gallery, row.titles, row.correct, strict=True)
         ):
             axes = _show(figure, image, first + j * (_CELL + _GAP), bottom, height)
-            # NumPy's own booleans are equal to Python's, and so find the same entry.
+            # NumPy's booleans equal Python's, so they find the same entry.
             colour, style, mark = _FRAMES[correct]
             if row.matched is not None and row.matched[j]:
                 colour, style, mark = _MATCH if correct is None else (colour, style, mark + "≈")
@@ -94,16 +94,16 @@ def ranking_picture(
 
 
 def _heading(rows: Sequence[RankingRow], title: str, letters: int) -> list[str]:
-    """The lines above ranking lists, of at most `letters` each: their title, and how to read it."""
+    """The lines above ranking lists, at most `letters` long: title, and how to read the lists."""
     verdicts = {correct for row in rows for correct in row.correct}
-    text = "Left: the query. Right of it: the closest images of the gallery, the closest first."
+    text = "Left: the query. Right: its nearest gallery images, the nearest first."
     if verdicts - {None}:
         text += (
             " ✓ and a solid frame: the query's person. ✗ and a dashed frame: another person. "
             "ID: the person's number; cam: the camera."
         )
     if None in verdicts:
-        text += " Dotted frame: not known who it is."
+        text += " Dotted frame: identity not known."
     if any(row.matched for row in rows):
         text += " ≈: within the threshold"
         text += ", in a solid blue frame." if None in verdicts else "."
@@ -116,7 +116,7 @@ def _caption(text: str) -> str:
 
 
 def _name(axes: Axes, mark: str, text: str, **style: Any) -> None:
-    """Write what an image shows under it, after a mark."""
+    """Write a mark and a text under an image."""
     axes.set_xlabel(f"{mark} {_caption(text)}".strip(), fontsize=8, labelpad=4, **style)
     axes.xaxis.label.set_parse_math(False)
 
@@ -127,7 +127,7 @@ Line = tuple[str, Sequence[int], Sequence[float]]
 
 @dataclasses.dataclass(frozen=True)
 class Panel:
-    """One chart of a run's figures; `fractions` says whether its values are in [0, 1]."""
+    """One chart of a run's figures; `fractions` says whether values are in [0, 1]."""
 
     name: str
     lines: Sequence[Line]
@@ -135,12 +135,14 @@ class Panel:
 
 
 def training_panels(rows: Sequence[Mapping[str, Any]]) -> list[Panel]:
-    """A run's losses, accuracy, learning rate and validation figures over its steps, if it has any.
+    """Panels of a run's losses, accuracy, learning rate and validation figures over its steps.
+
+    A panel without values is left out.
 
     Args:
-        rows: lines of a run's `metrics.jsonl`. Those of split "train" may have any `loss/<term>`,
-            `accuracy` and `rate`, those of split "validation" `mean_ap`, `mean_inp`, `rank1`,
-            `rank10`.
+        rows: lines of a run's `metrics.jsonl`. Lines of split "train" may have any `loss/<term>`,
+            `accuracy` and `rate`; lines of split "validation" may have `mean_ap`, `mean_inp`,
+            `rank1` and `rank10`.
     """
     keys = dict.fromkeys(key for row in rows if row.get("split") == "train" for key in row)
     terms = [key for key in keys if key.startswith(_LOSS)]
@@ -161,12 +163,12 @@ def training_panels(rows: Sequence[Mapping[str, Any]]) -> list[Panel]:
 
 
 def label_of(name: str) -> str:
-    """A name as a legend shows it, which would leave out what begins with an underscore."""
+    """A name for a legend, which would leave out a name that begins with an underscore."""
     return f" {shown(name)}" if name.startswith("_") else shown(name)
 
 
 def draw_lines(axes: Axes, panel: Panel, width: float, order: Sequence[str] = ()) -> None:
-    """Draw the lines of a panel, `width` points wide; each label of `order` has one look."""
+    """Draw the lines of a panel, `width` points wide; each label in `order` keeps its look."""
     labels = list(order) or [label for label, *_ in panel.lines]
     for label, steps, values in panel.lines:
         turn, colour = divmod(labels.index(label), len(LINE_COLOURS))
@@ -178,16 +180,16 @@ def draw_lines(axes: Axes, panel: Panel, width: float, order: Sequence[str] = ()
             linewidth=width,
             color=LINE_COLOURS[colour],
             linestyle=_STYLES[(colour + turn) % len(_STYLES)],
-            marker="o" if len(steps) <= 30 else "",  # a single point is visible by its mark alone
+            marker="o" if len(steps) <= 30 else "",  # a single point needs a mark to be visible
         )
 
 
 @own_style
 def training_curves(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Draw `training_panels` side by side, to a file as in `ranking_picture`.
+    """Draw `training_panels` side by side into a file, as `ranking_picture` does.
 
     Raises:
-        ValueError: there is nothing to draw.
+        ValueError: `rows` have no figures to draw.
     """
     panels = training_panels(rows)
     figure = _side_by_side(panels, 3.2, 1.5)
@@ -201,12 +203,16 @@ def training_curves(path: str | os.PathLike[str], rows: Sequence[Mapping[str, An
 def compared_curves(
     path: str | os.PathLike[str], methods: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]
 ) -> None:
-    """Draw methods over each other, {name: lines of `metrics.jsonl` of each of its runs}.
+    """Draw the curves of several methods in common panels.
+
+    Args:
+        path: image file, as in `ranking_picture`.
+        methods: {name: lines of `metrics.jsonl` per run of the method}.
 
     Raises:
-        ValueError: there is nothing to draw.
+        ValueError: the runs have no figures to draw.
     """
-    panels = []  # of the losses, the identity loss alone means the same in all methods
+    panels = []  # only the identity loss means the same in all methods
     for title, split, key in (
         ("identity loss", "train", "loss/identity"),
         ("accuracy on the training batches", "train", "accuracy"),
@@ -235,7 +241,7 @@ def compared_curves(
 
 
 def _lines(label: str, rows: Sequence[Mapping[str, Any]], split: str, key: str) -> list[Line]:
-    """A figure's line, if it has any point."""
+    """The line of a figure; empty without points."""
     own = [row for row in rows if row.get("split") == split and key in row]
     return [(label, [row["step"] for row in own], [row[key] for row in own])] if own else []
 
@@ -259,9 +265,9 @@ def _side_by_side(
 
 
 def _cell_height(images: Sequence[NDArray[np.uint8]]) -> float:
-    """Height in inches at which the tallest of the images is as wide as a cell."""
+    """Height in inches of a cell that fits the tallest image."""
     for image in images:
-        # Matplotlib would clip floats to [0, 1] and draw them without a word.
+        # Matplotlib would silently clip floats to [0, 1].
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
             raise ValueError(f"images must be [h, w, 3] uint8: got {image.shape} {image.dtype}")
     return _CELL * max(image.shape[0] / image.shape[1] for image in images)
@@ -270,7 +276,7 @@ def _cell_height(images: Sequence[NDArray[np.uint8]]) -> float:
 def _show(
     figure: Figure, image: NDArray[np.uint8], left: float, bottom: float, height: float
 ) -> Axes:
-    """Add an image to a grid; places are in inches from the figure's lower left corner."""
+    """Add an image to a grid; lengths are in inches from the figure's lower left corner."""
     width, total = figure.get_size_inches()
     axes = figure.add_axes((left / width, bottom / total, _CELL / width, height / total))
     axes.imshow(image)

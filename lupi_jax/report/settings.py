@@ -1,4 +1,4 @@
-"""A run's configuration beside what its recipe would have filled in."""
+"""A run's configuration beside the defaults of its recipe."""
 
 import dataclasses
 from typing import Any
@@ -7,12 +7,12 @@ from lupi_jax.config import Config, defaults_of, to_fields
 from lupi_jax.errors import shown
 
 GIVEN = ("recipe", "setting", "steps", "epochs", "data.name", "data.root")
-"""Fields that say what a run is: the defaults of the others are meant beside them."""
+"""Fields that say what a run is. They get no default; the other defaults depend on them."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """A dotted field of a run, and its recipe's default: "" for those that say what a run is."""
+    """A dotted field of a run, with its recipe's default; fields in `GIVEN` have the default ""."""
 
     name: str
     value: str

@@ -1,4 +1,4 @@
-"""Pixels to images that a page holds in itself."""
+"""Images as data that a page contains."""
 
 import base64
 import dataclasses
@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-HEIGHT = 144  # pixels at most: a page holds hundreds
+HEIGHT = 144  # largest height in pixels; a page has hundreds of images
 
 
 @dataclasses.dataclass(frozen=True)
 class Thumbnail:
-    """An image in a page: a data URI, its size in pixels, and what it shows."""
+    """An image in a page: a data URI, its size in pixels, and its description."""
 
     uri: str
     width: int
@@ -22,7 +22,7 @@ class Thumbnail:
 
 
 def thumbnail(image: NDArray[np.uint8], alt: str) -> Thumbnail:
-    """A JPEG of an image [h, w, 3] uint8, scaled down to `HEIGHT` where it is higher."""
+    """A JPEG of an image [h, w, 3] uint8, scaled down to `HEIGHT` if it is higher."""
     picture = Image.fromarray(image)
     if picture.height > HEIGHT:
         width = max(1, round(picture.width * HEIGHT / picture.height))

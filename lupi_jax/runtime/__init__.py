@@ -1,1 +1,1 @@
-"""What a process needs around the method: other processes, the device, the terminal."""
+"""The surroundings of a command: other processes, devices, files and the terminal."""

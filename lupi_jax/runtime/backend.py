@@ -1,4 +1,4 @@
-"""JAX's backend: how it starts, and one clear line where it cannot."""
+"""Start JAX's backend, or say in one line why it cannot start."""
 
 import logging
 import os
@@ -18,7 +18,7 @@ SHARE_GPU = (
     "if another process holds the GPU, set XLA_PYTHON_CLIENT_PREALLOCATE=false or "
     "XLA_PYTHON_CLIENT_MEM_FRACTION=0.4 in the environment of both"
 )
-"""What helps where a GPU's memory is taken: by default each process takes three quarters of it."""
+"""Advice for a GPU without free memory. By default each process takes three quarters of it."""
 
 INSTALL_CUDA = "run pip install -U 'jax[cuda13]'"
 
@@ -35,7 +35,7 @@ _OUT_OF_MEMORY = (
     "CUDA_ERROR_OUT_OF_MEMORY",
     "CUDNN_STATUS_ALLOC_FAILED",
     "CUBLAS_STATUS_ALLOC_FAILED",
-    # Where cuDNN finds no room for itself; a cuDNN of another version says the same.
+    # cuDNN without memory for itself. cuDNN of another version gives the same message.
     "DNN library initialization failed",
 )
 
@@ -43,14 +43,14 @@ _started = False
 
 
 def start_backend() -> None:
-    """Start JAX's backend, with the process's memory set for it; once is enough.
+    """Start JAX's backend, and tune the process's memory for it. Later calls do nothing.
 
-    JAX gets its CPU backend beside the platform that JAX_PLATFORMS names. Warns on stderr where
-    the machine has an NVIDIA GPU and JAX computes on the CPU all the same.
+    JAX gets its CPU backend beside the platform that JAX_PLATFORMS names. A warning on stderr
+    says if the machine has an NVIDIA GPU but JAX computes on the CPU.
 
     Raises:
-      InputError: JAX cannot start: the platform in JAX_PLATFORMS is missing, or the device's
-        memory is taken.
+      InputError: JAX cannot start, because the platform in JAX_PLATFORMS is missing or the
+        device's memory is in use.
     """
     global _started
     if _started:
@@ -60,12 +60,12 @@ def start_backend() -> None:
     if asked and "cpu" not in asked.split(","):
         jax.config.update("jax_platforms", f"{asked},cpu")
     if not has_plugins():
-        # JAX warns of an unused GPU as well, in other words.
+        # Silence JAX's own warning about an unused GPU.
         logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)
     try:
         with phase("starting JAX"):
             platform = jax.default_backend()
-        # JAX passes over a platform that it does not know where another one follows.
+        # JAX skips an unknown platform if another one follows.
         if platform == "cpu" and asked and asked.split(",")[0] != "cpu":
             raise RuntimeError
     except Exception as error:  # a RuntimeError, or an AssertionError without a word
@@ -84,11 +84,11 @@ def start_backend() -> None:
 
 
 def explain_start(error: BaseException, asked: str) -> str:
-    """Why JAX could not start and what to do, in one line.
+    """Explain in one line why JAX could not start, and what to do.
 
     Args:
-      error: what JAX raised.
-      asked: the value of JAX_PLATFORMS, "" where it is not set.
+      error: the exception that JAX raised.
+      asked: the value of JAX_PLATFORMS, "" if it is not set.
     """
     advice = "(set JAX_PLATFORMS='' to automatically choose an available backend)"
     reason = shorten(str(error).strip().removesuffix(advice))
@@ -109,7 +109,7 @@ def explain_start(error: BaseException, asked: str) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception of JAX's says that a device's memory does not suffice."""
+    """Whether an exception from JAX means that a device's memory does not suffice."""
     return any(sign in str(error) for sign in _OUT_OF_MEMORY)
 
 

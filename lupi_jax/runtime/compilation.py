@@ -1,4 +1,4 @@
-"""Compiled programs, kept on disk: what has been compiled once is read the next time."""
+"""Keep compiled programs on disk, so that the next command reads them instead of compiling."""
 
 import hashlib
 import os
@@ -10,14 +10,14 @@ import jax
 from filelock import FileLock
 
 BYTES = 2 * 2**30
-"""The least recently used programs beyond this are deleted."""
+"""Most bytes of kept programs. Beyond this, the least recently used are deleted."""
 
 
 def keep_programs() -> None:
     """Keep compiled programs in the user's cache directory, `$XDG_CACHE_HOME/lupi_jax`.
 
-    Where JAX has a directory already (JAX_COMPILATION_CACHE_DIR) that one stays, and where the
-    user's cannot be written nothing is kept.
+    If JAX already has a directory (JAX_COMPILATION_CACHE_DIR), that one is used. If the user's
+    cannot be written, nothing is kept.
     """
     if jax.config.jax_compilation_cache_dir is not None:  # pyright: ignore
         return
@@ -29,14 +29,17 @@ def keep_programs() -> None:
             _mend(folder)
     except (OSError, RuntimeError):
         return
-    # What cannot be read or written is compiled; that is no news.
+    # A program that cannot be read or written is compiled. Nobody needs a warning about that.
     warnings.filterwarnings("ignore", message=".*persistent compilation cache")
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_compilation_cache_max_size", BYTES)
 
 
 def _mend(folder: Path) -> None:
-    """Remove programs that were cut off: JAX writes their time last, and neither a second time."""
+    """Remove programs that were cut off.
+
+    JAX writes a program's time after the program, and never writes either of them again.
+    """
     for program in folder.glob("*-cache"):
         written = program.with_name(program.name.removesuffix("-cache") + "-atime")
         if not written.is_file() or written.stat().st_size != 8:
@@ -44,7 +47,7 @@ def _mend(folder: Path) -> None:
 
 
 def _processor() -> str:
-    """Tells processors apart, for a program of one may crash another that shares the directory."""
+    """A name for this kind of processor. A program compiled for another kind may crash here."""
     features = platform.processor()
     if os.path.exists("/proc/cpuinfo"):
         lines = Path("/proc/cpuinfo").read_text().splitlines()

@@ -1,4 +1,4 @@
-"""What tells two trees of arrays apart."""
+"""A digest that tells trees of arrays apart."""
 
 import hashlib
 from typing import Any

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and never in place of what others wrote."""
+"""Write files completely or not at all, and never over another process's files."""
 
 import contextlib
 import glob
@@ -20,7 +20,7 @@ except ImportError:  # on Windows
     fcntl = None
 
 PARTIAL = ".lupi-partial-"
-"""How the name of a file or directory begins that has not been written to its end."""
+"""Prefix of the name of a file or directory that is not complete."""
 
 
 _LOCK = ".lock"
@@ -28,20 +28,20 @@ _CHUNK = 2**24  # bytes
 
 
 def expand(path: str | os.PathLike[str]) -> Path:
-    """`path`, with a `~` or `~user` that begins it replaced by that home directory.
+    """Replace a leading `~` or `~user` of `path` by the home directory.
 
-    A shell does it for `--out ~/x`, and not for `--out=~/x`.
+    A shell does this for `--out ~/x`, but not for `--out=~/x`.
 
     Raises:
-      InputError: there is no such home directory.
+      InputError: the home directory is unknown.
     """
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
         begin = Path(path).parts[0]
         raise InputError(
-            f"{path}: {begin} names no home directory here: write the path out, or ./{begin} for a "
-            "directory of that name"
+            f"{path}: {begin} is not a known home directory: write the full path, or ./{begin} for "
+            "a directory of that name"
         ) from error
 
 
@@ -49,13 +49,14 @@ _REFUSED = re.compile(r"[\\?#\x00-\x1f\x7f\ud800-\udfff]|%[0-9A-Fa-f]{2}")
 
 
 def check_name(workdir: Path) -> None:
-    """Refuse the path of a run's directory where Orbax would write or read at another one.
+    """Refuse a run's directory if Orbax would read or write at another path.
 
-    It takes paths for addresses: a backslash becomes a slash, `?` and `#` end a path, and `%41` is
-    a letter. Bytes that are not UTF-8 and control characters cannot be told in a message.
+    Orbax reads paths as addresses. A backslash becomes a slash, `?` and `#` end a path, and `%41`
+    is a letter. Control characters and bytes that are not UTF-8 are refused because messages
+    cannot show them.
 
     Raises:
-      InputError: names the character.
+      InputError: the path has such a character, which the message names.
     """
     path = str(workdir.absolute())
     if found := _REFUSED.search(path):
@@ -67,14 +68,14 @@ def check_name(workdir: Path) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A place beside `path` to write a file or a directory to; in the end it replaces `path`.
+    """Give a place for a new file or directory, which replaces `path` when the block ends.
 
-    What stood at `path` stays until then. A directory replaces none but an empty one: see
-    `replacing_files`. An exception removes what was written. What a killed process left behind is
-    removed by the next one that writes to `path`.
+    Until then the old `path` stays. A directory can only replace an empty one (otherwise use
+    `replacing_files`). If the block raises an exception, the new files are removed. Files of a
+    killed process are removed by the next process that writes to `path`.
 
     Raises:
-      OSError: nothing can be written there; names `path`.
+      OSError: the place cannot be written; names `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -91,21 +92,21 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def replacing_files(folder: Path, names: Sequence[str]) -> Iterator[Path]:
-    """A directory to write files to, some of `names`; in the end they replace those of `folder`.
+    """Give a directory for new files, which replace files of `folder` when the block ends.
 
-    Other files of `folder`, which may be a volume or a link, stay. Where a file cannot be replaced,
-    the old ones all stay. A file of `names` that was not written anew is removed. One process at a
-    time does this to a directory. What one that was killed had begun to replace is put back, or put
-    in its place, before anything else.
+    Other files of `folder` stay; it may be a volume or a link. If one file cannot be replaced, all
+    old files stay. Files of `names` that the block did not write are removed. Only one process at
+    a time can do this in a directory. What a killed process had begun to replace is first put back,
+    or put in place.
 
     Args:
-      folder: the directory, made where it is absent.
-      names: file names. Readers take `folder` for whole where it has the last of them, which
-        therefore leaves first and comes last.
+      folder: the directory; it is made if missing.
+      names: names of the files that may be written. Readers consider `folder` complete if it has
+        the last of them, so that one is removed first and added last.
 
     Raises:
       InputError: another process is writing there.
-      OSError: nothing can be written there.
+      OSError: the directory cannot be written.
     """
     if not folder.exists():
         with replacing(folder) as part:
@@ -124,17 +125,17 @@ def replacing_files(folder: Path, names: Sequence[str]) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def alone(folder: Path, wait: bool = False) -> Iterator[None]:
-    """Keep other processes and threads that ask for the same out of a directory while this lasts.
+    """Lock a directory against other processes and threads that call this, during the block.
 
-    The operating system takes the lock back however the process ends. On Windows and on some
-    network volumes, which know no locks on directories, this keeps nobody out.
+    The operating system releases the lock however the process ends. Windows and some network
+    volumes cannot lock directories; there this does nothing.
 
     Args:
-      folder: the directory, which exists.
-      wait: whether to wait for another one that is there, rather than raise.
+      folder: an existing directory.
+      wait: whether to wait for the lock instead of raising an error.
 
     Raises:
-      InputError: another one is there.
+      InputError: another process or thread has the lock.
       OSError: the directory cannot be opened.
     """
     if fcntl is None:
@@ -146,30 +147,30 @@ def alone(folder: Path, wait: bool = False) -> Iterator[None]:
             fcntl.flock(opened, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             raise InputError(
-                f"{folder}: another process is writing there: wait until it is done, or name "
+                f"{folder}: another process is writing there: wait until it is done, or give "
                 "another directory"
             ) from None
         except OSError:
-            pass  # this volume knows no locks
+            pass  # this volume cannot lock directories
         yield
     finally:
         os.close(opened)
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file, text as UTF-8, in place of `path`: all of it or nothing.
+    """Replace the file `path` by `content` (text as UTF-8), completely or not at all.
 
     Raises:
-      OSError: it cannot be written there.
+      OSError: the file cannot be written.
     """
     with replacing(path) as part:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def unreadable(folder: Path) -> OSError | None:
-    """Why a file or directory below `folder` cannot be read, None where all can.
+    """Find an error that keeps a file or directory below `folder` from being read, or None.
 
-    A file that is missing, or shorter than it was, can be read: that is damage, not an error.
+    A file that is missing or cut short does not count. That is damage, not a read error.
     """
     errors: list[OSError] = []
     for place, _, names in os.walk(folder, onerror=errors.append):
@@ -181,29 +182,31 @@ def unreadable(folder: Path) -> OSError | None:
                     while file.read(_CHUNK):
                         pass
             except OSError as error:
-                error.filename = error.filename or os.path.join(place, name)  # where reading failed
+                error.filename = error.filename or os.path.join(place, name)  # reading sets no name
                 errors.append(error)
     return next((error for error in errors if not isinstance(error, FileNotFoundError)), None)
 
 
 def is_endless(file: Path) -> bool:
-    """Whether a file is a pipe, a socket or a device: reading it may wait, or never end.
+    """Whether a file is a pipe, a socket or a device, so that reading it may never end.
 
     Raises:
-      OSError: it is missing, or cannot be looked at.
+      OSError: the file is missing, or its kind cannot be read.
     """
     mode = file.stat().st_mode
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def is_vacant(folder: Path) -> bool:
-    """Whether a directory holds nothing but what killed processes of ours left behind."""
+    """Whether a directory is empty, apart from partial files of this package's killed processes."""
     return all(entry.name.startswith(PARTIAL) for entry in folder.iterdir())
 
 
 def is_cut_off(folder: Path, marker: str) -> bool:
-    """Whether a process was killed while it replaced files of a directory, of which `marker` is the
-    last: `replacing_files` puts that right before it does anything else."""
+    """Whether a process was killed while it replaced the files of a directory.
+
+    `marker` is the last of these files. The next `replacing_files` repairs the directory.
+    """
     return any(folder.glob(f"{PARTIAL}{glob.escape(marker)}-????????/old"))
 
 
@@ -211,14 +214,15 @@ def is_cut_off(folder: Path, marker: str) -> bool:
 def _partial(
     parent: Path, name: str, recover: Callable[[Path], None] = lambda left: None
 ) -> Iterator[Path]:
-    """A directory below `parent` that is ours while this lasts.
+    """Make a directory below `parent` for use in this block.
 
-    A lock in it says that its process lives: what others are writing is left alone. `recover` takes
-    what it needs out of those that killed processes left.
+    A lock in it shows that its process is alive, so that other processes leave it alone. `recover`
+    takes what it needs from the directories of killed processes.
     """
     prefix = f"{PARTIAL}{name}-"
     for left in parent.glob(f"{glob.escape(prefix)}????????"):
-        # The lock is held until all is gone: who began just now then finds it taken, and moves on.
+        # The lock is held until all is removed. A process that has just begun there sees the lock
+        # and makes another directory.
         with contextlib.suppress(Timeout, NotImplementedError, OSError), _lock(left):
             recover(left)
             shutil.rmtree(left)
@@ -231,17 +235,17 @@ def _partial(
 
 
 def _begin(parent: Path, prefix: str) -> tuple[Path, FileLock]:
-    """A new directory and its lock, which is held where the volume knows locks."""
+    """Make a new directory and lock it, if the volume can lock."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
         lock = _lock(folder)
         try:
             lock.acquire()
         except (Timeout, FileNotFoundError):
-            continue  # another process took it for one that was left behind
+            continue  # another process took it for an abandoned one
         except (NotImplementedError, OSError):
             return folder, lock
-        if (folder / _LOCK).exists():  # else the lock is of a file that is gone
+        if (folder / _LOCK).exists():  # else the locked file is gone
             return folder, lock
         lock.release()
 
@@ -253,12 +257,14 @@ def _lock(folder: Path) -> FileLock:
 def _swap(folder: Path, place: Path, names: Sequence[str]) -> None:
     """Move the files `names` of a directory to `place`/old, and those in `place`/new to theirs.
 
-    Once the old ones are all out, "new" is called "placing": `_recover` goes by that.
+    When all old files are out, "new" is renamed to "placing". When all is done, "old" is renamed to
+    "gone". `_recover` relies on these names.
     """
     new, placing, old = (place / name for name in ("new", "placing", "old"))
     old.mkdir()
     moves = [(folder / name, old / name) for name in reversed(names)]
     moves += [(new, placing), *((placing / name, folder / name) for name in names)]
+    moves.append((old, place / "gone"))
     done: list[tuple[Path, Path]] = []
     try:
         for source, target in moves:
@@ -272,7 +278,7 @@ def _swap(folder: Path, place: Path, names: Sequence[str]) -> None:
 
 
 def _recover(folder: Path, left: Path, names: Sequence[str]) -> None:
-    """Undo the exchange that a killed process had begun, or finish it where it was past half."""
+    """Undo the exchange that a killed process had begun, or finish it if all old files were out."""
     placing, old = left / "placing", left / "old"
     source = placing if placing.is_dir() else old
     for name in names:
@@ -281,7 +287,7 @@ def _recover(folder: Path, left: Path, names: Sequence[str]) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Have a file, or the files of a directory, on disk: a full one shows here at the latest."""
+    """Flush a file, or a directory's files, to disk. A full disk shows here at the latest."""
     for file in path.iterdir() if path.is_dir() else (path,):
         with file.open("rb+") as written:
             os.fsync(written.fileno())

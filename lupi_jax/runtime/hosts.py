@@ -1,4 +1,4 @@
-"""Several processes as one run: how they join, agree, and share work, by `jax.distributed`."""
+"""Let several processes join one run, agree, and share work, by `jax.distributed`."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ from lupi_jax.runtime.backend import is_out_of_memory, start_backend
 Mode = Literal["auto", "on", "off"]
 
 MOST_PROCESSES = 100_000
-"""More than any cluster starts, and few enough for JAX's own numbers."""
+"""Upper limit of `--processes`. No cluster starts more, and JAX's integers can hold it."""
 
 
 def join(
@@ -30,28 +30,28 @@ def join(
     timeout: int = 300,
     stops: bool = True,
 ) -> None:
-    """Join the other processes of a run, before anything touches a device. Once is enough.
+    """Join the other processes of a run. Call this before any use of a device; once is enough.
 
     Args:
-      mode: "auto" joins where coordinator, processes and process are given, or where JAX finds
-        itself in a Slurm job, a Kubernetes JobSet, a TPU pod or an MPI run, and else stays alone;
-        "on" raises an error there; "off" stays alone.
+      mode: "auto" joins if coordinator, processes and process are given, or if JAX finds a Slurm
+        job, a Kubernetes JobSet, a TPU pod or an MPI run. Otherwise the process stays alone. "on"
+        raises an error instead of staying alone. "off" always stays alone.
       coordinator: host:port of process 0.
-      processes: how many there are.
-      process: which this one is, from 0.
-      timeout: seconds to wait for the others. Where they do not come, the process ends itself
-        with `LOST_STATUS`.
-      stops: whether SIGTERM asks for a stop, as `stopping.StopRequest` sees it; else it ends the
+      processes: number of processes.
+      process: number of this process, from 0.
+      timeout: seconds to wait for the other processes. After that the process ends itself with
+        `LOST_STATUS`.
+      stops: whether SIGTERM requests a stop, see `stopping.StopRequest`. Otherwise it ends the
         process.
 
     Raises:
-      InputError: there is nothing to join.
+      InputError: the process cannot join.
     """
     given = (coordinator, processes, process)
     whole = None not in given and mode != "off"
     if any(x is not None for x in given) and not whole:
         raise InputError(
-            "--coordinator HOST:PORT, --processes and --process go together, and not with "
+            "--coordinator HOST:PORT, --processes and --process need each other, and exclude "
             "--distributed off: give all three or none"
         )
     if whole:
@@ -66,7 +66,11 @@ def join(
 
 
 def _check_place(coordinator: str, processes: int, process: int) -> None:
-    """Raise InputError where no process can be number `process` of `processes`, or at this port."""
+    """Check the coordinator's address, and that `process` is a valid number.
+
+    Raises:
+      InputError: one of them is not valid.
+    """
     if not re.fullmatch(r".+:[0-9]+", coordinator):
         raise InputError(f"--coordinator {coordinator}: give HOST:PORT of process 0")
     port = coordinator.rpartition(":")[2]
@@ -83,12 +87,12 @@ def _check_place(coordinator: str, processes: int, process: int) -> None:
 def _initialize(
     mode: Mode, coordinator: str | None, processes: int | None, process: int | None, timeout: int
 ) -> bool:
-    """Start `jax.distributed`; False where this process is to stay alone."""
+    """Start `jax.distributed`; return False if this process stays alone."""
     reason = (
-        f"the other processes have not come within {timeout} s: are all started, and is the "
-        "coordinator reachable?"
+        f"the other processes did not join within {timeout} s: check that all are started and "
+        "that they reach the coordinator"
     )
-    # JAX's own timeout aborts the process with a stack of C++.
+    # JAX's own timeout aborts the process with a C++ stack trace.
     timer = threading.Timer(timeout, give_up, [reason])
     timer.daemon = True
     timer.start()
@@ -97,14 +101,14 @@ def _initialize(
             coordinator, processes, process, initialization_timeout=timeout + 60
         )
     except (ValueError, RuntimeError) as error:
-        # JAX has found no cluster, or is in use already (a notebook, a test).
+        # JAX has not found a cluster, or is in use already (a notebook, a test).
         nothing = isinstance(error, ValueError) or "before any JAX calls" in str(error)
         if nothing and coordinator is None and mode == "auto":
             return False
         raise InputError(
             f"cannot join other processes ({shorten(error)}): give --coordinator HOST:PORT, "
-            "--processes and --process, or start under Slurm, Kubernetes, MPI or on a TPU pod; all "
-            "have to be started, and the coordinator's port free and reachable"
+            "--processes and --process, or start under Slurm, Kubernetes, MPI or on a TPU pod; "
+            "check that all are started and that the coordinator's port is free and reachable"
         ) from error
     finally:
         timer.cancel()
@@ -113,7 +117,7 @@ def _initialize(
 
 @contextlib.contextmanager
 def _stdout_to_stderr() -> Iterator[None]:
-    """Keep stdout for results, also from what is printed outside Python."""
+    """Send stdout to stderr in this block, also for output from outside Python."""
     stdout = os.dup(1)
     try:
         os.dup2(2, 1)
@@ -124,13 +128,13 @@ def _stdout_to_stderr() -> Iterator[None]:
 
 
 def give_up(reason: str) -> NoReturn:
-    """End the process from another thread than the one that waits."""
+    """Print `reason` and end the process with `LOST_STATUS`, from any thread."""
     print(f"lupi: {fit(reason)}", file=sys.stderr, flush=True)
     os._exit(LOST_STATUS)
 
 
 def joined() -> bool:
-    """Whether this process is one of several; not so where JAX cannot start."""
+    """Whether this process is one of several. False if JAX cannot start."""
     try:
         return jax.distributed.is_initialized() and jax.process_count() > 1
     except (RuntimeError, AssertionError):
@@ -138,9 +142,9 @@ def joined() -> bool:
 
 
 def is_lost(error: BaseException | None) -> bool:
-    """Whether this process is one of several and an exception says that another one is gone.
+    """Whether this process is one of several and the exception means that another one is lost.
 
-    A collective operation raises JAX's own; Orbax makes of it that it has waited too long.
+    A collective operation raises JAX's own error, which Orbax turns into a timeout.
     """
     while error is not None and joined():
         text = str(error)
@@ -155,13 +159,13 @@ def is_lost(error: BaseException | None) -> bool:
 def is_first() -> bool:
     """Whether this process is the one that prints and writes.
 
-    A process that is alone does not ask JAX, so that commands without a device start no backend.
+    A single process does not ask JAX, so that commands without a device do not start the backend.
     """
     return not jax.distributed.is_initialized() or jax.process_index() == 0
 
 
 def wait_for_all(name: str) -> None:
-    """Wait until every process has come to the point `name`."""
+    """Wait until every process has reached the point `name`."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
 
@@ -174,14 +178,14 @@ def all_agree(yes: bool) -> bool:
 
 
 def share(count: int) -> range:
-    """This process's part of `count` rows: the next ceil(count / n), or what is left of them."""
+    """This process's part of `count` rows: at most ceil(count / n) of them for n processes."""
     size = -(-count // jax.process_count())
     start = jax.process_index() * size
     return range(min(start, count), min(start + size, count))
 
 
 def gather(part: np.ndarray, count: int) -> np.ndarray:
-    """[count, ...], the same in every process, from each one's rows `share(count)`, [m, ...]."""
+    """Gather each process's rows `share(count)` [m, ...] to [count, ...] in every process."""
     processes = jax.process_count()
     if processes == 1:
         return part
@@ -192,9 +196,9 @@ def gather(part: np.ndarray, count: int) -> np.ndarray:
 
 
 def over_local_devices() -> tuple[Sharding, Sharding]:
-    """Placements for work that each process does by itself, on its own devices.
+    """Two placements for work that each process does alone, on its own devices.
 
-    Under the first each device holds the whole array, under the second a share of its rows.
+    With the first each device holds the whole array, with the second a share of its rows.
     """
     devices = jax.local_devices()
     if len(devices) == 1:

@@ -1,4 +1,4 @@
-"""The process's memory: how much it can still have, and how it is kept between steps."""
+"""Measure the free memory, and keep the process's memory between steps."""
 
 import ctypes
 import importlib.util
@@ -11,19 +11,19 @@ import jax
 # Options of glibc's mallopt.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
 
-_UNLIMITED = 1 << 60  # cgroups of version 1 have no word for it, but a number above this
+_UNLIMITED = 1 << 60  # cgroups of version 1 write a number above this for "unlimited"
 
 
 def keep_pages() -> None:
-    """Have the C library keep freed memory for the next step, where JAX computes on the CPU.
+    """Have the C library keep freed memory for the next step, if JAX computes on the CPU.
 
     XLA allocates a program's working memory anew at each call, gigabytes in a ResNet-50's training
-    step, and the C library would take it from the system and give it back each time. The system
-    clears every page: about an eighth of that step (experiments/benchmarks/README.md). Call this
-    before JAX starts its threads. The process's memory stays at its peak.
+    step. The C library would get it from the system and return it each time. The system clears
+    every page, which takes about an eighth of that step (experiments/benchmarks/README.md). With
+    this call the process's memory stays at its peak instead.
 
-    Changes nothing where JAX may compute on another device, and nothing with a C library other
-    than glibc.
+    Call this before JAX starts its threads. It does nothing if JAX may compute on another device,
+    or if the C library is not glibc.
     """
     if not computes_on_cpu():
         return
@@ -41,8 +41,8 @@ def computes_on_cpu() -> bool:
     """Whether JAX is sure to compute on the CPU, without starting its backend.
 
     Asking JAX itself (`jax.default_backend`) starts threads, and glibc fixes the number of heaps
-    when the first of them allocates. So this reads what JAX decides by: the platforms it is told
-    to use, else the plug-ins for other devices that are installed.
+    when the first of them allocates. Therefore this reads the settings that JAX decides by: the
+    platforms it is told to use, else the installed plug-ins for other devices.
     """
     platforms = jax.config.jax_platforms  # pyright: ignore[reportAttributeAccessIssue]
     if platforms:
@@ -51,19 +51,19 @@ def computes_on_cpu() -> bool:
 
 
 def has_plugins() -> bool:
-    """Whether a plug-in of JAX's for another device than the CPU is installed."""
+    """Whether a JAX plug-in for a device other than the CPU is installed."""
     modules = any(importlib.util.find_spec(name) for name in ("jax_plugins", "libtpu"))
     return modules or bool(entry_points(group="jax_plugins"))
 
 
 def free_memory(root: Path = Path("/")) -> int | None:
-    """The bytes that this process can still have, by the machine and by its control groups.
+    """Bytes of memory that this process can still get, by the machine and its control groups.
 
     Args:
-      root: where Linux's `proc` and `sys` are.
+      root: the directory that holds Linux's `proc` and `sys`.
 
     Returns:
-      None where the system does not say, as on another one than Linux.
+      The bytes, or None if the system does not say, as on systems other than Linux.
     """
     found = []
     for line in _lines(root / "proc/meminfo"):
@@ -81,9 +81,10 @@ def free_memory(root: Path = Path("/")) -> int | None:
 
 
 def _groups(root: Path) -> Iterator[Path]:
-    """The folders of this process's control groups and of those above them.
+    """Folders of this process's control groups and of the groups above them.
 
-    In a container the path that the system gives may be the host's; its own group is the top one.
+    In a container the path that the system gives may be the host's. The container's own group is
+    then the top one.
     """
     for line in _lines(root / "proc/self/cgroup"):
         _, kinds, path = line.split(":", 2)
@@ -94,7 +95,7 @@ def _groups(root: Path) -> Iterator[Path]:
 
 
 def _cached(folder: Path) -> int:
-    """The bytes of files that the system gives back before it kills."""
+    """Bytes of cached files, which the system frees before it kills a process."""
     lines = (line.split() for line in _lines(folder / "memory.stat"))
     stats = {words[0]: int(words[1]) for words in lines if len(words) == 2}
     return stats.get("total_inactive_file", stats.get("inactive_file", 0))

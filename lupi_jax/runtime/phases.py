@@ -1,4 +1,4 @@
-"""How long each phase of a command takes, written to the log at its debug level."""
+"""Log how long each phase of a command takes, at level DEBUG."""
 
 import atexit
 import contextlib
@@ -16,7 +16,7 @@ _last_line = time.perf_counter()
 
 @contextlib.contextmanager
 def phase(name: str) -> Iterator[None]:
-    """Log the seconds that the work in here takes, also where it fails."""
+    """Log the seconds that this block takes, even if it fails."""
     start = time.perf_counter()
     try:
         yield
@@ -34,7 +34,7 @@ def record_phase(name: str, seconds: float) -> None:
 def show_phases() -> None:
     """Print the phases on stderr, each with the seconds since the process started.
 
-    The last one is the wait for the process's threads once the command is over.
+    The last phase is the wait for the process's threads after the command has ended.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(_SinceStart("[%(age)8.2f s] %(message)s"))
@@ -59,7 +59,7 @@ class _SinceStart(logging.Formatter):
 
 
 def process_age() -> float:
-    """Seconds since this process started; where Linux's /proc is missing, since this import."""
+    """Seconds since this process started, or without Linux's /proc since this import."""
     try:
         fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
         started = int(fields[19]) / os.sysconf("SC_CLK_TCK")  # field 22 in proc(5)

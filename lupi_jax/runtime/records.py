@@ -1,4 +1,4 @@
-"""JSON from files that may have been cut, edited or made up: read within bounds, or refused."""
+"""Read JSON within bounds from files that may be cut short, edited or malicious."""
 
 import json
 import math
@@ -9,27 +9,28 @@ from typing import Any, NoReturn
 from lupi_jax.runtime.files import is_endless
 
 DEPTH = 32
-"""How many lists and objects may lie within each other: more than in anything that we write."""
+"""Most levels of nested lists and objects. This package writes fewer."""
 
 SMALL = 2**24
-"""Bytes of what describes one thing: 16 MiB."""
+"""Most bytes of a file that describes one thing, 16 MiB."""
 
 LARGE = 2**29
-"""Bytes of what has a line on every image: 512 MiB, some two million images."""
+"""Most bytes of a file with a line per image, 512 MiB for some two million images."""
 
 _LINE = 2**20
 
 
 def read_json(file: Path, most: int = SMALL) -> Any:
-    """What a JSON file holds, plain values.
+    """Read a JSON file to plain values.
 
     Args:
-      file: to read.
-      most: how many bytes it may have; no more are read.
+      file: the file.
+      most: most bytes that it may have, and that are read.
 
     Raises:
-      OSError: it cannot be read.
-      ValueError: it is a pipe or a device, or longer, or as `parse_json`; says which.
+      OSError: the file cannot be read.
+      ValueError: the file is a pipe or a device, is longer, or `parse_json` refuses it. The
+        message says which.
     """
     if is_endless(file):
         raise ValueError("it is a pipe or a device")
@@ -41,13 +42,13 @@ def read_json(file: Path, most: int = SMALL) -> Any:
 
 
 def read_json_lines(file: Path) -> Iterator[Any]:
-    """The values that a file of JSON lines has, one after the other; None for what is no JSON.
+    """Yield the values of a file of JSON lines, and None for each line that is not JSON.
 
-    A line has at most 1 MiB, and the file `LARGE`: what is beyond that counts as one None.
+    A line may have 1 MiB, and the file `LARGE` bytes. Everything beyond that counts as one None.
 
     Raises:
-      OSError: it cannot be read.
-      ValueError: it is a pipe or a device.
+      OSError: the file cannot be read.
+      ValueError: the file is a pipe or a device.
     """
     if is_endless(file):
         raise ValueError("it is a pipe or a device")
@@ -64,10 +65,10 @@ def read_json_lines(file: Path) -> Iterator[Any]:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """The plain values that a JSON text stands for; every number is finite.
+    """Parse a JSON text to plain values. Every number has to be finite.
 
     Raises:
-      ValueError: it is no JSON, or nested deeper than `DEPTH`; says which.
+      ValueError: the text is not JSON, or nested deeper than `DEPTH`. The message says which.
     """
     too_deep = f"it is nested deeper than {DEPTH} levels"
     try:
@@ -75,7 +76,7 @@ def parse_json(text: str | bytes) -> Any:
     except RecursionError:
         raise ValueError(too_deep) from None
     except ValueError as error:
-        raise ValueError(f"it is no JSON: {error}") from None
+        raise ValueError(f"it is not JSON: {error}") from None
     level = [value]
     for _ in range(DEPTH + 1):
         lists = [each for each in level if isinstance(each, list)]
@@ -89,8 +90,8 @@ def parse_json(text: str | bytes) -> Any:
 def _finite(number: str) -> float:
     if math.isfinite(value := float(number)):
         return value
-    raise ValueError("a number without end")
+    raise ValueError("a number is too large")
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no number")
+    raise ValueError(f"{constant} is not a number")

@@ -1,4 +1,4 @@
-"""How a run ends before its last step: a signal asks for it, or nothing happens any more."""
+"""End a run before its last step, if a signal asks for it or if the run hangs."""
 
 import os
 import signal
@@ -14,21 +14,22 @@ from jax.experimental import multihost_utils
 
 from lupi_jax.errors import StoppedError
 from lupi_jax.runtime.hosts import give_up, is_first
+from lupi_jax.runtime.terminal import leave_stderr
 
 
 class _StopNow(KeyboardInterrupt):
-    """Raised in the midst of the main thread's work, whose `except Exception` does not catch it."""
+    """Raised in the main thread at any point. Its `except Exception` does not catch this."""
 
 
 class StopRequest:
     """Stops every process after the same step on SIGTERM, Ctrl-C or SIGHUP.
 
-    SIGHUP comes when the terminal closes; where it is ignored, as under `nohup`, it stays ignored.
-    Until `after` is first called there is nothing to save, and a process that is alone stops at
-    once. A second Ctrl-C stops at once in any case.
+    SIGHUP comes when the terminal closes. If it is ignored, as under `nohup`, it stays ignored.
+    Before the first call of `after` there is nothing to save, and a single process stops at once.
+    A second Ctrl-C always stops at once.
 
     Raises:
-      StoppedError: from the `with` statement, where a request came before the first `after`.
+      StoppedError: the `with` statement raises this if the request came before the first `after`.
     """
 
     def __init__(self) -> None:
@@ -38,10 +39,10 @@ class StopRequest:
         self._before: dict[signal.Signals, Callable[..., object] | int | None] = {}
 
     def __enter__(self) -> Self:
-        # Handlers belong to the main thread: elsewhere (a notebook's worker) nothing is caught.
+        # Only the main thread can have handlers. Elsewhere (a notebook's worker) nothing is caught.
         if threading.current_thread() is not threading.main_thread():
             return self
-        # Of several processes, JAX itself listens for SIGTERM, to have them agree on a step.
+        # With several processes JAX itself listens for SIGTERM, so that they agree on a step.
         self._alone = jax.process_count() == 1
         numbers = [signal.SIGINT, *([signal.SIGTERM] if self._alone else [])]
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
@@ -65,7 +66,7 @@ class StopRequest:
         if self._alone and not self._saves:
             raise _StopNow
         if number == signal.SIGINT and is_first():
-            # Not by sys.stderr, in the midst of whose work this may come.
+            # Not by sys.stderr, because the signal may have interrupted a write to it.
             os.write(2, b"\nstopping after this step, to save it; press Ctrl-C again to stop now\n")
         if jax.process_count() > 1:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -73,9 +74,9 @@ class StopRequest:
     def during(self, work: Callable[[], object]) -> None:
         """Call `work`, and let a request to stop end the wait for it.
 
-        Python answers no signal while the main thread compiles a program, so `work` runs on
-        another thread. It must be safe to abandon. One of several processes cannot stop alone, so
-        it calls `work` itself.
+        Python cannot handle a signal while the main thread compiles a program, so `work` runs on
+        another thread. `work` must be safe to abandon. One of several processes cannot stop alone,
+        so it calls `work` on the main thread.
         """
         if not self._alone:
             work()
@@ -85,14 +86,14 @@ class StopRequest:
         def run() -> None:
             try:
                 result.set_result(work())
-            except BaseException as error:  # raised where it is waited for
+            except BaseException as error:  # `result()` raises it again
                 result.set_exception(error)
 
         threading.Thread(target=run, daemon=True).start()
         result.result()
 
     def after(self, step: int) -> bool:
-        """Whether to stop after `step`; to be asked once after each, by every process."""
+        """Whether to stop after `step`. Every process has to call this once after each step."""
         self._saves = True
         if jax.process_count() == 1:
             return self._asked
@@ -100,23 +101,21 @@ class StopRequest:
 
 
 def _leave_terminal() -> None:
-    """Send stderr to nowhere from now on where the terminal is gone: the next line would fail."""
+    """Redirect stderr to nowhere if the terminal is gone, because writing to it would fail."""
     try:
         os.write(2, b"\nthe terminal was closed: stopping\n")
     except OSError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 2)
-        os.close(nowhere)
+        leave_stderr()
 
 
 class Watchdog:
-    """Ends the process when nothing has happened for a while.
+    """Ends the process if nothing has happened for a while.
 
-    A collective operation whose peer hangs never returns, and nothing can interrupt it.
+    If another process hangs, a collective operation never returns, and nothing can interrupt it.
     """
 
     def __init__(self, seconds: float) -> None:
-        """Watch from now on; 0 seconds watches nothing."""
+        """Make a watchdog for this many seconds; 0 never ends the process."""
         self._seconds = seconds
         self._last = time.monotonic()
         self._done = threading.Event()
@@ -132,7 +131,7 @@ class Watchdog:
         self._done.set()
 
     def beat(self, what: str) -> None:
-        """Something has happened: `what`."""
+        """Note that `what` has happened just now."""
         self._last, self._what = time.monotonic(), what
 
     def _watch(self) -> None:

@@ -1,6 +1,6 @@
-"""How long work is shown: a bar on a terminal, now and then a line in a log.
+"""Show long work, as a bar on a terminal or as an occasional line in a log.
 
-Everything goes to stderr, in colour on a terminal only, and there not where NO_COLOR is set.
+Everything goes to stderr. Colours appear only on a terminal, and only if NO_COLOR is not set.
 """
 
 import contextlib
@@ -24,18 +24,40 @@ from lupi_jax.runtime.hosts import is_first
 from lupi_jax.runtime.progress import Advance, Show, silent
 
 LOG_SECONDS = 30.0
-"""Between the lines in a log."""
+"""Least seconds between two lines in a log."""
 
 
 def say(message: str) -> None:
-    """Print one line on stderr; of several processes the first does."""
+    """Print one line on stderr, in the first of several processes."""
     if is_first():
-        print(shown(message), file=sys.stderr)
+        with talking():
+            print(shown(message), file=sys.stderr)
+
+
+@contextlib.contextmanager
+def talking() -> Iterator[None]:
+    """Print on stderr in this block. If its reader is gone, the work goes on silently."""
+    try:
+        yield
+    except BrokenPipeError:
+        leave_stderr()
+
+
+def leave_stderr() -> None:
+    """Discard stderr from now on. Its reader is gone, so the next line would fail."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+
+
+class _Talk(Console):
+    def on_broken_pipe(self) -> None:  # rich's own ends the process
+        leave_stderr()
 
 
 def stderr_console(quiet: bool = False) -> Console:
-    """Stderr as rich sees it. Rich's own judgement takes a log for a terminal under FORCE_COLOR."""
-    return Console(stderr=True, quiet=quiet, force_terminal=moves_cursor())
+    """A rich console on stderr. By itself rich takes a log for a terminal under FORCE_COLOR."""
+    return _Talk(stderr=True, quiet=quiet, force_terminal=moves_cursor())
 
 
 def moves_cursor() -> bool:
@@ -44,7 +66,7 @@ def moves_cursor() -> bool:
 
 
 def make_bar(console: Console, disable: bool = False) -> Progress:
-    """What draws bars with counts, time taken and time left."""
+    """Make a display of bars with counts, elapsed time and time left."""
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     return Progress(
         TextColumn("{task.description}", markup=False), *columns, console=console, disable=disable
@@ -53,7 +75,7 @@ def make_bar(console: Console, disable: bool = False) -> Progress:
 
 @contextlib.contextmanager
 def showing() -> Iterator[Show]:
-    """Show long work while this lasts; of several processes the first does."""
+    """Show long work during this block, in the first of several processes."""
     if not is_first():
         yield silent
         return
@@ -71,7 +93,7 @@ def showing() -> Iterator[Show]:
 
 def _log(what: str) -> Advance:
     last = time.monotonic()
-    first: tuple[float, int] | None = None  # what an earlier run had done took this one no time
+    first: tuple[float, int] | None = None  # work of an earlier run does not count
 
     def line(done: int, total: int) -> None:
         nonlocal last, first
@@ -82,6 +104,7 @@ def _log(what: str) -> Advance:
             last = now
             left = (now - first[0]) / (done - first[1]) * (total - done)
             line = f"{shown(what)}: {done} of {total}, {left:.0f} s left"
-            print(line, file=sys.stderr, flush=True)
+            with talking():
+                print(line, file=sys.stderr, flush=True)
 
     return line

@@ -1,4 +1,4 @@
-"""From a configuration and images to a trained network on disk."""
+"""Train a network from a configuration and images, and keep it on disk."""
 
 from lupi_jax.training.loading import Run, load, load_run, load_untrained, load_weights
 from lupi_jax.training.loop import train

@@ -1,4 +1,4 @@
-"""What a run is built of: its data, network, optimiser and step, made from its configuration."""
+"""Make the data, network, optimiser and step of a run from its configuration."""
 
 import dataclasses
 import math
@@ -45,7 +45,7 @@ MakeValidation = Callable[[Config, Index], Callable[[EmbedNet, Any], Figures]]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrainingData:
-    """Images to train on and their sampler, images held out (or None), steps in an epoch."""
+    """The training images, their sampler, the held-out images (or None) and the steps per epoch."""
 
     train: Index
     sampler: IdentitySampler
@@ -56,11 +56,11 @@ class TrainingData:
 def prepare_data(config: Config) -> TrainingData:
     """Index, check and split the training images.
 
-    An epoch is as long as in the released code, floor(max(visible, infrared) / (P K)) + 1 steps,
+    An epoch has as many steps as in the released code, floor(max(visible, infrared) / (P K)) + 1,
     whichever modalities are trained on. Images of held-out identities do not count.
 
     Raises:
-      InputError: the data cannot serve this configuration.
+      InputError: the data do not suffice for this configuration.
     """
     sources = source_modalities(config.modalities)
     everything, validation = read_training(config.data, config.seed)
@@ -68,32 +68,32 @@ def prepare_data(config: Config) -> TrainingData:
     require_modalities(index, sources)
     if len(index.classes) == 1:
         raise InputError(
-            f"{index.root}: everybody to train on is one identity ({index.classes[0]}), from whom "
-            "there is nobody to tell apart: add images of others"
+            f"{index.root}: the training images show a single identity ({index.classes[0]}): add "
+            "images of others"
         )
     sampler = make_sampler(index, config)
     return TrainingData(index, sampler, validation, _steps_per_epoch(everything, sampler))
 
 
 def _steps_per_epoch(index: Index, sampler: IdentitySampler) -> int:
-    """floor(n / (P K)) + 1, where the modality that has more images has n."""
+    """floor(n / (P K)) + 1, with n images in the larger of the two modalities."""
     images = max(index.count(m) for m in (Modality.VISIBLE, Modality.INFRARED))
     return images // sampler.batch_size + 1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Parts:
-    """What a run is built of.
+    """The parts of a run.
 
     Attributes:
-      config: of the run.
-      data: what it trains on.
+      config: the run's configuration.
+      data: its training images.
       steps: the number of its last step.
       model: the network, as it is trained.
       tx: the optimiser.
-      parallel: the step.
-      validate: variables -> figures on the held-out images, None where there are none.
-      record: what its checkpoints say of it.
+      parallel: the step, mapped over devices.
+      validate: variables -> figures on the held-out images; None without held-out images.
+      record: the `run_record` for its checkpoints.
     """
 
     config: Config
@@ -107,7 +107,7 @@ class Parts:
 
     @property
     def images(self) -> int:
-        """How many images a step reads."""
+        """Number of images that a step reads."""
         return len(source_modalities(self.config.modalities)) * self.data.sampler.batch_size
 
 
@@ -115,8 +115,8 @@ def build(config: Config, make_validation: MakeValidation | None) -> Parts:
     """Read the index of the training images, and make the parts of a run from `config`.
 
     Raises:
-      InputError: the data cannot serve this configuration, or the configuration this machine.
-      ValueError: identities are held out, and `make_validation` is None.
+      InputError: the data do not suffice for this configuration, or this machine cannot run it.
+      ValueError: identities are held out, but `make_validation` is None.
     """
     require_triplets(config)
     with phase("reading the index"):
@@ -127,7 +127,7 @@ def build(config: Config, make_validation: MakeValidation | None) -> Parts:
     validate = None
     if data.validation is not None:
         if make_validation is None:
-            raise ValueError("this configuration holds identities out: give make_validation")
+            raise ValueError("this configuration holds out identities: give make_validation")
         judge = make_validation(config, data.validation)
         validate = partial(judge, for_evaluation(config, model))
     steps = config.steps or math.ceil(config.epochs * data.steps_per_epoch)
@@ -141,19 +141,19 @@ def build(config: Config, make_validation: MakeValidation | None) -> Parts:
 
 
 def restore(parts: Parts, checkpoints: Checkpoints, workdir: Path, fetch: bool) -> TrainState:
-    """The newest state in `checkpoints` that is whole, else the one before the first step.
+    """Restore the newest undamaged state in `checkpoints`, else make the state before step 1.
 
     Args:
-      parts: of the run.
-      checkpoints: of `workdir`.
-      workdir: of the run.
-      fetch: as in `initial_variables`.
+      parts: the run's parts.
+      checkpoints: the checkpoints in `workdir`.
+      workdir: the run's directory.
+      fetch: whether to download pre-trained weights, see `initial_variables`.
 
     Returns:
-      The state, where the step takes it from.
+      The state, placed for the step.
 
     Raises:
-      InputError: the workdir holds another run, its images have changed since, or pre-trained
+      InputError: the workdir holds another run, its images have changed, or the pre-trained
         weights cannot be used.
     """
     config, model, tx = parts.config, parts.model, parts.tx
@@ -165,7 +165,7 @@ def restore(parts: Parts, checkpoints: Checkpoints, workdir: Path, fetch: bool) 
         )
 
     def same_run(saved: dict[str, Any]) -> None:
-        # A record without an epoch's length is of a run that counted only images trained on.
+        # A run whose record lacks an epoch's length counted only the images it trained on.
         former = _steps_per_epoch(parts.data.train, parts.data.sampler)
         check_same_run({"steps_per_epoch": former, **saved}, parts.record, workdir)
         root, workers = parts.data.train.root, config.data.workers

@@ -1,4 +1,4 @@
-"""Checkpoints of a run; the only module that imports Orbax."""
+"""Checkpoints of a run. Only this module imports Orbax."""
 
 import contextlib
 import dataclasses
@@ -30,26 +30,27 @@ from lupi_jax.training import seal
 from lupi_jax.training.step import TrainState
 
 BEST = "mean_ap"
-"""The figure of a validation that the best checkpoint is chosen by."""
+"""The validation figure that chooses the best checkpoint."""
 
 T = TypeVar("T")
 
 
 class Checkpoints:
-    """The checkpoints under `<workdir>/checkpoints`: state, what rebuilds it, validation figures.
+    """The checkpoints under `<workdir>/checkpoints`.
 
-    The newest `keep` stay, and the one of the best validation mAP where there are such figures.
-    A checkpoint appears under its step only when it is complete, and says what all that it holds
-    hashes to: one that has been damaged since is never used. Every process of a run takes part in
-    saving and restoring; the directory is one that all of them share.
+    A checkpoint holds the state, the record that rebuilds the run, and validation figures. The
+    newest `keep` checkpoints stay, and the one with the best validation mAP if any was validated.
+    A checkpoint appears under its step only when it is complete. It holds a hash of all its
+    contents, so that a damaged one is never used. All processes of a run share the directory, and
+    take part in saving and restoring.
     """
 
     def __init__(self, workdir: str | Path, keep: int = 2, read_only: bool = False) -> None:
         """Open the checkpoints of `workdir`; create their directory unless `read_only`.
 
         Raises:
-          InputError: `read_only`, and there is no checkpoint; or the directory cannot be made, or
-            has a name that Orbax would change.
+          InputError: `read_only` is set and the checkpoints are missing; or the directory cannot
+            be made, or Orbax would change its name.
         """
         workdir = expand(workdir)
         check_name(workdir)
@@ -59,7 +60,7 @@ class Checkpoints:
                 f"no checkpoint under {workdir}: give the --workdir of a `lupi train` run"
             )
         self._figures: dict[int, dict[str, float]] = {}
-        # What cannot be read may hold the best figures, so that it stays.
+        # Checkpoints that cannot be read stay, because one may hold the best figures.
         self._unread: set[int] = set()
         policy = AnyPreservationPolicy([LatestN(keep), _Keep(lambda: {self.best, *self._unread})])
         with self._writing("open the checkpoints"), _unremarked():
@@ -71,7 +72,7 @@ class Checkpoints:
             self._manager = ocp.CheckpointManager(
                 self.directory, options=options, item_names=("variables", "optimizer", "run")
             )
-        # Now: reading waits for a save, and takes over what goes wrong with it.
+        # Read now, because later reading would wait for a save and raise the save's errors.
         for step in self._manager.all_steps():
             try:
                 with self._reading(step):
@@ -92,21 +93,21 @@ class Checkpoints:
 
     @property
     def newest(self) -> int | None:
-        """Step of the newest checkpoint, None where there is none."""
+        """Step of the newest checkpoint, or None without checkpoints."""
         return self._manager.latest_step()
 
     @property
     def best(self) -> int | None:
-        """Step of the checkpoint with the best validation mAP, None where none was validated."""
+        """Step of the checkpoint with the best validation mAP, or None without validation."""
         figures = {step: self.figures(step).get(BEST) for step in self._manager.all_steps()}
         validated = {step: value for step, value in figures.items() if value is not None}
         return max(validated, key=lambda step: validated[step], default=None)
 
     def find(self, which: str | int) -> int:
-        """The step of the checkpoint asked for: "newest", "best" or a step.
+        """Find the step of a checkpoint named "newest", "best" or by its step.
 
         Raises:
-          InputError: there is none; names those there are.
+          InputError: the checkpoint does not exist. The message lists the existing ones.
         """
         steps = self._manager.all_steps()
         named = {"newest": self.newest, "best": self.best, **{str(step): step for step in steps}}
@@ -114,34 +115,34 @@ class Checkpoints:
         if step is None:
             reason = "no step has validation figures" if which == "best" else "no such step"
             raise InputError(
-                f"{self.directory}: no checkpoint {which!r} ({reason}; there are: "
-                f"{', '.join(map(str, steps))})"
+                f"{self.directory}: no checkpoint {which!r} ({reason}): give one of "
+                f"{', '.join(map(str, steps))}"
             )
         return step
 
     def figures(self, step: int) -> dict[str, float]:
-        """The validation figures saved with a checkpoint, {} for none, or where it is damaged."""
+        """The validation figures of a checkpoint, {} if it is damaged or was not validated."""
         return self._figures.get(step, {})
 
     def save(self, state: TrainState, run: dict[str, Any], figures: dict[str, float]) -> None:
         """Save in the background.
 
-        The caller waits for a save that is still going on, and while the arrays are copied to the
-        host's memory. Hashing and writing them happen on other threads, and `state` may be used
-        up meanwhile.
+        The caller waits until the save before has ended and the arrays are copied to the host's
+        memory. Other threads hash and write them. The next step may then reuse the memory of
+        `state`.
 
         Args:
-          state: what to save, under its step.
-          run: plain values that say how to rebuild the run.
-          figures: validation figures of this very state, {} for none.
+          state: the state to save, under its step.
+          run: plain values that rebuild the run.
+          figures: validation figures of this state, {} without a validation.
 
         Raises:
-          InputError: it, or the checkpoint before it, cannot be written.
+          InputError: this checkpoint, or the one before it, cannot be written.
         """
         optimizer = {"step": state.step, "opt_state": state.opt_state}
         arrays = {"variables": state.variables, "optimizer": optimizer}
-        # One process writes the record, and needs the arrays after the next step has replaced them.
-        # On a CPU these are views of the device's memory, which JAX then does not reuse.
+        # One process writes the record, and hashes the arrays after the next step replaced them.
+        # On a CPU they are views of the device's memory, and JAX then does not reuse that memory.
         kept = jax.device_get(arrays) if hosts.is_first() else {}
 
         self._figures[int(state.step)] = figures
@@ -156,26 +157,26 @@ class Checkpoints:
             )
 
     def wait(self) -> None:
-        """Wait until what is being saved is on disk.
+        """Wait until the last save is on disk.
 
         Raises:
-          InputError: it cannot be written.
+          InputError: the checkpoint cannot be written.
         """
         with self._writing("save"):
             self._manager.wait_until_finished()
 
     def run(self, step: int) -> dict[str, Any]:
-        """What `save` was given as `run`.
+        """The `run` that `save` was given.
 
         Raises:
-          InputError: the checkpoint was made by a newer or much older version of this package, or
-            it is damaged.
+          InputError: a newer or much older version of this package made the checkpoint, or the
+            checkpoint is damaged.
         """
         with self._reading(step):
             return seal.run_of(self._record(step))
 
     def variables(self, step: int, like: Any) -> Any:
-        """The network's variables alone, shaped and placed as `like`.
+        """Restore only the network's variables, with the shapes and placement of `like`.
 
         Raises:
           InputError: the checkpoint is damaged.
@@ -183,7 +184,7 @@ class Checkpoints:
         return self._restore(step, variables=like)["variables"]
 
     def state(self, step: int, like: TrainState) -> TrainState:
-        """The whole state, shaped and placed as `like`.
+        """Restore the whole state, with the shapes and placement of `like`.
 
         Raises:
           InputError: the checkpoint is damaged.
@@ -194,7 +195,7 @@ class Checkpoints:
         return TrainState(**saved["variables"], **saved["optimizer"])
 
     def _restore(self, step: int, **like: Any) -> dict[str, Any]:
-        """{name: arrays} of parts of a checkpoint, found to be what was saved."""
+        """Restore {name: arrays} of parts of a checkpoint, and check them against their hashes."""
         args = {name: ocp.args.StandardRestore(tree) for name, tree in like.items()}
         with self._reading(step):
             saved = self._manager.restore(step, args=ocp.args.Composite(**args))
@@ -205,17 +206,17 @@ class Checkpoints:
     def resume(
         self, same_run: Callable[[dict[str, Any]], None], like: Callable[[], TrainState]
     ) -> TrainState | None:
-        """The newest state that is whole; what is damaged is named, and moved aside.
+        """Restore the newest undamaged state. Damaged checkpoints are named and moved aside.
 
         Args:
-          same_run: given a checkpoint's `run`; raises where it is of another one.
-          like: makes what to shape and place the state as.
+          same_run: checks a checkpoint's `run`, and raises an error if it belongs to another run.
+          like: returns shapes and placement for the state.
 
         Returns:
-          None where there is no checkpoint.
+          The state, or None without a checkpoint.
 
         Raises:
-          InputError: what `same_run` raises.
+          InputError: `same_run` raised it.
         """
         while (step := self.newest) is not None:
             run = self._whole(step, lambda step=step: self.run(step))
@@ -228,9 +229,12 @@ class Checkpoints:
         return None
 
     def _whole(self, step: int, read: Callable[[], T]) -> T | None:
-        """What `read` gives; None where it is damaged in any process, and is then set aside.
+        """Return the result of `read`. If any process finds damage, set the checkpoint aside.
 
-        Where `read` raises anything else in one process, all of them raise.
+        If `read` raises any other error in one process, all processes raise an error.
+
+        Returns:
+          The result, or None for a damaged checkpoint.
         """
         found, refusal, fault = None, None, "damaged elsewhere"
         try:
@@ -245,7 +249,7 @@ class Checkpoints:
             return found
         if not hosts.all_agree(refusal is None):
             place = self.directory / str(step)
-            raise refusal or InputError(f"another process cannot read {place}: see its message")
+            raise refusal or InputError(f"another process cannot read {place}: read its message")
         self._set_aside(step, fault)
         return None
 
@@ -256,7 +260,7 @@ class Checkpoints:
             number = sum(1 for _ in kept.glob(f"{step}-*"))
             place = kept / f"{step}-{number}"
             os.replace(self.directory / str(step), place)
-            say(f"{fault}; moved to {place}, going on without it")
+            say(f"{fault}: moved it to {place}, and going on without it")
         hosts.wait_for_all(f"checkpoint {step} set aside")
         self._figures.pop(step, None)
         self._manager.reload()
@@ -268,7 +272,7 @@ class Checkpoints:
         return record
 
     def _reading(self, step: int) -> AbstractContextManager[None]:
-        """What goes wrong in here says that a checkpoint is damaged, where it can be read."""
+        """Report errors in this block as damage, if the checkpoint's files can be read."""
         place = self.directory / str(step)
 
         def fault(why: str) -> InputError:
@@ -280,11 +284,11 @@ class Checkpoints:
                 "disk; the checkpoint stays where it is"
             )
 
-        # Orbax and TensorStore have a dozen types for it.
+        # Orbax and TensorStore have a dozen types of errors for damage.
         return _raising(fault, (Exception,), _says_nothing_of_files)
 
     def _writing(self, what: str) -> AbstractContextManager[None]:
-        """What goes wrong in here says that the disk cannot be written."""
+        """Report errors in this block as a disk that cannot be written."""
         advice = (
             "check its permissions and the free space; the same command goes on from the last "
             "complete checkpoint"
@@ -297,7 +301,7 @@ class Checkpoints:
 
 @contextlib.contextmanager
 def _unremarked() -> Iterator[None]:
-    """Keep Orbax from warning that a directory is only read, which is what was asked for."""
+    """Silence Orbax's warning about a directory that is only read."""
     before = absl_logging.get_verbosity()
     absl_logging.set_verbosity(min(before, absl_logging.ERROR))
     try:
@@ -312,7 +316,7 @@ def _raising(
     kinds: tuple[type[Exception], ...],
     stays: Callable[[Exception], bool] = hosts.is_lost,
 ) -> Iterator[None]:
-    """Raise what `make` makes of the cause of an error of `kinds`, unless it `stays` as it is."""
+    """Raise `make(cause)` in place of an error of `kinds`, unless `stays` keeps that error."""
     try:
         yield
     except InputError:
@@ -324,23 +328,23 @@ def _raising(
 
 
 def _says_nothing_of_files(error: Exception) -> bool:
-    """Whether another process is lost, or this one has no memory left to read to."""
+    """Whether the error means that another process is lost, or that memory is exhausted."""
     return hosts.is_lost(error) or isinstance(error, MemoryError) or is_out_of_memory(error)
 
 
 class DamagedError(InputError):
-    """A checkpoint is not what was saved: `fault` says which, and how that shows."""
+    """A checkpoint differs from what was saved. `fault` names it and the difference."""
 
     def __init__(self, fault: str) -> None:
         super().__init__(
-            f"{fault}: give another --checkpoint, or train on, which sets it aside and goes on "
-            "from an older one"
+            f"{fault}: give another --checkpoint, or resume training, which sets it aside and uses "
+            "an older one"
         )
         self.fault = fault
 
 
 class _RecordHandler(ocp.JsonCheckpointHandler):
-    """A record as JSON that is made while the arrays beside it are written."""
+    """Writes a record as JSON, which is made while the arrays beside it are written."""
 
     async def async_save(
         self, directory: Any, item: Any = None, args: Any = None
@@ -369,7 +373,7 @@ class _RecordRestore(ocp.args.CheckpointArgs):
 
 @dataclasses.dataclass
 class _Keep(PreservationPolicy):
-    """Keeps the checkpoints of the steps that `steps` gives."""
+    """Keeps the checkpoints of the steps that `steps` returns."""
 
     steps: Callable[[], set[int | None]]
 

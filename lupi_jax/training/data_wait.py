@@ -1,4 +1,4 @@
-"""How long the devices of a run wait for its data."""
+"""Measure how long the devices of a run wait for data."""
 
 import threading
 import time
@@ -16,25 +16,34 @@ from lupi_jax.training.step import Metrics
 
 
 class DataWait(Hook):
-    """Measures the seconds in which a step was over and the next one's batch was not there.
+    """Measures the seconds between the end of a step and the arrival of the next batch.
 
-    The host runs ahead of its devices: no time is lost while it waits for a batch and they still
-    compute. So a thread notes when each step ends. What was lost is said at the end of an epoch.
+    The host runs ahead of its devices, so no time is lost if it waits for a batch while they still
+    compute. Therefore a thread notes when each step ends. The lost time is reported at the end of
+    an epoch.
     """
 
     def __init__(
         self, log: RunLog, start: int, steps_per_epoch: int, every: int, advice: str
     ) -> None:
-        """Say to `log` what is lost from step `start` on, at least `every` steps apart."""
+        """Report lost time to `log` from step `start` on, at least `every` steps apart.
+
+        Args:
+          log: the run's log.
+          start: steps already taken.
+          steps_per_epoch: steps after which a report is due.
+          every: least number of steps between reports.
+          advice: what to do if much time is lost; may be empty.
+        """
         self._log, self._said, self._advice = log, start, advice
         self._per_epoch, self._every = steps_per_epoch, every
         self._steps: SimpleQueue[tuple[Metrics, Future[float]] | None] = SimpleQueue()
         self._last: Future[float] | None = None
-        # When a batch was asked for, when it came, and the end of the step before it.
+        # Per batch: the time of the request, of its arrival, and of the end of the step before.
         self._batches: list[tuple[float, float, Future[float]]] = []
 
     def __enter__(self) -> Self:
-        # A daemon: where a step never ends the process has to end all the same.
+        # A daemon, so that the process can end even if a step never does.
         threading.Thread(target=self._note, daemon=True).start()
         return self
 
@@ -46,11 +55,11 @@ class DataWait(Hook):
             metrics, ended = step
             try:
                 ended.set_result(_ended(metrics))
-            except Exception as error:  # raised where it is asked for
+            except Exception as error:  # `result()` raises it again
                 ended.set_exception(error)
 
     def watch(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """The same batches; notes how long each took."""
+        """Pass on the batches, and note how long each took."""
         while True:
             asked = time.perf_counter()
             batch = next(batches, None)
@@ -62,7 +71,7 @@ class DataWait(Hook):
             yield batch
 
     def after(self, now: Moment) -> None:
-        """Have the end of this step noted; where an epoch or the run is over, say what was lost."""
+        """Have the end of this step noted. At the end of an epoch or the run, report lost time."""
         self._last = Future()
         self._steps.put((now.metrics, self._last))
         over = now.step % self._per_epoch == 0 and now.step - self._said >= self._every
@@ -71,9 +80,9 @@ class DataWait(Hook):
             self._said = now.step
 
     def take(self) -> float:
-        """Seconds lost since this was last asked for; waits for all steps but the newest.
+        """Seconds lost since the last call. Waits for all steps except the newest.
 
-        The first batch of a run has no step before it and does not count.
+        The first batch of a run does not count, because no step precedes it.
         """
         taken, self._batches = self._batches, []
         return sum(

@@ -1,4 +1,4 @@
-"""What a hook of the training loop is: it sees every step, and may ask the run to stop."""
+"""Hooks of the training loop, which see every step and may ask the run to stop."""
 
 import dataclasses
 from typing import Self
@@ -8,16 +8,16 @@ from lupi_jax.training.step import Metrics, TrainState
 
 @dataclasses.dataclass
 class Moment:
-    """A step that the devices have been given, as one hook after the other sees it.
+    """A step that the devices have been given, as the hooks see it one after the other.
 
     Attributes:
       step: its number, from 1.
       steps: the number of the run's last step.
-      state: what the step leaves. The next step reuses its memory, so copy what you keep.
-      metrics: what `train_step` says of the step, still on the device. To fetch them here
-        makes the host wait for the step.
-      figures: of a validation of this very state, {} without one.
-      stop: whether the run is to be saved and stopped here; a hook sets it.
+      state: the state after the step. The next step reuses its memory, so copy what you keep.
+      metrics: the step's metrics from `train_step`, still on the device. Fetching them here makes
+        the host wait for the step.
+      figures: validation figures of this state, {} without a validation.
+      stop: whether to save and stop the run here. A hook sets it.
     """
 
     step: int
@@ -28,16 +28,16 @@ class Moment:
     stop: bool = False
 
     def due(self, every: int) -> bool:
-        """Whether to do now what is done every `every` steps (never for 0) and after the last."""
+        """Whether an action is due that happens every `every` steps (0: never) and at the end."""
         return self.step == self.steps or (every > 0 and self.step % every == 0)
 
 
 class Hook:
-    """What is done beside the steps of a run. This one does nothing: override what you need.
+    """Work beside the steps of a run. This class does nothing; override the methods you need.
 
-    The loop opens its hooks with `with` in their order, closes them in the reverse order whatever
-    happens, and calls `before` and `after` of each around every step, in their order. A hook that
-    sets `stop` therefore stands before the one that saves.
+    The loop opens its hooks with `with` in their order, and closes them in the reverse order
+    whatever happens. It calls `before` and `after` of all hooks around every step, in their order.
+    A hook that sets `stop` therefore comes before the hook that saves.
     """
 
     def __enter__(self) -> Self:
@@ -47,7 +47,7 @@ class Hook:
         pass
 
     def before(self, step: int, state: TrainState) -> None:
-        """Step number `step` is about to use up `state`."""
+        """Called before step number `step`, which reuses the memory of `state`."""
 
     def after(self, now: Moment) -> None:
-        """The devices have been given the step that `now` describes."""
+        """Called after the devices have been given the step that `now` describes."""

@@ -1,4 +1,4 @@
-"""The network of a run, or of a file of weights, as evaluation takes it."""
+"""Load the network of a run, or of a file of weights, for evaluation."""
 
 import dataclasses
 from pathlib import Path
@@ -22,16 +22,16 @@ from lupi_jax.training.run import same_numbers, versions
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A network and where it came from.
+    """A network and its origin.
 
     Attributes:
       model: the network.
       variables: its parameters and running statistics.
-      config: of the run.
-      name: what to call it: "step 600", "untrained", "released.t".
-      step: of the checkpoint; 0 for an untrained network, None for one trained elsewhere.
-      record: what results say of it, a `run_record` or part of one.
-      unfinished: steps that its training still has to go.
+      config: the run's configuration.
+      name: its name in results, such as "step 600", "untrained" or "released.t".
+      step: the checkpoint's step; 0 for an untrained network, None for one trained elsewhere.
+      record: its description for results, a `run_record` or part of one.
+      unfinished: number of steps that its training still has to take.
     """
 
     model: EmbedNet
@@ -44,10 +44,10 @@ class Run:
 
     @property
     def seen(self) -> tuple[int, ...] | None:
-        """Identities it was trained on, as `config.data` numbers them; () for an untrained network.
+        """Training identities, as `config.data` numbers them; () for an untrained network.
 
-        None where that is not known: the network was trained elsewhere, or on another folder, where
-        the same number is another person.
+        None means unknown. The network was trained elsewhere, or on another folder, in which the
+        same number is another person.
         """
         if self.step == 0:
             return ()
@@ -56,10 +56,10 @@ class Run:
         return tuple(self.record["identities"]) if same else None
 
     def changed(self, index: Index) -> list[str]:
-        """The paths of images of `index` that training read, and that have changed since.
+        """Paths of those images of `index` that training read and that have changed since.
 
-        Sizes are compared, and checksums where the time of a file is another. Where the network was
-        trained on another data set, or an older version trained it, there are none.
+        The sizes are compared, and the checksums if a file's time differs. The list is empty if
+        the network was trained on another data set or by an older version.
 
         Raises:
           InputError: an image cannot be read.
@@ -72,7 +72,7 @@ class Run:
 
     @property
     def precision(self) -> dict[str, str]:
-        """What results say of the dtype, and of the precision of products in it."""
+        """The dtype and the precisions of matrix products, for results."""
         return {
             "dtype": self.config.dtype,
             "training": self.config.precision,
@@ -80,20 +80,20 @@ class Run:
         }
 
     def under(self, config: Config) -> "Run":
-        """The same network, evaluated with the `MOVABLE` fields of another configuration."""
+        """The same network with the `MOVABLE` fields of another configuration."""
         return dataclasses.replace(self, config=config, model=for_evaluation(config, self.model))
 
 
 def load_run(workdir: str | Path, checkpoint: str | int = "newest", untrained: bool = False) -> Run:
-    """Rebuild the network of a run from its checkpoint alone.
+    """Rebuild the network of a run from its checkpoint.
 
     Args:
-      workdir: of `lupi train`.
+      workdir: directory of the run.
       checkpoint: "newest", "best" (by validation mAP) or a step.
-      untrained: whether to take the network as it was before the first step instead.
+      untrained: whether to return the network before its first step instead.
 
     Raises:
-      InputError: there is no such checkpoint.
+      InputError: the checkpoint does not exist or cannot be used.
     """
     with Checkpoints(workdir, read_only=True) as checkpoints:
         step = checkpoints.find(checkpoint)
@@ -110,35 +110,38 @@ def load_run(workdir: str | Path, checkpoint: str | int = "newest", untrained: b
 
 
 def load_weights(config: Config, checkpoint: str) -> Run:
-    """The network of a configuration with the weights of a PyTorch training checkpoint.
+    """Make the network of a configuration, with the weights of a PyTorch training checkpoint.
 
-    The number of classes comes from the file, and only those of the configured modalities count
-    for which the file has a stem.
+    The number of classes comes from the file. The network gets those configured modalities for
+    which the file has a stem.
 
     Args:
-      config: describes the network.
-      checkpoint: of LUPI's or AGW's PyTorch code, as `models.read_state_dict` reads it.
+      config: the network's configuration.
+      checkpoint: file written by LUPI's or AGW's PyTorch code, see `models.read_state_dict`.
 
     Raises:
-      InputError: the file cannot be read, holds no trained network, or does not fit `config`.
+      InputError: the file cannot be read, does not hold a trained network, or does not fit
+        `config`.
     """
     tensors = read_state_dict(checkpoint)
     classes = classes_of(tensors)
     if classes is None:
         raise InputError(
-            f"{checkpoint} holds no classifier, so no network trained to tell people apart: to "
-            "evaluate a pre-trained backbone give --config.pretrained and --untrained instead"
+            f"{checkpoint} has no classifier, so it is not a trained re-ID network: to evaluate a "
+            "pre-trained backbone, give --config.pretrained and --untrained instead"
         )
     foreign = [n for n in config.pretrained_fresh if n.startswith(("trunk", "neck", "stem_"))]
     if foreign:
         raise InputError(
-            f"pretrained_fresh = {', '.join(foreign)}: a network without its trained weights is "
-            "nothing to evaluate; set the configuration to the one it was trained with"
+            f"pretrained_fresh = {', '.join(foreign)}: an evaluation needs all trained weights, so "
+            "set the configuration that the network was trained with"
         )
     try:
         modalities = tuple(m for m in modalities_of(tensors) if str(m) in config.modalities)
         if not modalities:
-            raise InputError(f"no stem for {' or '.join(config.modalities)} in these weights")
+            raise InputError(
+                f"these weights lack a stem for {' or '.join(config.modalities)}: change modalities"
+            )
         config = dataclasses.replace(config, modalities=tuple(str(m) for m in modalities))
         model = for_evaluation(config, make_model(config, classes))
         variables = from_torch(tensors, model, modalities, fresh=config.pretrained_fresh)
@@ -156,20 +159,22 @@ def load_weights(config: Config, checkpoint: str) -> Run:
 
 
 def load_untrained(config: Config, fetch: bool = False) -> Run:
-    """The network of a configuration before its first step.
+    """Make the network of a configuration before its first step.
 
-    `fetch` allows to fetch pre-trained weights, as in `initial_variables`.
+    Args:
+      config: the network's configuration.
+      fetch: whether to download pre-trained weights, see `initial_variables`.
 
     Raises:
       InputError: the pre-trained weights are missing or do not fit.
     """
-    classes = 1  # retrieval does not see the classifier
+    classes = 1  # retrieval does not use the classifier
     model = for_evaluation(config, make_model(config, classes))
     record = {"config": dataclasses.asdict(config), "versions": versions()}
     return Run(model, initial_variables(config, model, fetch), config, "untrained", 0, record)
 
 
 def load(workdir: str | Path, checkpoint: str | int = "newest") -> tuple[EmbedNet, Any]:
-    """The network of a run and its variables: (model, variables). See `load_run`."""
+    """Load (model, variables) of a run, see `load_run`."""
     run = load_run(workdir, checkpoint)
     return run.model, run.variables

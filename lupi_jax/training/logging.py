@@ -1,4 +1,4 @@
-"""What a run writes down while it runs: JSON lines, TensorBoard events, progress."""
+"""Write a run's JSON lines, TensorBoard events and progress."""
 
 import contextlib
 import json
@@ -25,9 +25,9 @@ METRICS_FILE = "metrics.jsonl"
 class RunLog(Hook):
     """Metrics of a run, fetched from the device in windows so that no step waits for the host.
 
-    `<workdir>/metrics.jsonl` holds one JSON object a window, {"step", "split", figure: value}:
-    for the split "train" the means of the window's steps and the rate at which they ran.
-    TensorBoard reads the same figures from `<workdir>/tensorboard`.
+    `<workdir>/metrics.jsonl` holds one JSON object per window, {"step", "split", figure: value}.
+    With the split "train" it holds the means over the window's steps and their speed. TensorBoard
+    reads the same figures from `<workdir>/tensorboard`.
     """
 
     def __init__(
@@ -39,10 +39,16 @@ class RunLog(Hook):
         batch_size: int,
         writes: bool = True,
     ) -> None:
-        """Continue the log of `workdir` at step `start`, forgetting what came after it.
+        """Continue the log of `workdir` at step `start`, and drop all later rows.
 
-        A window is `every` steps, each of which reads `batch_size` images. Every process looks for
-        figures that are not finite; one that `writes` also writes and shows them.
+        Args:
+          workdir: directory of the run.
+          start: steps already taken.
+          steps: number of the run's last step.
+          every: steps per window.
+          batch_size: images that one step reads.
+          writes: whether this process writes and shows the figures. Every process checks that they
+            are finite.
         """
         self._workdir, self._start, self._steps = workdir, start, steps
         self._every, self._batch_size, self._writes = every, batch_size, writes
@@ -76,7 +82,7 @@ class RunLog(Hook):
                 opened.close()
 
     def after(self, now: Moment) -> None:
-        """Take the metrics of a step; when a window is over, fetch all but these newest.
+        """Take the metrics of a step. When a window is over, fetch all except the newest.
 
         Raises:
           DivergedError: a fetched figure is not finite.
@@ -87,7 +93,7 @@ class RunLog(Hook):
             self._fetch(len(self._pending) - 1)
 
     def flush(self) -> None:
-        """Wait for and write down every step recorded.
+        """Wait for all recorded steps, and write them.
 
         Raises:
           DivergedError: a fetched figure is not finite.
@@ -96,7 +102,7 @@ class RunLog(Hook):
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave what happens in here out of the rates."""
+        """Do not count the time of this block in the rates."""
         start = time.perf_counter()
         yield
         taken = time.perf_counter() - start
@@ -104,14 +110,18 @@ class RunLog(Hook):
         self._wait_clock += taken
 
     def compiled(self, seconds: float) -> None:
-        """Say how long compilation took; rates count from now on."""
+        """Say how long compilation took, and start measuring rates."""
         self._clock = self._wait_clock = time.perf_counter()
         self._say(f"compiled in {seconds:.1f} s")
 
     def waited(self, step: int, epoch: float, seconds: float, advice: str = "") -> None:
-        """Say which share of the time since the last call the `seconds` without data were.
+        """Say which share of the time since the last call was spent waiting for data.
 
-        Where it is above a tenth, `advice` follows.
+        Args:
+          step: number of the step.
+          epoch: epochs so far.
+          seconds: time spent waiting.
+          advice: what to do, shown if the share is above a tenth.
         """
         now = time.perf_counter()
         share = seconds / max(now - self._wait_clock, 1e-9)
@@ -122,13 +132,13 @@ class RunLog(Hook):
         )
 
     def validation(self, step: int, figures: dict[str, float]) -> None:
-        """Write down the figures on held-out identities."""
+        """Write the figures on held-out identities."""
         self._write({"step": step, "split": "validation", **figures})
         text = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
         self._say(f"step {step}  validation  {text}")
 
     def _say(self, line: str) -> None:
-        """Print a line as it is: a figure's name may look like markup."""
+        """Print a line without markup, because a figure's name may look like markup."""
         self._console.print(shown(line), markup=False, highlight=False, soft_wrap=True)
 
     def _fetch(self, count: int) -> None:
@@ -137,8 +147,8 @@ class RunLog(Hook):
             for name, value in sorted(values.items(), key=_blame):
                 if not math.isfinite(value):
                     raise DivergedError(
-                        f"{name} is {float(value)} at step {step}: the last checkpoint is intact; "
-                        "lower optimizer.rate or set optimizer.clip"
+                        f"{name} is {float(value)} at step {step}: lower optimizer.rate or set "
+                        "optimizer.clip; the last checkpoint is intact"
                     )
                 self._window[name].append(float(value))
             if step % self._every == 0 or step == self._steps:
@@ -174,9 +184,9 @@ class RunLog(Hook):
 
 
 def read_metrics(workdir: str | Path) -> list[dict[str, Any]]:
-    """The rows of a run's metrics file, [] where there is none.
+    """Read the rows of a run's metrics file, [] without a file.
 
-    Lines that are not rows, as a run that was killed may leave, are passed over; one note says so.
+    A run that was killed may leave lines that are not rows. They are ignored, and a note says so.
 
     Raises:
       OSError: the file cannot be read.
@@ -187,12 +197,12 @@ def read_metrics(workdir: str | Path) -> list[dict[str, Any]]:
     rows = [_checked(row) for row in read_json_lines(path)]
     wrong = [number for number, row in enumerate(rows, 1) if row is None]
     if wrong:
-        say(f"note: {path}: passed over what is not a row of figures, on line {some(wrong)}")
+        say(f"note: {path}: ignored lines that do not hold figures: {some(wrong)}")
     return [row for row in rows if row is not None]
 
 
 def _checked(row: Any) -> dict[str, Any] | None:
-    """A row of the metrics file, {"step": int, "split": str, figure: number}; None for others."""
+    """Return `row` if it has the form {"step": int, "split": str, figure: number}, else None."""
     if not isinstance(row, dict) or not isinstance(row.get("split"), str):
         return None
     figures = [value for name, value in row.items() if name != "split"]
@@ -201,6 +211,6 @@ def _checked(row: Any) -> dict[str, Any] | None:
 
 
 def _blame(figure: tuple[str, Any]) -> tuple[bool, bool, str]:
-    """Sorts first what to name: a term of the loss, then the total it spoils, then the rest."""
+    """Sort key: the terms of the loss, then their total, then the other figures."""
     name = figure[0]
     return not name.startswith("loss/"), name == "loss/total", name

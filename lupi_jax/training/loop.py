@@ -1,4 +1,4 @@
-"""The training loop: batches in order, one step each, and the hooks beside it."""
+"""The training loop, which takes one step per batch and calls the hooks."""
 
 import contextlib
 import dataclasses
@@ -42,32 +42,32 @@ def train(
     fetch: bool = False,
     profile: int = 0,
 ) -> TrainState:
-    """Train, or go on training: the whole of a run.
+    """Train, or resume training, until the last step of a run.
 
-    On a workdir that already holds checkpoints of the same configuration this resumes from the
-    newest, and ends with what an uninterrupted run ends with, bit for bit.
+    If the workdir already holds checkpoints of the same configuration, training resumes from the
+    newest. The result is bit for bit the result of an uninterrupted run.
 
-    In a run of several processes (`lupi_jax.runtime.hosts.join`) all call this with the same
-    arguments, and share the workdir.
+    In a run of several processes (`lupi_jax.runtime.hosts.join`) all processes call this with the
+    same arguments, and share the workdir.
 
     Args:
-      config: of the run.
-      workdir: gets `checkpoints/`, `metrics.jsonl`, `tensorboard/`, `lock`, and the memory-mapped
-        feed's `cache/`.
-      make_validation: how held-out images are judged, `lupi_jax.evaluation.make_validation`;
-        needed where the configuration holds some out.
-      fetch: whether `pretrained` weights may come over the network.
-      profile: steps, from the third on, traced into `profile/` of the workdir.
+      config: the run's configuration.
+      workdir: directory that gets `checkpoints/`, `metrics.jsonl`, `tensorboard/`, `lock`, and the
+        `cache/` of the memory-mapped feed.
+      make_validation: function that makes the validation of the held-out images, usually
+        `lupi_jax.evaluation.make_validation`. Needed if the configuration holds out identities.
+      fetch: whether `pretrained` weights may be downloaded.
+      profile: number of steps, from the third on, to trace into `profile/` of the workdir.
 
     Returns:
       The last state.
 
     Raises:
       InputError: the data, the configuration or the workdir cannot be used, or another run trains
-        in that workdir. A directory that was made for the run and is empty is removed.
+        in that workdir. Empty directories that were made for the run are removed.
       DivergedError: a figure is not finite.
-      StoppedError: SIGTERM or Ctrl-C asked for it; what was trained is saved, and the same call
-        goes on.
+      StoppedError: SIGTERM or Ctrl-C stopped the run. All finished steps are saved, and the same
+        call resumes it.
     """
     workdir = expand(workdir)
     with held(workdir):
@@ -75,7 +75,7 @@ def train(
 
 
 def _train(parts: Parts, workdir: Path, fetch: bool, profile: int) -> TrainState:
-    """`train`, once the parts are made and the workdir is held."""
+    """`train`, after the parts are made and the workdir is locked."""
     config = parts.config
     with (
         Watchdog(config.step_timeout) as watchdog,
@@ -133,18 +133,18 @@ class _Alive(Hook):
 
 @dataclasses.dataclass
 class _Stop(Hook):
-    """Stops the run where a signal asked for it."""
+    """Stops the run if a signal asked for it."""
 
     request: StopRequest
 
     def after(self, now: Moment) -> None:
-        asked = self.request.after(now.step)  # every process has to ask, at every step
+        asked = self.request.after(now.step)  # every process has to call this at every step
         now.stop = now.stop or asked
 
 
 @dataclasses.dataclass
 class _Validate(Hook):
-    """Judges the held-out images now and then, and after the last step."""
+    """Validates on the held-out images every `every` steps and after the last step."""
 
     validate: Callable[[Any], Figures] | None
     log: RunLog
@@ -161,7 +161,7 @@ class _Validate(Hook):
 
 @dataclasses.dataclass
 class _Save(Hook):
-    """Saves the state now and then, where it was judged, where the run stops, and in the end."""
+    """Saves the state every `every` steps, after a validation, and when the run stops or ends."""
 
     checkpoints: Checkpoints
     record: Callable[[bool], dict[str, Any]]
@@ -170,18 +170,19 @@ class _Save(Hook):
 
     def after(self, now: Moment) -> None:
         if now.figures or now.stop or now.due(self.every):
-            self.log.flush()  # raises before a state is saved whose figures are not finite
+            self.log.flush()  # raises an error before saving a state with figures not finite
             with phase("copying a checkpoint"):
-                # Only the last one has the time to wait for all of it.
+                # Only the last record waits for all checksums.
                 record = self.record(now.step == now.steps)
                 self.checkpoints.save(now.state, record, now.figures)
 
 
 @dataclasses.dataclass
 class _Record(Hook):
-    """What checkpoints say of the run, with the checksums of its images that are known by then.
+    """Makes the run's record for checkpoints, with the checksums of its images known so far.
 
-    While the run trains, a thread reads the images for them. Called with True it waits for all.
+    A thread reads the images for the checksums while the run trains. Calling the object with True
+    waits for all of them.
     """
 
     plain: dict[str, Any]
@@ -201,9 +202,9 @@ class _Record(Hook):
 
 
 def _files(parts: Parts, checkpoints: Checkpoints) -> list[File]:
-    """What the run reads, with the checksums that a checkpoint or a prepared set knows already.
+    """List the images of the run, with checksums from a checkpoint or a prepared data set.
 
-    The process that writes no checkpoints needs none.
+    Only the process that writes checkpoints needs the list; others get [].
     """
     if not is_first():
         return []
@@ -211,15 +212,15 @@ def _files(parts: Parts, checkpoints: Checkpoints) -> list[File]:
     if checkpoints.newest is not None:
         known += parse_files(checkpoints.run(checkpoints.newest).get("files", []))
     if parts.config.data.prepared:
-        with contextlib.suppress(UnfitError):  # a run that is finished needs it no more
+        with contextlib.suppress(UnfitError):  # a finished run no longer needs it
             known += prepared_files(parts.config.data.prepared)
     return with_digests(files, known)
 
 
 def _start_feed(parts: Parts, workdir: Path, start: int) -> Iterator[Batch]:
-    """This process's rows of the batches from step `start` on.
+    """Start this process's rows of the batches from step `start` on.
 
-    Where `data.feed` asks for it, the devices get to hold all images first.
+    With `data.feed` = "device" all images are first copied to the devices.
     """
     config, data = parts.config, parts.data
     host = HostRows(jax.process_index(), jax.process_count())
@@ -232,7 +233,7 @@ def _start_feed(parts: Parts, workdir: Path, start: int) -> Iterator[Batch]:
 
 
 def _announce(parts: Parts, state: TrainState, start: int) -> None:
-    """Say what is about to be trained on what."""
+    """Print the data, the network, the steps and the devices of the run."""
     config, data, steps = parts.config, parts.data, parts.steps
     count = sum(x.size for x in jax.tree.leaves(state.params))
     held = f" ({len(data.validation.classes)} more held out)" if data.validation else ""
@@ -254,7 +255,7 @@ def _compile(
     log: RunLog,
     stop: StopRequest,
 ) -> Iterator[Batch]:
-    """Compile the step for the first of `batches`, and give all of them."""
+    """Compile the step for the first of `batches`, and return all of them."""
     start = time.perf_counter()
     first = next(batches, None)
     if first is None:
@@ -268,6 +269,6 @@ def _compile(
 
 
 def _advice(config: Config) -> str:
-    """What to do about a feed that is waited for."""
+    """What to do about a slow feed; may be empty."""
     decodes = config.data.feed in ("auto", "tfdata") and not config.data.prepared
-    return "more data.workers, or `lupi prepare`, would help" if decodes else ""
+    return "set more data.workers, or use `lupi prepare`" if decodes else ""

@@ -1,4 +1,4 @@
-"""The network that a configuration describes, and its variables before the first step."""
+"""Make the network of a configuration, and its variables before the first step."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -19,10 +19,10 @@ _COMPUTE = {"float32": None, "bfloat16": jnp.bfloat16, "float64": None}
 
 
 def make_model(config: Config, num_classes: int, axis_name: str | None = None) -> EmbedNet:
-    """The network `config` describes, as it is trained.
+    """Make the network of `config` for training.
 
     Raises:
-      InputError: `config.dtype` is float64 and JAX is not in its 64-bit mode.
+      InputError: `config.dtype` is float64, but JAX is not in its 64-bit mode.
     """
     if config.dtype == "float64" and not jax.config.read("jax_enable_x64"):
         raise InputError(
@@ -39,7 +39,7 @@ def make_model(config: Config, num_classes: int, axis_name: str | None = None) -
 
 
 def for_evaluation(config: Config, model: EmbedNet) -> EmbedNet:
-    """`model` as it embeds images at test time: in the matrix precision of `config.evaluation`."""
+    """`model` for test time, with the matrix precision of `config.evaluation`."""
     if config.dtype == "bfloat16":
         return model
     return model.clone(precision=config.evaluation.precision)
@@ -51,20 +51,20 @@ def trained_modalities(config: Config) -> tuple[Modality, ...]:
 
 
 def as_parameters(config: Config, variables: Any) -> Any:
-    """`variables` in the dtype of a run's parameters and statistics, copied."""
+    """Copy `variables` to the dtype of a run's parameters and statistics."""
     dtype = jnp.float64 if config.dtype == "float64" else jnp.float32
     return jax.tree.map(lambda x: jnp.array(x, dtype), variables)
 
 
 def fresh_variables(config: Config, model: EmbedNet) -> dict[str, Any]:
-    """The network's variables drawn from the run's seed."""
+    """Draw the network's variables from the run's seed."""
     key = jax.random.key(config.seed)
     variables = initialize(model, key, trained_modalities(config), config.data.image_size)
     return as_parameters(config, variables)
 
 
 def say_remarks(source: str, tensors: Mapping[str, np.ndarray], model: EmbedNet) -> list[str]:
-    """What `remarks_on` weights from `source` remarks, also printed on stderr."""
+    """Print the remarks of `remarks_on` about weights from `source` on stderr, and return them."""
     remarks = remarks_on(tensors, model)
     for remark in remarks:
         say(f"{source}: {remark}")
@@ -72,9 +72,9 @@ def say_remarks(source: str, tensors: Mapping[str, np.ndarray], model: EmbedNet)
 
 
 def abstract(make: Callable[[], Any], sharding: Sharding) -> Any:
-    """Shapes, dtypes and placement of what `make` would make: what to restore a checkpoint as.
+    """Shapes, dtypes and placement of the result of `make`, for restoring a checkpoint.
 
-    The placement is given because the one in a checkpoint may name devices that are not here.
+    The placement is set here, because a checkpoint's own may name devices that do not exist here.
     """
     return jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), jax.eval_shape(make)

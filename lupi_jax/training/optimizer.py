@@ -1,4 +1,4 @@
-"""SGD as the field uses it, or Adam; two learning rates, warm-up and stages."""
+"""SGD as usual in re-ID, or Adam, with two learning rates, a warm-up and stages."""
 
 from collections.abc import Hashable
 from typing import Any
@@ -12,10 +12,10 @@ from lupi_jax.config import OptimizerConfig
 
 
 def learning_rate(config: OptimizerConfig, steps_per_epoch: int) -> optax.Schedule:
-    """The rate of the head at a step: linear warm-up, then stages.
+    """Learning rate of neck and classifier at a step, with a linear warm-up and then stages.
 
-    In epochs the rate is constant within an epoch, as in the original: with a warm-up of 10 it is
-    (epoch + 1) / 10 of `config.rate` in the first ten epochs.
+    If `config.unit` is "epochs", the rate is constant within an epoch, as in the original code.
+    With a warm-up of 10 it is (epoch + 1) / 10 of `config.rate` in the first ten epochs.
 
     Returns:
       step -> rate.
@@ -33,7 +33,7 @@ def learning_rate(config: OptimizerConfig, steps_per_epoch: int) -> optax.Schedu
 
 
 def parameter_groups(params: Any) -> Any:
-    """A tree like `params`: "head" (BN neck, classifier), "frozen" (neck bias), else "trunk"."""
+    """Label each of `params` "head" (BN neck, classifier), "frozen" (neck bias) or "trunk"."""
 
     def group(path: tuple[Any, ...], _: Any) -> str:
         names = tuple(part.key for part in path)
@@ -45,7 +45,7 @@ def parameter_groups(params: Any) -> Any:
 
 
 def make_optimizer(config: OptimizerConfig, steps_per_epoch: int) -> optax.GradientTransformation:
-    """PyTorch's SGD (decay before the Nesterov momentum) or AdamW, by parameter group."""
+    """Make PyTorch's SGD (decay before the Nesterov momentum) or AdamW, per parameter group."""
     rate = learning_rate(config, steps_per_epoch)
     decay = optax.add_decayed_weights(config.weight_decay)
     if config.name == "sgd":

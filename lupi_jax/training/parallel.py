@@ -1,10 +1,10 @@
-"""The step mapped over devices; the only module that knows a mesh.
+"""Map the step over devices. Only this module knows a mesh.
 
-Why not a plain `jax.jit` over the global batch, with no axis in the code? `pmap` is to stay, and a
-function that it maps sees one device's rows: `BatchNorm` has to average over the axis, and the step
-to gather features and to sum gradients. `batch_norm = "device"` needs each device's rows under
-either. So of the 38 lines in `lupi_jax.models` and the 11 in `step.py` that speak of the axis none
-could go, and a second, global step would stand beside them. On one device it is the same program.
+Why not a plain `jax.jit` over the global batch, without an axis in the code? `pmap` has to stay,
+and a function that it maps sees only one device's rows. `BatchNorm` therefore averages over the
+axis, and the step gathers features and sums gradients. `batch_norm = "device"` needs each device's
+rows in either case. A global step would be a second implementation beside this one, and none of
+the lines that mention the axis could be removed. On one device both are the same program.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,12 +26,12 @@ Wait = Callable[[Callable[[], object]], object]
 
 
 def _all_devices() -> list[Any]:
-    """Those of one process stand together, as its rows do in a batch."""
+    """All devices, ordered by process, as the rows of a batch are."""
     return sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
 
 
 def everywhere() -> Sharding:
-    """Where every device of every process holds the whole of an array."""
+    """Placement in which every device of every process holds the whole array."""
     devices = _all_devices()
     if len(devices) == 1:
         return SingleDeviceSharding(devices[0])
@@ -39,42 +39,46 @@ def everywhere() -> Sharding:
 
 
 def local_copy(tree: Any) -> Any:
-    """What all devices hold, on this process's first one, for this process to use alone."""
+    """Copy arrays that all devices hold to this process's first device, for its use alone."""
     return jax.tree.map(lambda x: jnp.copy(x.addressable_data(0)), tree)
 
 
 def require_room(size: int) -> None:
-    """Check that `size` bytes of images fit beside the step on a device.
+    """Check that `size` bytes of images fit on a device beside the step.
 
     Raises:
-      InputError: they would take more than 80 % of its memory.
+      InputError: the images would take more than 80 % of a device's memory.
     """
     memory = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
     if memory is not None and size > 0.8 * memory:
         raise InputError(
-            f"data.feed = device: the images are {size / 2**30:.1f} GiB, and a device has "
-            f"{memory / 2**30:.1f}: use tfdata or memmap, or lower data.image_size"
+            f"data.feed = device: the images need {size / 2**30:.1f} GiB, but a device has "
+            f"{memory / 2**30:.1f} GiB: use tfdata or memmap, or lower data.image_size"
         )
 
 
 class ParallelStep:
-    """A per-device step as a function of the whole state and this process's rows of a batch.
+    """A step mapped over devices, which takes the whole state and this process's rows of a batch.
 
     Attributes:
-      devices: how many devices share a batch.
-      state_sharding: where the step takes the state from.
+      devices: number of devices that share a batch.
+      state_sharding: placement of the state that the step takes.
     """
 
     def __init__(
         self, step: Step, how: str = "shard_map", devices: int | None = None, seed: int = 0
     ) -> None:
-        """Map `step` by "shard_map" (jit over a mesh) or "pmap", over the first `devices`.
+        """Map a step over devices.
 
-        `seed` is handed to every step.
+        Args:
+          step: the step of one device.
+          how: "shard_map" (jit over a mesh) or "pmap".
+          devices: number of devices to use, the first ones; None uses all.
+          seed: seed that every step gets.
 
         Raises:
-          InputError: processes have unequal numbers of devices, or there are several and `how` is
-            "pmap".
+          InputError: processes have unequal numbers of devices, or `how` is "pmap" with several
+            processes.
         """
         _check_processes(how)
         chosen = _all_devices()[:devices]
@@ -91,46 +95,46 @@ class ParallelStep:
         self._step = _mapped(_with_images(step), how, mesh)
 
     def place(self, state: TrainState) -> TrainState:
-        """Put a state where the step takes it from."""
+        """Place a state on the devices as the step takes it."""
         return jax.device_put(state, self.state_sharding)
 
     def hold(self, images: np.ndarray) -> None:
-        """Keep `images` [n, h, w, 3] uint8 on every device; from now on batches name their rows.
+        """Keep `images` [n, h, w, 3] uint8 on every device. Later batches hold row numbers.
 
         Raises:
           ValueError: the step is mapped by pmap.
         """
         if self._by_rows is None:
-            raise ValueError("pmap would send the images to its devices at every step")
+            raise ValueError("pmap would copy the images to its devices at every step")
         self._images = jax.make_array_from_callback(
             images.shape, self.state_sharding, lambda place: images[place]
         )
         self._compiled = None
 
     def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        """One step; `state` is used up, the metrics are still on the device.
+        """Take one step. It reuses the memory of `state`; the metrics stay on the device.
 
         Raises:
-          InputError: the rows do not divide among the devices.
+          InputError: the rows cannot be divided among the devices.
         """
         step = self._compiled or self._step
         return step(state, self._rows_by_device(batch), self._seed, self._images)
 
     def lower(self, state: Any, batch: Mapping[str, Any]) -> Lowered:
-        """The step as JAX compiles it for arrays or shapes that are placed as it takes them."""
+        """Lower the step for arrays or shapes that are placed as it takes them."""
         return self._step.lower(state, batch, self._seed, self._images)
 
     def compile(self, state: TrainState, batch: Batch, wait: Wait) -> None:
-        """Compile the step for a state and a batch such as these; calls then take no others.
+        """Compile the step for the shapes of a state and a batch. Later calls need the same ones.
 
         Args:
-          state: placed as the step takes it; not used up.
+          state: a state, placed as the step takes it. It stays valid.
           batch: this process's rows.
-          wait: calls what it is given and returns once that is over. With `StopRequest.during` a
-            signal can end the compilation, which can take minutes.
+          wait: function that calls its argument and returns after that. With
+            `StopRequest.during` a signal can end the compilation, which can take minutes.
 
         Raises:
-          InputError: the rows do not divide among the devices.
+          InputError: the rows cannot be divided among the devices.
         """
         with phase("tracing the step"):
             lowered = self.lower(state, self._rows_by_device(batch))
@@ -138,11 +142,11 @@ class ParallelStep:
         def keep() -> None:
             self._compiled = lowered.compile()
 
-        with phase("compiling the step, or reading it from the store"):
+        with phase("compiling the step, or reading it from the cache"):
             wait(keep)
 
     def cost(self) -> Mapping[str, float]:
-        """XLA's analysis of the compiled step, of one device: "flops", "bytes accessed", ...
+        """XLA's cost analysis of the compiled step on one device ("flops", "bytes accessed", ...).
 
         Raises:
           ValueError: the step has not been compiled.
@@ -152,7 +156,7 @@ class ParallelStep:
         return self._compiled.cost_analysis() or {}
 
     def memory(self) -> Any:
-        """XLA's memory analysis of the compiled step, of one device; None where it has none.
+        """XLA's memory analysis of the compiled step on one device, or None if XLA lacks it.
 
         Raises:
           ValueError: the step has not been compiled.
@@ -180,8 +184,8 @@ def _check_processes(how: str) -> None:
     processes = jax.process_count()
     if jax.local_device_count() * processes != jax.device_count():
         raise InputError(
-            f"{processes} processes share {jax.device_count()} devices, and this one has "
-            f"{jax.local_device_count()}: give every process equally many"
+            f"{processes} processes share {jax.device_count()} devices, but this one has "
+            f"{jax.local_device_count()}: give every process the same number"
         )
     if how == "pmap" and processes > 1:
         raise InputError(
@@ -191,7 +195,7 @@ def _check_processes(how: str) -> None:
 
 
 def _with_images(of_pixels: Step) -> Callable[..., tuple[TrainState, Metrics]]:
-    """The step, which also takes images that the device holds, and rows of them as a batch."""
+    """The step, which also accepts images on the device and a batch of their row numbers."""
 
     def step(
         state: TrainState, batch: Mapping[str, jax.Array], seed: jax.Array, images: jax.Array | None
@@ -204,11 +208,11 @@ def _with_images(of_pixels: Step) -> Callable[..., tuple[TrainState, Metrics]]:
 
 
 def _mapped(step: Callable[..., Any], how: str, mesh: Mesh) -> Any:
-    """`step`, of which only the batch is divided among devices."""
+    """Map `step` over devices. Only the batch is divided among them."""
     if how == "pmap":
         devices = list(mesh.devices)
         return jax.pmap(step, AXIS, in_axes=(None, 0, None, None), out_axes=None, devices=devices)
-    # The step's gradients and statistics are made equal on all devices by its own psum and pmean;
+    # The step's own psum and pmean make gradients and statistics equal on all devices.
     # check_vma=False keeps shard_map from summing them a second time.
     inputs = (P(), P(AXIS), P(), P())
     mapped = jax.shard_map(step, mesh=mesh, in_specs=inputs, out_specs=P(), check_vma=False)

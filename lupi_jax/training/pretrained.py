@@ -1,4 +1,4 @@
-"""What a network starts from: weights drawn by the seed, of a file, or of another run."""
+"""A network's first weights, drawn by the seed or read from a file or another run."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ from lupi_jax.training.run import same_people
 
 @dataclasses.dataclass(frozen=True)
 class _Source:
-    """Weights to start from: what messages call them, and the record of the run they are of."""
+    """Weights to start from, with their name in messages and the record of their run, if any."""
 
     name: str
     tensors: Mapping[str, np.ndarray]
@@ -43,22 +43,22 @@ def initial_variables(
     fetch: bool = False,
     record: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The network's variables before the first step: fresh, or with pre-trained weights.
+    """The network's variables before the first step, random or with pre-trained weights.
 
-    A classifier among those weights is reused where a run has trained it on the same identities.
-    Else it starts anew. Both are said.
+    A classifier among those weights is reused if a run trained it on the same identities.
+    Otherwise it is initialised at random. A line on stderr says which.
 
     Args:
-      config: of the run to come.
+      config: the new run's configuration.
       model: its network.
-      fetch: whether the weights may come over the network. No configuration can say so: a
-        checkpoint from elsewhere holds one.
-      record: `run_record` of the run to come; None where nobody looks at the classifier.
+      fetch: whether the weights may be downloaded. This is not a field of the configuration,
+        because a checkpoint from elsewhere contains a configuration.
+      record: `run_record` of the new run; None if the classifier is not used.
 
     Raises:
       InputError: the pre-trained weights are missing or do not fit.
     """
-    # The file first: what is wrong with it shows at once.
+    # Read the file first, so that its faults show at once.
     source = _read(config.pretrained, fetch) if config.pretrained else None
     variables = fresh_variables(config, model)
     if source is None:
@@ -82,16 +82,16 @@ def initial_variables(
 
 
 def _word_on_classifier(source: _Source, record: Mapping[str, Any] | None) -> str:
-    """Why the classifier starts anew; nothing where it does not."""
+    """Why the classifier is initialised at random; "" if it is reused."""
     if source.record is None:
-        return "starts anew: a file does not say whose identities it tells apart"
+        return "is re-initialised: a file does not say which identities it was trained on"
     if record is None or not same_people(source.record, record):
-        return "starts anew: that run is not known to have trained on the same identities"
+        return "is re-initialised: that run is not known to have trained on the same identities"
     return ""
 
 
 def _check_stem(source: _Source, model: EmbedNet) -> None:
-    """Refuse a run's weights whose stem computes otherwise, which no tensor shows."""
+    """Refuse a run's weights if their stem computes something else, which no tensor shows."""
     if source.record is None:
         return
     relu = parse_record(source.record["config"]).model.stem_relu
@@ -103,13 +103,13 @@ def _check_stem(source: _Source, model: EmbedNet) -> None:
 
 
 def _read(place: str, fetch: bool) -> _Source:
-    """The weights at `place`: a run, DIR, DIR@best or DIR@STEP; else a file or one of the hub."""
+    """Read weights from a run (DIR, DIR@best or DIR@STEP), a file or the Hugging Face hub."""
     before, at, which = place.rpartition("@")
     for workdir, checkpoint in ((place, "newest"), (before, which)) if at else ((place, "newest"),):
         if Path(workdir).is_dir():
             if not (Path(workdir) / "checkpoints").is_dir():
                 raise InputError(
-                    f"no weights at {place}: give the directory of a `lupi train` run, or a file"
+                    f"no weights at {place}: give the --workdir of a `lupi train` run, or a file"
                 )
             with Checkpoints(workdir, read_only=True) as checkpoints:
                 step = checkpoints.find(checkpoint)
@@ -120,10 +120,10 @@ def _read(place: str, fetch: bool) -> _Source:
 
 
 def saved_network(checkpoints: Checkpoints, step: int) -> tuple[EmbedNet, Any, dict[str, Any]]:
-    """The network of the checkpoint `step` as it was trained, its variables and its run's record.
+    """Restore a checkpoint's network for training, its variables and its run's record.
 
     Raises:
-      InputError: the checkpoint is damaged, or of another version of this package.
+      InputError: the checkpoint is damaged, or another version of this package made it.
     """
     record = checkpoints.run(step)
     config = parse_record(record["config"])

@@ -1,4 +1,4 @@
-"""A trace of some steps, and how much the device does in them."""
+"""Trace some steps, and report how much the device does in them."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ from lupi_jax.training.hooks import Hook, Moment
 from lupi_jax.training.step import TrainState
 
 FIRST = 3
-"""The first step that is traced: the two before it compile, and fill the feed."""
+"""The first step to trace. The two steps before it compile and fill the feed."""
 
 
 class Profile(Hook):
@@ -28,11 +28,11 @@ class Profile(Hook):
         """Trace `count` steps (0 for none) from the third after `start`.
 
         Args:
-          folder: gets the trace. Each of several processes traces into a folder of its own there.
+          folder: directory for the trace. With several processes, each has its own subdirectory.
           start: steps already taken.
-          count: steps to trace.
-          images: read by one step.
-          cost: gives XLA's cost analysis of the step, on one device.
+          count: number of steps to trace.
+          images: number of images that one step reads.
+          cost: function that returns XLA's cost analysis of the step on one device.
         """
         self._folder, self._images, self._count, self._cost = folder, images, count, cost
         self._first, self._last = start + FIRST, start + FIRST + count - 1
@@ -43,7 +43,7 @@ class Profile(Hook):
             jax.profiler.stop_trace()
 
     def before(self, step: int, state: TrainState) -> None:
-        """Begin the trace, where this is its first step."""
+        """Begin the trace before its first step."""
         if self._count and step == self._first:
             jax.block_until_ready(state)
             several = jax.process_count() > 1
@@ -52,7 +52,7 @@ class Profile(Hook):
             self._clock = time.perf_counter()
 
     def after(self, now: Moment) -> None:
-        """End the trace, where this is its last step, and say what was seen."""
+        """End the trace after its last step, and print the measured speed."""
         if self._clock is None or now.step != self._last:
             return
         jax.block_until_ready(now.metrics)
@@ -65,5 +65,6 @@ class Profile(Hook):
             f"steps {self._first} to {self._last}: {seconds:.4f} s each, "
             f"{self._images / seconds:.1f} images/s; by XLA's count a "
             f"{jax.devices()[0].device_kind} does {operations / seconds / 1e12:.2f} TFLOP/s, "
-            f"{bytes_ / seconds / 1e9:.2f} GB/s; see: tensorboard --logdir {self._folder}"
+            f"{bytes_ / seconds / 1e9:.2f} GB/s; to see the trace: tensorboard --logdir "
+            f"{self._folder}"
         )

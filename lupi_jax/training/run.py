@@ -1,4 +1,4 @@
-"""What a run says of itself, and which other configurations may go on with it or evaluate it."""
+"""A run's record, and the checks whether another configuration may resume or evaluate the run."""
 
 import dataclasses
 import os
@@ -14,17 +14,17 @@ from lupi_jax.data.sources import published
 from lupi_jax.errors import InputError, plural, shown
 
 MOVABLE = changeable("evaluated")
-"""Fields that a run may be evaluated with other values of: they do not concern its network."""
+"""Fields that may change when a run is evaluated, because they do not change its network."""
 
 RESUMABLE = changeable("resumed")
-"""Fields that a run may be resumed with other values of: they do not change its numbers."""
+"""Fields that may change when a run is resumed, because they do not change its numbers."""
 
 JUDGING = tuple(n for n in MOVABLE if n.startswith("evaluation.") and n != "evaluation.trials")
-"""Fields of `RESUMABLE` that a run with a validation keeps: the validation chooses by them."""
+"""Fields of `RESUMABLE` that may not change with a validation, which chooses by them."""
 
 
 def versions() -> dict[str, str]:
-    """{package: version} of what a run's numbers depend on."""
+    """{package: version} of the packages that a run's numbers depend on."""
     packages = ("lupi-jax", "jax", "flax", "optax", "orbax-checkpoint", "numpy", "scipy", "pillow")
     return {name: version(name) for name in packages}
 
@@ -32,14 +32,15 @@ def versions() -> dict[str, str]:
 def run_record(
     config: Config, training: Index, steps: int, steps_per_epoch: int, files: Sequence[File]
 ) -> dict[str, Any]:
-    """What a checkpoint says of its run, plain values that survive JSON.
+    """Make the record of a run for its checkpoints, from plain values that survive JSON.
 
     Args:
-      config: of the run.
-      training: n images trained on; their fingerprint tells this data set from others.
-      steps: where the run ends.
-      steps_per_epoch: the length of an epoch, which the schedule and the end may depend on.
-      files: what the run reads: those n, in their order, and after them those held out.
+      config: the run's configuration.
+      training: the n training images. Their fingerprint tells this data set from others.
+      steps: number of the run's last step.
+      steps_per_epoch: length of an epoch, on which the schedule and the last step may depend.
+      files: the files that the run reads: the n training images in their order, then the held-out
+        images.
     """
     return {
         "config": dataclasses.asdict(config),
@@ -55,9 +56,9 @@ def run_record(
 
 
 def same_numbers(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Whether an identity's number means the same person in two `data` groups of a configuration.
+    """Whether identity numbers mean the same people in two `data` groups of a configuration.
 
-    In a folder it does so in the same directory alone.
+    For a folder they do so only in the same directory.
     """
     if os.path.realpath(then["root"]) == os.path.realpath(now["root"]):
         return True
@@ -67,23 +68,23 @@ def same_numbers(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
 def same_people(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     """Whether two runs, by their `run_record`s, are known to train on the same identities.
 
-    They are where they train on the same images, wherever these lie. Equal numbers say nothing:
-    other people may have them in another directory, and in the same one later.
+    They are if they train on the same images, in whatever directory. Equal numbers prove nothing,
+    because they may mean other people in another directory, or later in the same one.
     """
     return "content" in then and then["content"] == now["content"]
 
 
 def check_same_run(saved: dict[str, Any], record: dict[str, Any], workdir: Path) -> None:
-    """Refuse to go on in a workdir with what would be another run.
+    """Refuse to resume a workdir with another run.
 
     Args:
       saved: the `run_record` in the checkpoint.
-      record: the `run_record` of the run to come.
-      workdir: where both live.
+      record: the `run_record` of the new command.
+      workdir: the directory of both.
 
     Raises:
-      InputError: names the fields that differ, or the two lengths of an epoch where the run
-        counts epochs.
+      InputError: fields differ, or the lengths of an epoch do and the run counts epochs. The
+        message names them.
     """
     then, now = parse_record(saved["config"]), parse_record(record["config"])
     free = set(RESUMABLE) - set(JUDGING if now.data.validates else ())
@@ -92,28 +93,29 @@ def check_same_run(saved: dict[str, Any], record: dict[str, Any], workdir: Path)
         differing.append(f"the training images{_first_moved(saved, record)}")
     if differing:
         raise InputError(
-            f"{workdir} holds a run with another configuration; differing: {', '.join(differing)}. "
-            "Give the same values, or another --workdir"
+            f"{workdir} holds a run that differs in {', '.join(differing)}: give the same values, "
+            "or another --workdir"
         )
     before, after = saved["steps_per_epoch"], record["steps_per_epoch"]
     if before == after:
         return
     if now.optimizer.unit == "epochs":
         harmed = "learning rates"
-        remedy = "Finish it with the version and the data set it began with"
+        remedy = "finish it with the version and the data set it began with"
     elif now.epochs:
         harmed = "length"
-        remedy = f"Give --config.steps={saved['steps']} to keep the planned number of steps"
+        remedy = f"give --config.steps={saved['steps']} to keep the planned number of steps"
     else:
         return
     raise InputError(
-        f"{workdir} holds a run with {plural(before, 'step')} in an epoch, but an epoch now has "
-        f"{after}. Going on would change its {harmed}. {remedy}, or train anew in another --workdir"
+        f"{workdir} holds a run with {plural(before, 'step')} per epoch, but an epoch now has "
+        f"{plural(after, 'step')}, which would change its {harmed}: {remedy}, or train anew in "
+        "another --workdir"
     )
 
 
 def _first_moved(saved: Mapping[str, Any], record: Mapping[str, Any]) -> str:
-    """How many images are new or gone, and the first; "" where that is not known."""
+    """Say how many images are new or gone, and name the first; "" if unknown."""
     then, now = ({file[0] for file in each.get("files", [])} for each in (saved, record))
     moved = sorted(then ^ now) if then else []
     return f" ({len(moved)} are new or gone, the first {shown(moved[0])})" if moved else ""
@@ -122,28 +124,28 @@ def _first_moved(saved: Mapping[str, Any], record: Mapping[str, Any]) -> str:
 def check_same_files(
     saved: Mapping[str, Any], record: Mapping[str, Any], root: Path, workers: int, workdir: Path
 ) -> None:
-    """Refuse to go on with images that have changed since a run read them.
+    """Refuse to resume with images that have changed since the run read them.
 
-    Sizes are compared, and checksums where the time of a file is another, as in a copy.
+    The sizes are compared, and the checksums if a file's time differs, as in a copy.
 
     Args:
-      saved: the `run_record` in the checkpoint; of an older version it says nothing of files.
-      record: the `run_record` of the run to come.
+      saved: the `run_record` in the checkpoint. Older versions did not record the files.
+      record: the `run_record` of the new command.
       root: the directory of the data set.
-      workers: files read at once.
-      workdir: where both live.
+      workers: number of files to read at once.
+      workdir: the directory of the run.
 
     Raises:
-      InputError: names the first that has changed, and says how many have.
+      InputError: images have changed. The message names the first and says how many.
     """
     here = {file[0] for file in record["files"]}
     files = [file for file in parse_files(saved.get("files", [])) if file.path in here]
     found = changed(root, files, workers)
     if not found and (files or saved.get("content") in (None, record["content"])):
         return
-    # An older version wrote down nothing but one checksum of all their sizes.
+    # An older version recorded only one checksum of all sizes.
     what = f"{len(found)} of {len(files)}, the first {shown(found[0])}" if found else "their sizes"
     raise InputError(
-        f"{workdir} holds a run whose images in {root} have changed since: {what}. Bring them "
-        "back, or train anew in another --workdir"
+        f"{workdir} holds a run whose images in {root} have changed since ({what}): bring "
+        "them back, or train anew in another --workdir"
     )

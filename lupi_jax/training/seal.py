@@ -1,4 +1,4 @@
-"""How a checkpoint shows that it is what was saved: its record holds the digests of all of it."""
+"""Detect damaged checkpoints, by digests of all contents in a checkpoint's record."""
 
 import hashlib
 import json
@@ -30,10 +30,15 @@ _KINDS = {
 def make_record(
     run: Mapping[str, Any], figures: Mapping[str, float], arrays: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What a checkpoint says of itself, plain values that survive JSON.
+    """Make a checkpoint's record, from plain values that survive JSON.
 
-    Its run, its validation figures, the digests of its arrays, {part: tree}, and the digest of the
-    whole record.
+    The record holds the `run`, the validation figures, a digest of each part of `arrays`, and a
+    digest of the whole record.
+
+    Args:
+      run: the run's `run_record`.
+      figures: validation figures.
+      arrays: {part: tree of arrays}.
     """
     with phase("hashing the checkpoint, in the background"):
         digests = {name: digest(tree) for name, tree in arrays.items()}
@@ -42,47 +47,47 @@ def make_record(
 
 
 def run_of(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What `make_record` was given as `run`."""
+    """The `run` that `make_record` was given."""
     return {name: value for name, value in record.items() if name not in _OWN}
 
 
 def check_record(record: Mapping[str, Any], place: Path) -> None:
-    """Check that this version can read the checkpoint at `place`, and that its record is whole.
+    """Check that this version can read the checkpoint at `place`, and that its record is intact.
 
     Raises:
-      InputError: a newer or much older version of this package made it.
-      ValueError: the record is not what was saved.
+      InputError: a newer or much older version of this package made the checkpoint.
+      ValueError: the record differs from what was saved.
     """
     made = record["format"]
     if made > FORMAT:
         raise InputError(f"{place} was made by a newer lupi_jax: upgrade")
     if made < FORMAT:
         raise InputError(
-            f"{place} was made by an older lupi_jax, which did not write down whom it trained on: "
-            "train again, in another --workdir"
+            f"{place} was made by an older lupi_jax, which did not record the training identities: "
+            "train again in another --workdir"
         )
     if record["digest"] != _digest_of_record(record):
-        raise ValueError("its run has another checksum than when it was saved")
+        raise ValueError("the checksum of its run differs from the saved one")
     for name, kind in _KINDS.items():
         if name in record and type(record[name]) is not kind:
-            raise ValueError(f"its {name} is no {kind.__name__}")
+            raise ValueError(f"its {name} is not of type {kind.__name__}")
     if any(type(identity) is not int for identity in record.get("identities", [])):
-        raise ValueError("an identity of it is no number")
+        raise ValueError("one of its identities is not a whole number")
     parse_files(record.get("files", []))
 
 
 def check_arrays(record: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
-    """Check that parts of a checkpoint are what was saved.
+    """Check that parts of a checkpoint are as they were saved.
 
     Raises:
-      ValueError: they are not.
+      ValueError: a part differs.
     """
     for name, tree in arrays.items():
         if digest(tree) != record["digests"][name]:
-            raise ValueError(f"its {name} have another checksum than when they were saved")
+            raise ValueError(f"the checksum of its {name} differs from the saved one")
 
 
 def _digest_of_record(record: Mapping[str, Any]) -> str:
-    """SHA-256 of what a checkpoint says of its run, whatever made JSON of it."""
+    """SHA-256 of a record without its own digest, as sorted JSON."""
     said = {name: value for name, value in record.items() if name != "digest"}
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()

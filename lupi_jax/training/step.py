@@ -1,4 +1,4 @@
-"""One training step, a pure function of one device's share of the batch, and its state."""
+"""The training step, a pure function of the state and one device's share of the batch."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, cast
@@ -16,14 +16,14 @@ from lupi_jax.models import Embedding, EmbedNet
 from lupi_jax.views import make_views
 
 AXIS = "batch"
-"""The mapped axis: the devices that share a batch."""
+"""Name of the mapped axis of the devices that share a batch."""
 
 
 class TrainState(struct.PyTreeNode):
-    """Everything a checkpoint holds and a step replaces.
+    """The state that a checkpoint holds and a step replaces.
 
     Attributes:
-      step: int32 scalar, steps taken; with the seed it fixes the next batch and its views.
+      step: int32 scalar, steps taken. With the seed it fixes the next batch and its views.
       params: the network's parameters.
       batch_stats: running statistics of batch normalisation.
       opt_state: the optimiser's momentum.
@@ -36,13 +36,13 @@ class TrainState(struct.PyTreeNode):
 
     @classmethod
     def create(cls, variables: dict[str, Any], tx: optax.GradientTransformation) -> "TrainState":
-        """The state before the first step."""
+        """Make the state before the first step."""
         params = variables["params"]
         return cls(jnp.zeros((), jnp.int32), params, variables["batch_stats"], tx.init(params))
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What the network is applied with."""
+        """The variables for applying the network."""
         return {"params": self.params, "batch_stats": self.batch_stats}
 
 
@@ -60,27 +60,27 @@ def train_step(
     tx: optax.GradientTransformation,
     rate: optax.Schedule,
 ) -> tuple[TrainState, Metrics]:
-    """One step, on one of the devices that the axis `AXIS` runs over.
+    """Take one step, on one of the devices of the axis `AXIS`.
 
-    Every device embeds its own rows; features and logits are gathered, so that hard mining sees
+    Every device embeds its own rows. Features and logits are gathered, so that hard mining sees
     the whole batch, and batch normalisation averages over the axis (`model.axis_name` = `AXIS`).
-    n devices therefore compute what one device computes for the same global batch. Where
-    `model.axis_name` is None each device normalises by its own rows, as PyTorch's data-parallel
-    training does by default; running statistics are then the mean over devices.
+    Therefore n devices compute the same as one device for the same global batch. If
+    `model.axis_name` is None, each device normalises by its own rows, as PyTorch's data-parallel
+    training does by default. Running statistics are then the mean over devices.
 
     Args:
-      state: before the step.
-      batch: uint8 images and labels, this device's rows.
-      seed: with `state.step` and a row's global number it fixes the row's views. It is an argument
-        so that runs that differ in it alone share a compiled program.
-      config: its `modalities`, `views` and `loss` are used.
+      state: the state before the step.
+      batch: this device's rows, uint8 images and labels.
+      seed: the run's seed. With `state.step` and a row's global number it fixes the row's views.
+        It is an argument, so that runs that differ only in their seed share a compiled program.
+      config: only `modalities`, `views` and `loss` are used.
       model: the network.
       tx: the optimiser.
-      rate: schedule, for the log only.
+      rate: the learning-rate schedule, only for the log.
 
     Returns:
-      The state after the step, and scalars: `loss/total`, `loss/<term>`, `accuracy` of the
-      classifier, `gradient_norm`, `rate`.
+      The state after the step, and the scalars `loss/total`, `loss/<term>`, `accuracy` (the
+      classifier's), `gradient_norm` and `rate`.
     """
     images = make_views(
         jax.random.fold_in(jax.random.key(seed), state.step),
@@ -110,9 +110,10 @@ def _share_of_loss(
     model: EmbedNet,
     loss: LossSettings,
 ) -> tuple[Array, tuple[Metrics, Any]]:
-    """The loss of the whole batch over the number of devices; metrics, and running statistics.
+    """The whole batch's loss divided by the number of devices, with metrics and statistics.
 
-    Every device computes the whole loss, and the gradients of their shares add up to its gradient.
+    Every device computes the whole loss. The gradients of the devices' shares add up to the
+    gradient of the loss.
     """
     rows, labels = len(labels), lax.all_gather(labels, AXIS, tiled=True)
     variables = {"params": params, "batch_stats": batch_stats}

@@ -1,4 +1,4 @@
-"""A run's directory: one run at a time trains in it, and one that is refused leaves none behind."""
+"""Lock a run's directory for one training at a time, and remove empty directories on failure."""
 
 import contextlib
 import errno
@@ -16,25 +16,25 @@ from lupi_jax.runtime.hosts import all_agree, is_first
 from lupi_jax.runtime.terminal import say
 
 LOCK = "lock"
-"""The file in a run's directory that the system locks. It stays, and means nothing by itself."""
+"""The file in a run's directory that the system locks. The file alone does not mean a lock."""
 
 HOLDER = "lock.holder"
-"""The file beside it that says which process holds the lock, for whoever finds it held."""
+"""The file beside the lock that names the process which holds it."""
 
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
 @contextlib.contextmanager
 def held(workdir: Path) -> Iterator[None]:
-    """Make `workdir`, and keep every other run out of it while this lasts.
+    """Make `workdir`, and keep every other run out of it during this block.
 
-    The operating system holds the lock, and gives it back however the process ends. Of several
-    processes of one run the first takes it. Where what happens in here raises an exception, the
-    directories that were made and are still empty are removed.
+    The operating system holds the lock, and releases it however the process ends. Of several
+    processes of one run the first takes it. If the block raises an exception, directories that
+    were made and are still empty are removed.
 
     Raises:
-      InputError: another run is there, which is named; or the directory cannot be written, or has
-        a name that Orbax would change.
+      InputError: another run, which the message names, trains there; or the directory cannot be
+        written, or Orbax would change its name.
     """
     check_name(workdir)
     with contextlib.ExitStack() as opened:
@@ -45,13 +45,13 @@ def held(workdir: Path) -> Iterator[None]:
             except InputError as error:
                 refusal = error
         if not all_agree(refusal is None):
-            raise refusal or InputError(f"{workdir}: process 0 cannot train there, and says why")
+            raise refusal or InputError(f"{workdir}: process 0 cannot train there: see its message")
         yield
 
 
 @contextlib.contextmanager
 def _alone(workdir: Path) -> Iterator[None]:
-    """`held`, for the process that takes the lock."""
+    """`held` for the process that takes the lock."""
     made = [place for place in (workdir, *workdir.parents) if not os.path.lexists(place)]
     lock = FileLock(workdir / LOCK)
     try:
@@ -69,7 +69,7 @@ def _alone(workdir: Path) -> Iterator[None]:
         yield
     except BaseException:
         holder.unlink(missing_ok=True)
-        if workdir / LOCK not in before:  # while it is held: whoever comes now makes another one
+        if workdir / LOCK not in before:  # still locked, so a new process makes another file
             (workdir / LOCK).unlink(missing_ok=True)
         _remove_empty([*(set(workdir.iterdir()) - before), *made])
         raise
@@ -79,7 +79,7 @@ def _alone(workdir: Path) -> Iterator[None]:
 
 
 def _take(lock: BaseFileLock, workdir: Path) -> None:
-    """Lock, and write down who did.
+    """Take the lock, and record the process that holds it.
 
     Raises:
       InputError: another process holds the lock.
@@ -96,7 +96,7 @@ def _take(lock: BaseFileLock, workdir: Path) -> None:
     except (NotImplementedError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
             raise
-        say(f"note: the file system of {workdir} has no locks: start no second run there")
+        say(f"note: the file system of {workdir} has no locks: do not start a second run there")
     started = time.strftime("%Y-%m-%d %H:%M:%S %z")
     holder.write_text(f"process {os.getpid()} on {socket.gethostname()} (since {started})")
 
@@ -108,7 +108,7 @@ def _read(holder: Path) -> str:
 
 
 def _remove_empty(places: Sequence[Path]) -> None:
-    """Remove those of `places` that are empty directories, in this order."""
+    """Remove the empty directories among `places`, in this order."""
     for place in places:
         with contextlib.suppress(OSError):
             place.rmdir()

@@ -49,8 +49,8 @@ def test_an_evaluation_names_what_the_network_was_trained_on_and_has_changed(own
     turn_over(own / "train/infrared/2/c1_0000.jpg")
     note, after = evaluate("train")
     assert note == (
-        f"note: images of {own} that have changed since this network was trained on them: 1, the "
-        "first train/infrared/2/c1_0000.jpg"
+        f"note: {own}: 1 image changed since this network was trained on them, the first is "
+        "train/infrared/2/c1_0000.jpg"
     )
     assert after["images"]["fingerprint"] == before["images"]["fingerprint"]
     assert after["images"]["content"] != before["images"]["content"]
@@ -70,7 +70,7 @@ def test_a_check_finds_every_change_since_training(own, workdir, capfd, refused)
     assert main([*arguments, "--json"]) == 2
     more = json.loads(capfd.readouterr().out)["problems"]
     assert [line for line in more if line not in found] == [
-        f"{file} has changed since {workdir} read it: bring it back, or train anew in another "
+        f"{file} has changed since {workdir} read it: restore it, or train again in another "
         "--workdir"
     ]
     file.write_bytes(content)

@@ -1,4 +1,4 @@
-"""`lupi config`: every field with its value, its default, what it may be and what it is."""
+"""`lupi config`: every field with its value, default, allowed values and meaning."""
 
 import json
 import os

@@ -131,7 +131,7 @@ def test_figures_that_cannot_be_saved_are_seen_at_least(demo, tmp_path, capfd):
 
 def test_a_checkpoint_that_is_not_there(demo, refused):
     message = refused("evaluate", *demo.run, "--checkpoint", "7")
-    assert "no checkpoint '7' (no such step; there are: 2, 3)" in message
+    assert "no checkpoint '7' (no such step): give one of 2, 3" in message
     message = refused("evaluate", *demo.run, "--checkpoint", "best")
     assert "no step has validation figures" in message
 

@@ -33,7 +33,7 @@ def test_an_exported_network_gives_the_exported_features(demo, exported, tmp_pat
     capfd.readouterr()
     folder = tmp_path / "network"
     assert main(["export", *demo.run, "--stablehlo", str(folder)]) == 0
-    said = f"wrote {folder}: visible and infrared images to features, with JAX alone\n"
+    said = f"wrote {folder}: programs for visible and infrared images, which need only JAX\n"
     assert capfd.readouterr() == ("", said)
     record = json.loads((folder / "artefact.json").read_text())
     assert record["network"]["run"] == str(demo.workdir)
@@ -70,7 +70,7 @@ def test_features_in_other_forms_say_what_they_are_of(demo, exported, tmp_path, 
 def test_features_are_written_beside_nothing_else(demo, own, refused):
     message = refused("export", *demo.run, "--out", own / "features.csv")
     assert message.startswith(
-        f"{own / 'features.csv'}: features are written to a file that ends on"
+        f"{own / 'features.csv'}: name a file that ends in .npz or .safetensors"
     )
     (own / "folder.npz").mkdir()
     (own / "file").touch()

@@ -99,7 +99,7 @@ def test_a_file_of_somebody_else_stays(images, index, refused):
         f"--out {table}: a file with other content is there: delete it, or give another name"
     )
     assert table.read_bytes() == before
-    assert "must name a file that ends in .csv" in refused(*index, "--out", images / "ir")
+    assert "name a file that ends in .csv" in refused(*index, "--out", images / "ir")
     os.mkfifo(images.parent / "pipe.csv")
     assert "it is a pipe or a device" in refused(*index, "--out", images.parent / "pipe.csv")
 
@@ -107,8 +107,8 @@ def test_a_file_of_somebody_else_stays(images, index, refused):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--identity", "7"], "--identity 7: every path has the group identity: leave it out"),
-        (["--modality", "rgb=visible,ir"], "--modality rgb=visible,ir: give OLD=NEW pairs"),
+        (["--identity", "7"], "--identity 7: every path has the group identity: leave out"),
+        (["--modality", "rgb=visible,ir"], "--modality rgb=visible,ir: separate OLD=NEW pairs"),
         (["--modality", "rgb=visible,rgb=infrared"], "each OLD once, such as rgb=visible,ir="),
         (["--split", "exam"], "ir/p001_3_a.png: split 'exam' is not one of train, val, test (and "),
         (["--modality", "rgb=visible"], "modality 'ir' is not one of visible, infrared (and 5 mo"),

@@ -64,7 +64,7 @@ def test_unknown_commands_and_arguments_are_the_parsers(capfd):
         (OSError(27, "File too large"), "File too large: raise `ulimit -f`; what was saved is"),
         (
             MemoryError("Unable to allocate 9 GiB"),
-            "out of memory (Unable to allocate 9 GiB): training takes less with a lower batch.",
+            "out of memory (Unable to allocate 9 GiB): in training, lower batch.",
         ),
         (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 9 GiB"), "out of the device's memory ("),
     ],
@@ -185,7 +185,7 @@ def test_settings_that_a_library_refuses_are_named(tmp_path, monkeypatch) -> Non
         *before, last = done.stderr.splitlines()
         assert all(str(tmp_path) in line for line in before)  # Matplotlib itself names the file
         assert last.startswith("lupi: a library refuses its settings (")
-        assert "such as the variables JAX_* or a file matplotlibrc" in last
+        assert "correct the variables JAX_* or the file matplotlibrc" in last
 
 
 def test_a_terminal_of_no_columns_is_asked_itself(monkeypatch) -> None:
@@ -225,7 +225,7 @@ def test_every_path_of_every_command_may_begin_at_home(demo, tmp_path, monkeypat
 def test_a_home_that_is_not_there_is_named(refused, tmp_path):
     message = refused("search", "--query=~nobody-here/x.jpg", "--gallery", tmp_path)
     assert message == (
-        "~nobody-here/x.jpg: ~nobody-here names no home directory here: write the path out, or "
+        "~nobody-here/x.jpg: ~nobody-here is not a known home directory: write the full path, or "
         "./~nobody-here for a directory of that name"
     )
 

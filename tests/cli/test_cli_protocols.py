@@ -136,19 +136,20 @@ def test_splits_that_are_not_there_or_not_their_own_are_refused(regdb, refused, 
     assert message.startswith(f"no run of split 3, 4, 5, 6, 7, 8, 9, 10 below {regdb / 'run'}: ")
     shutil.copytree(regdb / "run/trial-1", tmp_path / "trial-3")
     message = refused("evaluate", "--workdir", tmp_path, "--trials", "3")
-    assert message.startswith(f"{tmp_path / 'trial-3'} holds a network of regdb, split 1, not of")
+    assert message.startswith(f"{tmp_path / 'trial-3'}: this network was trained on regdb, split 1")
     shutil.rmtree(tmp_path / "trial-3")
     shutil.copytree(regdb / "run/trial-2", tmp_path / "trial-2")
     shutil.rmtree(tmp_path / "trial-2/checkpoints/2")
     message = refused("evaluate", "--workdir", tmp_path, "--trials", "2")
-    assert message == f"{tmp_path / 'trial-2'} has 1 step to go: finish its training first"
+    unfinished = "training is not finished, 1 step to go: finish it first"
+    assert message == f"{tmp_path / 'trial-2'}: {unfinished}"
 
 
 def test_trials_are_regdb_s(regdb, refused):
     message = refused(*train(regdb, "folder"), "--trials", "all")
     assert message.startswith("config: data.trial applies only to data.name = regdb")
     assert refused(*train(regdb, "regdb", "--config.data.trial=2"), "--trials", "1") == (
-        "--trials and --config.data.trial both say which splits: give one of them"
+        "--trials and --config.data.trial both choose splits: give only one of them"
     )
 
 
@@ -247,7 +248,7 @@ def test_prepared_images_give_the_same_figures(regdb, said, refused, tmp_path):
         patch.setattr("lupi_jax.report.pictures.ranking_picture", lambda *_: None)
         assert json.loads(said(*run, prepared))["results"] == plain["results"]
     assert refused("prepare", *data, "--size", "32", *out) == (
-        "--size 32: give height x width in pixels, at least 32x32"
+        "--size 32: give HEIGHTxWIDTH in pixels, at least 32x32"
     )
     assert refused(*train(regdb, "regdb", prepared, "--config.data.image_size=48,32")).startswith(
         f"{tmp_path / 'prepared'} holds images of (32, 32) pixels, not (48, 32): set"

@@ -97,7 +97,10 @@ def test_a_feature_file_that_is_none(demo, own, refused, content):
     file.write_bytes(content)
     query = ("--query", own / "test/infrared/1")
     message = refused("search", *demo.run, *query, "--gallery", file)
-    assert message == f"{file} is no feature file as `lupi export` writes it"
+    assert (
+        message
+        == f"{file} is not a feature file of `lupi export`: write one with `lupi export --out`"
+    )
 
 
 def test_features_of_another_length(demo, own, refused):
@@ -106,9 +109,11 @@ def test_features_of_another_length(demo, own, refused):
     values = np.array([[0.6, 0.8]], np.float32)
     np.savez(file, features=values, pooled=values, **{k: np.array(v) for k, v in columns.items()})
     search = ("search", *demo.run, "--query", own / "test/infrared/1", "--gallery", file)
-    assert "holds features of length 2, this network makes 256" in refused(*search)
+    assert "these features have length 2, but this network makes 256" in refused(*search)
     message = refused(*search, "--gallery-modality", "infrared")
-    assert message == f"{file} holds no infrared features"
+    assert message == (
+        f"{file}: no infrared features in it: give another --gallery-modality or export such images"
+    )
 
 
 @pytest.mark.parametrize("name", ["features", "features.npz", "features.safetensors"])
@@ -122,12 +127,12 @@ def test_features_of_another_network(demo, own, exported, refused, capfd, name):
     assert message == (
         f"{place}: made by network {made_by} ({demo.workdir}, untrained, 32 x 32 pixels), but the "
         f"network asked for is network {asked_for} ({demo.workdir}, step 3, 32 x 32 pixels): "
-        "export it anew with this network, or insist with --any-network"
+        "export it again with this network, or add --any-network"
     )
     assert main([*search, "--any-network"]) == 0
     out, err = capfd.readouterr()
     assert out.count("test/infrared/1/") == 2 * 10
-    said = f"note: {place}: another network made its features: distances mean little"
+    said = f"note: {place}: another network made these features: distances mean little"
     assert said in err.splitlines()
 
 
@@ -137,7 +142,7 @@ def test_features_that_do_not_say_what_made_them(demo, own, exported, capfd):
     np.savez(own / "older.npz", **older)
     query = ["--query", str(own / "test/infrared/1"), "--gallery", str(own / "older.npz")]
     assert main(["search", *demo.run, *query]) == 0
-    said = f"note: {own / 'older.npz'} does not say which network made its features"
+    said = f"note: {own / 'older.npz'}: it is not known which network made these features"
     lines = capfd.readouterr().err.splitlines()
     assert sum(line.startswith(said) for line in lines) == 1
 
@@ -155,12 +160,12 @@ def test_an_image_that_only_queries_is_not_found(demo, own, exported, refused, c
     only = str(features.index.root / features.index.paths[visible[0]])
     assert [row["path"] for row in json.loads(out)] == [only, only]  # of two queries
     count = len(visible)
-    said = f"{count - 1} of {count} visible images are passed over: their role is query"
+    said = f"{count - 1} of {count} visible images are passed over, because their role is query"
     assert f"note: {file}: {said}" in err.splitlines()
     features.index.modalities[visible[0]] = "infrared"
     dataclasses.replace(features, index=dataclasses.replace(features.index, roles=roles)).save(file)
-    said = f"{file}: {count - 1} of {count - 1} visible images have the role query: none to search"
-    assert refused(*search) == said
+    only = f"{count - 1} of {count - 1} visible images have the role query"
+    assert refused(*search) == f"{file}: {only}: give a gallery to search"
 
 
 def test_search_arguments_that_cannot_be_used(demo, own, refused):
@@ -169,7 +174,7 @@ def test_search_arguments_that_cannot_be_used(demo, own, refused):
     assert refused(*search, own / "gone.jpg") == f"no image or folder at {own / 'gone.jpg'}"
     assert refused(*search, query, "--top", "0") == "--top 0: must be positive"
     message = refused(*search, query, "--out", own / "ranking.doc")
-    assert message.startswith(f"--out {own / 'ranking.doc'}: must name a file that ends in .png")
+    assert message.startswith(f"--out {own / 'ranking.doc'}: name a file that ends in .png")
     broken = query / "c1_0000.jpg"
     broken.write_bytes(b"no image")
     assert refused(*search, broken) == f"{broken}: unreadable image; replace or remove it"
@@ -187,7 +192,7 @@ def test_a_feature_that_is_not_of_length_1(demo, own, exported, refused):
     features.save(folder)
     search = ("search", *demo.run, "--query", own / "test/infrared/1", "--gallery", folder)
     message = refused(*search)
-    assert message == f"{folder}: features must be finite and of length 1; export it anew"
+    assert message == f"{folder}: features must be finite and of length 1: export them again"
 
 
 @pytest.fixture
@@ -235,7 +240,7 @@ def test_damaged_images_are_named_and_the_rest_is_ranked(demo, day, search, tmp_
         f"left out: {day}/b.jpg: unreadable image; replace or remove it",
         f"left out: {day}/d.jpg: a PSD file; save it as JPEG, PNG, BMP, GIF, TIFF or WEBP",
         f"wrote {picture}",
-        "lupi: 2 images left out, named above; all others are ranked",
+        "lupi: 2 images were left out and named above; all others are ranked",
     ]
     given = ("--query", day, "--query-modality", "visible", "--gallery", day / "b.jpg")
     message = refused("search", *demo.run, *given)
@@ -259,15 +264,15 @@ def test_linked_directories_are_searched_once_each(day, search, tmp_path):
     assert status == 0
     assert sorted(name for name, _ in found) == ["0/e.jpg", "a.jpg", "b.jpg", "c.jpg", "d.jpg"]
     assert err == (
-        f"note: {day}: linked directories passed over: 2 ({day}/up, {day}/0/back); every "
-        "directory is read once, and links to a directory above are not followed\n"
+        f"note: {day}: linked directories passed over: 2 ({day}/up, {day}/0/back); each "
+        "directory is read once, and a link to a directory above is not followed\n"
     )
 
 
 def test_images_that_do_not_look_as_their_modality_are_noted(demo, day, search, capfd):
     assert search(day, "--gallery-modality", "infrared")[2] == (
-        f"note: {day}: 4 of 4 images look coloured, and go through the infrared stem: if they are "
-        "visible ones, give --gallery-modality visible\n"
+        f"note: {day}: 4 of 4 images look coloured, but go through the infrared stem: if they are "
+        "visible, give --gallery-modality visible\n"
     )
     for file in day.iterdir():  # in three channels, and with what JPEG makes of them
         with Image.open(file) as image:
@@ -275,8 +280,8 @@ def test_images_that_do_not_look_as_their_modality_are_noted(demo, day, search, 
         grey.save(file, quality=30)
     assert search(day, "--gallery-modality", "infrared")[2] == ""
     assert search(day)[2] == (
-        f"note: {day}: all of 4 images look grey, and go through the visible stem: if they are "
-        "infrared ones, give --gallery-modality infrared\n"
+        f"note: {day}: all of 4 images look grey, but go through the visible stem: if they are "
+        "infrared, give --gallery-modality infrared\n"
     )
 
 
@@ -307,10 +312,12 @@ def test_a_picture_takes_the_place_of_no_image_that_is_searched(demo, refused, t
     before = image.read_bytes()
     sides = ["--query", image, "--query-modality", "visible", "--gallery", tmp_path / "visible"]
     message = refused("search", *demo.run, *sides, "--out", image)
-    assert message == f"--out {image}: it would take the place of {image}, which is read"
+    assert (
+        message == f"--out {image}: this would overwrite {image}, which is read: give another name"
+    )
     (tmp_path / "link").symlink_to(image.parent)
     message = refused("search", *demo.run, *sides, "--out", tmp_path / "link" / image.name)
-    assert message.endswith(f"it would take the place of {image}, which is read")
+    assert message.endswith(f"this would overwrite {image}, which is read: give another name")
     for name in ("earlier.pdf", "earlier.svg"):  # no image that is searched
         (tmp_path / "visible" / name).write_bytes(b"an earlier picture")
         picture = tmp_path / "visible" / name

@@ -82,7 +82,7 @@ def test_an_evaluation_gives_the_distance(demo, exported, evaluated, ranking):
     assert said[0] == (
         f"images match up to a distance of {level['threshold']:.4f} (infrared -> visible, all "
         f"images, split test: 5 % of 768 pairs of two people match, and "
-        f"{100 * level['false_non_match_rate']:.1f} % of 256 of one person do not)"
+        f"{100 * level['false_non_match_rate']:.1f} % of 256 pairs of one person do not)"
     )
     usual = next(v for v in first["levels"] if v["false_match_rate"] == 0.01)
     assert f"distance of {usual['threshold']:.4f} " in ranking("--threshold", evaluated)[1][0]
@@ -90,11 +90,11 @@ def test_an_evaluation_gives_the_distance(demo, exported, evaluated, ranking):
 
 def test_a_threshold_of_another_network(demo, search, evaluated, refused, ranking):
     message = refused(*search, "--any-network", "--checkpoint", "2", "--threshold", "x")
-    assert message == "--threshold x: neither a distance nor a file: give a number or an evaluation"
+    assert message == "--threshold x: neither a number nor a file: give a distance or an evaluation"
     query = [*search, "--gallery", demo.data / "test/visible/0009"]
     message = refused(*query, "--checkpoint", "2", "--threshold", evaluated)
     assert message.startswith(f"--threshold {evaluated}: made by network ")
-    assert message.endswith("calibrate it anew with this network, or insist with --any-network")
+    assert message.endswith("calibrate it again with this network, or add --any-network")
     rows, _ = ranking("--checkpoint", 2, "--threshold", evaluated, "--any-network")
     assert "match" in rows[0]
 
@@ -102,7 +102,7 @@ def test_a_threshold_of_another_network(demo, search, evaluated, refused, rankin
 def test_thresholds_that_cannot_be_used(search, evaluated, refused, tmp_path):
     for text in ("3", "-0.1", "nan", "inf"):
         message = refused(*search, f"--threshold={text}")
-        assert message == f"--threshold {text}: a distance is from 0 to 2"
+        assert message == f"--threshold {text}: give a distance from 0 to 2"
     rate = ("--false-match-rate", "0.01")
     for more in ((), ("--threshold", "0.5")):
         message = refused(*search, *rate, *more)
@@ -115,7 +115,7 @@ def test_thresholds_that_cannot_be_used(search, evaluated, refused, tmp_path):
         )
     sides = ("--query-modality", "visible", "--threshold", evaluated)
     assert refused(*search, *sides) == (
-        f"--threshold {evaluated}: no pairs of visible -> visible: evaluate them, "
+        f"--threshold {evaluated}: no pairs of visible -> visible: evaluate with "
         "--config.evaluation.pairs=\"('visible_to_visible',)\""
     )
 
@@ -123,13 +123,13 @@ def test_thresholds_that_cannot_be_used(search, evaluated, refused, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("hello", "not JSON: give what `lupi evaluate` wrote"),
-        ("[" * 100_000, "not JSON: give what `lupi evaluate` wrote"),
-        ("[]", "it holds no thresholds: give the JSON file of one run"),
-        ('{"results": []}', "it holds no thresholds: give the JSON file of one run"),
-        ('{"verification": [1]}', "it holds no thresholds: give the JSON file of one run"),
-        ("threshold", "it holds no thresholds: give the JSON file of one run"),
-        ("NaN", "it is damaged: evaluate the network anew"),
+        ("hello", "not JSON: give the file that `lupi evaluate` wrote"),
+        ("[" * 100_000, "not JSON: give the file that `lupi evaluate` wrote"),
+        ("[]", "no thresholds in this file: give a JSON file of one run"),
+        ('{"results": []}', "no thresholds in this file: give a JSON file of one run"),
+        ('{"verification": [1]}', "no thresholds in this file: give a JSON file of one run"),
+        ("threshold", "no thresholds in this file: give a JSON file of one run"),
+        ("NaN", "this file is damaged: evaluate the network again"),
     ],
 )
 def test_files_that_are_no_evaluations(search, evaluated, refused, tmp_path, content, message):

@@ -106,8 +106,8 @@ def test_another_configuration_in_an_existing_workdir(demo, refused, capfd):
     capfd.readouterr()
     message = refused(*demo.train("--config.optimizer.rate=0.5", "--config.seed=1"))
     assert message == (
-        f"{demo.workdir} holds a run with another configuration; differing: seed, "
-        "optimizer.rate. Give the same values, or another --workdir"
+        f"{demo.workdir} holds a run that differs in seed, optimizer.rate: give the same values, "
+        "or another --workdir"
     )
     assert contents(demo.workdir) == before
 
@@ -126,8 +126,7 @@ def test_batches_that_a_triplet_loss_learns_nothing_from(own, refused):
             shutil.rmtree(own / "train" / side / person)
     message = refused(*train_own(own, nothing, "--config.loss.triplet=none"))
     assert message == (
-        f"{own}: everybody to train on is one identity (1), from whom there is nobody to tell "
-        "apart: add images of others"
+        f"{own}: the training images show a single identity (1): add images of others"
     )
     assert not (own.parent / "run").exists()
 
@@ -150,5 +149,5 @@ def test_one_file_is_run_once_for_all_splits(tmp_path, refused):
     message = refused("train", "--config", file, "--workdir", tmp_path / "run", "--trials", "1,2")
     assert message == "config: data.trial applies only to data.name = regdb: leave it out"
     message = refused("train", "--config", file, "--workdir", tmp_path / "run", "--trials", "1")
-    assert message == "--trials are RegDB's splits: leave it out for another data set"
+    assert message == "--trials applies only to RegDB: leave it out for another data set"
     assert runs.read_text() == "one one "

@@ -137,7 +137,7 @@ def test_what_network_is_asked_for_clearly(evaluate, checkpoint, capfd, sysu):
     assert "which network?" in refused(capfd, "evaluate", *config, "--workdir", "run")
     root = f"--config.data.root={sysu}"
     assert "--config needs --checkpoint" in refused(capfd, "evaluate", *config, root)
-    assert "leave out --untrained" in refused(capfd, *evaluate, "--untrained")
+    assert "leave out --checkpoint or --untrained" in refused(capfd, *evaluate, "--untrained")
     assert "config: data.nmae is not a field" in refused(capfd, *evaluate, "--config.data.nmae=x")
     missing = refused(capfd, *evaluate[:-1], str(checkpoint.with_name("gone.t")))
     assert "no weights at" in missing
@@ -158,7 +158,7 @@ def test_configured_modalities_choose_the_stems(evaluate, capfd):
     figures = [result["results"][0]["mean_ap"] for result in (three, one)]
     assert figures[0] != figures[1]
     fresh = "--config.pretrained_fresh=('trunk',)"
-    assert "nothing to evaluate" in refused(capfd, *evaluate, fresh)
+    assert "an evaluation needs all trained weights" in refused(capfd, *evaluate, fresh)
 
 
 def test_a_backbone_without_classifier_is_evaluated_untrained(evaluate, variables, capfd, tmp_path):

@@ -119,8 +119,8 @@ def test_runs_of_other_seeds_are_compared_by_their_means(runs, capfd):
 def test_seeds_alone_are_no_comparison(runs, capfd):
     assert main(["compare", str(runs / "long-0"), str(runs / "long-1")]) == 0
     out, err = capfd.readouterr()
-    assert f"long: mean of {runs / 'long-0'}, {runs / 'long-1'}, of the seeds 0, 1" in out
-    assert "one method, since the runs differ in their seed alone: nothing to compare it" in err
+    assert f"long: mean of {runs / 'long-0'}, {runs / 'long-1'} (seeds 0, 1)" in out
+    assert "one method, because the runs differ only in their seed: nothing to compare it" in err
     assert main(["compare", str(runs / "long-0")]) == 0
     out, err = capfd.readouterr()
     assert "mean of" not in out
@@ -136,12 +136,12 @@ def test_seeds_alone_are_no_comparison(runs, capfd):
         (
             ["long-0", "long-1"],
             ["--out", "curves.txt"],
-            "curves.txt: must name a file that ends in .png, .jpg, .jpeg, .pdf, .svg",
+            "curves.txt: name a file that ends in .png, .jpg, .jpeg, .pdf, .svg",
         ),
         (
             ["long-0", "long-1"],
             ["--reference", "short-0"],
-            "--reference short-0: name one of the runs that are compared",
+            "--reference short-0: this run is not compared: name one of the RUNs",
         ),
         (["long-0", "long-1"], ["--config.steps=9"], "steps: cannot change for a trained network"),
     ],
@@ -192,7 +192,7 @@ def test_a_training_that_is_not_done_is_named(runs, long_1_as, capfd):
     long_1_as(lambda run: dataclasses.replace(run, unfinished=7))
     assert main(["compare", str(runs / "short-0"), str(runs / "long-1")]) == 0
     out, err = capfd.readouterr()
-    assert f"note: training of {runs / 'long-1'} has 7 steps to go" in err
+    assert f"note: {runs / 'long-1'}: training is not finished: 7 steps to go" in err
     assert out.count("(16)") == out.count("(4)") == 2  # queries and identities of both directions
 
 

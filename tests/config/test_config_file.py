@@ -185,8 +185,8 @@ def test_a_path_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(InputError) as caught:
         load_config(spec, {"data.root": "~nobody-of-that-name/x"})
     assert str(caught.value) == (
-        "config: data.root = ~nobody-of-that-name/x: ~nobody-of-that-name names no home directory "
-        "here: write the path out, or ./~nobody-of-that-name for a directory of that name"
+        "config: data.root = ~nobody-of-that-name/x: ~nobody-of-that-name is not a known home "
+        "directory: write the full path, or ./~nobody-of-that-name for a directory of that name"
     )
 
 

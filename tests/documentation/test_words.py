@@ -11,9 +11,7 @@ CHECKED = (
     "experiments",
     "configs",
     "docs",
-    "lupi_jax/data",
-    "lupi_jax/tfds",
-    "lupi_jax/synthetic",
+    "lupi_jax",
 )
 """Folders whose Python files are checked."""
 
@@ -23,6 +21,7 @@ FILES = (
     *sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")),
     *sorted((ROOT / "experiments").rglob("*.md")),
     *sorted(file for folder in CHECKED for file in (ROOT / folder).rglob("*.py")),
+    *sorted((ROOT / "lupi_jax").glob("*.py")),
 )
 
 

@@ -133,6 +133,14 @@ def test_what_retrieval_does_not_need_is_left_out(variables):
     assert not [shape for shape in constants if shape.endswith("x13")]  # no classifier
 
 
+def test_a_program_says_nothing_of_where_it_was_made(variables):
+    before = jax.config.jax_traceback_in_locations_limit
+    content = export_network(MODEL, variables, Modality.INFRARED, SIZE).serialize()
+    assert str(Path(lupi.__file__).parent).encode() not in content
+    assert b".py" not in content
+    assert jax.config.jax_traceback_in_locations_limit == before
+
+
 def test_images_of_another_size_are_refused(variables, images):
     program = export_network(MODEL, variables, Modality.INFRARED, SIZE)
     with pytest.raises(ValueError, match="48"):

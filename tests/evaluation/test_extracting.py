@@ -1,4 +1,4 @@
-"""Pictures as they come to features: what is taken gives the right ones, the rest is refused."""
+"""From pictures to features: accepted kinds give the right features, others are refused."""
 
 import dataclasses
 import io
@@ -119,10 +119,10 @@ def test_a_table_of_paths_or_a_generator_is_a_sequence(extract, file):
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (np.zeros((9, 9, 3), np.float32), "image 1 is float32, of which nobody knows the range"),
-        (np.zeros((9, 9, 3), np.int64), "image 1 is int64, of which"),
-        (np.zeros((9, 9), np.uint16), "image 1 is uint16, of which"),
-        (np.zeros((9, 9), bool), "image 1 is bool, of which"),
+        (np.zeros((9, 9, 3), np.float32), "image 1 is float32, whose range is not known"),
+        (np.zeros((9, 9, 3), np.int64), "image 1 is int64, whose"),
+        (np.zeros((9, 9), np.uint16), "image 1 is uint16, whose"),
+        (np.zeros((9, 9), bool), "image 1 is bool, whose"),
         (np.zeros((9, 9, 4), np.uint8), r"\(9, 9, 4\): leave out .* image\[..., :3\], or .* PIL"),
         (np.zeros((3, 9, 9), np.uint8), r"\(3, 9, 9\): put the channels last, image.transpose"),
         (np.zeros((9, 9, 2), np.uint8), r"\(9, 9, 2\): give \[h, w, 3\], or grey \[h, w\]"),
@@ -165,7 +165,7 @@ def test_a_damaged_image_in_memory_is_named(extract, tmp_path, file):
 
 
 def test_modalities_are_what_cameras_give_and_the_network_has(run, extract, pixels):
-    with pytest.raises(ValueError, match=r"visible or infrared, not .*intermediate.* made of"):
+    with pytest.raises(ValueError, match=r"visible or infrared, not .*intermediate.* of visible"):
         extract([pixels], Modality.INTERMEDIATE)
     with pytest.raises(ValueError, match="visible or infrared, not 'thermal'"):
         extract([pixels], "thermal")
@@ -202,7 +202,7 @@ def test_an_extractor_of_a_run_is_the_network_of_its_checkpoint(
         lupi.extractor(tmp_path / "nothing")
     with pytest.raises(ValueError, match="batch_size must be positive"):
         lupi.extractor(tmp_path / "run", batch_size=0)
-    with pytest.raises(ValueError, match="checkpoint is of a directory"):
+    with pytest.raises(ValueError, match="checkpoint applies only to a directory"):
         lupi.extractor(newest.run, "best")
 
 
@@ -254,7 +254,7 @@ def test_pictures_that_do_not_look_like_their_modality_are_noted(extract, pixels
     grey = pixels[..., 0]
     with pytest.warns(UserWarning, match="1 of 2 images look coloured, .* infrared stem: if they"):
         extract([pixels, grey], "infrared")
-    with pytest.warns(UserWarning, match="all of 1 image look grey, .* if they are infrared ones"):
+    with pytest.warns(UserWarning, match="all of 1 image look grey, .* if they are infrared, say"):
         extract([grey], "visible")
     with warnings.catch_warnings():
         warnings.simplefilter("error")

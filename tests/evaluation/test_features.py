@@ -182,13 +182,13 @@ def test_a_damaged_file_of_another_form_is_refused(index, tmp_path):
     whole = file.read_bytes()
     for content in (whole[:-50], b"", b"hello"):
         file.write_bytes(content)
-        with pytest.raises(InputError, match=r"f\.safetensors is no feature file"):
+        with pytest.raises(InputError, match=r"f\.safetensors is not a feature file"):
             load_features(file)
 
 
 def test_a_form_that_is_not_there(index, tmp_path):
     for name in ("features.csv", "features.NPZ", "features.parquet"):
-        with pytest.raises(InputError, match=r"ends on \.npz or \.safetensors or, by a"):
+        with pytest.raises(InputError, match=r"ends in \.npz or \.safetensors, or a directory"):
             made_up(index).save(tmp_path / name)
 
 
@@ -296,7 +296,7 @@ def test_features_that_cannot_be_written_name_the_place(index, tmp_path):
 def test_a_directory_without_an_array_is_refused(index, tmp_path, name):
     made_up(index).save(tmp_path / "features")
     (tmp_path / "features" / f"{name}.npy").unlink()
-    with pytest.raises(InputError, match="features is no feature file as"):
+    with pytest.raises(InputError, match="features is not a feature file of"):
         load_features(tmp_path / "features")
     (tmp_path / "features" / "features.npy").unlink()
     with pytest.raises(InputError, match="no feature file at"):
@@ -308,14 +308,14 @@ def test_what_is_no_feature_file_is_refused(index, tmp_path):
     with pytest.raises(InputError, match=r"no feature file at .*features\.npz: .*lupi export"):
         load_features(file)
     file.write_text("hello")
-    with pytest.raises(InputError, match=r"features\.npz is no feature file"):
+    with pytest.raises(InputError, match=r"features\.npz is not a feature file"):
         load_features(file)
     np.savez(file, features=np.ones((2, 3), np.float32))
-    with pytest.raises(InputError, match=r"features\.npz is no feature file"):
+    with pytest.raises(InputError, match=r"features\.npz is not a feature file"):
         load_features(file)
     made_up(index).save(file)
     file.write_bytes(file.read_bytes()[:-50])
-    with pytest.raises(InputError, match=r"features\.npz is no feature file"):
+    with pytest.raises(InputError, match=r"features\.npz is not a feature file"):
         load_features(file)
 
 
@@ -383,3 +383,14 @@ def test_of_two_that_save_to_a_directory_at_once_the_second_stops(index, tmp_pat
     monkeypatch.setattr(module, "_write_npy", overtaken)
     made_up(index, seed=3).save(place)
     np.testing.assert_array_equal(load_features(place).neck, made_up(index, seed=3).neck)
+
+
+def test_features_that_cannot_be_read_are_not_called_damaged(index, tmp_path, monkeypatch):
+    made_up(index).save(tmp_path / "features")
+
+    def deny(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", "features/pooled.npy")
+
+    monkeypatch.setattr(module.np, "load", deny)
+    with pytest.raises(InputError, match=r"^features/pooled\.npy: Permission denied; check its"):
+        load_features(tmp_path / "features")

@@ -54,12 +54,12 @@ FAULTS = {
     "true ids": ({"ids": np.array([True, False, True])}, "ids must be whole numbers, not bool"),
     "two columns of ids": ({"ids": np.zeros((3, 2), int)}, r"ids of shape \(3, 2\)"),
     "one id": ({"ids": np.array(5)}, r"ids of shape \(\) beside"),
-    "fewer cameras": ({"cameras": np.arange(2)}, r"cameras of shape \(2,\) beside features of"),
+    "fewer cameras": ({"cameras": np.arange(2)}, r"cameras has shape \(2,\), but features have"),
     "negative cameras": ({"cameras": np.array([1, 1, -7])}, "cameras must be from -1"),
     "numbered paths": ({"paths": np.arange(3)}, "paths must be text, not int64"),
     "paths of bytes": ({"paths": np.array([b"a", b"b", b"c"])}, r"paths must be text, not \|S1"),
     "an empty path": ({"paths": np.array(["a", "", "c"])}, "a path is empty"),
-    "a NUL in a path": ({"paths": np.array(["a", "b\0b", "c"])}, "has a NUL in it"),
+    "a NUL in a path": ({"paths": np.array(["a", "b\0b", "c"])}, "contains a NUL"),
     "another modality": ({"modality": np.array(["visible", "x", "y"])}, "modality must be one of"),
     "numbered modality": ({"modality": np.arange(3)}, "modality must be text"),
     "features of float64": ({"features": np.eye(3, 4)}, "features must be float32"),
@@ -67,7 +67,7 @@ FAULTS = {
     "flat features": ({"features": np.ones(3, np.float32)}, "features must be float32"),
     "features without width": ({"features": np.ones((3, 0), np.float32)}, "features must be"),
     "other widths": ({"pooled": np.eye(3, 5, dtype=np.float32)}, "pooled of shape"),
-    "objects": ({"ids": np.array([1, None, 2])}, "is no feature file"),
+    "objects": ({"ids": np.array([1, None, 2])}, "is not a feature file"),
 }
 
 
@@ -101,7 +101,7 @@ def test_a_file_that_states_gigabytes_is_refused_unread(tmp_path):
         np.lib.format.write_array_header_1_0(
             out, {"descr": "<f4", "fortran_order": False, "shape": (2**40, 2**10)}
         )
-    with pytest.raises(InputError, match="is no feature file"):
+    with pytest.raises(InputError, match="is not a feature file"):
         load_features(folder)
 
 
@@ -109,7 +109,7 @@ def test_a_file_that_unpacks_to_much_more_is_refused_unread(tmp_path):
     file = tmp_path / "f.npz"
     np.savez_compressed(file, **sound() | {"pooled": np.zeros((3, 2**22), np.float32)})
     tracemalloc.start()
-    with pytest.raises(InputError, match=r"MB and unpacks to 50\.3, which arrays of numbers"):
+    with pytest.raises(InputError, match=r"MB but unpacks to 50\.3 MB, too much for arrays"):
         load_features(file)
     assert tracemalloc.get_traced_memory()[1] < 2**20
     tracemalloc.stop()
@@ -120,7 +120,7 @@ def test_a_file_that_does_not_fit_into_memory_is_refused_unread(tmp_path, monkey
     monkeypatch.setattr(packed, "free_memory", lambda: 3_000_000_000)
     with (tmp_path / name).open("wb") as out:
         out.truncate(2**42)  # sparse: it takes no room
-    with pytest.raises(InputError, match=r"takes 4398\.0 GB of memory, and 3\.0 GB are free"):
+    with pytest.raises(InputError, match=r"needs 4398\.0 GB of memory, but only 3\.0 GB are free"):
         load_features(tmp_path / name)
 
 

@@ -113,7 +113,7 @@ def test_a_shared_layer1_is_the_trunks() -> None:
     assert jax.tree.map(jnp.shape, shared["trunk"]["layer1"]) == jax.tree.map(
         jnp.shape, own["stem_visible"]["layer1"]
     )
-    with pytest.raises(ValueError, match=r"shared_from: want one of .*, got 'layer3'"):
+    with pytest.raises(ValueError, match=r"shared_from: expected one of .*, got 'layer3'"):
         EmbedNet(3, "thin", shared_from="layer3")
 
 

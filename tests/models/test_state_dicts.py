@@ -181,8 +181,8 @@ def test_a_checkpoint_without_weights_says_what_it_has(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     tensors = {"conv1.weight": torch.zeros(2)}
     for content, reason in (
-        ({"model": tensors, "epoch": 3}, "2 of 2 entries are not tensors: epoch, model; weights "),
-        ({"net": {**tensors, "epoch": 3, "cmc": np.ones(2)}}, "2 of 3 entries are not tensors: c"),
+        ({"model": tensors, "epoch": 3}, "2 of 2 entries are not tensors (epoch, model): give a "),
+        ({"net": {**tensors, "epoch": 3, "cmc": np.ones(2)}}, "2 of 3 entries are not tensors (c"),
         ({"net": None}, "holds a NoneType"),
         ([torch.zeros(2)], "holds a list"),
         ({"net": {}}, "holds no tensors"),

@@ -136,7 +136,7 @@ def test_marks_and_names_stand_under_the_images_and_are_explained_above():
     text = " ".join(above[1:])
     assert "\u2713 and a solid frame: the query's person." in text
     assert "\u2717 and a dashed frame: another person." in text
-    assert text.endswith("Dotted frame: not known who it is.")
+    assert text.endswith("Dotted frame: identity not known.")
     unknown = RankingRow(image, "a", [image], ["b"], [None])
     above, _ = texts_of([unknown])
     assert above[0].startswith("Left: the query.")

@@ -145,7 +145,7 @@ def test_every_section_is_there_under_its_heading(page):
     assert facts["Data"].endswith("/<i>&amp; people")  # as it is named, and no element
     assert page.all("i") == []
     assert facts["Step"].startswith("3 of 4")
-    assert page.one("p", of_class="note").text == "Training is not done: 1 of 4 steps left."
+    assert page.one("p", of_class="note").text == "Training is not finished: 1 of 4 steps to go."
     assert re.fullmatch(r"\d+ x .+", facts["Device"])
 
 
@@ -158,11 +158,11 @@ def test_people_who_were_trained_on_are_told_of(workdir):
             run, cast(Any, SimpleNamespace(rows=[{"reranking": "none"}], features=features))
         )
 
-    undone = "Training is not done: 1 of 4 steps left."
+    undone = "Training is not finished: 1 of 4 steps to go."
     assert notes("test") == [undone]
     assert notes("train") == [
         undone,
-        "8 of these people were trained on: of new ones this says nothing.",
+        "8 of these people were in training, so the figures do not hold for new people.",
     ]
 
 
@@ -339,9 +339,9 @@ def test_the_same_run_gives_the_same_page(workdir, html, tmp_path):
 def test_what_cannot_be_reported_is_said_in_a_line(workdir, refused, tmp_path, monkeypatch):
     assert "no checkpoint under" in refused("--workdir", tmp_path / "none")
     assert "no data at" in refused("--workdir", workdir, "--data-root", tmp_path / "none")
-    assert "must name a file that ends in" in refused("--workdir", workdir, "--out", tmp_path)
+    assert "name a file that ends in" in refused("--workdir", workdir, "--out", tmp_path)
     page = tmp_path / "page.pdf"
-    assert "must name a file that ends in .html" in refused("--workdir", workdir, "--out", page)
+    assert "name a file that ends in .html" in refused("--workdir", workdir, "--out", page)
     blocked = tmp_path / "file"
     blocked.write_text("")
     said = refused("--workdir", workdir, "--out", blocked / "report.html")

@@ -250,7 +250,9 @@ def test_the_first_process_alone_writes_and_talks(runs: Runs) -> None:
 
 @several
 def test_sigterm_to_one_stops_all_after_the_same_step(runs: Runs) -> None:
-    pattern = r"^lupi: stopped after step (\d+) of 5000, which is saved; the same command goes on$"
+    pattern = (
+        r"^lupi: stopped after step (\d+) of 5000, which is saved; run the same command to resume$"
+    )
     assert [ended.status for ended in runs.stopped] == [75, 75]
     steps = {tuple(re.findall(pattern, ended.err, re.MULTILINE)) for ended in runs.stopped}
     ((step,),) = steps
@@ -293,7 +295,7 @@ def test_a_workdir_that_another_run_holds_is_refused_to_all(people: Path, tmp_pa
     assert (first.status, second.status) == (2, 2)
     assert f"lupi: {tmp_path}: process {os.getpid()} on " in first.err.splitlines()[-1]
     assert second.err.splitlines()[-1] == (
-        f"lupi: {tmp_path}: process 0 cannot train there, and says why"
+        f"lupi: {tmp_path}: process 0 cannot train there: see its message"
     )
 
 

@@ -44,7 +44,7 @@ def test_half_of_what_it_takes_to_join_is_refused(
     refused: Callable[..., str], joining: list[str]
 ) -> None:
     assert refused(*joining).startswith(
-        "--coordinator HOST:PORT, --processes and --process go together"
+        "--coordinator HOST:PORT, --processes and --process need each other"
     )
 
 
@@ -96,8 +96,8 @@ hosts.join("auto", f"127.0.0.1:{port}", 2, 0, timeout=1)
     assert in_own_process(program) == (
         76,
         "",
-        "lupi: the other processes have not come within 1 s: are all started, and is the "
-        "coordinator reachable?\n",
+        "lupi: the other processes did not join within 1 s: check that all are started and that "
+        "they reach the coordinator\n",
     )
 
 

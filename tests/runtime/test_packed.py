@@ -14,9 +14,11 @@ from lupi_jax.runtime.packed import check_unpacked
 def test_what_unpacks_to_much_more_is_refused(tmp_path):
     file = tmp_path / "a.npz"
     np.savez_compressed(file, a=np.zeros(2**22, np.float32))  # 16 MiB and its head
-    with pytest.raises(InputError, match=r"a\.npz has 0\.0 MB and unpacks to 16\.8, .*: mend it"):
+    with pytest.raises(
+        InputError, match=r"a\.npz has 0\.0 MB but unpacks to 16\.8 MB, .*: mend it"
+    ):
         check_unpacked(file, "mend it")
-    with pytest.raises(InputError, match=r"name the file of weights that was meant"):
+    with pytest.raises(InputError, match=r"give another file of weights"):
         read_state_dict(file)
 
 
@@ -35,7 +37,9 @@ def test_what_does_not_fit_is_refused_unread(tmp_path, monkeypatch, name):
     monkeypatch.setattr(packed, "free_memory", lambda: 10**9)
     with (tmp_path / name).open("wb") as out:
         out.truncate(2**40)  # sparse: it takes no room
-    with pytest.raises(InputError, match=r"takes 1099\.5 GB of memory, and 1\.0 GB are free: name"):
+    with pytest.raises(
+        InputError, match=r"needs 1099\.5 GB of memory, but only 1\.0 GB are free: give"
+    ):
         read_state_dict(tmp_path / name)
     monkeypatch.setattr(packed, "free_memory", lambda: None)  # another system than Linux
     check_unpacked(tmp_path / name, "")

@@ -16,17 +16,17 @@ def test_what_was_written_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "it is no JSON"),
-        (b'{"step": 3', "it is no JSON"),
-        (b"\xff\xfe\x00", "it is no JSON"),
-        (b'{"a": NaN}', "NaN is no number"),
-        (b'{"a": -Infinity}', "-Infinity is no number"),
-        (b'{"a": 1e999}', "a number without end"),
-        (b"9" * 5000, "it is no JSON"),
+        (b"", "it is not JSON"),
+        (b'{"step": 3', "it is not JSON"),
+        (b"\xff\xfe\x00", "it is not JSON"),
+        (b'{"a": NaN}', "NaN is not a number"),
+        (b'{"a": -Infinity}', "-Infinity is not a number"),
+        (b'{"a": 1e999}', "a number is too large"),
+        (b"9" * 5000, "it is not JSON"),
         (b"[" * (DEPTH + 1) + b"]" * (DEPTH + 1), "nested deeper than 32 levels"),
         (b'{"a":' * 500 + b"1" + b"}" * 500, "nested deeper"),
         (b"[" * 100_000 + b"]" * 100_000, "nested deeper"),
-        (b"[" * 100_000, "nested deeper|it is no JSON"),
+        (b"[" * 100_000, "nested deeper|it is not JSON"),
     ],
 )
 def test_what_is_no_record_is_refused_with_the_reason(tmp_path, content, reason):

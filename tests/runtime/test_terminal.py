@@ -36,12 +36,52 @@ def parsers() -> dict[str, argparse.ArgumentParser]:
     return commands.choices
 
 
+TABLE = """
+import sys
+from lupi_jax.cli.console import print_table
+try:
+    print_table("title", ["heading"], [["cell"]])
+    sys.stdout.flush()
+except BrokenPipeError:
+    print("told", file=sys.stderr)
+    sys.stdout = None
+"""
+
+
+def test_a_table_that_nobody_reads_is_an_error():
+    """Not an end of the process, with 1 and no word, which is how rich has it."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    done = subprocess.run([sys.executable, "-c", TABLE], stdout=writes, stderr=subprocess.PIPE)
+    os.close(writes)
+    assert done.stderr.startswith(b"told")
+
+
+TALK = """
+from lupi_jax.runtime.terminal import say, stderr_console
+say("once")
+stderr_console().print("and")
+say("again")
+print("done")
+"""
+
+
+def test_work_goes_on_where_nobody_reads_what_is_said():
+    reads, writes = os.pipe()
+    os.close(reads)
+    done = subprocess.run(
+        [sys.executable, "-c", TALK], stdout=subprocess.PIPE, stderr=writes, check=True
+    )
+    os.close(writes)
+    assert done.stdout == b"done\n"
+
+
 def test_help_fits_a_screen_and_says_where_to_start(monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     lines = make_parser().format_help().splitlines()
     assert len(lines) <= 24
     assert max(map(len, lines)) < 80
-    start = lines.index("to start with:") + 1
+    start = lines.index("first steps:") + 1
     assert [line.split()[:2] for line in lines[start : start + 3]] == [["lupi", n] for n in START]
     listed = [line.split()[0] for line in lines[start + 3 :] if line.startswith("  ")]
     assert listed == list(parsers())
@@ -247,7 +287,7 @@ def test_an_interrupted_preparation_goes_on(people, tmp_path, stopped):
     folder = tmp_path / "prepared"
     source = ("--data", "folder", "--root", people, "--size", "32x32", "--workers", "1")
     said = stopped("prepare", *source, "--out", folder)
-    assert said == "the whole shards written so far are kept: the same command goes on"
+    assert said == "the whole shards written so far are kept; run the same command to continue"
 
 
 def test_an_interrupted_check(people, stopped):
@@ -259,15 +299,13 @@ def test_an_interrupted_check(people, stopped):
 def test_an_interrupted_export_leaves_what_was_there(people, weights, tmp_path, stopped, name):
     out = tmp_path / name
     data = ("--config.data.root", people)
-    assert stopped("export", *weights, *data, "--out", out) == (
-        "nothing was written, and what was there before is as it was"
-    )
+    assert stopped("export", *weights, *data, "--out", out) == ("nothing was written or changed")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interrupted_evaluation(people, weights, tmp_path, stopped):
     evaluate = ("evaluate", *weights, f"--config.data.root={people}", "--out", tmp_path / "out")
-    assert stopped(*evaluate) == "nothing was saved but what is named above"
+    assert stopped(*evaluate) == "only the files named above were saved"
     assert not (tmp_path / "out").exists()
 
 
@@ -301,7 +339,8 @@ def test_an_interrupted_rendering_goes_on(begun):
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")
     assert err == (
-        "lupi: interrupted; the pictures written so far are kept: the same command goes on\n"
+        "lupi: interrupted; the pictures written so far are kept; run the same command to "
+        "continue\n"
     )
     assert len(list(folder.rglob("*.jpg"))) > 0
     assert (folder / "synthetic.partial.json").is_file()

@@ -69,10 +69,10 @@ def _record(**fields: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("fields", "fault"),
     [
-        ({"steps": "3"}, "its steps is no int"),
-        ({"num_classes": True}, "its num_classes is no int"),
-        ({"config": []}, "its config is no dict"),
-        ({"identities": [1, None]}, "an identity of it is no number"),
+        ({"steps": "3"}, "its steps is not of type int"),
+        ({"num_classes": True}, "its num_classes is not of type int"),
+        ({"config": []}, "its config is not of type dict"),
+        ({"identities": [1, None]}, "one of its identities is not a whole number"),
         ({"files": [["a.png", "long", 0, ""]]}, "its files are not"),
     ],
 )
@@ -137,7 +137,7 @@ def test_what_is_damaged_is_set_aside_and_trained_anew(
     named = [line for line in err.splitlines() if "is damaged" in line]
     for line, step in zip(named, DAMAGE, strict=True):
         assert line.startswith(f"checkpoint {workdir}/checkpoints/{step} is damaged (")
-        assert line.endswith(f"; moved to {workdir}/damaged/{step}-0, going on without it")
+        assert line.endswith(f": moved it to {workdir}/damaged/{step}-0, and going on without it")
         assert contents(workdir / f"damaged/{step}-0") == contents(damaged / f"checkpoints/{step}")
     assert f"going on from step 7 of {STEPS}" in err
     assert_same(workdir, whole)

@@ -48,7 +48,8 @@ def test_killed_and_stopped_it_ends_as_if_undisturbed(
             assert life.end(number) == 75
         step = max(steps_saved(workdir) - before)
         assert life.last_line == (
-            f"lupi: stopped after step {step} of {STEPS}, which is saved; the same command goes on"
+            f"lupi: stopped after step {step} of {STEPS}, which is saved; run the same command to "
+            "resume"
         )
         assert read_metrics(workdir)[-1]["step"] == step
     with Life(command, tmp_path / "last.log") as life:

@@ -31,7 +31,7 @@ def test_a_line_that_is_not_a_row_is_passed_over_and_named(tmp_path, line, capfd
     assert read_metrics(tmp_path) == [GOOD, GOOD]
     err = capfd.readouterr().err
     place = tmp_path / METRICS_FILE
-    assert err.startswith(f"note: {place}: passed over what is not a row of figures, on line 2")
+    assert err.startswith(f"note: {place}: ignored lines that do not hold figures: 2")
 
 
 def test_a_whole_file_needs_no_note(tmp_path, capfd):

@@ -143,8 +143,8 @@ def test_images_that_have_changed_stop_a_run_that_goes_on(root: Path, tmp_path: 
     with pytest.raises(InputError) as error:
         train(configure(place), workdir)
     assert str(error.value) == (
-        f"{workdir} holds a run whose images in {place} have changed since: 2 of 20, the first "
-        "train/infrared/0003/c1_0.png. Bring them back, or train anew in another --workdir"
+        f"{workdir} holds a run whose images in {place} have changed since (2 of 20, the first "
+        "train/infrared/0003/c1_0.png): bring them back, or train anew in another --workdir"
     )
     assert load_run(workdir).step == 3  # nothing lost
     first.write_bytes(before)  # at another time
@@ -152,7 +152,7 @@ def test_images_that_have_changed_stop_a_run_that_goes_on(root: Path, tmp_path: 
     assert int(train(configure(place), workdir).step) == 6
     # What was read first is what counts.
     repaint(second)
-    with pytest.raises(InputError, match=r"changed since: 1 of 20, the first .*/c1_1\.png"):
+    with pytest.raises(InputError, match=r"changed since \(1 of 20, the first .*/c1_1\.png"):
         train(configure(place, steps=9), workdir)
 
 
@@ -161,7 +161,7 @@ def test_an_image_that_is_gone_is_named(root: Path, tmp_path: Path) -> None:
     train(configure(place, steps=3), workdir)
     (place / "train/visible/0001/c1_1.png").rename(place / "train/visible/0001/c1_7.png")
     moved = r"the training images \(2 are new or gone, the first train/visible/0001/c1_1\.png\)"
-    with pytest.raises(InputError, match=rf"another configuration; differing: {moved}\. Give"):
+    with pytest.raises(InputError, match=rf"holds a run that differs in {moved}: give"):
         train(configure(place), workdir)
 
 
@@ -209,7 +209,7 @@ def test_a_trace_of_some_steps_changes_nothing(
 ) -> None:
     assert_same(train(configure(root), tmp_path, profile=2), whole[1])
     (said,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("steps 3 to 4: ")]
-    assert said.endswith(f"see: tensorboard --logdir {tmp_path}/profile")
+    assert said.endswith(f"to see the trace: tensorboard --logdir {tmp_path}/profile")
     (trace,) = (tmp_path / "profile").rglob("*.xplane.pb")
     planes = jax.profiler.ProfileData.from_file(str(trace)).planes
     names = [event.name for plane in planes for line in plane.lines for event in line.events]
@@ -231,7 +231,7 @@ def test_checkpoint_alone_rebuilds_the_network(whole: tuple[Path, TrainState]) -
         np.testing.assert_array_equal(x, y)
     with pytest.raises(InputError, match="no step has validation figures"):
         load_run(whole[0], "best")
-    with pytest.raises(InputError, match="there are: 3, 6"):
+    with pytest.raises(InputError, match="give one of 3, 6"):
         load_run(whole[0], 5)
 
 
@@ -307,7 +307,7 @@ def test_best_checkpoint_outlives_newer_ones(root: Path, tmp_path: Path) -> None
     with Checkpoints(tmp_path, read_only=True) as checkpoints:
         assert (checkpoints.newest, checkpoints.best) == (8, 4)
         assert checkpoints.figures(4) == {"mean_ap": 0.9}
-        with pytest.raises(InputError, match="there are: 4, 8"):
+        with pytest.raises(InputError, match="give one of 4, 8"):
             checkpoints.find("6")
     assert load_run(tmp_path, "best").step == 4
 
@@ -374,7 +374,7 @@ def test_an_older_run_is_not_lengthened_unasked(
     monkeypatch.setattr(build, "run_record", without_epoch)
     train(configure(tmp_path / "data", steps=1, **alone), tmp_path / "run")
     monkeypatch.undo()
-    message = r"run holds a run with 3 steps in an epoch, but an epoch now has 4 steps. Going on "
+    message = r"run holds a run with 3 steps per epoch, but an epoch now has 4 steps, which would "
     with pytest.raises(InputError, match=rf"{message}.*--config\.steps=1 to keep"):
         train(configure(tmp_path / "data", steps=0, epochs=2, **alone), tmp_path / "run")
     train(configure(tmp_path / "data", steps=2, **alone), tmp_path / "run")

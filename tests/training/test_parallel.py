@@ -368,7 +368,7 @@ def test_images_that_a_device_cannot_hold_are_refused(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(jax, "local_devices", lambda: [Small()])
     require_room(2**30)
-    with pytest.raises(InputError, match=r"the images are 1\.8 GiB, and a device has 2\.0: use"):
+    with pytest.raises(InputError, match=r"the images need 1\.8 GiB, but a device has 2\.0 GiB"):
         require_room(int(1.8 * 2**30))
     with pytest.raises(ValueError, match="pmap"):
         ParallelStep(unused, "pmap").hold(np.zeros((1, 2, 2, 3), np.uint8))

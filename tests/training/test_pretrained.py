@@ -103,8 +103,8 @@ def test_for_other_people_the_classifier_starts_anew(
     capfd.readouterr()
     assert same(start(config), expected)
     assert capfd.readouterr().err == (
-        f"{run}, step 9: the classifier starts anew: that run is not known to have trained on the "
-        "same identities\n"
+        f"{run}, step 9: the classifier is re-initialised: that run is not known to have trained "
+        "on the same identities\n"
     )
 
 
@@ -118,7 +118,8 @@ def test_a_files_classifier_starts_anew(
     expected = with_classifier(drawn(config, 7), drawn(config))
     assert same(start(config), expected)
     assert capfd.readouterr().err == (
-        f"{file}: the classifier starts anew: a file does not say whose identities it tells apart\n"
+        f"{file}: the classifier is re-initialised: a file does not say which identities it was "
+        "trained on\n"
     )
     named = dataclasses.replace(config, pretrained_fresh=("classifier",))
     assert same(start(named), expected)
@@ -165,8 +166,8 @@ def test_a_place_without_a_run_or_a_checkpoint_is_refused(
     places: Mapping[str, Path], run: Path
 ) -> None:
     for place, words in {
-        places["new"]: "no weights at .*: give the directory of a `lupi train` run",
-        f"{run}@7": "no checkpoint '7' .no such step; there are: 4, 9",
+        places["new"]: "no weights at .*: give the --workdir of a `lupi train` run",
+        f"{run}@7": "no checkpoint '7' .no such step.: give one of 4, 9",
         f"{run}@best": "no step has validation figures",
         f"{run}s": f"no weights at {run}s",
     }.items():

@@ -41,8 +41,8 @@ def test_a_step_that_a_gpu_cannot_hold_is_refused(
     with pytest.raises(InputError) as caught:
         check_room(STEP)
     assert str(caught.value) == (
-        "a step takes 10.0 GB, and a thing has 10.0 GB to give: lower batch.identities, "
-        "batch.images or data.image_size, take a smaller model.backbone, or more devices"
+        "a step needs 10.0 GB, but a thing has only 10.0 GB: lower batch.identities, "
+        "batch.images or data.image_size, or use a smaller model.backbone or more devices"
     )
     on(monkeypatch, [device("gpu", 10_000_000_000)], free=0)
     check_room(STEP)
@@ -65,7 +65,7 @@ def test_a_step_that_a_cpu_has_no_room_for_is_warned_of(
     check_room(STEP)
     said = capfd.readouterr().err
     size, left = 10.5 * devices, f"{free / 1e9:.1f}"
-    start = f"warning: a step takes about {size} GB more memory, and {left} GB are free: the system"
+    start = f"warning: a step needs about {size} GB more memory, but only {left} GB are free, so"
     assert said.startswith(start) == warned
     assert said.count("\n") == warned
 

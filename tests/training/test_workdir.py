@@ -100,7 +100,7 @@ def test_a_file_system_without_locks_is_said(
     with held(tmp_path):
         assert (tmp_path / HOLDER).is_file()
     assert capfd.readouterr().err == (
-        f"note: the file system of {tmp_path} has no locks: start no second run there\n"
+        f"note: the file system of {tmp_path} has no locks: do not start a second run there\n"
     )
 
 

@@ -1,4 +1,4 @@
-"""Pure functions from distances and features to figures: CMC, mAP, mINP, open set, domain shift."""
+"""Pure functions that compute CMC, mAP, mINP, open-set and domain-shift figures."""
 
 from lupi_jax.evaluation.metrics.comparison import Comparison, compare, mean_and_std
 from lupi_jax.evaluation.metrics.domain_shift import domain_shift_test, maximum_mean_discrepancy

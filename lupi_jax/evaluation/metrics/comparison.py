@@ -1,4 +1,4 @@
-"""Is one network better than another, and how sure is that?"""
+"""Whether one method is better than another, with confidence intervals."""
 
 import dataclasses
 import math
@@ -14,18 +14,18 @@ from lupi_jax.evaluation.metrics.given import real_numbers, whole_numbers
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Comparison:
-    """A paired difference of per-query figures, such as average precision, first minus second.
+    """Paired differences of per-query figures, such as average precision, first minus second.
 
     Attributes:
       difference: mean over seeds and queries.
       by_seed: [s] mean over queries for each seed.
-      spread: standard deviation of `by_seed`; NaN of one seed.
+      spread: standard deviation of `by_seed`; NaN with one seed.
       over_queries: interval for other queries of the same identities.
-      over_identities: interval for other identities, with all their queries: the one to believe
-        for people not yet seen.
-      over_both: interval for other identities and other seeds; NaN of one seed.
-      queries: how many were compared.
-      identities: of how many people.
+      over_identities: interval for other identities with all their queries. Use it for people not
+        yet seen.
+      over_both: interval for other identities and other seeds; NaN with one seed.
+      queries: number of compared queries.
+      identities: number of people in those queries.
     """
 
     difference: float
@@ -39,7 +39,7 @@ class Comparison:
 
 
 def mean_and_std(values: Sequence[float]) -> tuple[float, float | None]:
-    """Mean and standard deviation (of a sample, by n - 1) of n > 0 values; None of a single one."""
+    """Mean and sample standard deviation (by n - 1) of n > 0 values; the latter None if n is 1."""
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
@@ -51,11 +51,12 @@ def interval_of_mean(
     The degrees of freedom are Satterthwaite's (Biometrics 2, 1946).
 
     Args:
-      variances: (variance of the mean, degrees of freedom it was estimated with) of each part.
-      confidence: in (0, 1).
+      mean: the mean.
+      variances: (variance of the mean, degrees of freedom of its estimate) for each part.
+      confidence: confidence level, in (0, 1).
 
     Returns:
-      The bounds; NaN where a part has no degree of freedom.
+      The bounds; NaN if a part has less than one degree of freedom.
     """
     if any(freedom < 1 for _, freedom in variances):
         return float("nan"), float("nan")
@@ -77,22 +78,23 @@ def compare(
 ) -> Comparison:
     """Compare two methods on the same queries, paired by seed and by query.
 
-    Intervals are percentiles of a bootstrap (Efron and Tibshirani, 1993, chapter 13) over queries,
-    and over identities with all their queries, of the figures' mean over seeds. `over_both` is
-    Student's interval of that mean with two variances added up, over seeds and over identities (a
-    two-way layout with random effects). It is rather too wide: what both share counts twice.
+    Figures are first averaged over seeds. `over_queries` and `over_identities` are percentiles of a
+    bootstrap of that mean (Efron and Tibshirani, 1993, chapter 13), over queries and over
+    identities with all their queries. `over_both` is Student's interval of the mean, with the
+    variance over seeds added to the variance over identities (a two-way layout with random
+    effects). This interval is somewhat too wide, because variance that both share counts twice.
 
     Args:
-      first: [s, q] (or [q]) a figure of each seed and query; NaN where a query has no true match.
-      second: as `first`, of the other method: the same seeds and queries in the same order.
-      identities: [q] of the queries.
-      confidence: of the intervals, in (0, 1).
-      resamples: of the bootstrap.
-      seed: of the bootstrap.
+      first: [s, q] or [q], a figure for each seed and query; NaN for a query without a true match.
+      second: the other method's figures, for the same seeds and queries in the same order.
+      identities: [q] identities of the queries.
+      confidence: confidence level of the intervals, in (0, 1).
+      resamples: number of resamples of the bootstrap.
+      seed: seed of the bootstrap.
 
     Raises:
-      ValueError: shapes do not fit, the two miss different queries, or fewer than two queries or
-        identities have a figure.
+      ValueError: shapes do not fit, figures are missing for different queries, or fewer than two
+        queries or identities have figures.
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be between 0 and 1: got {confidence}")
@@ -120,7 +122,7 @@ def compare(
     by_seed = differences.mean(axis=1)
     seeds, people, mean = len(by_seed), len(counts), float(by_query.mean())
     spread = float(by_seed.std(ddof=1)) if seeds > 1 else float("nan")
-    # Linearised, as of any ratio of sums over identities.
+    # The variance of a ratio of sums over identities, linearised.
     residuals = (sums - mean * counts) / counts.mean()
     variances = [
         (spread**2 / seeds, seeds - 1),
@@ -141,17 +143,17 @@ def compare(
 def _paired(
     first: ArrayLike, second: ArrayLike, ids: NDArray
 ) -> tuple[NDArray[np.float64], NDArray]:
-    """First minus second [s, n] of the n queries that have figures, and their identities [n]."""
+    """First minus second [s, n] for the n queries with figures, and their identities [n]."""
     figures = (real_numbers("figures", each) for each in (first, second))
     a, b = (np.atleast_2d(np.asarray(each, np.float64)) for each in figures)
     if a.shape != b.shape or a.ndim != 2 or ids.shape != a.shape[1:]:
         raise ValueError(
-            f"figures must be [seeds, queries] of both and identities [queries]: got {a.shape}, "
+            f"both figures must be [seeds, queries] and identities [queries]: got {a.shape}, "
             f"{b.shape}, {ids.shape}"
         )
     if np.isinf(a).any() or np.isinf(b).any():
         raise ValueError("figures must be finite, or NaN")
     missing = np.isnan(a)
     if not (missing == np.isnan(b)).all() or (missing.any(axis=0) != missing.all(axis=0)).any():
-        raise ValueError("a query must have a figure in all networks or in none")
+        raise ValueError("each query must have a figure in all networks, or NaN in all networks")
     return (a - b)[:, ~missing[0]], ids[~missing[0]]

@@ -1,4 +1,4 @@
-"""How far two sets of features lie apart as distributions, e.g. visible from infrared ones."""
+"""How far the distributions of two sets of features are apart, such as visible and infrared."""
 
 from collections.abc import Sequence
 from numbers import Integral
@@ -20,22 +20,22 @@ def maximum_mean_discrepancy(
         1/(m(m-1)) sum_{i != j} k(x_i, x_j) + 1/(n(n-1)) sum_{i != j} k(y_i, y_j)
         - 2/(mn) sum_{i, j} k(x_i, y_j),        k(a, b) = exp(-|a - b|^2 / (2 bandwidth^2)).
 
-    It may be slightly negative. Compare values only at equal bandwidths: the default follows the
-    data, which makes the result indifferent to the features' scale.
+    The estimate may be slightly negative. Compare values only at equal bandwidths. The default
+    bandwidth follows the data, so the result does not depend on the features' scale.
 
     Args:
         x: [m, d] real, m >= 2.
         y: [n, d] real, n >= 2.
-        bandwidths: positive, in the features' unit; the kernel is the mean over them. By default
-            one, the median Euclidean distance between two different rows of x and y pooled (of an
-            even number, the root mean square of the middle two).
+        bandwidths: positive widths in the features' unit; the kernel is the mean over them. The
+            default is one bandwidth, the median Euclidean distance between two different rows of x
+            and y pooled (the root mean square of the middle two if their number is even).
 
     Returns:
-        The estimate, at most 2. It takes about 32 (m + n)^2 bytes of memory.
+        The estimate, at most 2. Memory: about 32 (m + n)^2 bytes.
 
     Raises:
         ValueError: shapes do not fit, an entry is not finite, a bandwidth is not positive, or the
-            median distance is zero, as when most rows are copies of one.
+            median distance is zero, for instance because most rows are copies of one row.
     """
     kernel, _ = _kernel(x, y, bandwidths)
     first = np.arange(len(kernel)) < len(np.asarray(x))
@@ -43,14 +43,14 @@ def maximum_mean_discrepancy(
 
 
 class ShiftTest(NamedTuple):
-    """What `domain_shift_test` found.
+    """Result of `domain_shift_test`.
 
     Attributes:
-      value: the estimate of the squared MMD.
-      by_chance: the mean of the estimates of the random divisions; below zero where both sets hold
-        rows of the same groups, since a row is never compared with itself.
-      p_value: of the hypothesis that both sets are of one distribution, in (0, 1].
-      bandwidths: of the kernel.
+      value: estimate of the squared MMD.
+      by_chance: mean estimate over the random divisions; below zero if both sets contain rows of
+        the same groups, because a row is never compared with itself.
+      p_value: p-value of the hypothesis that both sets have the same distribution, in (0, 1].
+      bandwidths: bandwidths of the kernel.
     """
 
     value: float
@@ -68,24 +68,26 @@ def domain_shift_test(
     permutations: int = 999,
     seed: int = 0,
 ) -> ShiftTest:
-    """`maximum_mean_discrepancy` with a permutation test of it.
+    """`maximum_mean_discrepancy` with a permutation test.
 
-    The p-value is (1 + k) / (1 + permutations), k the random divisions of all rows into sets of
-    these sizes whose estimate is at least as large (Phipson and Smyth, 2010). Where rows come in
-    groups, rows are exchanged within their group only: grouped by identity, the test is of the
-    modality alone; two views of the same images have the image as their group.
+    The test divides all rows at random into sets of the same sizes. The p-value is
+    (1 + k) / (1 + permutations), and k counts the divisions whose estimate is at least as large
+    (Phipson and Smyth, 2010). If rows come in groups, they are exchanged only within their group.
+    Grouped by identity, the test is about the modality alone. For two views of the same images, use
+    the image as the group.
 
     Args:
         x: [m, d] real, m >= 2.
         y: [n, d] real, n >= 2.
-        x_groups: [m] group of each row, such as its identity; None: all rows are one group.
-        y_groups: [n] as `x_groups`; both or neither.
+        x_groups: [m] group of each row of x, such as its identity; None makes all rows one group.
+        y_groups: [n] group of each row of y; give both groups or neither.
         bandwidths: as in `maximum_mean_discrepancy`.
-        permutations: random divisions, at least 1.
-        seed: of the divisions.
+        permutations: number of random divisions, at least 1.
+        seed: seed of the divisions.
 
     Raises:
-        ValueError: as `maximum_mean_discrepancy`, or groups or permutations do not fit.
+        ValueError: `maximum_mean_discrepancy` refuses the arguments, or groups or permutations do
+            not fit.
     """
     kernel, bandwidths = _kernel(x, y, bandwidths)
     m, total = len(np.asarray(x)), len(kernel)
@@ -94,14 +96,14 @@ def domain_shift_test(
     groups = np.zeros(total, int)
     if x_groups is not None or y_groups is not None:
         if x_groups is None or y_groups is None:
-            raise ValueError("give groups of both x and y, or of neither")
+            raise ValueError("give groups for both x and y, or for neither")
         sides = whole_numbers("x_groups", x_groups), whole_numbers("y_groups", y_groups)
         if sides[0].dtype.kind != sides[1].dtype.kind:
-            raise ValueError("groups of x and y must both be numbers, or both names")
+            raise ValueError("groups of x and y must both be numbers, or both be names")
         if sides[0].shape != (m,) or sides[1].shape != (total - m,):
             raise ValueError(
-                f"give groups of both x and y, one for each row, [{m}] and [{total - m}], or of "
-                f"neither: got {sides[0].shape}, {sides[1].shape}"
+                f"groups must have one entry per row, [{m}] for x and [{total - m}] for y: got "
+                f"{sides[0].shape}, {sides[1].shape}"
             )
         groups = np.unique(np.concatenate(sides), return_inverse=True)[1]
     first = (np.arange(total) < m).astype(np.float64)[:, None]
@@ -115,19 +117,19 @@ def domain_shift_test(
             column[np.lexsort((rng.random(total), groups))] = by_group
         estimates.append(_discrepancies(kernel, division))
     drawn = np.concatenate(estimates)
-    # A division that is the given one must not fall below it by rounding.
+    # A division equal to the given one must not fall below it by rounding.
     larger = int((drawn >= value - 1e-12).sum())
     p_value = (1 + larger) / (1 + permutations)
     return ShiftTest(float(value), float(drawn.mean()), p_value, tuple(bandwidths))
 
 
-_DIVISIONS = 250  # measured together
+_DIVISIONS = 250  # divisions that are measured together
 
 
 def _discrepancies(
     kernel: NDArray[np.float64], division: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """The unbiased estimates [p] of p divisions [n, p] of rows into those marked 1 and 0."""
+    """The unbiased estimates [p] for p divisions [n, p], which mark each row 1 or 0."""
     m = division[:, 0].sum()
     n = len(kernel) - m
     within_x = (division * (kernel @ division)).sum(axis=0)
@@ -140,18 +142,18 @@ def _discrepancies(
 def _kernel(
     x: ArrayLike, y: ArrayLike, bandwidths: Sequence[float] | None
 ) -> tuple[NDArray[np.float64], Sequence[float]]:
-    """Kernel of the rows of x and y pooled, zero on its diagonal, and its bandwidths."""
+    """Kernel of the pooled rows of x and y, zero on the diagonal, and its bandwidths."""
     x, y = (np.asarray(real_numbers(name, v), np.float64) for name, v in (("x", x), ("y", y)))
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1] or min(len(x), len(y)) < 2:
         raise ValueError(f"x and y must be [m, d] and [n, d], m, n >= 2: got {x.shape}, {y.shape}")
     pooled = np.concatenate([x, y])
     if not np.isfinite(pooled).all():
         raise ValueError("x and y must be finite")
-    pooled -= pooled.mean(axis=0)  # a common offset would only cost digits
+    pooled -= pooled.mean(axis=0)  # a common offset would cost precision
     norms = (pooled * pooled).sum(axis=1)
     scale = norms[:, None] + norms
     squared = scale - 2 * pooled @ pooled.T
-    squared = np.where(squared > 1e-14 * scale, squared, 0)  # the rest is rounding
+    squared = np.where(squared > 1e-14 * scale, squared, 0)  # smaller values are rounding errors
     if bandwidths is None:
         median = np.median(squared[~np.eye(len(pooled), dtype=bool)], overwrite_input=True)
         if not median > 0:
@@ -162,5 +164,5 @@ def _kernel(
     kernel = np.zeros_like(squared)
     for bandwidth in bandwidths:
         kernel += np.exp(squared / (-2 * bandwidth**2)) / len(bandwidths)
-    np.fill_diagonal(kernel, 0)  # a row's likeness to itself is what biases the plain means
+    np.fill_diagonal(kernel, 0)  # comparing rows with themselves would bias the means
     return kernel, bandwidths

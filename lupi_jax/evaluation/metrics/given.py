@@ -1,4 +1,4 @@
-"""Arrays that somebody gives, checked before anything is worked out from them."""
+"""Checks of the arrays that are given to metrics, before anything is computed."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -8,38 +8,38 @@ _EXACT = 2**53  # whole numbers up to here keep their value as float64
 
 
 def real_numbers(name: str, values: ArrayLike) -> NDArray:
-    """An array of real numbers, as it is given.
+    """The given real numbers as an array.
 
     Raises:
-      ValueError: it holds complex numbers, truth values, text, objects or whole numbers beyond
-        2^53, or masks some of them.
+      ValueError: the values are complex numbers, booleans, text, objects, masked, or whole numbers
+        beyond 2^53.
     """
     array = np.asanyarray(values)
     if isinstance(array, np.ma.MaskedArray):
-        raise ValueError(f"{name} must not be masked: leave out what is")
+        raise ValueError(f"{name} must not be masked: leave out the masked entries")
     whole = array.dtype.kind in "iu"
     if not whole and not jnp.issubdtype(array.dtype, jnp.floating):
         raise ValueError(f"{name} must be real numbers, not {array.dtype}")
     if whole and array.size and max(int(array.max()), -int(array.min())) > _EXACT:
-        raise ValueError(f"{name} must be numbers up to 2^53, beyond which they are not told apart")
+        raise ValueError(f"{name} must be numbers up to 2^53: larger ones lose digits")
     return np.asarray(array)
 
 
 def floating(name: str, values: ArrayLike) -> NDArray:
-    """`real_numbers` as floating-point ones, at least of float32."""
+    """`real_numbers` as floating-point numbers, float32 or more."""
     array = real_numbers(name, values)
     return array.astype(np.promote_types(array.dtype, np.float32), copy=False)
 
 
 def whole_numbers(name: str, values: ArrayLike) -> NDArray:
-    """Identities or groups: an array of int64, or of text as it is.
+    """Identities or groups as an array of int64, or of text if they are names.
 
     Raises:
-      ValueError: it holds anything else, as NaN, fractions or objects.
+      ValueError: the values are something else, such as NaN, fractions or objects.
     """
     array = np.asanyarray(values)
     if isinstance(array, np.ma.MaskedArray):
-        raise ValueError(f"{name} must not be masked: leave out what is")
+        raise ValueError(f"{name} must not be masked: leave out the masked entries")
     if array.dtype.kind in "US":
         return array
     advice = f"{name} must be whole numbers or names"
@@ -53,15 +53,15 @@ def whole_numbers(name: str, values: ArrayLike) -> NDArray:
 
 
 def comparable(name: str, first: ArrayLike, second: ArrayLike) -> tuple[NDArray, NDArray]:
-    """Two sides of `whole_numbers`, both numbers or both text.
+    """`whole_numbers` of queries and gallery, both numbers or both text.
 
     Raises:
-      ValueError: as `whole_numbers`, or one side is text and the other numbers.
+      ValueError: `whole_numbers` refuses a side, or one side is text and the other is numbers.
     """
     sides = whole_numbers(f"query {name}", first), whole_numbers(f"gallery {name}", second)
     if sides[0].dtype.kind != sides[1].dtype.kind:
         raise ValueError(
-            f"{name} of queries and gallery must be of one kind: got {sides[0].dtype} and "
+            f"{name} of queries and gallery must be the same kind: got {sides[0].dtype} and "
             f"{sides[1].dtype}"
         )
     return sides

@@ -1,6 +1,6 @@
-"""The ranks of true matches, by counting the images before each: a whole gallery is never ranked.
+"""Ranks of true matches, found by counting the images before each; no gallery is ever sorted whole.
 
-Counts add up, so that the distances may come in tiles.
+Counts add up, so distances may come in tiles.
 """
 
 import os
@@ -12,14 +12,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-# Each thread works on a few arrays of at most this many distances, some megabytes.
+# Each thread works on a few arrays of at most this many distances, a few megabytes.
 _CHUNK_ELEMENTS = 2**19
 
 Tile = tuple[NDArray[np.int64], NDArray]
 """Positions [t] in the gallery, ascending, and the distances [q, t] of all queries to them."""
 
 Hidden = Callable[[slice, NDArray[np.int64]], NDArray[np.bool_]]
-"""(queries [b], positions [t]) -> [b, t], True where the gallery image is not there."""
+"""(queries [b], positions [t]) -> [b, t], True if the image does not exist for the query."""
 
 
 def match_figures(
@@ -34,10 +34,12 @@ def match_figures(
     Args:
         query_ids: [q] identities.
         gallery_ids: [g] identities.
-        tiles: floating distances; together they hold every gallery image once, and the first tile
-            holds all true matches of every query. Equal distances keep the gallery's order.
-        hidden: which gallery images do not exist for which query; None hides nothing.
-        cmc: whether the first match's rank counts images or, each once, identities.
+        tiles: floating-point distances. Together the tiles contain every gallery image once; the
+            first contains all true matches of all queries. Equal distances keep the gallery's
+            order.
+        hidden: says which gallery images do not exist for which query; None hides nothing.
+        cmc: whether the rank of the first match counts "image"s or, each once, identities
+            ("identity").
 
     Returns:
         [3, q]; NaN for a query without a true match.
@@ -56,26 +58,26 @@ def match_figures(
 
 
 class _Matches:
-    """The true matches of q queries, at most p each, and what comes before them so far."""
+    """The true matches of q queries, at most p each, and the images counted before them so far."""
 
     def __init__(self, positions: NDArray[np.int64], gallery_ids: NDArray, identities: bool):
-        self.positions = positions  # in the gallery, -1 where a query has fewer than p
+        self.positions = positions  # in the gallery; -1 if a query has fewer than p
         self.distances = np.full(positions.shape, np.nan)
         self.before = np.zeros(positions.shape, np.int64)
-        # Whether an identity has an image before the first match, if that is asked for.
+        # Whether an identity has an image before the first match; used only if `identities`.
         names, self.number = np.unique(gallery_ids, return_inverse=True)
         self.seen = np.zeros((len(positions), len(names) if identities else 0), bool)
-        self.found = False  # the distances, in the first tile
+        self.found = False  # whether the first tile has given the matches' distances
 
     def count(
         self, columns: NDArray[np.int64], tile: NDArray, hidden: Hidden | None, rows: slice
     ) -> None:
-        """Add what a tile's images come before, for some of the queries."""
+        """Add the counts of one tile's images, for some of the queries."""
         block = tile[rows]
         if np.isnan(block.min()):
             raise ValueError("distances contain NaN")
         if hidden is not None:
-            # NaN is behind every distance, infinite ones as well, and equals none.
+            # NaN sorts behind every distance, even infinite ones, and equals no distance.
             block = np.where(hidden(rows, columns), block.dtype.type(np.nan), block)
         if not self.found:
             self.distances[rows], self.positions[rows] = _in_order(
@@ -92,12 +94,12 @@ class _Matches:
             self.seen[rows][row, self.number[columns[column]]] = True
 
     def figures(self) -> NDArray[np.float64]:
-        """What `match_figures` gives, once every tile is counted."""
+        """The result of `match_figures`, once every tile is counted."""
         there = ~np.isnan(self.distances)
         total = there.sum(axis=1)
         rank = self.before + 1
         precision = np.where(there, there.cumsum(axis=1) / rank, 0)
-        # A running sum: its last bit depends neither on a query's company nor on the padding.
+        # A running sum, so that its last bit does not depend on other queries or on the padding.
         precision = precision.cumsum(axis=1)[:, -1]
         last = rank[np.arange(len(rank)), np.maximum(total - 1, 0)]
         first = self.seen.sum(axis=1) + 1 if self.seen.shape[1] else rank[:, 0]
@@ -107,7 +109,7 @@ class _Matches:
 
 
 def _match_positions(query_ids: NDArray, gallery_ids: NDArray) -> NDArray[np.int64]:
-    """[q, p] positions of each query's identity in the gallery, ascending; filled up with -1."""
+    """[q, p] positions of each query's identity in the gallery, ascending, filled up with -1."""
     order = np.argsort(gallery_ids, kind="stable")
     start, stop = (np.searchsorted(gallery_ids, query_ids, s, order) for s in ("left", "right"))
     width = max(1, int((stop - start).max()))
@@ -118,7 +120,7 @@ def _match_positions(query_ids: NDArray, gallery_ids: NDArray) -> NDArray[np.int
 def _in_order(
     block: NDArray, columns: NDArray[np.int64], positions: NDArray[np.int64]
 ) -> tuple[NDArray, NDArray[np.int64]]:
-    """Distances [b, p] of the matches in order, NaN where one lacks, and their positions."""
+    """Distances [b, p] of the matches in order, NaN if there are fewer, and their positions."""
     place = np.searchsorted(columns, positions)
     values = np.where(positions < 0, np.nan, np.take_along_axis(block, place, axis=1))
     order = np.argsort(values, axis=1, kind="stable")
@@ -132,8 +134,10 @@ def _count_before(
     positions: NDArray[np.int64],
     own: bool,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """How many images come before (value, position), [b, p] each, and rows with equal distances."""
-    ordered = np.sort(block, axis=1)  # bare distances sort several times faster than positions
+    """Number of images before each (value, position), [b, p], and the rows with equal distances."""
+    ordered = np.sort(
+        block, axis=1
+    )  # sorting distances is several times faster than sorting positions
     before = _bisect(ordered, values)
     last = block.shape[1] - 1
     after_own = np.take_along_axis(ordered, np.minimum(before + own, last), axis=1)
@@ -148,7 +152,7 @@ def _count_before(
 
 
 def _bisect(rows: NDArray, values: NDArray) -> NDArray[np.int64]:
-    """`np.searchsorted` of the values [b, p] in the row [b, w], ascending, of each."""
+    """`np.searchsorted` of each row of values [b, p] in its own ascending row [b, w]."""
     width = rows.shape[1]
     flat = rows.ravel()
     start = (np.arange(len(rows)) * width)[:, None] - 1

@@ -1,14 +1,14 @@
 """Open-set figures: whether the person of a query is in the gallery at all.
 
-Two images match where their distance is at most a threshold. A query is mated where the gallery has
-an image of its person.
+Two images match if their distance is at most a threshold. A query is mated if the gallery has an
+image of its person.
 
-- False-match rate: the share of pairs of two people that match. False-non-match rate: the share of
-  pairs of one person that do not (ISO/IEC 19795-1).
-- False-alarm rate: the share of queries without a mate whose nearest image matches. Detection and
-  identification rate at rank k: the share of mated queries whose first true match is among the k
-  nearest images and matches (Phillips, Grother and Micheals, "Evaluation Methods in Face
-  Recognition", Handbook of Face Recognition, 2011; Liao et al., "Open-set Person
+- The false-match rate is the share of pairs of two people that match. The false-non-match rate is
+  the share of pairs of one person that do not match (ISO/IEC 19795-1).
+- The false-alarm rate is the share of queries without a mate whose nearest image matches. The
+  detection and identification rate at rank k is the share of mated queries whose first true match
+  is among the k nearest images and matches (Phillips, Grother and Micheals, "Evaluation Methods in
+  Face Recognition", Handbook of Face Recognition, 2011; Liao et al., "Open-set Person
   Re-identification", arXiv:1408.0872, 2014).
 """
 
@@ -22,12 +22,12 @@ from lupi_jax.data.index import JUNK
 
 
 class Outcomes(NamedTuple):
-    """What the gallery shows each of q queries.
+    """The first true match and the nearest image of q queries.
 
     Attributes:
-      rank: [q] int64, 1-based rank of the first true match in images; 0 for a query without a mate.
-      match: [q] distance of that image; infinite without a mate.
-      nearest: [q] distance of the nearest image; infinite where there is no image.
+      rank: [q] int64, 1-based rank of the first true match, counted in images; 0 without a mate.
+      match: [q] distance of that match; infinite without a mate.
+      nearest: [q] distance of the nearest image; infinite if all images are excluded.
     """
 
     rank: NDArray[np.int64]
@@ -36,17 +36,18 @@ class Outcomes(NamedTuple):
 
 
 def calibrate_threshold(impostors: ArrayLike, rate: float, count: int | None = None) -> float:
-    """The largest threshold that at most a share of some distances does not exceed.
+    """The largest threshold at which at most a share `rate` of distances matches.
 
     Args:
-      impostors: [n] real distances, of pairs of two people for a false-match rate, or of queries
-        without a mate to their nearest image for a false-alarm rate; finite, in any order.
+      impostors: [n] real distances, finite, in any order. For a false-match rate give the distances
+        of pairs of two people; for a false-alarm rate give the distances from queries without a
+        mate to their nearest image.
       rate: the share, 0 < rate < 1.
-      count: how many distances there are in all, where `impostors` are only the smallest of them.
+      count: the number of distances in all, if `impostors` are only the smallest of them.
 
     Raises:
       ValueError: the rate is out of range, or smaller than 1 / n, which n distances cannot show; or
-        `impostors` are too few of `count`.
+        `impostors` are too few of `count` distances.
     """
     distances = np.asarray(impostors)
     total = distances.size if count is None else count
@@ -66,16 +67,17 @@ def verification_rates(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """False-match and false-non-match rates [t] at thresholds [t], each in [0, 1].
 
-    Of pairs of two people the share whose distance is at most the threshold, and of pairs of one
-    person the share whose distance is more (ISO/IEC 19795-1).
+    The false-match rate is the share of pairs of two people whose distance is at most the
+    threshold. The false-non-match rate is the share of pairs of one person whose distance is larger
+    (ISO/IEC 19795-1).
 
     Args:
       genuine: [n] distances of pairs of one person, n >= 1.
       impostors: [m] distances of pairs of two people, m >= 1.
-      thresholds: [t].
+      thresholds: [t] distances.
 
     Raises:
-      ValueError: there is no pair of a kind.
+      ValueError: `genuine` or `impostors` is empty.
     """
     own, others, at = (np.asarray(x) for x in (genuine, impostors, thresholds))
     if not (own.size and others.size):
@@ -94,8 +96,8 @@ def query_outcomes(
     Args:
       distances: [q, g] finite; equal distances keep the gallery's order.
       query_ids: [q] identities.
-      gallery_ids: [g] identities; an image of identity -1, junk, is not there.
-      excluded: [q, g] bool; where true, the gallery image does not exist for that query.
+      gallery_ids: [g] identities; images of identity -1 (junk) are ignored.
+      excluded: [q, g] bool; True if the gallery image does not exist for that query.
     """
     query, gallery = np.asarray(query_ids), np.asarray(gallery_ids)
     hidden = np.zeros((len(query), len(gallery)), bool) if excluded is None else excluded
@@ -113,17 +115,18 @@ def open_set_rates(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Detection and identification rates [t], and false-alarm rates [t], at thresholds [t].
 
-    Of queries with a mate the share whose first true match is among the `rank` nearest images and
-    at most as far as the threshold, and of queries without one the share whose nearest image is at
-    most that far (Liao et al., "Open-set Person Re-identification", arXiv:1408.0872, 2014).
+    The detection and identification rate is the share of mated queries whose first true match is
+    among the `rank` nearest images and within the threshold. The false-alarm rate is the share of
+    queries without a mate whose nearest image is within the threshold (Liao et al., "Open-set
+    Person Re-identification", arXiv:1408.0872, 2014).
 
     Args:
-      outcomes: of queries with a mate and of queries without, at least one of each.
-      thresholds: [t].
-      rank: how far down the first true match may be, from 1.
+      outcomes: outcomes of queries with a mate and without, at least one of each kind.
+      thresholds: [t] distances.
+      rank: largest rank that the first true match may have, at least 1.
 
     Raises:
-      ValueError: there is no query of a kind, or no such rank.
+      ValueError: all queries or none have a mate, or `rank` is below 1.
     """
     mated = outcomes.rank > 0
     if mated.all() or not mated.any():
@@ -137,5 +140,5 @@ def open_set_rates(
 
 
 def _share_up_to(distances: NDArray, thresholds: NDArray) -> NDArray[np.float64]:
-    """The share of some distances that is at most each threshold."""
+    """The share of the distances that are at most each threshold."""
     return np.searchsorted(np.sort(distances), thresholds, "right") / distances.size

@@ -34,17 +34,17 @@ from lupi_jax.modality import Modality
 SysuProtocol = Literal["official", "agw", "released"]
 
 Permutations = Mapping[tuple[int, int], np.ndarray]
-"""(identity, camera) -> [trials, n] orders of its n images sorted by name, counted from 0."""
+"""(identity, camera) -> [trials, n] orders of the n images, which are numbered by name from 0."""
 
 VISIBLE_CAMERAS = (1, 2, 4, 5)
 INFRARED_CAMERAS = (3, 6)
 SEARCHES = {"all-search": VISIBLE_CAMERAS, "indoor": (1, 2)}
-"""Cameras of a visible gallery."""
+"""{search: cameras of its visible gallery}."""
 
 SHOTS = {"single-shot": 1, "multi-shot": 10}
-"""Gallery images per identity and camera."""
+"""{search: gallery images per identity and camera}."""
 
-# Cameras 2 and 3 look at the same room, so that the background gives a person away.
+# Cameras 2 and 3 look at the same room, whose background would reveal the person.
 _LOCATIONS = np.array([0, 1, 2, 2, 4, 5, 6])
 
 _RELEASED_CAMERAS = {False: ((1, 4), (2, 5)), True: ((3,), (6,))}
@@ -53,21 +53,21 @@ _RELEASED_CAMERAS = {False: ((1, 4), (2, 5)), True: ((3,), (6,))}
 def all_images(
     images: Index, pairs: Sequence[Pair], same_modality: SameModality = "identity_and_camera"
 ) -> tuple[Task, ...]:
-    """Every image of one modality queries every image of another; CMC over images.
+    """Tasks in which every image of one modality queries all images of another; CMC over images.
 
-    The protocol of the `folder` layout, and RegDB's. Between infrared and visible (or
-    intermediate) images nothing is excluded. Within a modality a query ignores what `same_modality`
-    says. Where nobody is seen by two cameras, as on RegDB, that would leave no query a match: a
-    query then ignores itself and what is made of it ("without own image").
+    This is the protocol of the `folder` layout and of RegDB. Between infrared and visible (or
+    intermediate) images nothing is excluded. Within a modality a query ignores the images that
+    `same_modality` names. If that leaves no query a match, because no person is seen by two cameras
+    (as on RegDB), a query instead ignores itself and images made of it ("without own image").
 
-    As on Market-1501, junk (identity -1) is in no gallery, and distractors (identity 0, where
-    `images.distractors` says so) are never queries and in every gallery, always wrong.
+    As on Market-1501, no gallery contains junk (identity -1). Distractors (identity 0, if
+    `images.distractors` is true) are in every gallery, always wrong, and never queries.
 
-    Images with the role "query" are in no gallery, those with the role "gallery" no queries.
+    Images with the role "query" are in no gallery; images with the role "gallery" are not queries.
 
     Args:
-      images: of all modalities in `pairs`.
-      pairs: one task each.
+      images: images of all modalities in `pairs`.
+      pairs: (query, gallery) modalities, one task each.
       same_modality: the rule within a modality, by default Market-1501's.
 
     Raises:
@@ -94,21 +94,21 @@ def llcm(
     trials: int = 10,
     same_modality: SameModality = "identity_and_camera",
 ) -> tuple[Task, ...]:
-    """LLCM's task: all images of a modality query one per identity and camera; CMC over identities.
+    """LLCM's tasks: all query images search a gallery of one image per identity and camera.
 
-    The gallery is drawn anew for each trial by Python's generator, seeded with the number of the
-    trial (from 0), identity by identity and camera by camera, as in Zhang and Wang's code (CVPR
-    2023). A query ignores the images of its identity that the camera of its own number took, in
-    whichever modality.
+    CMC counts identities. Each trial draws its own gallery with Python's generator, seeded with the
+    trial's number (from 0), identity by identity and camera by camera, as in Zhang and Wang's code
+    (CVPR 2023). A query ignores images of its identity by the camera of the same number, in either
+    modality.
 
     Args:
-      images: test images, of all modalities in `pairs`.
-      pairs: one task each.
-      trials: galleries for each task, at least 1.
+      images: test images of all modalities in `pairs`.
+      pairs: (query, gallery) modalities, one task each.
+      trials: number of galleries per task, at least 1.
       same_modality: the rule within a modality, by default LLCM's own.
 
     Raises:
-      InputError: there is no trial, `same_modality` is unknown, a side of a pair is empty, or no
+      InputError: `trials` is below 1, `same_modality` is unknown, a side of a pair is empty, or no
         query has a true match.
     """
     require_trials(trials)
@@ -135,36 +135,37 @@ def sysu(
 ) -> tuple[Task, ...]:
     """SYSU-MM01's tasks: all-search and indoor, single- and multi-shot; CMC over identities.
 
-    All images of a modality query galleries that are drawn anew for each trial, 1 or 10 images of
-    each identity and camera (all, where a camera has fewer). Infrared galleries are of cameras 3
-    and 6 and have all-search only: indoor search is a choice among visible cameras.
+    All images of a modality are queries. Each trial draws its own gallery, with 1 or 10 images of
+    each identity and camera (all, if there are fewer). Infrared galleries come from cameras 3 and 6
+    and have only all-search, because indoor search is a choice among visible cameras.
 
-    A query ignores every gallery image of its own camera, where cameras 2 and 3, which look at the
-    same room, are one: the rule of the owners' script (github.com/wuancong/SYSU-MM01), and within a
-    modality what the paper says of Table 3.
+    A query ignores every gallery image of its own camera. Cameras 2 and 3 count as one camera,
+    because they look at the same room. This is the rule of the owners' script
+    (github.com/wuancong/SYSU-MM01), and within a modality of the paper's Table 3.
 
     How galleries are drawn:
       "official": trial t takes the first entries of row t of the data set's own permutations.
-      "agw": by Python's generator, seeded with the number of the trial (from 0), identity by
-        identity and camera by camera; single-shot galleries are those of Ye et al.'s code (AGW,
-        TPAMI 2021) and what builds on it.
-      "released": as the code released with LUPI, seeded in the same way rather than by the clock:
-        multi-shot with replacement; no camera is ignored; a modality is searched for itself by
-        cameras 1 and 4 in 2 and 5, or by 3 in 6. That code searches ten images made of each
-        visible one as intermediate images (nine by Eq. 4 and the colour image), this code one.
+      "agw": by Python's generator, seeded with the trial's number (from 0), identity by identity
+        and camera by camera. Single-shot galleries equal the galleries of Ye et al.'s code (AGW,
+        TPAMI 2021) and of code that builds on it.
+      "released": as in the code released with LUPI, but seeded like "agw" and not by the clock.
+        Multi-shot draws with replacement, and no camera is ignored. Within a modality, cameras 1
+        and 4 search in 2 and 5, and camera 3 searches in 6. As intermediate images that code
+        searches ten per visible image (nine by Eq. 4 and the colour image), this code one.
 
     Args:
-      images: test images, of all modalities in `pairs`.
-      pairs: up to four tasks each.
+      images: test images of all modalities in `pairs`.
+      pairs: (query, gallery) modalities, up to four tasks each.
       protocol: how galleries are drawn.
-      trials: galleries for each task, at least 1.
-      permutations: of the official protocol (`lupi_jax.data.sources.sysu_mm01.read_permutations`).
-      same_modality: the rule within a modality; "released" does not read it.
+      trials: number of galleries per task, at least 1.
+      permutations: the permutations of the official protocol
+        (`lupi_jax.data.sources.sysu_mm01.read_permutations`).
+      same_modality: the rule within a modality; "released" does not use it.
 
     Raises:
       InputError: an option is unknown or out of range, a camera does not fit its modality, a side
         of a task is empty, no query has a true match, the permutations do not fit the images, or
-        the whole test set gives other than the published counts.
+        the whole test set does not give the published counts.
     """
     if protocol not in ("official", "agw", "released"):
         raise InputError(
@@ -200,7 +201,10 @@ def sysu(
 
 
 def is_test_set(images: Index) -> bool:
-    """Whether visible and infrared images are as many as SYSU-MM01's whole test set has."""
+    """Whether the images have the identities and numbers per camera of SYSU-MM01's whole test set.
+
+    Intermediate images do not count.
+    """
     real = images.modalities != Modality.INTERMEDIATE
     cameras, counts = np.unique(images.cameras[real], return_counts=True)
     return (
@@ -212,16 +216,16 @@ def is_test_set(images: Index) -> bool:
 def _check_counts(task: Task, images: Index) -> None:
     cross = task.query == Modality.INFRARED and task.gallery != Modality.INFRARED
     if not cross or not is_test_set(images):
-        return  # there are no published counts
-    # Every trial draws as many images of the same cameras, so that one stands for all.
+        return  # counts are published only for the whole test set, infrared queries
+    # Every trial draws the same number of images of the same cameras, so one trial is enough.
     trial = task.trials[0]
     found = len(trial.gallery), int(has_match(trial, images.identities).sum())
     if found != published.SYSU_COUNTS[task.name]:
         gallery, valid = published.SYSU_COUNTS[task.name]
         raise InputError(
             f"SYSU-MM01, {task.name}: {found[0]} gallery images and {found[1]} queries with a "
-            f"match instead of {gallery} and {valid}: images lie with the wrong identity or "
-            "camera; extract the data set again"
+            f"match instead of {gallery} and {valid}: some images have the wrong identity or "
+            "camera: extract the data set again"
         )
 
 
@@ -250,7 +254,7 @@ def _gallery(
 def _searches(
     pair: Pair, protocol: SysuProtocol
 ) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Name of a search -> cameras of its queries, cameras of its gallery."""
+    """{name of a search: (cameras of its queries, cameras of its gallery)}."""
     infrared = pair[0] == Modality.INFRARED
     if protocol == "released" and is_within(*pair):
         cameras = _RELEASED_CAMERAS[infrared]
@@ -270,8 +274,8 @@ def _check_cameras(images: Index) -> None:
         foreign = np.setdiff1d(found, cameras)
         if len(foreign):
             raise InputError(
-                f"{modality} images of camera {foreign[0]}: SYSU-MM01's protocols need its own "
-                f"cameras, {', '.join(map(str, cameras))} for {modality}"
+                f"{modality} images of camera {foreign[0]}: in SYSU-MM01 only the cameras "
+                f"{', '.join(map(str, cameras))} are {modality}: correct the cameras"
             )
 
 
@@ -284,7 +288,8 @@ def _check_permutations(
 ) -> Permutations:
     if permutations is None:
         raise InputError(
-            'the official protocol draws by exp/rand_perm_cam.mat: read it, or use protocol "agw"'
+            "the official protocol needs the permutations of exp/rand_perm_cam.mat: give them, or "
+            'use protocol "agw"'
         )
     for identity in np.unique(images.identities).tolist():
         for camera in cameras:

@@ -1,4 +1,4 @@
-"""k-reciprocal re-ranking: distances that a query's and a gallery image's neighbours agree on."""
+"""k-reciprocal re-ranking: distances by how far two images share their neighbours."""
 
 from numbers import Integral
 
@@ -9,8 +9,8 @@ from scipy.sparse import csr_array
 from lupi_jax.evaluation.metrics.given import real_numbers
 from lupi_jax.evaluation.metrics.retrieval import pairwise_distances
 
-# Neighbours are looked for in blocks of rows with at most this many distances, so that the copies
-# a selection needs stay within some tens of megabytes.
+# Neighbours are searched in blocks of rows with at most this many distances, so that the copies of
+# a selection take at most some tens of megabytes.
 _BLOCK_ELEMENTS = 2**20
 
 
@@ -21,42 +21,44 @@ def k_reciprocal_distances(
     k2: int = 6,
     weight: float = 0.3,
 ) -> NDArray[np.float32]:
-    """Distances re-ranked by k-reciprocal encoding, to take the place of `pairwise_distances`.
+    """Distances re-ranked by k-reciprocal encoding, a replacement for `pairwise_distances`.
 
     Zhong, Zheng, Cao and Li, "Re-ranking Person Re-identification with k-reciprocal Encoding",
     CVPR 2017. Over all n = q + g images at once, queries and gallery alike::
 
-      d(i, j): squared Euclidean distance over the largest of row i, in [0, 1] (Eq. 1 with M = I).
-        On unit vectors it is the cosine distance over its largest, which is what is computed.
+      d(i, j): squared Euclidean distance divided by the largest in row i, in [0, 1] (Eq. 1 with
+        M = I). For unit vectors this is the cosine distance divided by its largest, which the code
+        computes.
       N(i, k): image i itself and its k nearest others (Eq. 2). Equal distances keep the order of
         the images, queries before gallery.
       R(i, k): the j in N(i, k) with i in N(j, k) (Eq. 3).
-      R*(i): R(i, k1), and all of R(j, k1 / 2) for each j in R(i, k1) that has more than two thirds
-        of its R(j, k1 / 2) in R(i, k1) (Eq. 4). k1 / 2 is rounded, one half to the even side.
+      R*(i): R(i, k1), and R(j, k1 / 2) for each j in R(i, k1) with more than two thirds of
+        R(j, k1 / 2) in R(i, k1) (Eq. 4). k1 / 2 is rounded, one half to the even side.
       V(i, j): exp(-d(i, j)) for j in R*(i), else 0 (Eq. 7), divided by its sum over j.
       V(i): the mean of the V of image i and of its k2 - 1 nearest others (Eq. 11).
       d_J(i, j) = 1 - sum_m min(V(i, m), V(j, m)) / sum_m max(V(i, m), V(j, m)) (Eq. 10).
       d*(i, j) = (1 - weight) d_J(i, j) + weight d(i, j) (Eq. 12).
 
-    Where the paper and its authors' Python code differ, this is the code, by which the field's
-    figures are made: d and V are normalised, neighbours are images of either side and i itself,
-    and it is "more than" two thirds where Eq. 4 has "at least". So the result of a query depends
-    on the other queries. Images that a protocol excludes for a query still are its neighbours.
-    The peak of memory is about 8 n^2 bytes.
+    If the paper and its authors' Python code differ, this function follows the code, because
+    published figures were made with it. The code normalises d and V, takes neighbours from queries
+    and gallery and image i itself, and asks for "more than" two thirds instead of "at least"
+    (Eq. 4). So the result of a query depends on the other queries. Images that a protocol excludes
+    for a query still count as neighbours. Peak memory: about 8 n^2 bytes.
 
     Args:
         query_features: [q, d] real, rows of unit length, q >= 1.
         gallery_features: [g, d] real, rows of unit length, g >= 1.
-        k1: neighbours whose reciprocity counts, at least 1.
-        k2: images that a local query expansion averages, at least 1 (no expansion).
-        weight: of the original distance (the paper's lambda), in [0, 1]; 1 keeps its ranking.
+        k1: number of neighbours whose reciprocity counts, at least 1.
+        k2: number of images that the local query expansion averages; 1 expands nothing.
+        weight: weight of the original distance (the paper's lambda), in [0, 1]; 1 keeps the
+            original ranking.
 
     Returns:
         [q, g] float32, in [0, 1] up to rounding; smaller is closer.
 
     Raises:
-        ValueError: shapes do not fit, a side is empty, a row's length is further than 0.01 from 1,
-            or k1, k2 or weight is out of range.
+        ValueError: shapes do not fit, a side is empty, a row's length differs from 1 by more than
+            0.01, or k1, k2 or weight is out of range.
     """
     whole = isinstance(k1, Integral) and isinstance(k2, Integral)
     if not whole or k1 < 1 or k2 < 1 or not 0 <= weight <= 1:
@@ -81,15 +83,17 @@ def k_reciprocal_distances(
 
 
 def _original_distances(query: NDArray, gallery: NDArray) -> NDArray[np.float32]:
-    """[n, n] distances among queries and gallery, each row divided by its largest."""
+    """[n, n] distances among queries and gallery, each row divided by its largest distance."""
     between = pairwise_distances(query, gallery)
     if 0 in between.shape:
-        raise ValueError(f"query and gallery need an image each: got {between.shape} distances")
+        raise ValueError(
+            f"query and gallery need at least one image each: got {between.shape} distances"
+        )
     among = pairwise_distances(query, query), pairwise_distances(gallery, gallery)
     distances = np.block([[among[0], between], [between.T, among[1]]])
     np.fill_diagonal(distances, 0)
     np.maximum(distances, 0, out=distances)  # rounding, and lengths a little above 1
-    # Images that are all alike have no largest distance to divide by.
+    # If all images are alike, the largest distance is 0.
     distances /= np.maximum(distances.max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
     return distances
 
@@ -103,9 +107,9 @@ def _nearest(distances: NDArray[np.float32], count: int) -> NDArray[np.int64]:
     nearest = np.empty((n, count), np.int64)
     for start in range(0, n, rows):
         block = distances[start : start + rows]
-        # The bits of floats that are not negative order as the floats do, and -1 before them all.
-        # With the column below them they make one integer, whose order settles ties as a stable
-        # sort would, at a fraction of its time.
+        # The bits of non-negative floats, read as integers, have the order of the floats. -1 comes
+        # before all of them. With the column in the lower bits they make one integer, which orders
+        # ties like a stable sort, in a fraction of the time.
         keys = block.view(np.int32).astype(np.int64)
         keys[np.arange(len(block)), columns[start : start + rows]] = -1
         keys = (keys << 32) | columns
@@ -115,20 +119,20 @@ def _nearest(distances: NDArray[np.float32], count: int) -> NDArray[np.int64]:
 
 
 def _rows(columns: NDArray[np.int64], value: float) -> csr_array:
-    """[n, n] sparse, `value` in each row's columns [n, k]."""
+    """[n, n] sparse, with `value` in the given columns [n, k] of each row."""
     n, k = columns.shape
     values = np.full(n * k, value, np.float32)
     return csr_array((values, columns.ravel(), np.arange(0, n * k + 1, k)), shape=(n, n))
 
 
 def _reciprocal(nearest: NDArray[np.int64], k: int) -> csr_array:
-    """R(i, k) of every image: [n, n] sparse and symmetric, 1 for members."""
+    """R(i, k) of every image, [n, n] sparse and symmetric, 1 for members."""
     forward = _rows(nearest[:, : k + 1], 1)
     return (forward * forward.T).tocsr()
 
 
 def _encode(distances: NDArray[np.float32], nearest: NDArray[np.int64], k1: int) -> csr_array:
-    """V before query expansion: [n, n] sparse, rows of sum 1."""
+    """V before query expansion, [n, n] sparse; rows sum to 1."""
     reciprocal, half = _reciprocal(nearest, k1), _reciprocal(nearest, round(k1 / 2))
     accepted = ((reciprocal @ half) * reciprocal).tocsr()  # (i, j): size of R(i, k1) & R(j, k1 / 2)
     size = half.sum(axis=1)
@@ -141,7 +145,7 @@ def _encode(distances: NDArray[np.float32], nearest: NDArray[np.int64], k1: int)
 
 
 def _jaccard_distances(encoding: csr_array, q: int) -> NDArray[np.float32]:
-    """d_J between the first q rows of V and the others: [q, n - q] in [0, 1]."""
+    """d_J between the first q rows of V and the others, [q, n - q] in [0, 1]."""
     starts = np.asarray(encoding.indptr)
     distances = np.empty((q, len(starts) - 1 - q), np.float32)
     gallery = encoding[q:].tocsc()
@@ -150,6 +154,6 @@ def _jaccard_distances(encoding: csr_array, q: int) -> NDArray[np.float32]:
         there = gallery[:, encoding.indices[own]]
         smaller = np.minimum(there.data, np.repeat(encoding.data[own], np.diff(there.indptr)))
         shared = np.minimum(np.bincount(there.indices, smaller, minlength=len(row)), 1)
-        # Rows sum to 1, so that the sum of maxima is 2 minus that of minima.
+        # Rows sum to 1, so the sum of maxima is 2 minus the sum of minima.
         row[:] = 1 - shared / (2 - shared)
     return distances

@@ -16,18 +16,18 @@ from lupi_jax.evaluation.metrics.given import comparable, floating, real_numbers
 from lupi_jax.evaluation.metrics.match_counts import Tile, match_figures
 
 BLOCK_ELEMENTS = 2**26
-"""Distances, or entries of features, that are in memory at once where a gallery may be of any
-size: 256 MiB in float32, and about five times that with what is worked out from them."""
+"""Number of distances, or of feature entries, in memory at once if a gallery may have any size.
+That is 256 MiB in float32, and about five times as much with intermediate results."""
 
-# What is held of a true match while its figures are worked out, in distances: 57 bytes.
+# Memory per true match while its figures are computed, in distances: 57 bytes.
 _MATCH_ELEMENTS = 14
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RetrievalMetrics:
-    """CMC, mAP and mINP of a retrieval, and the figures of each query they are means of.
+    """CMC, mAP and mINP of a retrieval, with the per-query figures that they are means of.
 
-    A query without a true match in its gallery has NaN; means run over the other queries.
+    A query without a true match in its gallery has NaN, and means leave it out.
 
     Attributes:
         cmc: [ranks] float64; `cmc[k - 1]` is the rank-k accuracy, in [0, 1].
@@ -36,8 +36,8 @@ class RetrievalMetrics:
         valid_queries: number of queries with a true match.
         average_precision: [q] float64, in (0, 1] or NaN.
         inverse_negative_penalty: [q] float64, in (0, 1] or NaN.
-        first_match_rank: [q] float64, 1-based rank of the first true match, counted in images or
-            in identities as the CMC is, or NaN.
+        first_match_rank: [q] float64, 1-based rank of the first true match, or NaN; it counts
+            images or identities, like the CMC.
     """
 
     cmc: NDArray[np.float64]
@@ -52,17 +52,17 @@ class RetrievalMetrics:
 def pairwise_distances(query_features: ArrayLike, gallery_features: ArrayLike) -> NDArray:
     """Cosine distance, 1 - cosine similarity, between L2-normalised features.
 
-    float32 products are made on the accelerator where there is one, as precise as here.
+    If there is an accelerator, it computes float32 products, at full float32 precision.
 
     Args:
         query_features: [q, d] real, rows of unit length.
         gallery_features: [g, d] real, rows of unit length.
 
     Returns:
-        [q, g] in [0, 2] up to rounding, of the features' floating-point type, at least float32.
+        [q, g] in [0, 2] up to rounding, in the features' floating-point type, at least float32.
 
     Raises:
-        ValueError: shapes do not fit, or a row's length is further than 0.01 from 1.
+        ValueError: shapes do not fit, or a row's length differs from 1 by more than 0.01.
     """
     query = floating("query features", query_features)
     gallery = floating("gallery features", gallery_features)
@@ -91,15 +91,16 @@ def retrieval_metrics(
     Re-identification: A Survey and Outlook", TPAMI 2021). AP is the mean of the precision
     at each match, without interpolation, as in the evaluators of SYSU-MM01 and RegDB.
 
-    Identity -1 is junk, as on Market-1501: as a gallery image it exists for no query, as a query it
-    has no true match. Identity 0 is as any other: distractors are images nobody queries for.
+    Identity -1 is junk, as on Market-1501: a junk gallery image exists for no query, and a junk
+    query has no true match. Identity 0 is treated like any other: distractors are images that no
+    query asks for.
 
     Args:
         distances: [q, g] real; smaller is closer. Equal distances keep the gallery's order.
         query_ids: [q] identities, whole numbers or names.
         gallery_ids: [g] identities, of the same kind.
-        excluded: [q, g] bool; where true, the gallery image does not exist for that query
-            (SYSU-MM01: a camera-3 query ignores camera 2). None excludes nothing.
+        excluded: [q, g] bool; True if the gallery image does not exist for that query (SYSU-MM01: a
+            camera-3 query ignores camera 2). None excludes nothing.
         cmc: "identity" ranks the gallery's identities by their closest image, each counted once
             (SYSU-MM01, LLCM); "image" ranks images (RegDB). mAP and mINP always count images.
         ranks: length of the CMC curve, at least 1; it is constant beyond the gallery's length.
@@ -145,34 +146,34 @@ def feature_metrics(
     ranks: int = 20,
     gallery_rows: ArrayLike | None = None,
 ) -> RetrievalMetrics:
-    """`retrieval_metrics` of `pairwise_distances`, for galleries of any size, junk included.
+    """`retrieval_metrics` of `pairwise_distances`, for galleries of any size.
 
-    Distances are computed and counted a tile at a time, each once: `BLOCK_ELEMENTS` bounds what is
-    held beside what is given and a few numbers for each gallery image, unless one query's true
-    matches exceed it. The gallery is read once for each block of queries (`query_blocks`): at most
-    sqrt(BLOCK_ELEMENTS), fewer where they have many true matches or, for a CMC over identities,
-    the gallery has many of them (268 for a million).
+    Junk is treated as there. Each distance is computed and counted once, in tiles. `BLOCK_ELEMENTS`
+    bounds the memory beside the arguments and a few numbers per gallery image, unless one query's
+    true matches exceed it. The gallery is read once per block of queries (`query_blocks`). A block
+    has at most sqrt(BLOCK_ELEMENTS) queries; fewer if they have many true matches, or if CMC counts
+    identities and the gallery has many of them (268 queries for a million identities).
 
-    Distances are those of `pairwise_distances` but for the last bit, which in a matrix product
-    depends on its shape. Gallery images with the same features may then be out of order.
+    Distances equal `pairwise_distances` up to the last bit, which in a matrix product depends on
+    the shape. So gallery images with the same features may change places.
 
     Args:
         query_features: [q, d] real, rows of unit length, q >= 1.
-        gallery_features: [g, d] real, rows of unit length, g >= 1; may be memory-mapped. [n, d]
-            with `gallery_rows`.
+        gallery_features: [g, d] real, rows of unit length, g >= 1; may be memory-mapped. With
+            `gallery_rows` it is [n, d].
         query_ids: [q] identities.
         gallery_ids: [g] identities.
-        query_groups: [q]; a gallery image of the query's own group does not exist for it. None
-            excludes nothing.
-        gallery_groups: [g]; with `query_groups`.
+        query_groups: [q] groups; a gallery image of the query's own group does not exist for that
+            query. None excludes nothing.
+        gallery_groups: [g] groups; give them together with `query_groups`.
         cmc: as in `retrieval_metrics`.
         ranks: as in `retrieval_metrics`.
-        gallery_rows: [g] rows of `gallery_features` that are the gallery, in its order, from 0;
-            None: all.
+        gallery_rows: [g] row numbers, from 0, of the rows of `gallery_features` that make up the
+            gallery, in its order; None takes all.
 
     Raises:
-        ValueError: shapes or options do not fit, `gallery_rows` are no rows of the features, a
-            feature is not of unit length, or no query has a true match.
+        ValueError: shapes or options do not fit, a row number of `gallery_rows` is out of range, a
+            feature does not have unit length, or no query has a true match.
     """
     query, gallery = (np.asanyarray(x) for x in (query_features, gallery_features))
     ids = comparable("identities", query_ids, gallery_ids)
@@ -220,26 +221,26 @@ def feature_metrics(
 def query_blocks(
     query_ids: NDArray, gallery_ids: NDArray, cmc: Literal["identity", "image"] = "identity"
 ) -> Iterator[NDArray[np.int64]]:
-    """Row numbers of queries to be measured together, each query in one block.
+    """Blocks of row numbers of queries to measure together; each query is in one block.
 
-    Queries of one identity come together, so that what is held of a block's true matches stays
-    within `BLOCK_ELEMENTS`, as long as that of one query does.
+    Queries of one identity come together. So the true matches of a block fit into `BLOCK_ELEMENTS`,
+    unless the matches of one query alone exceed it.
     """
     order = np.argsort(query_ids, kind="stable")
     identities, number = np.unique(query_ids[order], return_inverse=True)
     found, counts = np.unique(gallery_ids, return_counts=True)
     place = np.minimum(np.searchsorted(found, identities), len(found) - 1)
     matches = np.where(found[place] == identities, counts[place], 0)
-    until = matches.cumsum()[number]  # of the identities up to each query's, in order
+    until = matches.cumsum()[number]  # matches of the identities up to each query's, in order
     own = matches[number]
     most = math.isqrt(BLOCK_ELEMENTS)
-    if cmc == "identity":  # one byte marks an identity that a query has seen, four are a distance
+    if cmc == "identity":  # a mark per query and identity takes one byte, a distance four
         most = max(1, min(most, 4 * BLOCK_ELEMENTS // len(found)))
     start = 0
     while start < len(order):
         rows = slice(start, start + most)
         held = until[rows] - until[start] + own[start]
-        # Every query's matches take as much room as those of the one with the most.
+        # Every query takes as much memory as the query with the most matches.
         held += _MATCH_ELEMENTS * np.maximum.accumulate(own[rows])
         fits = np.arange(1, len(held) + 1) * held <= BLOCK_ELEMENTS
         stop = start + max(1, int(fits.sum()))
@@ -250,7 +251,7 @@ def query_blocks(
 def _tiles(
     query: NDArray, gallery: NDArray, shown: NDArray[np.int64], matches: NDArray[np.bool_]
 ) -> Iterator[Tile]:
-    """Distances to those rows `shown` [g] that `matches` [g] marks, then to the others in tiles."""
+    """Tiles of distances to the rows `shown` [g], the rows that `matches` [g] marks first."""
     size = max(1, BLOCK_ELEMENTS // max(query.shape))
 
     def parts(columns: NDArray[np.int64]) -> Iterator[Tile]:
@@ -267,7 +268,7 @@ def _tiles(
 
 
 def _is_there(gallery_ids: NDArray) -> NDArray[np.bool_]:
-    """[g] False for junk, which must not be all. Names are no junk."""
+    """[g] False for junk; raises ValueError if all are junk. Names are never junk."""
     named = gallery_ids.dtype.kind != "i"
     there = np.ones(len(gallery_ids), bool) if named else gallery_ids != JUNK
     if not there.any():
@@ -283,7 +284,7 @@ def _check_options(cmc: str, ranks: int) -> None:
 
 
 def _summarize(figures: NDArray[np.float64], ranks: int) -> RetrievalMetrics:
-    """Means over the queries with a match of `match_figures` [3, q]."""
+    """Means of `match_figures` [3, q] over the queries with a match."""
     average_precision, penalty, first_rank = figures
     valid = int(np.isfinite(average_precision).sum())
     if not valid:

@@ -1,7 +1,7 @@
-"""Who queries whom, as plain data: what every evaluation protocol is made of.
+"""Tasks and trials: who queries whom, as plain data, from which every protocol is built.
 
-Rows of the intermediate modality have the identity, camera and path of the visible image they are
-made of, and count as visible wherever a protocol speaks of cameras.
+An intermediate row has the identity, camera and path of the visible image that it is made of, and
+counts as visible in every rule about cameras.
 """
 
 import dataclasses
@@ -18,9 +18,9 @@ from lupi_jax.modality import Modality
 
 Cmc = Literal["identity", "image"]
 SameModality = Literal["camera", "identity_and_camera"]
-"""What a query ignores within a modality: every image of its own camera, whoever is on it (the
-paper's Table 3, SYSU-MM01's own script), or the images of its identity that its own camera took
-(Market-1501's rule, Zheng et al., ICCV 2015)."""
+"""Images that a query ignores within a modality. "camera": all images of its own camera, whoever is
+on them (the paper's Table 3, SYSU-MM01's own script). "identity_and_camera": images of its own
+identity by its own camera (Market-1501's rule, Zheng et al., ICCV 2015)."""
 Pair = tuple[Modality, Modality]
 """(query, gallery)."""
 
@@ -34,7 +34,7 @@ WITHOUT: dict[SameModality, str] = {
     "identity_and_camera": "without own identity by own camera",
 }
 WITHOUT_IMAGE = "without own image"
-"""How the name of a task within a modality ends: by a rule, or where neither leaves a match."""
+"""Ends of the names of tasks within a modality: by each rule, and if no rule leaves a match."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -43,9 +43,10 @@ class Trial:
 
     Attributes:
       query: [q] row numbers.
-      gallery: [g] row numbers; a row drawn twice is there twice.
-      cmc: what CMC counts.
-      groups: [n] int, or None. A gallery image of the query's own group is not there for it.
+      gallery: [g] row numbers; a row that was drawn twice is listed twice.
+      cmc: whether CMC counts "identity" or "image".
+      groups: [n] int groups of all rows, or None. A gallery image of the query's own group does not
+        exist for that query.
     """
 
     query: np.ndarray
@@ -55,8 +56,8 @@ class Trial:
 
     @property
     def excluded(self) -> np.ndarray | None:
-        """[q, g] bool, True where the gallery image is not there for the query; None: nowhere."""
-        # Made anew each time: the masks of all trials of a protocol would fill a gigabyte.
+        """[q, g] bool, True if the gallery image does not exist for the query; None if all do."""
+        # Not stored, because the masks of all trials of a protocol would fill a gigabyte.
         if self.groups is None:
             return None
         return self.groups[self.query][:, None] == self.groups[self.gallery]
@@ -64,7 +65,7 @@ class Trial:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Task:
-    """One line of a table, averaged over its trials, at least one."""
+    """One row of a table, averaged over one or more trials."""
 
     name: str
     query: Modality
@@ -73,7 +74,9 @@ class Task:
 
 
 def make_task(name: str, pair: Pair, trials: Sequence[Trial], images: Index) -> Task:
-    """A task whose trials draw from the same identities and cameras, so that one stands for all.
+    """Make a task whose trials draw from the same identities and cameras.
+
+    So the check for matches looks only at the first trial.
 
     Raises:
       InputError: no query has a true match.
@@ -87,12 +90,12 @@ def make_task(name: str, pair: Pair, trials: Sequence[Trial], images: Index) -> 
 
 
 def has_match(trial: Trial, identities: np.ndarray) -> np.ndarray:
-    """[q] whether each query has a true match; `identities` [n] are those of all rows."""
+    """[q] whether each query has a true match; `identities` [n] covers all rows."""
     wanted, shown = identities[trial.query], identities[trial.gallery]
     if trial.groups is None:
         return np.isin(wanted, shown)
-    # A match is an image of the identity in another group: of the identity's groups in the
-    # gallery, one more than the query's own.
+    # A match is an image of the same identity in another group. So the identity has more groups in
+    # the gallery than just the query's own.
     pairs = np.unique(np.stack([shown, trial.groups[trial.gallery]]), axis=1)
     distinct, counts = np.unique(pairs[0], return_counts=True)
     place = np.minimum(np.searchsorted(distinct, wanted), len(distinct) - 1)
@@ -103,12 +106,12 @@ def has_match(trial: Trial, identities: np.ndarray) -> np.ndarray:
 
 
 def is_within(a: Modality, b: Modality) -> bool:
-    """Whether a pair is within a modality; an intermediate image counts as the visible one."""
+    """Whether a pair is within one modality; intermediate counts as visible."""
     return (a == Modality.INFRARED) == (b == Modality.INFRARED)
 
 
 def within_modality(images: Index, rule: SameModality) -> tuple[str, np.ndarray]:
-    """What a rule is called in the name of a task, and [n] int groups of the rows by it.
+    """A rule's words in a task's name, and the [n] int groups of the rows by that rule.
 
     Raises:
       InputError: the rule is unknown.
@@ -131,10 +134,10 @@ def by_identity_and_camera(images: Index) -> np.ndarray:
 def rows_of(
     images: Index, modality: Modality, pair: Pair, cameras: Sequence[int] | None = None
 ) -> np.ndarray:
-    """Row numbers of a modality (of some cameras), at least one.
+    """Row numbers of the images of a modality (and of some cameras).
 
     Raises:
-      InputError: there is none to evaluate `pair` with.
+      InputError: no image is left to evaluate `pair` with.
     """
     chosen = images.modalities == modality
     if cameras is not None:
@@ -149,12 +152,12 @@ def rows_of(
 
 
 def sides_of(images: Index, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
-    """Row numbers of all queries of a pair that are of people, and of its gallery without junk.
+    """Row numbers of a pair's queries (only people) and of its gallery (without junk).
 
-    An image of one role is on that side only.
+    An image with a role is only on that side.
 
     Raises:
-      InputError: there is no query, or no gallery image.
+      InputError: no query or no gallery image is left.
     """
     query, gallery = (rows_of(images, modality, pair) for modality in pair)
     query, gallery = query[images.in_queries[query]], gallery[images.in_gallery[gallery]]
@@ -169,16 +172,16 @@ def sides_of(images: Index, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
     gallery = gallery[images.identities[gallery] != JUNK]
     if not (len(query) and len(gallery)):
         lacking = "no gallery image but junk" if len(query) else "no query of a person"
-        raise InputError(f"{pair[0]} -> {pair[1]}: {lacking} (identity -1); add some")
+        raise InputError(f"{pair[0]} -> {pair[1]}: {lacking} (identity -1): add some")
     return query, gallery
 
 
 Places = Mapping[tuple[int, int], np.ndarray]
-"""(identity, camera) -> its rows by path; in the order of identities, then of cameras."""
+"""{(identity, camera): its rows in the order of paths}, in the order of identities and cameras."""
 
 
 def places_of(images: Index, rows: np.ndarray) -> Places:
-    """Some rows [n] by identity and camera."""
+    """The rows [n], grouped by identity and camera."""
     rows = rows[np.lexsort((images.paths[rows], images.cameras[rows], images.identities[rows]))]
     places = np.stack([images.identities[rows], images.cameras[rows]], axis=1)
     starts = np.flatnonzero((places[1:] != places[:-1]).any(axis=1)) + 1
@@ -189,17 +192,17 @@ def places_of(images: Index, rows: np.ndarray) -> Places:
 def draw(
     places: Places, trial: int, pick: Callable[[random.Random, range], Sequence[int]]
 ) -> np.ndarray:
-    """[g] rows picked of each place by the generator that published galleries are made by."""
+    """[g] rows that `pick` chooses per place, with the generator behind published galleries."""
     generator = random.Random(trial)
     return np.concatenate([rows[pick(generator, range(len(rows)))] for rows in places.values()])
 
 
 def draw_one(places: Places, trial: int) -> np.ndarray:
-    """[g] rows, one of each identity and camera."""
+    """[g] rows, one per identity and camera."""
     return draw(places, trial, lambda generator, files: [generator.choice(files)])
 
 
 def require_trials(trials: int) -> None:
-    """Raise InputError where a protocol has no trial."""
+    """Raise InputError if `trials` is below 1."""
     if trials < 1:
-        raise InputError(f"{trials} trials of a protocol: give at least 1")
+        raise InputError(f"evaluation.trials = {trials}: give 1 or more")

@@ -85,7 +85,7 @@ def test_pairing_leaves_out_what_both_find_hard():
     [
         ([[0.1, 0.2]], [[0.1]], [1, 2], "figures must be"),
         ([0.1, 0.2], [0.1, 0.2], [1], "figures must be"),
-        ([np.nan, 0.2], [0.1, 0.2], [1, 2], "in all networks or in none"),
+        ([np.nan, 0.2], [0.1, 0.2], [1, 2], "in all networks, or NaN in all networks"),
         ([[np.nan, 0.2], [0.1, 0.2]], [[np.nan, 0.2], [0.1, 0.2]], [1, 2], "in all networks"),
         ([0.1, 0.2], [0.1, 0.2], [1, 1], "1 identity with"),
     ],

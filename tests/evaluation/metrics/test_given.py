@@ -75,9 +75,9 @@ def test_what_are_no_identities_is_refused(judge, ids):
 
 
 def test_numbers_and_names_are_not_compared():
-    with pytest.raises(ValueError, match="identities of queries and gallery must be of one kind"):
+    with pytest.raises(ValueError, match="identities of queries and gallery must be the same kind"):
         retrieval_metrics(DISTANCES, IDS, IDS.astype(str))
-    with pytest.raises(ValueError, match="must both be numbers, or both names"):
+    with pytest.raises(ValueError, match="must both be numbers, or both be names"):
         domain_shift_test(UNIT, UNIT[::-1], IDS, IDS.astype(str))
 
 

@@ -317,15 +317,19 @@ def test_options_out_of_range_are_refused():
     with pytest.raises(InputError, match="protocol = 'ours' is unknown: give official, agw or r"):
         sysu(images, [(I, V)], "ours")
     for refuse in (lambda: sysu(images, [(I, V)], "agw", 0), lambda: llcm(images, [(I, V)], 0)):
-        with pytest.raises(InputError, match="0 trials of a protocol: give at least 1"):
+        with pytest.raises(InputError, match=r"evaluation\.trials = 0: give 1 or more"):
             refuse()
 
 
 @pytest.mark.parametrize(
     ("counts", "pair", "message"),
     [
-        ({**SYSU, (V, 7, 3): 1}, (I, V), r"visible images of camera 3: SYSU-MM01.*1, 2, 4, 5 for"),
-        ({**SYSU, (I, 7, 1): 1}, (I, V), r"infrared images of camera 1: SYSU-MM01.* 3, 6 for"),
+        (
+            {**SYSU, (V, 7, 3): 1},
+            (I, V),
+            r"visible images of camera 3: in SYSU-MM01 .*1, 2, 4, 5 are",
+        ),
+        ({**SYSU, (I, 7, 1): 1}, (I, V), r"infrared images of camera 1: in SYSU-MM01 .* 3, 6 are"),
         (SYSU, (I, G), r"no intermediate image of cameras 1, 2, 4, 5 to evaluate"),
         ({(V, 7, 1): 1}, (I, V), r"no infrared image of cameras 3, 6 to evaluate infrared -> vis"),
         ({(V, 7, 4): 1, (I, 7, 3): 1}, (I, V), r"no visible image of cameras 1, 2 to evaluate"),
@@ -360,5 +364,5 @@ def test_permutations_of_people_and_cameras_not_asked_for_are_passed_over():
     sysu(images, [(I, V)], "official", 10, orders)
     with pytest.raises(InputError, match=r"orders 8 images of identity 7 by camera 6 .* are 1 "):
         sysu(images, [(V, I)], "official", 10, orders)
-    with pytest.raises(InputError, match=r"draws by exp/rand_perm_cam\.mat: read it"):
+    with pytest.raises(InputError, match=r"permutations of exp/rand_perm_cam\.mat: give them"):
         sysu(images, [(I, V)], "official")
