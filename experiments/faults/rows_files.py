@@ -185,7 +185,7 @@ FAULTS = (
         ("train prepared",),
         content("prepared/prepared.json", NESTED),
         2,
-        "is damaged or of another version",
+        "is damaged, or another version wrote it",
     ),
     Fault(
         "prepared.json, other names",
