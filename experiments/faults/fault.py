@@ -13,6 +13,7 @@ from lupi_jax.errors import shorten, shown
 
 READING: Mapping[str, Command] = {
     "check-data": Command("check-data --data folder --root people"),
+    "check-data sysu": Command("check-data --data sysu --root sysu"),
     "train on": Command(f"{TRAIN} --config.data.root=people --workdir run --config.steps=5"),
     "train prepared": Command(
         f"{TRAIN} --config.data.root=people --config.data.prepared=prepared --workdir out/run"

@@ -186,9 +186,9 @@ def report(rows: Sequence[Row]) -> str:
 
 {machine()}
 
-{len(rows)} rows: {len(rows) - len(bad) - skipped} as expected, {len(bad)} not.{missing} A row \\
-expects an exit status and a pattern in the last line on stderr, and of every command no \\
-traceback, no control characters, nothing changed or lost that it did not write, no half-written \\
+{len(rows)} rows: {len(rows) - len(bad) - skipped} as expected, {len(bad)} not.{missing} A row \
+expects an exit status and a pattern in the last line on stderr, and of every command no \
+traceback, no control characters, nothing changed or lost that it did not write, no half-written \
 file, and an end within two minutes and two gigabytes.
 
 {table(headings, cells)}

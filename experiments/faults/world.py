@@ -20,6 +20,7 @@ TRAIN = (
 )
 WORLD = {
     "people": f"make-synthetic --out people {PEOPLE}",
+    "sysu": f"make-synthetic --out sysu --layout sysu {PEOPLE}",
     "run": f"{TRAIN} --config.data.root=people --workdir run",
     "run-1": f"{TRAIN} --config.data.root=people --workdir run-1 --config.seed=1",
     "gallery": "export --workdir run --out gallery",

@@ -76,7 +76,7 @@ def test_features_are_written_beside_nothing_else(demo, own, refused):
     (own / "file").touch()
     for out in (own, own / "folder.npz", own / "file"):
         message = refused("export", *demo.run, "--out", out)
-        assert message == f"{out}: something else is there; give another name"
+        assert message == f"{out}: something else is there: give another name"
 
 
 def test_an_export_is_of_features_or_of_the_network(demo, own, refused):

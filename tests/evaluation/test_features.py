@@ -172,7 +172,7 @@ def test_features_of_older_versions_do_not_say_what_made_them(index, tmp_path):
     np.savez(tmp_path / "f.npz", **older)
     assert load_features(tmp_path / "f.npz").origin == {}
     np.savez(tmp_path / "f.npz", **older, made_by=np.array("[nothing"))
-    with pytest.raises(InputError, match="no feature file"):
+    with pytest.raises(InputError, match="not a feature file"):
         load_features(tmp_path / "f.npz")
 
 
@@ -326,19 +326,19 @@ def test_pickled_arrays_are_never_loaded(index, tmp_path):
         content = dict(arrays)
     content["paths"] = content["paths"].astype(object)
     np.savez(file, **content)
-    with pytest.raises(InputError, match="no feature file"):
+    with pytest.raises(InputError, match="not a feature file"):
         load_features(file)
 
 
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("features", lambda x: x[:-1], "is damaged: [a-z]+ (of shape|must be float32)"),
-        ("pooled", lambda x: x[:-1], "is damaged: [a-z]+ (of shape|must be float32)"),
-        ("ids", lambda x: x[:-1], "is damaged: [a-z]+ (of shape|must be float32)"),
-        ("modality", lambda x: x[1:], "is damaged: [a-z]+ (of shape|must be float32)"),
-        ("features", lambda x: x[0], "is damaged: [a-z]+ (of shape|must be float32)"),
-        ("features", lambda x: x.astype(str), "is damaged: [a-z]+ (of shape|must be float32)"),
+        ("features", lambda x: x[:-1], "is damaged: [a-z]+ (has shape|must be float32)"),
+        ("pooled", lambda x: x[:-1], "is damaged: [a-z]+ (has shape|must be float32)"),
+        ("ids", lambda x: x[:-1], "is damaged: [a-z]+ (has shape|must be float32)"),
+        ("modality", lambda x: x[1:], "is damaged: [a-z]+ (has shape|must be float32)"),
+        ("features", lambda x: x[0], "is damaged: [a-z]+ (has shape|must be float32)"),
+        ("features", lambda x: x.astype(str), "is damaged: [a-z]+ (has shape|must be float32)"),
         ("features", lambda x: 2 * x, "finite and of length 1"),
         ("pooled", lambda x: x * np.nan, "finite and of length 1"),
     ],
@@ -364,7 +364,7 @@ def test_what_another_export_wrote_meanwhile_is_not_mixed_with(index, tmp_path, 
 
     place.mkdir()
     monkeypatch.setattr(module, "_write_npy", overtaken)
-    with pytest.raises(InputError, match=r"export: something else is there; give another name$"):
+    with pytest.raises(InputError, match=r"export: something else is there: give another name$"):
         made_up(index).save(place)
     assert contents(place) == {"artefact.json": b"a network"}
 

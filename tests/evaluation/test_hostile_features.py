@@ -52,8 +52,8 @@ FAULTS = {
     "floating ids": ({"ids": np.array([0, 1, np.nan])}, "ids must be whole numbers, not float64"),
     "named ids": ({"ids": np.array(["a", "b", "c"])}, "ids must be whole numbers, not <U1"),
     "true ids": ({"ids": np.array([True, False, True])}, "ids must be whole numbers, not bool"),
-    "two columns of ids": ({"ids": np.zeros((3, 2), int)}, r"ids of shape \(3, 2\)"),
-    "one id": ({"ids": np.array(5)}, r"ids of shape \(\) beside"),
+    "two columns of ids": ({"ids": np.zeros((3, 2), int)}, r"ids has shape \(3, 2\)"),
+    "one id": ({"ids": np.array(5)}, r"ids has shape \(\), but"),
     "fewer cameras": ({"cameras": np.arange(2)}, r"cameras has shape \(2,\), but features have"),
     "negative cameras": ({"cameras": np.array([1, 1, -7])}, "cameras must be from -1"),
     "numbered paths": ({"paths": np.arange(3)}, "paths must be text, not int64"),
@@ -66,7 +66,7 @@ FAULTS = {
     "features of ints": ({"features": np.eye(3, 4, dtype=int)}, "features must be float32"),
     "flat features": ({"features": np.ones(3, np.float32)}, "features must be float32"),
     "features without width": ({"features": np.ones((3, 0), np.float32)}, "features must be"),
-    "other widths": ({"pooled": np.eye(3, 5, dtype=np.float32)}, "pooled of shape"),
+    "other widths": ({"pooled": np.eye(3, 5, dtype=np.float32)}, "pooled has shape"),
     "objects": ({"ids": np.array([1, None, 2])}, "is not a feature file"),
 }
 

@@ -163,7 +163,7 @@ def test_p_values_of_equal_distributions_are_uniform():
     [
         ({"permutations": 0}, "at least 1"),
         ({"x_groups": [0, 1]}, "both x and y"),
-        ({"x_groups": [0, 1], "y_groups": [0]}, r"\[2\] and \[3\]"),
+        ({"x_groups": [0, 1], "y_groups": [0]}, r"\[2\] for x and \[3\] for y"),
     ],
 )
 def test_unusable_groups_are_refused(arguments, message):
