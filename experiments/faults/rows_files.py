@@ -249,7 +249,7 @@ FAULTS = (
         True,
     ),
     Fault(
-        "a table that is no text",
+        "a table that is not text",
         ("check-data",),
         table(b"\xff\xfe\0\1"),
         2,

@@ -17,7 +17,7 @@ SVG = b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
 
 
 def _png(width: int, height: int) -> bytes:
-    """A PNG that declares a size, of which it holds the first rows."""
+    """A PNG that declares a size but holds only the first rows."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         whole = kind + content
@@ -39,7 +39,7 @@ def replaced(content: bytes | Callable[[], bytes]) -> Callable[[Case], None]:
 
 
 def image(case: Case) -> Path:
-    """The image that is broken: of the split test, but for what trains."""
+    """The image to break: a test image, or a training image for commands that train."""
     split = "train" if case.command.startswith("train") else "test"
     return next(iter(sorted((case.own("people") / split / "visible").rglob("*.jpg"))))
 

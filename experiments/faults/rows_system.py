@@ -124,7 +124,7 @@ FAULTS = (
         PRINTING,
         shell("| true"),
         2,
-        "was closed before all",
+        "was closed before everything",
         saves=True,
     ),
     Fault("a full disk behind stdout", PRINTING, shell("> /dev/full"), 2, "make room", saves=True),
