@@ -10,7 +10,7 @@ INSTALL := $(BIN)/pip install --quiet $(if $(CONSTRAINTS),--constraint $(CONSTRA
 
 help:
 	@echo "make demo       install (0.9 GB), render people, train, evaluate, search"
-	@echo "                (5 minutes of CPU time after the installation)"
+	@echo "                (3 minutes of CPU time after the installation)"
 	@echo "make test       install all (3.5 GB, with TensorFlow), then run the tests;"
 	@echo "                CONSTRAINTS=tests/lowest.txt: with the lowest versions allowed"
 	@echo "make test-slow  the tests that take longer"

@@ -13,6 +13,7 @@ from lupi_jax.errors import shorten, shown
 
 READING: Mapping[str, Command] = {
     "check-data": Command("check-data --data folder --root people"),
+    "check-data sysu": Command("check-data --data sysu --root sysu"),
     "train on": Command(f"{TRAIN} --config.data.root=people --workdir run --config.steps=5"),
     "train prepared": Command(
         f"{TRAIN} --config.data.root=people --config.data.prepared=prepared --workdir out/run"
@@ -47,12 +48,12 @@ class Case:
     """A command about to be started in a directory of its own.
 
     Attributes:
-      command: its name.
+      command: the command's name.
       folder: the directory, which holds the world by links.
       world: what the links lead to.
-      words: of its command line.
-      start: what else `process.Start` is to be given.
-      beside: what else is started at the same moment, and has to end as it does.
+      words: the command line's words.
+      start: further arguments of `process.Start`.
+      beside: other commands that start at the same moment and must end in the same way.
       after: called when all have ended.
     """
 
@@ -94,16 +95,16 @@ class Case:
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
-    """One fault, and what is right where it is done to commands.
+    """One fault, and what commands should do under it.
 
     Attributes:
-      name: of the fault.
+      name: the fault's name.
       commands: names out of `COMMANDS` and `READING`.
-      prepare: does it to a case; raises SkipError.
-      status: the exit status that is right, or several.
-      line: a pattern that the last line on stderr has to hold.
-      here: whether it can be done in the process of a test, in little time.
-      saves: whether a command writes its files though it does not end with 0.
+      prepare: applies the fault to a case; raises SkipError.
+      status: the expected exit status, or several.
+      line: a pattern that the last line on stderr must contain.
+      here: whether a test can run it in its own process, in little time.
+      saves: whether a command writes its files even if it does not exit with 0.
     """
 
     name: str

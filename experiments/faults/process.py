@@ -36,8 +36,8 @@ class Start:
     """How a command is started.
 
     Attributes:
-      words: of its command line, after `lupi`.
-      folder: the working directory, in hidden files of which stdout and stderr are kept.
+      words: the command line's words after `lupi`.
+      folder: the working directory; hidden files in it keep stdout and stderr.
       environment: variables of its own.
       shell: what a shell adds behind the command, as ">&-"; this is a new Python.
       fresh: whether it is a new Python.

@@ -1,10 +1,12 @@
 """Faults of side files: cut, edited, nested, endless, of other types."""
 
 import json
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from experiments.faults.fault import Case, Fault
+from experiments.faults.fault import Case, Fault, SkipError
 
 NESTED = b"[" * 200_000
 HOSTILE_ROW = (
@@ -66,6 +68,42 @@ def flipped(old: bytes) -> bytes:
     return old[:middle] + bytes([old[middle] ^ 1]) + old[middle + 1 :]
 
 
+def packed_matlab() -> bytes:
+    """A MATLAB file of some kilobytes, whose one variable unpacks to a gigabyte."""
+    packer = zlib.compressobj(9)
+    packed = b"".join(packer.compress(bytes(2**20)) for _ in range(1024)) + packer.flush()
+    return MATLAB + struct.pack("<II", 15, len(packed)) + packed
+
+
+def permutations(new: bytes | Callable[[], bytes]) -> Callable[[Case], None]:
+    """SYSU-MM01's permutations are such a file."""
+
+    def prepare(case: Case) -> None:
+        place = case.own("sysu") / "exp" / "rand_perm_cam.mat"
+        place.write_bytes(new if isinstance(new, bytes) else new())
+
+    return prepare
+
+
+def endless_permutations(case: Case) -> None:
+    """They are a link to /dev/zero."""
+    (case.own("sysu") / "exp" / "rand_perm_cam.mat").symlink_to("/dev/zero")
+
+
+def many_rows(case: Case) -> None:
+    """The table is a small Parquet file of three million rows."""
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise SkipError("pyarrow is not installed") from None
+    words = ("a.jpg", "1", "1", "visible", "test")
+    names = ("path", "identity", "camera", "modality", "split")
+    columns = {name: pa.repeat(word, 3_000_000) for name, word in zip(names, words, strict=True)}
+    pq.write_table(pa.table(columns), case.folder / "index.parquet")
+    case.set("--index", "index.parquet")
+
+
 def table(text: bytes, ending: str = "csv") -> Callable[[Case], None]:
     """The data set comes with a table."""
 
@@ -86,6 +124,7 @@ def endless_table(ending: str) -> Callable[[Case], None]:
     return prepare
 
 
+MATLAB = b"MATLAB 5.0 MAT-file".ljust(124) + b"\0\1IM"
 ROW = b"path,identity,camera,modality,split\n"
 METRICS, RECORD = "run/metrics.jsonl", "run/checkpoints/*/run/metadata"
 READERS = ("evaluate", "export .npz", "report")
@@ -146,7 +185,7 @@ FAULTS = (
         ("train prepared",),
         content("prepared/prepared.json", NESTED),
         2,
-        "is damaged or of another version",
+        "is damaged, or another version wrote it",
     ),
     Fault(
         "prepared.json, other names",
@@ -175,6 +214,23 @@ FAULTS = (
         endless("people/synthetic.json"),
         2,
     ),
+    # SYSU-MM01's permutations.
+    *(
+        Fault(f"a MATLAB file {what}", ("check-data sysu",), permutations(new), 2, "1 problem")
+        for what, new in (
+            ("of random bytes", MATLAB + bytes(range(1, 256)) * 40),
+            ("that states gigabytes", MATLAB + struct.pack("<II", 14, 2**31 - 8) + bytes(64)),
+            ("that unpacks to a gigabyte", packed_matlab),
+        )
+    ),
+    Fault(
+        "a MATLAB file linked to /dev/zero",
+        ("check-data sysu",),
+        endless_permutations,
+        2,
+        "1 problem",
+    ),
+    Fault("a Parquet table of 3 million rows", ("check-data",), many_rows, 2, "1 problem"),
     # Tables of images.
     Fault(
         "a table with numbers of 5000 digits",
@@ -193,7 +249,7 @@ FAULTS = (
         True,
     ),
     Fault(
-        "a table that is no text",
+        "a table that is not text",
         ("check-data",),
         table(b"\xff\xfe\0\1"),
         2,

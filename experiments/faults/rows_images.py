@@ -17,7 +17,7 @@ SVG = b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
 
 
 def _png(width: int, height: int) -> bytes:
-    """A PNG that declares a size, of which it holds the first rows."""
+    """A PNG that declares a size but holds only the first rows."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         whole = kind + content
@@ -39,7 +39,7 @@ def replaced(content: bytes | Callable[[], bytes]) -> Callable[[Case], None]:
 
 
 def image(case: Case) -> Path:
-    """The image that is broken: of the split test, but for what trains."""
+    """The image to break: a test image, or a training image for commands that train."""
     split = "train" if case.command.startswith("train") else "test"
     return next(iter(sorted((case.own("people") / split / "visible").rglob("*.jpg"))))
 
@@ -90,9 +90,12 @@ BROKEN: dict[str, tuple[Callable[[Case], None], str]] = {
     "an image that is cut off": (cut, "unreadable image"),
     "a film under .jpg": (animation, "300 pictures in one file"),
     "16 bits in a channel": (deep, "more than 8 bits per channel"),
-    "an image linked to /dev/zero": (linked("/dev/zero"), "a pipe or a device|no image file"),
+    "an image linked to /dev/zero": (
+        linked("/dev/zero"),
+        "a pipe or a device|no image file|not an image file",
+    ),
     "an image linked to nowhere": (linked("/nowhere"), "no such file|no image|nowhere"),
-    "an image that is a pipe": (pipe, "a pipe or a device|no image file"),
+    "an image that is a pipe": (pipe, "a pipe or a device|no image file|not an image file"),
 }
 """{what is wrong: (how, what is said)}."""
 

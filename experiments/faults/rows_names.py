@@ -102,6 +102,15 @@ def linked_directories(case: Case) -> None:
     (root / "test/visible/again").symlink_to(root / "test")
 
 
+def deep_directories(case: Case) -> None:
+    """An image lies 600 directories deep."""
+    place = case.own("people") / "test/visible"
+    image = next(place.rglob("*.jpg"))
+    deepest = place.joinpath(*["d"] * 600)
+    deepest.mkdir(parents=True)
+    image.rename(deepest / image.name)
+
+
 def file_where_a_directory_goes(case: Case) -> None:
     """The directory that the command is to write in is a file."""
     shutil.rmtree(case.out)
@@ -192,5 +201,6 @@ FAULTS = (
         "[Nn]ame too long",
         True,
     ),
+    Fault("an image in 600 directories", ("search",), deep_directories, 0),
     Fault("a directory of images that holds itself", ("search",), linked_directories, 0),
 )

@@ -13,7 +13,7 @@ WRITERS = tuple(COMMANDS)
 SEVERAL = ("train", "evaluate", "export .npz", "search", "report", "prepare", "make-synthetic")
 PRINTING = ("evaluate", "search", "compare", "check-data")
 QUICK = ("search", "prepare", "make-synthetic")
-TWICE = ("evaluate", "export .npz", "export directory", "export network", "prepare")
+DIRECTORIES = ("export directory", "export network", "prepare", "make-synthetic")
 SIGNALLED = ("evaluate", "export .npz", "export directory")
 
 
@@ -124,7 +124,7 @@ FAULTS = (
         PRINTING,
         shell("| true"),
         2,
-        "was closed before all",
+        "was closed before everything",
         saves=True,
     ),
     Fault("a full disk behind stdout", PRINTING, shell("> /dev/full"), 2, "make room", saves=True),
@@ -216,5 +216,6 @@ FAULTS = (
         2,
         MATPLOTLIB_NAMED,
     ),
-    Fault("the same output twice at once", TWICE, two_at_once, 0),
+    Fault("the same output twice at once", ("evaluate", "export .npz"), two_at_once, 0),
+    Fault("the same output twice at once", DIRECTORIES, two_at_once, (0, 2), saves=True),
 )

@@ -74,7 +74,7 @@ FAULTS = (
         Fault(f"{name} {value!r}", (command,), option(name, value), 2, "^lupi", True)
         for command, name in NUMBERS
         for value in ("-1", "1e3", "")
-        if name != "--checkpoint"  # whose steps are any text, and the newest where there is none
+        if name != "--checkpoint"  # it takes any text, and an empty one means the newest
     ),
     *(
         Fault(f"a configuration {what}", ("train",), configuration(text), 2, line, True)

@@ -140,7 +140,7 @@ def run_rows(
 
 
 def read_rows(file: Path) -> list[Row]:
-    """Rows as they were written, one a line; [] where there are none."""
+    """Rows as they were written, one per line; [] if the file is missing."""
     lines = file.read_text().splitlines() if file.is_file() else []
     return [Row(**json.loads(line)) for line in lines]
 
@@ -156,7 +156,7 @@ def rows_of(faults: Sequence[Fault]) -> list[tuple[Fault, str]]:
 
 
 def stamps(folder: Path) -> dict[str, tuple[int, int]]:
-    """Sizes and times of all files of a world, but for what a command in it writes."""
+    """Sizes and times of all files of a world, except those that a command in it writes."""
     parts = [part for part in folder.iterdir() if part.name != "out" and part.name[0] != "."]
     files = [file for part in parts for file in (part, *part.rglob("*")) if file.is_file()]
     stats = {str(file): file.stat() for file in files}
@@ -186,9 +186,9 @@ def report(rows: Sequence[Row]) -> str:
 
 {machine()}
 
-{len(rows)} rows: {len(rows) - len(bad) - skipped} as expected, {len(bad)} not.{missing} A row \\
-expects an exit status and a pattern in the last line on stderr, and of every command no \\
-traceback, no control characters, nothing changed or lost that it did not write, no half-written \\
+{len(rows)} rows: {len(rows) - len(bad) - skipped} as expected, {len(bad)} not.{missing} A row \
+expects an exit status and a pattern in the last line on stderr, and of every command no \
+traceback, no control characters, nothing changed or lost that it did not write, no half-written \
 file, and an end within two minutes and two gigabytes.
 
 {table(headings, cells)}

@@ -1,13 +1,13 @@
 """Kill one run at random moments, during saves as well, and see that nothing is lost.
 
-A short run on synthetic people is trained twice without disturbance and then again and again by the
-command a user would type, whose processes get SIGKILL: at a moment drawn uniformly over the time
-of a whole run, or, every second time, shortly after a checkpoint has begun to be written. The
-same command goes on until the run has ended, and each run has to end with the parameters, running
-statistics and optimiser state of the undisturbed one, bit for bit; with its figures in
-`metrics.jsonl`, those of every step once; with its checkpoints and nothing beside them; and with
-no checkpoint found damaged. With `--processes 2` a kill takes all processes or one of them, and
-those that are left have to end by themselves.
+A short run on synthetic people is trained twice without disturbance. Then the command that a user
+would type runs again and again, and its processes get SIGKILL. Half of the kills come at a moment
+drawn uniformly over the time of a whole run, the others shortly after a checkpoint has begun to be
+written. The same command runs until the run has ended. Each run must end with the parameters,
+running statistics and optimiser state of the undisturbed run, bit for bit, with every step's
+figures once in `metrics.jsonl`, with its checkpoints and no other files, and without a damaged
+checkpoint. With `--processes 2` a kill takes all processes or one of them, and the others must end
+by themselves.
 
 What is done is not done again. Writes `faults_training.{json,md}`, or
 `faults_<n>_processes.{json,md}`.
@@ -58,14 +58,14 @@ class Life:
     """From a start of the processes to their end.
 
     Attributes:
-      run: its number.
-      kind: how the moment to kill was chosen: "anywhere", "saving", or "none" for a life that is
+      run: the run's number.
+      kind: how the moment of the kill was chosen, "anywhere" or "saving"; "none" if the life was
         left to its end.
-      victims: the processes killed; none where the run had ended before.
+      victims: the killed processes; empty if the run had ended before.
       seconds: from the start to the kill, or the end.
-      steps: taken, as far as their figures were written.
+      steps: number of steps whose figures were written.
       saving: whether the kill left a checkpoint half-written.
-      statuses: of the processes, those killed being -9.
+      statuses: exit statuses of the processes, -9 if killed.
       survived: seconds from the kill to the end of the last process.
     """
 

@@ -80,7 +80,7 @@ def report(sweep: "Sweep", options: argparse.Namespace, arrays: int) -> str:
         "before a step was taken": sum(not life.steps for life in kills),
         "runs": runs,
         "lives": len(sweep.lives),
-        "steps a run": sweep.config.steps,
+        "steps per run": sweep.config.steps,
         "steps repeated": repeated,
         "seconds": f"{sum(life.seconds + life.survived for life in sweep.lives):.0f}",
     }

@@ -20,6 +20,7 @@ TRAIN = (
 )
 WORLD = {
     "people": f"make-synthetic --out people {PEOPLE}",
+    "sysu": f"make-synthetic --out sysu --layout sysu {PEOPLE}",
     "run": f"{TRAIN} --config.data.root=people --workdir run",
     "run-1": f"{TRAIN} --config.data.root=people --workdir run-1 --config.seed=1",
     "gallery": "export --workdir run --out gallery",
@@ -61,7 +62,7 @@ def run_facts(folder: Path) -> Facts:
 
 
 def _row(line: str) -> Any:
-    """A row of figures without its rates; a line that is none as it is."""
+    """A row of figures without its rates; any other line unchanged."""
     try:
         return {name: value for name, value in json.loads(line).items() if name not in RATES}
     except ValueError:
@@ -73,10 +74,10 @@ class Command:
     """One that writes, from a directory that holds the world.
 
     Attributes:
-      words: of the command line; what it writes lies in the directory `out`.
-      marker: the file that a reader takes all others for whole by, where there is one.
-      facts: what the files it writes are compared by.
-      grows: whether it goes on with what it wrote before.
+      words: the command line's words; the command writes into the directory `out`.
+      marker: the file that tells a reader that all others are complete, if there is such a file.
+      facts: how the written files are compared.
+      grows: whether the command continues what it wrote before.
       ages: whether it replaces an old result.
     """
 

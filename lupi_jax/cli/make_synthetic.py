@@ -7,7 +7,7 @@ from lupi_jax.cli.console import say
 from lupi_jax.cli.source import add_workers
 
 SUMMARY = "write a data set of rendered people as real image files"
-EXAMPLE = "lupi make-synthetic --out data/synthetic --layout folder --identities 96 --seed 0"
+EXAMPLE = "lupi make-synthetic --out data/synthetic --identities 96 --difficulty easy"
 NEEDS = ("synthetic",)
 SAVED = "the pictures written so far are kept; run the same command to continue"
 

@@ -41,7 +41,7 @@ DESCRIPTION = """\
 Find the same person across visible and infrared cameras.
 
 first steps:
-  lupi make-synthetic --out data/synthetic
+  lupi make-synthetic --out data/synthetic --difficulty easy
   lupi train --config configs/synthetic.py --workdir runs/demo
   lupi evaluate --workdir runs/demo
 

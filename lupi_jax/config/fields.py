@@ -178,10 +178,10 @@ class OptimizerConfig(Settings):
     clip: float = field(
         0.0, "Global norm to which a larger gradient is scaled down. 0 never scales.", NOT_NEGATIVE
     )
-    warmup: float = field(10.0, "Length of the linear warm-up, in the `unit`.", NOT_NEGATIVE)
+    warmup: float = field(10.0, "Length of the linear warm-up, counted in `unit`.", NOT_NEGATIVE)
     milestones: tuple[float, ...] = field(
         (20.0, 50.0),
-        "Times at which the learning rate changes, in the `unit`.",
+        "Times at which the learning rate changes, counted in `unit`.",
         Rule(lambda ends: [0, *ends] == sorted([0, *ends]), "must not be negative, nor decrease"),
     )
     factors: tuple[float, ...] = field(

@@ -70,7 +70,7 @@ def parse_files(plain: Any) -> list[File]:
     except (TypeError, ValueError):
         fits = False
     if not fits:
-        raise ValueError("a file is not [path, bytes, time, checksum]")
+        raise ValueError("its files are not [path, bytes, time, checksum] each")
     return [File(*file) for file in plain]
 
 

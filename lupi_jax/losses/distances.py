@@ -33,19 +33,18 @@ def checked_labels(what: str, rows: Array, labels: Array) -> Array:
         ValueError: if shapes do not agree, the labels are not whole numbers, or one is too large
             for JAX's integer type and would wrap around.
     """
-    labels = labels if isinstance(labels, Array) else np.asarray(labels)
-    if not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise ValueError(f"{what}: expected whole numbers, got {labels.dtype}")
-    if jnp.ndim(rows) != 2 or labels.shape != jnp.shape(rows)[:1]:
+    given = labels if isinstance(labels, Array) else np.asarray(labels)
+    if not jnp.issubdtype(given.dtype, jnp.integer):
+        raise ValueError(f"{what}: expected whole numbers, got {given.dtype}")
+    if jnp.ndim(rows) != 2 or given.shape != jnp.shape(rows)[:1]:
         raise ValueError(
-            f"{what}: expected one label per row of [n, d], got {labels.shape} for "
-            f"{jnp.shape(rows)}"
+            f"{what}: expected one label per row of [n, d], got {given.shape} for {jnp.shape(rows)}"
         )
-    if isinstance(labels, np.ndarray) and labels.size:
-        limits = jnp.iinfo(jax.dtypes.canonicalize_dtype(labels.dtype))
-        if int(labels.max()) > limits.max or int(labels.min()) < limits.min:
+    if isinstance(given, np.ndarray) and given.size:
+        limits = jnp.iinfo(jax.dtypes.canonicalize_dtype(given.dtype))
+        if int(given.max()) > limits.max or int(given.min()) < limits.min:
             raise ValueError(f"{what}: expected numbers from {limits.min} to {limits.max}")
-    return jnp.asarray(labels)
+    return jnp.asarray(given)
 
 
 def euclidean(x: Array, y: Array) -> Array:

@@ -85,7 +85,8 @@ def replacing(path: Path) -> Iterator[Path]:
             _sync(part)
             part.replace(path)
     except OSError as error:
-        if error.filename is None or PARTIAL in str(error.filename):
+        named = error.filename is not None and PARTIAL not in str(error.filename)
+        if error.errno is not None and not named:  # safetensors' errors are only text
             error.filename, error.filename2 = str(path), None
         raise
 

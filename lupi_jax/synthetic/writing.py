@@ -42,7 +42,7 @@ VERSION = 1
 """Version of the generator, increased whenever the same parameters would give other bytes."""
 
 _TEMPORARY = ".synthetic-{}.tmp"
-"""The file that a process writes before it has its name."""
+"""Name of the file that a process with this number writes before it renames it."""
 
 _CHUNK = 8
 """Number of pictures that a process takes at a time, and completes even after an interrupt."""
@@ -116,7 +116,7 @@ def write_content(
         out.mkdir(parents=True, exist_ok=True)
         with alone(out):
             begun = _claim(out, parameters)
-            for left in out.glob(_TEMPORARY.format("*")):  # of processes that were killed
+            for left in out.glob(_TEMPORARY.format("*")):  # killed processes left them
                 left.unlink(missing_ok=True)
             if not begun:
                 return False

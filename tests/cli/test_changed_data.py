@@ -108,7 +108,7 @@ def test_of_two_that_prepare_at_once_the_second_stops(own, tmp_path, capfd):
     with alone(place):
         assert main([*map(str, prepare), "--workers", "1"]) == 2
     assert capfd.readouterr().err.splitlines()[-1] == (
-        f"lupi: {place}: another process is writing there: wait until it is done, or name another "
+        f"lupi: {place}: another process is writing there: wait until it is done, or give another "
         "directory"
     )
     assert list(place.iterdir()) == []

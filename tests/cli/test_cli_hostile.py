@@ -19,7 +19,7 @@ def sparse(file):
 @pytest.mark.parametrize("name", ["table.csv", "table.parquet"])
 @pytest.mark.parametrize(
     ("make", "what"),
-    [(linked, "it is a pipe or a device"), (sparse, "is larger than 256 MiB, the most that")],
+    [(linked, "it is a pipe or a device"), (sparse, "is larger than 256 MiB, the limit")],
 )
 def test_a_table_without_end_is_refused_by_every_command(
     own, refused, tmp_path, capfd, name, make, what

@@ -50,10 +50,10 @@ def test_the_page_of_fields_gives_their_types_defaults_and_recipes():
     rows = dict(re.findall(r"^\| `([a-z_.]+)` \| (.*) \|$", page(), re.MULTILINE))
     assert list(rows) == list(field_types())
     assert rows["loss.triplet"].startswith(
-        "`sum`; released, baseline: `mean`; agw: `weighted_regularized` | How the three triplets"
+        "`sum`; released, baseline: `mean`; agw: `weighted_regularized` | Triplet loss. "
     )
     assert rows["loss.margin"] == (
         "`0.3` | Margin of the triplet losses. | a number, must not be negative"
     )
     assert rows["log.keep"].endswith("must be positive; may change when a run is resumed")
-    assert "\n## `optimizer`\n\nThe optimiser: two learning-rate groups" in page()
+    assert "\n## `optimizer`\n\nThe optimiser, with two learning rates" in page()

@@ -232,7 +232,7 @@ def test_records_of_two_versions_name_both(tmp_path):
     ("error", "status", "line"),
     [
         (KeyboardInterrupt(), 130, "x: interrupted; run the same command to resume"),
-        (StoppedError("stopped after step 1"), 75, "x: stopped after step 1; the same command"),
+        (StoppedError("stopped after step 1"), 75, "x: stopped after step 1; run the same command"),
     ],
 )
 def test_what_ends_a_sweep_says_so(error, status, line, capsys):

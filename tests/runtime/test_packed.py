@@ -50,5 +50,5 @@ def test_an_archive_is_judged_by_what_it_unpacks_to(tmp_path, monkeypatch):
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a", bytes(10**7))
     monkeypatch.setattr(packed, "free_memory", lambda: 10**6)
-    with pytest.raises(InputError, match=r"takes 0\.0 GB of memory"):
+    with pytest.raises(InputError, match=r"needs 0\.0 GB of memory"):
         check_unpacked(file, "")

@@ -265,7 +265,7 @@ DAMAGED = [
     ),
     ("regdb", REGDB_SUFFIX, r"test_thermal_4\.txt, line 3: .*\.tga is not one of \.jpg"),
     ("regdb", damage("train_visible_1.txt", "/9/", "/30/"), r"label 0 and person 9 disagree"),
-    ("regdb", drop_a_person, r"lists of split 3 have other numbers"),
+    ("regdb", drop_a_person, r"lists of splits 1 and 3 have different"),
     ("llcm", remove("train_nir.txt"), r"train_nir\.txt is missing"),
     ("llcm", damage("train_vis.txt", "jpg 1", "jpg 0"), r"train_vis\.txt, line 2: label 0"),
     ("llcm", damage("test_id.txt", "102", "12"), r"training lists and test_id\.txt \(12\)"),

@@ -121,7 +121,7 @@ def test_a_damaged_checkpoint_is_not_evaluated(
     out, err = capfd.readouterr()
     assert out == ""
     assert err.startswith(f"lupi: checkpoint {damaged}/checkpoints/{step} is damaged (")
-    assert err.endswith("sets it aside and goes on from an older one\n")
+    assert err.endswith("sets it aside and uses an older one\n")
     assert err.count("\n") == 1
     assert contents(damaged) == before
 

@@ -396,7 +396,7 @@ def test_pmap_over_several_processes_is_refused(monkeypatch: pytest.MonkeyPatch)
 
 def test_processes_with_unequal_devices_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     counts(monkeypatch, process_count=2, local_device_count=1, device_count=5)
-    with pytest.raises(InputError, match="2 processes share 5 devices, and this one has 1"):
+    with pytest.raises(InputError, match="2 processes share 5 devices, but this one has 1"):
         ParallelStep(unused)
 
 

@@ -92,14 +92,16 @@ def test_a_run_is_told_before_its_first_step(
     monkeypatch.setattr(room, "jax", gpu)
     assert main(command) == 2
     err = capfd.readouterr().err
-    assert re.search(r"^lupi: a step takes 0\.\d GB, and a thing has 0\.0 GB", err, re.MULTILINE)
+    assert re.search(
+        r"^lupi: a step needs 0\.\d GB, but a thing has only 0\.0 GB", err, re.MULTILINE
+    )
     assert "step 1/1" not in err
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
     monkeypatch.undo()
     monkeypatch.setattr(room, "free_memory", lambda: 1_000_000)
     assert main(command) == 0
     err = capfd.readouterr().err
-    assert 0 < err.find("warning: a step takes about 0.") < err.find("step 1/1")
+    assert 0 < err.find("warning: a step needs about 0.") < err.find("step 1/1")
 
 
 def write(root: Path, files: dict[str, str]) -> Path:

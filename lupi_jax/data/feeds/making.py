@@ -38,8 +38,8 @@ def make_reader(
 ) -> ReadRow:
     """A function that reads an image of `index` at `size` = (height, width).
 
-    It decodes the image's file. If a prepared set is given, it reads the set instead, whose shards
-    are checked first as `prepared_reader` does.
+    The function decodes the image's file, or reads from a prepared set if one is given. The set's
+    shards are checked first, as by `prepared_reader`.
 
     Raises:
       InputError: the prepared set is incomplete, lacks some of these images, or has another size.

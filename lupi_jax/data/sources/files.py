@@ -135,7 +135,7 @@ def read_named(
 ) -> Iterator[tuple[os.DirEntry[str], re.Match[str]]]:
     """The entries of a directory whose names match `name`; every other entry is a fault.
 
-    `content` tells the reader of a message what belongs into the directory.
+    `content` says what the directory should contain, for messages.
     """
     for entry in read_directory(folder, report):
         match = name.fullmatch(entry.name)

@@ -51,10 +51,10 @@ def read_manifest(root: Path) -> dict[str, Any]:
 
 
 def difficulty(root: Path) -> str | None:
-    """How hard the people of a whole set are to find, "hard" or "easy"; None for other data.
+    """The difficulty of a synthetic set, "hard" or "easy"; None for other data.
 
     Raises:
-        InputError: as `read_manifest`, where a set was written or begun.
+        InputError: `read_manifest` raises it, if a set was written or begun at `root`.
     """
     return read_manifest(root).get("difficulty", "hard") if is_generated(expand(root)) else None
 

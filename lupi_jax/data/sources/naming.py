@@ -120,7 +120,9 @@ def read_names(root: str | Path, naming: Naming) -> Named:
         raise InputError(f"no images below {root}: looked for {', '.join(IMAGE_SUFFIXES)}")
     kept = [path for path in images if path.partition("/")[0] not in naming.without]
     if len(kept) > MAX_ROWS:
-        raise InputError(f"{root} has {len(kept)} images: a table lists at most {MAX_ROWS}")
+        raise InputError(
+            f"{root} has {len(kept)} images, and a table at most {MAX_ROWS}: divide the directory"
+        )
     passed_over += [root / path for path in sorted(set(every) - set(images))]
     found = Named([], [], [], passed_over, len(images) - len(kept), set())
     files: dict[tuple[int, int], str] = {}

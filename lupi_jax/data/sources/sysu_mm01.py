@@ -111,7 +111,7 @@ def read_permutation_file(file: Path) -> dict[tuple[int, int], np.ndarray]:
         raise damaged
     permutations = {}
     for camera, cells in zip(CAMERAS, cameras, strict=True):
-        if isinstance(cells, np.ndarray) and cells.size:
+        if cells is None or (isinstance(cells, np.ndarray) and cells.size):
             raise damaged
         for identity, orders in enumerate(cells, 1):
             if isinstance(orders, np.ndarray) and not orders.size:

@@ -52,12 +52,17 @@ def whole_numbers(name: str, values: ArrayLike) -> NDArray:
     return np.asarray(array, np.int64)
 
 
-def comparable(name: str, first: ArrayLike, second: ArrayLike) -> tuple[NDArray, NDArray]:
+def comparable(
+    name: str, first: ArrayLike | None, second: ArrayLike | None
+) -> tuple[NDArray, NDArray]:
     """`whole_numbers` of queries and gallery, both numbers or both text.
 
     Raises:
-      ValueError: `whole_numbers` refuses a side, or one side is text and the other is numbers.
+      ValueError: `whole_numbers` refuses a side, one side is None, or one side is text and the
+        other is numbers.
     """
+    if first is None or second is None:
+        raise ValueError(f"{name}: give them of queries and gallery, or of neither")
     sides = whole_numbers(f"query {name}", first), whole_numbers(f"gallery {name}", second)
     if sides[0].dtype.kind != sides[1].dtype.kind:
         raise ValueError(

@@ -187,7 +187,7 @@ def test_more_images_than_a_table_lists(tmp_path, monkeypatch):
     monkeypatch.setattr(naming, "MAX_ROWS", 3)
     assert len(read_names(root, Naming(CELLS)).rows) == 3
     monkeypatch.setattr(naming, "MAX_ROWS", 2)
-    with pytest.raises(InputError, match=r" has 3 images: a table lists at most 2$"):
+    with pytest.raises(InputError, match=r" has 3 images, and a table at most 2: divide"):
         read_names(root, Naming(CELLS))
 
 

@@ -201,7 +201,7 @@ def test_zero_in_another_split_than_junk_is_said_to_be_a_person(market, by_table
 
 def test_zero_beside_junk_in_one_split_is_a_problem_and_no_person(market):
     report = check_data(source_of(market, "auto"))
-    assert not any("taken for a person" in note for note in report.notes)
+    assert not any("counts as a person" in note for note in report.notes)
     assert any("both identity 0 and junk (-1): set" in problem for problem in report.problems)
 
 
