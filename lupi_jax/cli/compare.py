@@ -14,7 +14,7 @@ from lupi_jax.errors import InputError, plural, shown
 if TYPE_CHECKING:
     from lupi_jax.evaluation.methods import MeasuredRun
 
-SUMMARY = "compare runs by paired differences, confidence intervals and curves"
+SUMMARY = "compare runs by paired differences, intervals and curves"
 EXAMPLE = "lupi compare runs/* --reference runs/baseline-0 --out curves.png"
 NEEDS = ("evaluation", "report.pictures", "training")
 SAVED = "nothing was saved"

@@ -124,7 +124,7 @@ def test_a_split_that_was_trained_on_is_refused_by_name(regdb, refused):
     message = refused("evaluate", "--workdir", regdb / "run/trial-1", "--config.data.trial=2")
     names = ", ".join(map(str, shared))
     assert message == (
-        f"this network was trained on {len(shared)} of the 5 people split 2 of RegDB is about "
+        f"this network was trained on {len(shared)} of the 5 people in split 2 of RegDB "
         f"({names}): evaluate it on its own split (data.trial)"
     )
     run = load_run(regdb / "run/trial-1")

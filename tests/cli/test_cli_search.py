@@ -172,7 +172,7 @@ def test_search_arguments_that_cannot_be_used(demo, own, refused):
     search = ("search", *demo.run, "--gallery", own / "test/visible", "--query")
     query = own / "test/infrared/1"
     assert refused(*search, own / "gone.jpg") == f"no image or folder at {own / 'gone.jpg'}"
-    assert refused(*search, query, "--top", "0") == "--top 0: must be positive"
+    assert refused(*search, query, "--top", "0") == "--top 0: give 1 or more"
     message = refused(*search, query, "--out", own / "ranking.doc")
     assert message.startswith(f"--out {own / 'ranking.doc'}: name a file that ends in .png")
     broken = query / "c1_0000.jpg"
@@ -180,9 +180,7 @@ def test_search_arguments_that_cannot_be_used(demo, own, refused):
     assert refused(*search, broken) == f"{broken}: unreadable image; replace or remove it"
     (query / "c2_0001.jpg").write_bytes(b"no image")
     message = refused(*search, query)
-    assert message.startswith(
-        f"{broken}: unreadable image; replace or remove it; and no other of 2"
-    )
+    assert message.startswith(f"{broken}: unreadable image; replace or remove it; the other images")
 
 
 def test_a_feature_that_is_not_of_length_1(demo, own, exported, refused):

@@ -62,7 +62,7 @@ def comparable(
         other is numbers.
     """
     if first is None or second is None:
-        raise ValueError(f"{name}: give them of queries and gallery, or of neither")
+        raise ValueError(f"{name}: give them for queries and gallery, or for neither")
     sides = whole_numbers(f"query {name}", first), whole_numbers(f"gallery {name}", second)
     if sides[0].dtype.kind != sides[1].dtype.kind:
         raise ValueError(
