@@ -24,8 +24,8 @@ def color_free(
 ) -> Array:
     """Colour-free loss of the paper (Eq. 6).
 
-    A pair is a visible image and its intermediate image. Its loss is the distance |f_v - f_z| of
-    its features if that exceeds `threshold`, else alpha * KL(C(f_v) || C(f_z)), where C are the
+    A pair is a visible image and its intermediate image. Its loss is the distance `|f_v - f_z|` of
+    its features if that exceeds `threshold`, else `alpha * KL(C(f_v) || C(f_z))`, where C are the
     classifier's probabilities. The result is the mean over pairs. The paper does not name the norm
     of the distance. The released code has neither the threshold nor the divergence (see
     `color_free_mse`).
