@@ -200,5 +200,5 @@ def test_one_person_is_no_comparison(runs, monkeypatch, capfd):
     plain = methods.compare
     monkeypatch.setattr(methods, "compare", lambda a, b, i: plain(a, b, np.zeros_like(i)))
     assert main(["compare", str(runs / "short-0"), str(runs / "long-1")]) == 2
-    message = "infrared -> visible cannot be compared: 1 identity with a figure"
+    message = "infrared -> visible: cannot be compared: 1 identity with a figure"
     assert message in capfd.readouterr().err
