@@ -90,7 +90,7 @@ def test_an_unknown_argument_of_train(own, refused):
 def test_a_config_file_that_is_none(own, refused):
     arguments = train_own(own)
     arguments[2] = "configs/gone.py"
-    assert refused(*arguments).startswith("no config file at configs/gone.py: give --config")
+    assert refused(*arguments).startswith("no config file at configs/gone.py: name a Python file")
 
 
 def test_an_exception_of_several_lines_becomes_one(own, refused):
