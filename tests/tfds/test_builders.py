@@ -329,7 +329,7 @@ def test_manual_dir_may_be_the_data_set_or_hold_it(
         (["reid_folder", "--manual_dir=."], r"no train/ or test/ in \. or reid_folder: put images"),
         (
             ["llcm", "--manual_dir=lists"],
-            r"lists/idx/test_id\.txt, item 1: want numbers .*, got 'x'",
+            r"lists/idx/test_id\.txt, item 1: expected numbers .*, got 'x'",
         ),
         (["reid_folder", "--manual_dir=broken"], r"broken/test/visible/1/c1_a\.jpg: unreadable"),
         (["reid_folder", "--manual_dir=deep"], r"deep/test/visible/1/c1_a\.png: more than 8 bits"),

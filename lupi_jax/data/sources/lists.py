@@ -36,8 +36,8 @@ def read_identities(file: Path, report: OnFault = refuse) -> list[int]:
         if NUMBER.fullmatch(item) and int(item) not in identities:
             identities.add(int(item))
         else:
-            want = "want numbers of up to 9 digits, each once"
-            report(file, f"{file}, item {place}: {want}, got {item[:80]!r}: {_RESTORE}")
+            expected = "expected numbers of up to 9 digits, each once"
+            report(file, f"{file}, item {place}: {expected}, got {item[:80]!r}: {_RESTORE}")
     return sorted(identities)
 
 
@@ -64,8 +64,8 @@ def read_list(
             image = Listed(file, line, path, int(label), int(match[1]))
             if listed.setdefault(PurePosixPath(path), image) is image:
                 continue
-        want = f"want `{example} label`, each image once"
-        report(file, f"{file}, line {line}: {want}, got {text[:80]!r}: {_RESTORE}")
+        expected = f"expected `{example} label`, each image once"
+        report(file, f"{file}, line {line}: {expected}, got {text[:80]!r}: {_RESTORE}")
     return list(listed.values())
 
 

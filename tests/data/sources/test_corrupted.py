@@ -255,7 +255,7 @@ SYSU_FAULTS = {
     "an unknown id": Fault(lambda s: s.write("exp/test_id.txt", "4,5,77"), "without an image (77)"),
     "an id twice": Fault(
         lambda s: s.write("exp/test_id.txt", "4,5,4"),
-        "item 3: want numbers of up to 9 digits, each once, got '4'",
+        "item 3: expected numbers of up to 9 digits, each once, got '4'",
     ),
     "an id in two lists": Fault(lambda s: s.write("exp/test_id.txt", "4,5,1"), " test_id.txt (1)"),
     "a comma too many": Fault(lambda s: s.write("exp/val_id.txt", "3,"), "got ''"),
@@ -283,7 +283,7 @@ REGDB_FAULTS = {
     "an unknown person": Fault(
         lambda s: s.append(_LIST, "Visible/99/v_1.bmp 2"), "Visible/99 is listed in"
     ),
-    "a line twice": Fault(lambda s: s.append(_LIST, f"{s.layout.victim} 0"), "line 5: want "),
+    "a line twice": Fault(lambda s: s.append(_LIST, f"{s.layout.victim} 0"), "line 5: expected "),
     "a path out": Fault(lambda s: s.append(_LIST, "Visible/../../a.bmp 0"), "got 'Visible/.."),
     "a path of the machine": Fault(lambda s: s.append(_LIST, "/etc/passwd 0"), "got '/etc/passwd"),
     "a path of the other modality": Fault(
@@ -293,7 +293,7 @@ REGDB_FAULTS = {
     "a name too long": Fault(
         lambda s: s.append(_LIST, f"Visible/1/{'v' * 300} 0"), "vvv is listed in"
     ),
-    "no label": Fault(lambda s: s.append(_LIST, "Visible/1/v_3.bmp"), "line 5: want "),
+    "no label": Fault(lambda s: s.append(_LIST, "Visible/1/v_3.bmp"), "line 5: expected "),
     "a label of another": Fault(
         lambda s: (save(s.root / "Visible/1/v_3.bmp"), s.append(_LIST, "Visible/1/v_3.bmp 1")),
         "line 5: label 1 and person 1 disagree",
@@ -333,7 +333,8 @@ LLCM_FAULTS = {
         lambda s: s.write("idx/test_id.txt", "3,4,1"), " test_id.txt (1)"
     ),
     "one image by two paths": Fault(
-        lambda s: s.append("idx/train_vis.txt", "vis/./0001/0001_c01_1_vis.jpg 0"), "line 5: want "
+        lambda s: s.append("idx/train_vis.txt", "vis/./0001/0001_c01_1_vis.jpg 0"),
+        "line 5: expected ",
     ),
     "a path out": Fault(lambda s: s.append("idx/train_vis.txt", "../1/a.jpg 0"), "../1/a.jpg"),
     "an unusual name": Fault(lambda s: s.rename("人_c01 ü.jpg"), "", ALL),

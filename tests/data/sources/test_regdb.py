@@ -88,20 +88,20 @@ VISIBLE = lines("Visible", PEOPLE["train"])
         ([], r"idx/train_visible_3\.txt is empty"),
         (
             [*VISIBLE, "Visible/9/x.bmp"],
-            r"line 5: want `Visible/<person>/<image> label`.* got 'Visible/9/x\.bmp'",
+            r"line 5: expected `Visible/<person>/<image> label`.* got 'Visible/9/x\.bmp'",
         ),
-        ([*VISIBLE, "Visible/9/x.bmp one"], r"line 5: want .* got 'Visible/9/x\.bmp one'"),
-        ([*VISIBLE, "Visible/9/x.bmp -1"], r"line 5: want .* got 'Visible/9/x\.bmp -1'"),
-        (["Visible/../secret.bmp 0"], r"line 1: want .* got 'Visible/\.\./secret\.bmp 0'"),
-        (["../RegDB/Visible/9/x.bmp 0"], r"line 1: want .* got '\.\./RegDB"),
-        (["/Visible/9/x.bmp 0"], r"line 1: want .* got '/Visible/9/x\.bmp 0'"),
-        (["Thermal/9/x.bmp 0"], r"line 1: want `Visible/.* got 'Thermal/9/x\.bmp 0'"),
-        (["Visible/anna/x.bmp 0"], r"line 1: want .* got 'Visible/anna/x\.bmp 0'"),
-        (["Visible/9/a/x.bmp 0"], r"line 1: want .* got 'Visible/9/a/x\.bmp 0'"),
-        ([*VISIBLE, "Visible//9/x.bmp 1"], r"line 5: want .* got 'Visible//9/x\.bmp 1'"),
+        ([*VISIBLE, "Visible/9/x.bmp one"], r"line 5: expected .* got 'Visible/9/x\.bmp one'"),
+        ([*VISIBLE, "Visible/9/x.bmp -1"], r"line 5: expected .* got 'Visible/9/x\.bmp -1'"),
+        (["Visible/../secret.bmp 0"], r"line 1: expected .* got 'Visible/\.\./secret\.bmp 0'"),
+        (["../RegDB/Visible/9/x.bmp 0"], r"line 1: expected .* got '\.\./RegDB"),
+        (["/Visible/9/x.bmp 0"], r"line 1: expected .* got '/Visible/9/x\.bmp 0'"),
+        (["Thermal/9/x.bmp 0"], r"line 1: expected `Visible/.* got 'Thermal/9/x\.bmp 0'"),
+        (["Visible/anna/x.bmp 0"], r"line 1: expected .* got 'Visible/anna/x\.bmp 0'"),
+        (["Visible/9/a/x.bmp 0"], r"line 1: expected .* got 'Visible/9/a/x\.bmp 0'"),
+        ([*VISIBLE, "Visible//9/x.bmp 1"], r"line 5: expected .* got 'Visible//9/x\.bmp 1'"),
         (
             [*VISIBLE, VISIBLE[1]],
-            r"line 5: want .* each image once, got '.*00001_285\.bmp 0': rest",
+            r"line 5: expected .* each image once, got '.*00001_285\.bmp 0': rest",
         ),
         (
             [*VISIBLE[:2], "Visible/285/male_back_v_00007_285.bmp 1"],
@@ -136,8 +136,8 @@ def test_reading_past_faults_tells_them_all_and_keeps_the_rest(root):
     told = []
     index = read_regdb(root, "train", 3, lambda where, message: told.append(message))
     expected = [
-        "train_visible_3.txt, line 1: want `Visible/<person>/<image> label`",
-        "train_visible_3.txt, line 6: want `Visible/<person>/<image> label`",
+        "train_visible_3.txt, line 1: expected `Visible/<person>/<image> label`",
+        "train_visible_3.txt, line 6: expected `Visible/<person>/<image> label`",
         "train_visible_3.txt, line 4: label 0 and person 9 disagree",  # nor is line 5 right
         "train_thermal_3.txt, line 3: label 1 and person 9 disagree",
         "RegDB/Visible/77 is listed in",
