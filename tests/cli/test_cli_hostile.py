@@ -60,4 +60,4 @@ def test_a_gallery_that_unpacks_to_much_more_is_refused(own, refused, tmp_path):
     file = tmp_path / "f.npz"
     np.savez_compressed(file, features=np.zeros((2**12, 2**11), np.float32))
     message = refused("search", "--workdir", "run", "--query", own, "--gallery", file)
-    assert message.startswith(f"{file} has 0.0 MB and unpacks to 33.6")
+    assert message.startswith(f"{file} has 0.0 MB but unpacks to 33.6 MB")

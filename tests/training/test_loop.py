@@ -113,7 +113,7 @@ def test_a_checkpoint_from_before_a_field_is_the_network_it_was(
     for x, y in zip(jax.tree.leaves(run.variables), jax.tree.leaves(drawn), strict=True):
         np.testing.assert_array_equal(x, y)
     today = {**record, "config": dataclasses.asdict(configure(root, recipe="agw"))}
-    with pytest.raises(InputError, match=r"differing: model\.shared_from\."):
+    with pytest.raises(InputError, match=r"differs in model\.shared_from:"):
         check_same_run(record, today, tmp_path)
     same = {**record, "config": dataclasses.asdict(config)}
     check_same_run(record, same, tmp_path)
@@ -239,7 +239,7 @@ def test_another_configuration_is_refused_by_field(
     root: Path, whole: tuple[Path, TrainState]
 ) -> None:
     other = configure(root, seed=1, optimizer__rate=0.02, data__prefetch=2)
-    with pytest.raises(InputError, match=r"differing: seed, optimizer\.rate\.") as error:
+    with pytest.raises(InputError, match=r"differs in seed, optimizer\.rate:") as error:
         train(other, whole[0])
     assert "prefetch" not in str(error.value)  # changes no number
 
@@ -252,7 +252,7 @@ def test_images_may_move_but_not_change(
     assert_same(train(configure(moved), whole[0]), whole[1])  # finished: nothing left to do
     added = moved / "train" / "visible" / "0003" / "c1_2.png"
     shutil.copy(added.with_name("c1_0.png"), added)
-    with pytest.raises(InputError, match="differing: the training images"):
+    with pytest.raises(InputError, match="differs in the training images"):
         train(configure(moved), whole[0])
 
 

@@ -269,7 +269,7 @@ def test_queries_of_one_identity_with_all_the_gallery_are_held_within_the_bound(
         ({"gallery_rows": [0.0, 1.0, 2.0]}, "gallery_rows must be"),
         ({"gallery_rows": [True, False, True]}, "gallery_rows must be"),
         ({"gallery_rows": [[0, 1, 2]]}, "gallery_rows must be"),
-        ({"query_groups": [1, 2]}, "gallery groups must be whole numbers or names, not object"),
+        ({"query_groups": [1, 2]}, "groups: give them for queries and gallery"),
         ({"query_groups": [1, 2], "gallery_groups": [1]}, "one group each"),
         ({"query_groups": [0, 0], "gallery_groups": [0, 0, 0]}, "no query has a true match"),
         ({"cmc": "camera"}, "cmc must be"),
