@@ -386,8 +386,8 @@ def test_bad_images_are_named():
         make_views(KEY, None, infrared, STILL, (T, Z))
     with pytest.raises(ValueError, match="infrared needs uint8"):
         make_views(KEY, visible, infrared.astype(np.float32), STILL, (V, T))
-    with pytest.raises(ValueError, match=r"images \[n, h, w, 3\]"):
+    with pytest.raises(ValueError, match="expected images"):
         make_views(KEY, visible[..., :1], None, STILL, (V,))
     for grey in (normalise, luma, lambda images: random_channel(KEY, images)):
-        with pytest.raises(ValueError, match=r"images \[..., 3\]"):
+        with pytest.raises(ValueError, match="expected images"):
             grey(visible[..., :1])
