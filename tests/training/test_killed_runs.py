@@ -77,7 +77,7 @@ def test_a_signal_while_the_step_compiles_ends_the_run(
     assert main(train(people, tmp_path)) == 75
     said = capfd.readouterr().err.splitlines()[-1]
     assert said == (
-        "lupi: stopped before the first step, with nothing to save; the same command goes on"
+        "lupi: stopped before the first step, with nothing to save; run the same command to resume"
     )
     never.set()
     assert not (tmp_path / "checkpoints").exists()
