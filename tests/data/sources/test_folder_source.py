@@ -68,7 +68,8 @@ def test_a_missing_root_and_an_empty_split_are_named(tmp_path, split):
     with pytest.raises(InputError, match=r"no data at .*nowhere.*data\.root.*make-synthetic"):
         read_folder(tmp_path / "nowhere", split)
     (tmp_path / split / "visible").mkdir(parents=True)
-    with pytest.raises(InputError, match=f"no images under .*{split}: expected {split}/"):
+    message = f"no images under .*{split}: expected {split}/.*, data.index .*; `lupi index` writes"
+    with pytest.raises(InputError, match=message):
         read_folder(tmp_path, split)
 
 
