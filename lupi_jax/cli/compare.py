@@ -105,11 +105,25 @@ def _measure(workdir: Path, options: argparse.Namespace) -> "MeasuredRun":
 
 
 def _print(result: dict[str, Any], as_json: bool) -> None:
+    _say_unequal_seeds(result)
     if as_json:
         print(json.dumps(readable(result), allow_nan=False))
     else:
         _print_figures(result)
         _print_differences(result)
+
+
+def _say_unequal_seeds(result: dict[str, Any]) -> None:
+    """Say where differences leave out seeds that the means of the methods are over."""
+    seeds = {method["name"]: method["seeds"] for method in result["methods"]}
+    shared = {(row["against"], row["method"]): row["seeds"] for row in result["differences"]}
+    for (base, name), common in shared.items():
+        sizes = len(seeds[base]), len(seeds[name])
+        if common and len(common) < max(sizes):  # without a common seed, whole means are compared
+            say(
+                f"note: {base} and {name} share {len(common)} of {sizes[0]} and {sizes[1]} seeds; "
+                "differences use the shared seeds only"
+            )
 
 
 def _print_figures(result: dict[str, Any]) -> None:

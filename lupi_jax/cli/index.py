@@ -3,11 +3,12 @@
 import argparse
 import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lupi_jax.cli.console import check_out, print_table, say, say_passed_over
-from lupi_jax.errors import InputError, plural, some
+from lupi_jax.errors import InputError, plural, shorten, some
 
 if TYPE_CHECKING:
     from lupi_jax.data.sources.naming import Named, Naming
@@ -70,7 +71,7 @@ def run(options: argparse.Namespace) -> None:
         say(f"left out: {plural(found.left_out, 'image')} in {', '.join(naming.without)}")
     if not options.out and found.rows:
         _print(found, options.root)
-    _require_sound(found, options)
+    _require_sound(found, options, naming)
     if options.out:
         _write(options.out, table_text(found.rows))
         zero = " --identity-zero distractor" if naming.distractors else ""
@@ -122,7 +123,7 @@ def _print(found: "Named", root: Path) -> None:
     print_table(f"{root}: counts", ("split", "modality", "role", ">identities", ">images"), table)
 
 
-def _require_sound(found: "Named", options: argparse.Namespace) -> None:
+def _require_sound(found: "Named", options: argparse.Namespace, naming: "Naming") -> None:
     """Refuse names that do not match or have values out of range, and constants without use."""
     matched, unmatched = len(found.rows) + len(found.faults), len(found.unmatched)
     if unmatched and not (options.skip_unmatched and matched):
@@ -131,6 +132,9 @@ def _require_sound(found: "Named", options: argparse.Namespace) -> None:
             f"{options.root}: --pattern does not match {unmatched} of {matched + unmatched} images "
             f"({some(found.unmatched, 5)}): correct it{skip}"
         )
+    if found.foreign:
+        said = [_foreign(name, sorted(words), naming) for name, words in found.foreign.items()]
+        raise InputError(f"{options.root}: {'; '.join(said)}")
     if found.faults:
         more = f" (and {len(found.faults) - 1} more like it)" if len(found.faults) > 1 else ""
         raise InputError(f"{found.faults[0]}{more}")
@@ -143,6 +147,24 @@ def _require_sound(found: "Named", options: argparse.Namespace) -> None:
     if unmatched:
         which = some(found.unmatched, 5)
         say(f"left out: {plural(unmatched, 'image')} that --pattern does not match ({which})")
+
+
+def _foreign(name: str, words: Sequence[str], naming: "Naming") -> str:
+    """What to do about words in the column `name` that it may not hold."""
+    from lupi_jax.data.sources.table import CHOICES, ROLE
+
+    *most, last = [*CHOICES[name], *(["empty (both)"] if name == ROLE else [])]
+    choices = f"{', '.join(most)} or {last}"
+    found = f"{name} is {some([shorten(word, 80) for word in words])}"
+    if set(words) == {naming.constants.get(name)}:
+        return f"{found}: give --{name} as {choices}"
+    # The pairs given already stay, because the option is given once.
+    given = naming.values.get(name, {})
+    pairs = [f"{old}={'NEW' if new in words else new}" for old, new in given.items()]
+    direct = [shorten(word, 80) for word in words if word not in given.values()]
+    pairs += [f"{word}=NEW" for word in direct[:10]]
+    more = ",..." if len(direct) > 10 else ""
+    return f"{found}: translate with --{name} {','.join(pairs)}{more}, where NEW is {choices}"
 
 
 def _write(out: Path, text: str) -> None:

@@ -144,12 +144,19 @@ def require_modalities(index: Index, modalities: tuple[Modality, ...]) -> None:
     """
     for modality in modalities:
         present = np.unique(index.identities[index.modalities == modality])
+        mend = "add images or remove them"
+        if not len(present) and len(only := np.unique(index.modalities)) == 1:
+            name = only[0]
+            mend = (
+                f"add images, or use {name} images alone, --config.modalities=\"('{name}',)\" "
+                f"--config.evaluation.pairs=\"('{name}_to_{name}',)\""
+            )
         lacking = np.setdiff1d(index.classes, present)
         if len(lacking):
             raise InputError(
                 f"{index.root}: no {modality} image of {len(lacking)} of its identities "
                 f"({some(lacking.tolist())}): training needs every identity in every modality; "
-                "add images or remove them"
+                f"{mend}"
             )
 
 

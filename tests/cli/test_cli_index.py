@@ -110,9 +110,17 @@ def test_a_file_of_somebody_else_stays(images, index, refused):
         (["--identity", "7"], "--identity 7: every path has the group identity: leave out"),
         (["--modality", "rgb=visible,ir"], "--modality rgb=visible,ir: separate OLD=NEW pairs"),
         (["--modality", "rgb=visible,rgb=infrared"], "each OLD once, such as rgb=visible,ir="),
-        (["--split", "exam"], "ir/p001_3_a.png: split 'exam' is not one of train, val, test (and "),
-        (["--modality", "rgb=visible"], "modality 'ir' is not one of visible, infrared (and 5 mo"),
-        (["--role", "queries"], "role 'queries' is not one of query, gallery, nor empty (both)"),
+        (["--split", "exam"], "images: split is exam: give --split as train, val or test"),
+        (
+            ["--modality", "rgb=visible"],
+            "images: modality is ir: translate with --modality rgb=visible,ir=NEW, where NEW is "
+            "visible or infrared",
+        ),
+        (
+            ["--modality", "rgb=RGB,ir=NIR", "--role", "queries"],
+            "images: modality is NIR, RGB: translate with --modality rgb=NEW,ir=NEW, where NEW is "
+            "visible or infrared; role is queries: give --role as query, gallery or empty (both)",
+        ),
         (["--camera", "1=3,3=-1"], "camera '-1' is not a whole number from 0 to 2147483647 (and 5"),
     ],
 )
@@ -120,6 +128,15 @@ def test_values_that_cannot_be_used(images, index, refused, more, message):
     table = images.parent / "images.csv"
     assert message in refused(*index, *more, "--out", table)
     assert not table.exists()
+
+
+def test_words_of_a_path_are_translated_as_the_message_says(images, refused, capfd):
+    index = ["index", "--root", str(images), "--pattern", PATTERN, "--split", "test"]
+    assert refused(*index) == (
+        f"{images}: modality is ir, rgb: translate with --modality ir=NEW,rgb=NEW, where NEW is "
+        "visible or infrared"
+    )
+    assert main([*index, "--modality", "ir=infrared,rgb=visible"]) == 0
 
 
 def test_a_ready_pattern_and_what_comes_next(tmp_path, write_image, capfd):

@@ -116,6 +116,19 @@ def test_runs_of_other_seeds_are_compared_by_their_means(runs, capfd):
     assert first["mean_ap"] == pytest.approx(ours[0].mean() - theirs[0].mean(), abs=1e-12)
 
 
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_seeds_that_only_one_method_has_are_named(runs, capfd, form):
+    paths = [str(runs / name) for name in ("short-0", "short-1", "long-1")]
+    assert main(["compare", *paths, *form]) == 0
+    note = (
+        "note: short and long-1 share 1 of 2 and 1 seeds; differences use the shared seeds only\n"
+    )
+    assert capfd.readouterr().err.count(note) == 1
+    for same in (paths[1:], paths[::2]):  # the same seeds; no common seed
+        assert main(["compare", *same, *form]) == 0
+        assert "share" not in capfd.readouterr().err
+
+
 def test_seeds_alone_are_no_comparison(runs, capfd):
     assert main(["compare", str(runs / "long-0"), str(runs / "long-1")]) == 0
     out, err = capfd.readouterr()

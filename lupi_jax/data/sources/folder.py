@@ -60,7 +60,7 @@ def read_folder(root: str | Path, split: str, report: OnFault = refuse) -> Index
         raise InputError(
             f"no images under {folder}: expected "
             f"{split}/{{visible,infrared}}/<identity>/c<camera>_<n>.jpg; for other names give a "
-            f"table, {INDEX}"
+            f"table, {INDEX}; `lupi index` writes one"
         )
     return make_index(root, rows)
 

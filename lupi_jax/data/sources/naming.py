@@ -16,7 +16,7 @@ from lupi_jax.data.decoding import IMAGE_SUFFIXES
 from lupi_jax.data.index import DISTRACTOR, JUNK
 from lupi_jax.data.sources.files import check_root, require_disjoint, walk_links
 from lupi_jax.data.sources.parquet import MAX_ROWS
-from lupi_jax.data.sources.table import COLUMNS, ROLE, row_fault
+from lupi_jax.data.sources.table import CHOICES, COLUMNS, ROLE, row_fault
 from lupi_jax.errors import InputError, shorten
 
 GROUPS = (*COLUMNS[1:], ROLE)
@@ -78,6 +78,7 @@ class Named(NamedTuple):
       rows: cells of `COLUMNS` and the role, sorted by path.
       unmatched: paths that the pattern does not match.
       faults: lines about paths that cannot be in a table; each names the path.
+      foreign: {column of `CHOICES`: words in the paths, or constants, that it may not hold}.
       passed_over: files that are not images, and links that are not followed.
       left_out: number of images in directories that are not part of the data set.
       defaulted: groups for which a constant was used.
@@ -86,6 +87,7 @@ class Named(NamedTuple):
     rows: list[tuple[str, ...]]
     unmatched: list[str]
     faults: list[str]
+    foreign: dict[str, set[str]]
     passed_over: list[Path]
     left_out: int
     defaulted: set[str]
@@ -124,7 +126,7 @@ def read_names(root: str | Path, naming: Naming) -> Named:
             f"{root} has {len(kept)} images, and a table at most {MAX_ROWS}: divide the directory"
         )
     passed_over += [root / path for path in sorted(set(every) - set(images))]
-    found = Named([], [], [], passed_over, len(images) - len(kept), set())
+    found = Named([], [], [], {}, passed_over, len(images) - len(kept), set())
     files: dict[tuple[int, int], str] = {}
     for path, groups in zip(kept, _match(pattern, kept), strict=True):
         if groups is None:
@@ -132,6 +134,9 @@ def read_names(root: str | Path, naming: Naming) -> Named:
             continue
         row = _row(path, groups, naming)
         found.defaulted.update(n for n in naming.constants if groups.get(n) is None)
+        for name, choices in CHOICES.items():
+            if (word := row[1 + GROUPS.index(name)]) and word not in choices:
+                found.foreign.setdefault(name, set()).add(word)
         if fault := _fault(root, row, files):
             found.faults.append(f"{root / path}: {fault}")
         else:

@@ -35,6 +35,8 @@ ROLE = "role"
 """The column that a table may lack."""
 
 _MODALITIES = (str(Modality.VISIBLE), str(Modality.INFRARED))
+CHOICES = {"modality": _MODALITIES, "split": TABLE_SPLITS, ROLE: ROLES}
+"""{column: the words that it may hold}. The role may also be empty."""
 _LARGEST = 2**31 - 1  # the largest int32
 _NUMBER = re.compile(r"[0-9]{1,10}")
 _NO_PATH = re.compile(r"[\x00-\x1f\x7f\\]")

@@ -44,9 +44,9 @@ class RetrievalMetrics:
     mean_ap: float
     mean_inp: float
     valid_queries: int
-    average_precision: NDArray[np.float64]
-    inverse_negative_penalty: NDArray[np.float64]
-    first_match_rank: NDArray[np.float64]
+    average_precision: NDArray[np.float64] = dataclasses.field(repr=False)
+    inverse_negative_penalty: NDArray[np.float64] = dataclasses.field(repr=False)
+    first_match_rank: NDArray[np.float64] = dataclasses.field(repr=False)
 
 
 def pairwise_distances(query_features: ArrayLike, gallery_features: ArrayLike) -> NDArray:

@@ -145,8 +145,16 @@ def rows_of(
     rows = np.flatnonzero(chosen)
     if not len(rows):
         of = "" if cameras is None else f" of cameras {', '.join(map(str, cameras))}"
+        only = set(images.modalities.tolist()) - {Modality.INTERMEDIATE}
+        mend = ""
+        if len(only) == 1 and modality not in (*only, Modality.INTERMEDIATE):
+            (name,) = only
+            mend = (
+                f": add images, or search {name} images alone, "
+                f"--config.evaluation.pairs=\"('{name}_to_{name}',)\""
+            )
         raise InputError(
-            f"the split has no {modality} image{of} to evaluate {pair[0]} -> {pair[1]}"
+            f"the split has no {modality} image{of} to evaluate {pair[0]} -> {pair[1]}{mend}"
         )
     return rows
 

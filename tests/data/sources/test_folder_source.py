@@ -68,7 +68,8 @@ def test_a_missing_root_and_an_empty_split_are_named(tmp_path, split):
     with pytest.raises(InputError, match=r"no data at .*nowhere.*data\.root.*make-synthetic"):
         read_folder(tmp_path / "nowhere", split)
     (tmp_path / split / "visible").mkdir(parents=True)
-    with pytest.raises(InputError, match=f"no images under .*{split}: expected {split}/"):
+    message = f"no images under .*{split}: expected {split}/.*, data.index .*; `lupi index` writes"
+    with pytest.raises(InputError, match=message):
         read_folder(tmp_path, split)
 
 
@@ -144,6 +145,15 @@ def test_identities_in_one_modality_only_are_named(tmp_path, write_layout):
     require_modalities(index[np.isin(index.identities, [1])], BOTH)
     visible = index[index.modalities == Modality.VISIBLE]
     require_modalities(visible, (Modality.VISIBLE,))
+    with pytest.raises(InputError, match=r"in every modality; add images or remove them$"):
+        require_modalities(index, BOTH)
+    remedy = (
+        r"in every modality; add images, or use visible images alone, "
+        r"--config\.modalities=\"\('visible',\)\" "
+        r"--config\.evaluation\.pairs=\"\('visible_to_visible',\)\"$"
+    )
+    with pytest.raises(InputError, match=remedy):
+        require_modalities(visible, BOTH)
 
 
 def test_a_long_list_of_lacking_identities_is_cut_short(tmp_path, write_layout):

@@ -100,6 +100,13 @@ def test_by_hand():
     assert hand_case(5, cmc="image", ranks=4).cmc.tolist() == [0, 0, 1, 1]
 
 
+def test_a_printed_result_has_no_figures_of_single_queries():
+    text = repr(retrieval_metrics([[0.0, 1.0]], [1], [2, 1], ranks=2))
+    assert text == (
+        "RetrievalMetrics(cmc=array([0., 1.]), mean_ap=0.5, mean_inp=0.5, valid_queries=1)"
+    )
+
+
 def test_an_excluded_image_does_not_exist():
     # Without the two images of 7 and the first of 5 there remain 9 5 8: AP = INP = 1/2, rank 2.
     hidden = np.isin(np.arange(6), [0, 1, 2])[SHUFFLE][None]

@@ -102,8 +102,13 @@ def test_what_is_made_of_the_query_is_ignored_with_it():
     ("counts", "pair", "message"),
     [
         ({(V, 1, 1): 2}, (I, V), r"no infrared image to evaluate infrared -> visible"),
-        ({(V, 1, 1): 2}, (V, I), r"no infrared image to evaluate visible -> infrared"),
-        ({(V, 1, 1): 2}, (V, G), r"no intermediate image to evaluate visible -> intermediate"),
+        (
+            {(V, 1, 1): 2},
+            (V, I),
+            r"no infrared image to evaluate visible -> infrared: add images, or search visible "
+            r"images alone, --config\.evaluation\.pairs=\"\('visible_to_visible',\)\"$",
+        ),
+        ({(V, 1, 1): 2}, (V, G), r"no intermediate image to evaluate visible -> intermediate$"),
         ({(V, 1, 1): 2, (I, 2, 1): 1}, (I, V), r"infrared -> visible, all images: no query has"),
         ({(V, 1, 1): 1, (V, 2, 1): 1}, (V, V), r"visible, all images, without own image: no q"),
     ],
