@@ -45,7 +45,7 @@ def text_size(texts: Iterable[str], bold: Collection[str], room: float) -> float
 
     Args:
       texts: texts of one or more lines.
-      bold: those of the texts that are drawn in bold.
+      bold: texts to be drawn in bold.
       room: width in inches.
     """
     smallest, usual = _SIZES
