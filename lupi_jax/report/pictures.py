@@ -19,18 +19,10 @@ from numpy.typing import NDArray
 
 from lupi_jax.errors import shown
 from lupi_jax.evaluation.search import RankingRow
+from lupi_jax.report.captions import BLUE, GREEN, RED, captions_of, look_of, text_size
 from lupi_jax.runtime.files import expand, replacing
 
-_GREEN, _RED, _GREY = "#009E73", "#D55E00", "#808080"
-# Square line ends shorten every gap by a line width, so the gaps are set that much wider.
-_FRAMES = {
-    True: (_GREEN, "-", "✓"),
-    False: (_RED, (0, (7, 2.2)), "✗"),  # long dashes
-    None: (_GREY, (0, (0.1, 2)), ""),  # dots
-}
-LINE_COLOURS = ("#0072B2", _RED, _GREEN, "#CC79A7", "#E69F00")
-_MATCH = (LINE_COLOURS[0], "-", "≈")
-"""Frame of a result whose identity is unknown and whose distance is within the threshold."""
+LINE_COLOURS = (BLUE, RED, GREEN, "#CC79A7", "#E69F00")
 _STYLES = ("-", "--", "-.", ":")
 _LOSS = "loss/"
 _VALIDATION = {"mean_ap": "mAP", "mean_inp": "mINP", "rank1": "rank-1", "rank10": "rank-10"}
@@ -62,8 +54,10 @@ def ranking_picture(
     if not rows:
         raise ValueError("a ranking picture needs at least one row")
     height = _cell_height([image for row in rows for image in (row.query, *row.gallery)])
-    captions = [_caption(text) for row in rows for text in (row.query_title, *row.titles)]
-    under = (max(text.count("\n") for text in captions) + 1) * _TEXT_LINE + _GAP / 2
+    captions = [captions_of(row) for row in rows]
+    texts = [text for own in captions for text in own]
+    under = (max(text.count("\n") for text in texts) + 1) * _TEXT_LINE + _GAP / 2
+    size = text_size(texts, {own[0] for own in captions}, _CELL + _GAP / 2)
     pitch = height + under + _GAP
     first = _MARGIN + _CELL + 3 * _GAP  # the wider gap sets the query apart
     columns = max(len(row.gallery) for row in rows)
@@ -79,17 +73,13 @@ def ranking_picture(
     for i, row in enumerate(rows):
         bottom = under + _GAP + (len(rows) - 1 - i) * pitch
         axes = _show(figure, row.query, _MARGIN, bottom, height)
-        _name(axes, "", row.query_title, weight="bold")
-        for j, (image, text, correct) in enumerate(
-            zip(row.gallery, row.titles, row.correct, strict=True)
-        ):
+        name, *names = captions[i]
+        _name(axes, name, fontsize=size, weight="bold")
+        for j, (image, name) in enumerate(zip(row.gallery, names, strict=True)):
             axes = _show(figure, image, first + j * (_CELL + _GAP), bottom, height)
-            # NumPy's booleans equal Python's, so they find the same entry.
-            colour, style, mark = _FRAMES[correct]
-            if row.matched is not None and row.matched[j]:
-                colour, style, mark = _MATCH if correct is None else (colour, style, mark + "≈")
+            colour, style, _ = look_of(row, j)
             axes.spines[:].set(color=colour, linestyle=style, linewidth=3)
-            _name(axes, mark, text, color=colour)
+            _name(axes, name, fontsize=size, color=colour)
     _save(figure, path)
 
 
@@ -111,13 +101,9 @@ def _heading(rows: Sequence[RankingRow], title: str, letters: int) -> list[str]:
     return [*textwrap.wrap(shown(title), letters), *textwrap.wrap(text, letters)]
 
 
-def _caption(text: str) -> str:
-    return text.replace(" · ", "\n")
-
-
-def _name(axes: Axes, mark: str, text: str, **style: Any) -> None:
-    """Write a mark and a text under an image."""
-    axes.set_xlabel(f"{mark} {_caption(text)}".strip(), fontsize=8, labelpad=4, **style)
+def _name(axes: Axes, text: str, **style: Any) -> None:
+    """Write a text under an image."""
+    axes.set_xlabel(text, labelpad=4, **style)
     axes.xaxis.label.set_parse_math(False)
 
 
