@@ -85,7 +85,18 @@ def runnable(page: Path) -> list[Block]:
     return [b for b in BLOCKS[page] if b.language in (COMMANDS, PYTHON) and not b.reason]
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if runnable(p)], ids=name_of)
+# A minute: seven trainings. tests/cli/test_cli_protocols.py runs most of these commands.
+LONG = ROOT / "docs/guides/published-data.md"
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(p, marks=[pytest.mark.slow] * (p == LONG), id=name_of(p))
+        for p in PAGES
+        if runnable(p)
+    ],
+)
 def test_the_blocks_of_a_page_run_in_their_order(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run_page(page, runnable(page), tmp_path)
