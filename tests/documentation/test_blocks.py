@@ -85,14 +85,14 @@ def runnable(page: Path) -> list[Block]:
     return [b for b in BLOCKS[page] if b.language in (COMMANDS, PYTHON) and not b.reason]
 
 
-# A minute: seven trainings. tests/cli/test_cli_protocols.py runs most of these commands.
-LONG = ROOT / "docs/guides/published-data.md"
+# Several trainings, a minute each page. tests/cli runs most of these commands on less data.
+LONG = [ROOT / "docs/guides" / name for name in ("published-data.md", "runs.md")]
 
 
 @pytest.mark.parametrize(
     "page",
     [
-        pytest.param(p, marks=[pytest.mark.slow] * (p == LONG), id=name_of(p))
+        pytest.param(p, marks=[pytest.mark.slow] * (p in LONG), id=name_of(p))
         for p in PAGES
         if runnable(p)
     ],

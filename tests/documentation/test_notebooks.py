@@ -17,7 +17,14 @@ def _this_clone_and_few_threads(monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
 
 
-@pytest.mark.parametrize("path", ALL, ids=name_of)
+@pytest.mark.parametrize(
+    "path",
+    # A kernel starts and compiles for each; the one that uses most of the package stands for all.
+    [
+        pytest.param(p, marks=[pytest.mark.slow] * (p.stem != "own_data"), id=name_of(p))
+        for p in ALL
+    ],
+)
 def test_it_runs(path):
     kept, now = nbformat.read(path, as_version=4), execute(path)
     assert [kinds(cell) for cell in now.cells] == [kinds(cell) for cell in kept.cells]
