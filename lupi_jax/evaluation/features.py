@@ -39,6 +39,7 @@ from lupi_jax.runtime.files import (
     replacing_files,
 )
 from lupi_jax.runtime.packed import check_unpacked
+from lupi_jax.runtime.records import parse_json
 
 ARRAYS = ("pooled", "ids", "cameras", "modality", "paths", "features")
 """Names of the arrays, in the order of writing: a directory with the last one has all of them."""
@@ -254,7 +255,7 @@ def _read_origin(path: Path) -> Origin:
     else:
         with np.load(path, allow_pickle=False) as arrays:
             said = str(arrays[_ORIGIN]) if _ORIGIN in arrays else said
-    return dict(json.loads(said[: _ORIGIN_BYTES + 1]))
+    return dict(parse_json(said[: _ORIGIN_BYTES + 1]))
 
 
 def _write_file(path: Path, arrays: Mapping[str, np.ndarray], origin: str) -> None:
