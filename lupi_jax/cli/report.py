@@ -29,11 +29,13 @@ def run(options: argparse.Namespace) -> None:
     from lupi_jax.runtime.files import write_whole
     from lupi_jax.training.logging import read_metrics
     from lupi_jax.training.run import versions
+    from lupi_jax.views import check_intermediate
 
     require_libraries()
     reported = load(options)
     out = options.out or options.workdir / "report.html"
     check_out(out, (".html", ".htm"))
+    check_intermediate(reported.config.views, reported.config.data.image_size)
     found = measure(reported, options.split)
     now = {"training": reported.record["versions"], "this page": versions()}
     curves, facts = read_metrics(options.workdir), _facts(reported, found, options)

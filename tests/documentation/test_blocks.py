@@ -1,8 +1,8 @@
 """Every command and every line of Python in README and the guides, run as a reader would.
 
-A page is one session: its blocks run from top to bottom in one empty directory that has `configs`
-and `experiments`, as a clone has. So that this takes seconds, data sets are made of a few small
-pictures, and training takes two steps of a thin network, whatever is written.
+A page is one session: its blocks run from top to bottom in one empty directory that has `configs`,
+`docs` and `experiments`, as a clone has. So that this takes seconds, data sets are made of a few
+small pictures, and training takes two steps of a thin network, whatever is written.
 """
 
 import importlib.util
@@ -13,7 +13,18 @@ import sys
 from pathlib import Path
 
 import pytest
-from pages import COMMANDS, OTHER, PAGES, PYTHON, ROOT, Block, lupi_arguments, name_of, read_blocks
+from pages import (
+    COMMANDS,
+    OTHER,
+    PAGES,
+    PYTHON,
+    ROOT,
+    Block,
+    declared,
+    lupi_arguments,
+    name_of,
+    read_blocks,
+)
 
 from experiments.tables import command as command_line
 from experiments.tables.paper import TABLES
@@ -67,7 +78,7 @@ def run_command(command: str, extra: tuple[str, ...] = ()) -> None:
 
 
 def run_page(page: Path, blocks: list[Block], folder: Path) -> None:
-    for name in ("configs", "experiments"):
+    for name in ("configs", "docs", "experiments"):
         (folder / name).symlink_to(ROOT / name)
     names: dict[str, object] = {}
     for block in blocks:
