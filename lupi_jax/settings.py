@@ -40,10 +40,11 @@ class ViewSettings(Settings):
         'normalisation. "released" is (.4914, .4822, .4465) after normalisation, as in the '
         "released code.",
     )
-    intermediate: Literal["random_channel", "luma", "channel_exchange"] | str = field(
+    intermediate: Literal["random_channel", "luma", "channel_exchange", "adaptive"] | str = field(
         "random_channel",
         'Kind of intermediate images. "random_channel" is Eq. 4, "luma" is the fixed grey of the '
-        "paper's ablation, \"channel_exchange\" is CAJ's (`exchange_intermediate`). A function of "
+        'paper\'s ablation, "channel_exchange" is CAJ\'s (`exchange_intermediate`), "adaptive" is '
+        "a mix that training learns. A function of "
         'your own makes them as the guide "Views" describes.',
     )
     intermediate_settings: Options = field(
@@ -51,9 +52,25 @@ class ViewSettings(Settings):
         "Settings of a function of your own for `intermediate`, each as "
         "`views.intermediate_settings.NAME`.",
     )
+    adaptive_context: bool = field(
+        True,
+        'Whether the mix of "adaptive" depends on the mean and deviation of the image\'s channels '
+        "as well as on the pixel's colour.",
+    )
+    adaptive_share: float = field(
+        1.0,
+        'Share of the learnt mix in an image for "adaptive". The rest is the random mix of Eq. 4.',
+        FRACTION,
+    )
+    adaptive_ramp: int = field(
+        0,
+        "Steps over which the share of the learnt mix grows from 0 to `adaptive_share`.",
+        NOT_NEGATIVE,
+    )
     quantize_intermediate: bool = field(
         False,
-        "Whether to truncate intermediate images to whole grey levels, as the released code does.",
+        "Whether to truncate intermediate images to whole grey levels, as the released code does. "
+        'Not for "adaptive", whose gradient would end there.',
     )
     share_crop_and_flip: bool = field(
         False,
@@ -117,6 +134,18 @@ class LossSettings(Settings):
     color_free_norm: Literal["l2", "l1_mean"] = field(
         "l2", 'Norm of Eq. 6. "l2" is Euclidean, "l1_mean" the mean absolute difference.'
     )
+    color_free_stop: Literal["none", "visible", "intermediate"] = field(
+        "none",
+        "Side of the colour-free loss that gets no gradient from it.",
+    )
+    modality: Literal["none", "mmd", "adversarial"] = field(
+        "none",
+        'Loss that draws learnt intermediate images ("adaptive") towards infrared. It compares '
+        'what the infrared stem makes of them: "mmd" by the squared maximum mean discrepancy, '
+        '"adversarial" by a discriminator whose gradient is reversed. Only the generator gets the '
+        "gradient.",
+    )
+    modality_weight: float = field(1.0, "Weight of that loss.", NOT_NEGATIVE)
     extra: str = field(
         "",
         "Loss of your own, MODULE:NAME, whose terms are added to the total. The guide "

@@ -141,4 +141,6 @@ def _left_out(read: Mapping[str, Any]) -> dict[str, Any]:
     modalities = read.get("modalities", fields["modalities"])
     if not has_twins(modalities):
         fields["loss.color_free"] = "none"
+    if read.get("views.intermediate") == "adaptive":
+        fields["views.quantize_intermediate"] = False
     return fields

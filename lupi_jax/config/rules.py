@@ -84,6 +84,24 @@ _RULES: tuple[_Rule, ...] = (
         "a validation can only use evaluation.pairs of modalities that are trained on",
     ),
     (
+        ("modalities", "views.intermediate"),
+        lambda trained, kind: kind != "adaptive" or has_twins(trained),
+        "views.intermediate = adaptive needs visible and intermediate in modalities",
+    ),
+    (
+        ("views.intermediate", "views.quantize_intermediate"),
+        lambda kind, whole: kind != "adaptive" or not whole,
+        "views.quantize_intermediate must be false for views.intermediate = adaptive, whose "
+        "gradient would end there",
+    ),
+    (
+        ("loss.modality", "views.intermediate", "modalities"),
+        lambda loss, kind, trained: (
+            loss == "none" or (kind == "adaptive" and Modality.INFRARED in trained)
+        ),
+        "loss.modality needs views.intermediate = adaptive and infrared in modalities",
+    ),
+    (
         ("modalities", "loss.color_free"),
         lambda trained, kind: kind == "none" or has_twins(trained),
         "loss.color_free needs visible and intermediate in modalities: set it to none",

@@ -8,6 +8,7 @@ from lupi_jax.losses.color_free import color_free, color_free_mse
 from lupi_jax.losses.distances import euclidean
 from lupi_jax.losses.extra import ExtraLoss
 from lupi_jax.losses.identity import identity_cross_entropy
+from lupi_jax.losses.modality import Discriminator, squared_mmd
 from lupi_jax.losses.objective import objective
 from lupi_jax.losses.triplet import (
     bimodal_triplet,
@@ -19,6 +20,7 @@ from lupi_jax.losses.triplet import (
 from lupi_jax.settings import LossSettings
 
 __all__ = [
+    "Discriminator",
     "ExtraLoss",
     "LossSettings",
     "bimodal_triplet",
@@ -29,6 +31,7 @@ __all__ = [
     "euclidean",
     "identity_cross_entropy",
     "objective",
+    "squared_mmd",
     "unimodal_triplet",
     "weighted_regularized_triplet",
 ]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 from lupi_jax.losses.color_free import color_free, color_free_mse
 from lupi_jax.losses.distances import checked_labels
@@ -81,13 +81,16 @@ def objective(
 def _color_free(
     pooled: Mapping[Any, Array], logits: Mapping[Any, Array], settings: LossSettings
 ) -> Array:
-    pair = pooled["visible"], pooled["intermediate"]
+    def side(values: Mapping[Any, Array], name: str) -> Array:
+        return lax.stop_gradient(values[name]) if settings.color_free_stop == name else values[name]
+
+    pair = side(pooled, "visible"), side(pooled, "intermediate")
     if settings.color_free == "released":
         return color_free_mse(*pair)
     return color_free(
         *pair,
-        logits["visible"],
-        logits["intermediate"],
+        side(logits, "visible"),
+        side(logits, "intermediate"),
         threshold=settings.color_free_threshold,
         alpha=settings.color_free_alpha,
         norm=settings.color_free_norm,

@@ -8,7 +8,7 @@ from lupi_jax.models.conversion import (
     remarks_on,
     to_torch,
 )
-from lupi_jax.models.embed_net import Embedding, EmbedNet, initialize
+from lupi_jax.models.embed_net import Embedding, EmbedNet, initialize, shallow_features
 from lupi_jax.models.layers import BatchNorm, Numerics
 from lupi_jax.models.resnet import BACKBONES, Shape
 from lupi_jax.models.state_dicts import read_state_dict
@@ -27,5 +27,6 @@ __all__ = [
     "modalities_of",
     "read_state_dict",
     "remarks_on",
+    "shallow_features",
     "to_torch",
 ]

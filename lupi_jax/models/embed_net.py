@@ -160,6 +160,26 @@ class EmbedNet(nn.Module):
         return Embedding(pooled, neck, logits)
 
 
+def shallow_features(model: EmbedNet, variables: Any, images: Array, modality: Modality) -> Array:
+    """Summarise what a modality's stem makes of images, by its running statistics.
+
+    Args:
+      model: the network.
+      variables: its parameters and running statistics.
+      images: normalised images [n, h, w, 3].
+      modality: the modality whose stem they go through.
+
+    Returns:
+      [n, 2 c], the mean and the deviation over the pixels of the stem's c channels.
+    """
+    name = f"stem_{modality}"
+    own = {collection: parts[name] for collection, parts in variables.items() if name in parts}
+    stem = model.net.stem(Numerics(model.dtype), name)
+    x = widened(cast(Array, stem.apply(own, images, False)))
+    x = x.reshape(len(x), -1, x.shape[-1])
+    return jnp.concatenate([x.mean(1), jnp.sqrt(x.var(1) + 1e-6)], axis=-1)
+
+
 def initialize(
     model: EmbedNet,
     key: Array,

@@ -26,6 +26,7 @@ from lupi_jax.evaluation.evaluator import make_validation
 from lupi_jax.modality import Modality
 from lupi_jax.models import EmbedNet
 from lupi_jax.runtime.phases import phase
+from lupi_jax.training.beside import parameters_beside
 from lupi_jax.training.checkpoints import Checkpoints
 from lupi_jax.training.network import (
     abstract,
@@ -34,7 +35,7 @@ from lupi_jax.training.network import (
     make_model,
 )
 from lupi_jax.training.optimizer import learning_rate, make_optimizer
-from lupi_jax.training.own import own_loss, parameters_beside, parts_record
+from lupi_jax.training.own import own_loss, parts_record
 from lupi_jax.training.parallel import ParallelStep
 from lupi_jax.training.pretrained import initial_variables
 from lupi_jax.training.run import check_same_files, check_same_run, run_record

@@ -18,7 +18,6 @@ from lupi_jax.parts import calling, check_settings, digest_of, load_part, name_o
 from lupi_jax.runtime.terminal import say
 from lupi_jax.training.hooks import Hook
 from lupi_jax.training.network import as_parameters
-from lupi_jax.training.step import EXTRA_LOSS
 
 HOOKS = "log.hooks"
 
@@ -102,14 +101,12 @@ def own_loss(config: Config, loss: Callable[..., Any] | None) -> ExtraLoss | Non
     return ExtraLoss.of(part, config.loss)
 
 
-def parameters_beside(config: Config, model: EmbedNet, extra: ExtraLoss | None) -> dict[str, Any]:
-    """Draw the parameters that only training needs, for `TrainState.beside`.
+def parameters_of_loss(config: Config, model: EmbedNet, extra: ExtraLoss) -> Any:
+    """Draw the parameters of a loss of a user's own; {} if it has none.
 
     Raises:
-      InputError: the loss of a user's own fails, or returns something else than named scalars.
+      InputError: the loss fails, or returns something else than named scalars.
     """
-    if extra is None:
-        return {}
     rows = config.batch.identities * config.batch.images
     dtype = jnp.float64 if config.dtype == "float64" else jnp.float32
     feature, logits = (jnp.zeros((rows, n), dtype) for n in (model.features, model.num_classes))
@@ -118,7 +115,7 @@ def parameters_beside(config: Config, model: EmbedNet, extra: ExtraLoss | None) 
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
     params = as_parameters(config, extra.init(key, embeddings, labels))
     extra.check(params, embeddings, labels)
-    return {EXTRA_LOSS: params} if params else {}
+    return params
 
 
 def own_hooks(config: Config, workdir: Path) -> list[Hook]:

@@ -1,6 +1,7 @@
 """The training step, a pure function of the state and one device's share of the batch."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, cast
 
 import jax
@@ -10,16 +11,17 @@ from flax import struct
 from jax import Array, lax
 
 from lupi_jax.config import Config
-from lupi_jax.losses import ExtraLoss, LossSettings, objective
+from lupi_jax.losses import Discriminator, ExtraLoss, LossSettings, objective, squared_mmd
 from lupi_jax.modality import Modality
-from lupi_jax.models import Embedding, EmbedNet
-from lupi_jax.views import make_views
+from lupi_jax.models import Embedding, EmbedNet, shallow_features
+from lupi_jax.views import Adaptive, make_views, mean_weights, share_at
 
 AXIS = "batch"
 """Name of the mapped axis of the devices that share a batch."""
 
-EXTRA_LOSS = "extra_loss"
-"""Name of the parameters of a loss of a user's own in `TrainState.beside`."""
+EXTRA_LOSS, GENERATOR, DISCRIMINATOR = "extra_loss", "generator", "discriminator"
+BESIDE = (EXTRA_LOSS, GENERATOR, DISCRIMINATOR)
+"""Names of what `TrainState.beside` may hold."""
 
 
 class TrainState(struct.PyTreeNode):
@@ -30,8 +32,7 @@ class TrainState(struct.PyTreeNode):
       params: the network's parameters.
       batch_stats: running statistics of batch normalisation.
       opt_state: the optimiser's momentum, for `trained`.
-      beside: parameters that only training needs, {} unless a loss of a user's own has some:
-        {"extra_loss": its parameters}.
+      beside: parameters that only training needs, by names out of `BESIDE`.
     """
 
     step: Array
@@ -101,7 +102,8 @@ def train_step(
       The state after the step, and the scalars `loss/total`, `loss/<term>`, `accuracy` (the
       classifier's), `gradient_norm` and `rate`.
     """
-    images = make_views(
+    views = partial(
+        make_views,
         jax.random.fold_in(jax.random.key(seed), state.step),
         batch.get(Modality.VISIBLE),
         batch.get(Modality.INFRARED),
@@ -109,9 +111,18 @@ def train_step(
         config.modalities,
         first_row=lax.axis_index(AXIS) * len(batch["labels"]),
     )
+
+    def views_of(beside: Mapping[str, Any]) -> dict[Modality, Array]:
+        if GENERATOR not in beside:
+            return views()
+        return views(adaptive=Adaptive(beside[GENERATOR], share_at(state.step, config.views)))
+
     gradient, (metrics, batch_stats) = jax.grad(_share_of_loss, has_aux=True)(
-        state.trained, state.batch_stats, images, batch["labels"], model, config.loss, extra
+        state.trained, state.batch_stats, views_of, batch["labels"], model, config.loss, extra
     )
+    if GENERATOR in state.beside:
+        means = mean_weights(batch[Modality.VISIBLE], config.views, state.beside[GENERATOR])
+        metrics |= {f"mix/{name}": lax.pmean(mean, AXIS) for name, mean in means.items()}
     if lax.axis_size(AXIS) > 1:
         gradient = lax.psum(gradient, AXIS)
     updates, opt_state = tx.update(gradient, state.opt_state, state.trained)
@@ -125,7 +136,7 @@ def train_step(
 def _share_of_loss(
     params: Any,
     batch_stats: Any,
-    images: Mapping[Modality, Array],
+    views_of: Callable[[Mapping[str, Any]], dict[Modality, Array]],
     labels: Array,
     model: EmbedNet,
     loss: LossSettings,
@@ -137,8 +148,9 @@ def _share_of_loss(
     gradient of the loss.
     """
     rows, labels = len(labels), lax.all_gather(labels, AXIS, tiled=True)
-    own = params.get(EXTRA_LOSS, {})
-    network = {name: part for name, part in params.items() if name != EXTRA_LOSS}
+    beside = {name: part for name, part in params.items() if name in BESIDE}
+    network = {name: part for name, part in params.items() if name not in BESIDE}
+    images = views_of(beside)
     variables = {"params": network, "batch_stats": batch_stats}
     output = model.apply(variables, images, train=True, mutable=["batch_stats"])
     embedding, updates = cast(tuple[Embedding, dict[str, Any]], output)
@@ -152,10 +164,13 @@ def _share_of_loss(
 
     pooled, logits = gather(embedding.pooled), gather(embedding.logits)
     total, terms = objective(pooled, logits, labels, loss)
+    if loss.modality != "none":
+        terms["modality"] = loss.modality_weight * _modality(beside, model, variables, images)
+        total = total + terms["modality"]
     if extra is not None:
         neck = gather(embedding.neck)
         every = {m: Embedding(pooled[m], neck[m], logits[m]) for m in names}
-        added = extra(own, every, labels)
+        added = extra(beside.get(EXTRA_LOSS, {}), every, labels)
         total, terms = total + sum(added.values()), {**terms, **added}
     metrics = {f"loss/{name}": term for name, term in {"total": total, **terms}.items()}
     metrics["accuracy"] = jnp.stack([x.argmax(-1) == labels for x in logits.values()]).mean()
@@ -163,3 +178,23 @@ def _share_of_loss(
     if model.axis_name is None:  # each device has normalised by its own rows
         batch_stats = lax.pmean(batch_stats, AXIS)
     return total / lax.axis_size(AXIS), (metrics, batch_stats)
+
+
+def _modality(
+    beside: Mapping[str, Any], model: EmbedNet, variables: Any, images: Mapping[Modality, Array]
+) -> Array:
+    """How far learnt intermediate images are from infrared ones, as the infrared stem sees them.
+
+    Only the images and the discriminator get the gradient.
+    """
+    frozen = lax.stop_gradient(variables)
+
+    def seen(modality: Modality) -> Array:
+        rows = shallow_features(model, frozen, images[modality], Modality.INFRARED)
+        return lax.all_gather(rows, AXIS, tiled=True)
+
+    generated, infrared = seen(Modality.INTERMEDIATE), seen(Modality.INFRARED)
+    if DISCRIMINATOR not in beside:
+        return squared_mmd(generated, infrared)
+    guess = Discriminator().apply({"params": beside[DISCRIMINATOR]}, generated, infrared)
+    return cast(Array, guess)

@@ -9,6 +9,7 @@ Intermediate Information", ECCV Workshops 2022.
 """
 
 from lupi_jax.settings import ViewSettings
+from lupi_jax.views.adaptive import Adaptive, Generator, mean_weights, share_at
 from lupi_jax.views.channels import LUMA, exchange, luma, random_channel
 from lupi_jax.views.check import check_intermediate, check_views
 from lupi_jax.views.intermediate import make_intermediate
@@ -19,6 +20,8 @@ __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "LUMA",
+    "Adaptive",
+    "Generator",
     "ViewSettings",
     "check_intermediate",
     "check_views",
@@ -26,6 +29,8 @@ __all__ = [
     "luma",
     "make_intermediate",
     "make_views",
+    "mean_weights",
     "normalise",
     "random_channel",
+    "share_at",
 ]

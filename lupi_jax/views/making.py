@@ -9,6 +9,7 @@ from jax import Array
 
 from lupi_jax.modality import Modality
 from lupi_jax.settings import ViewSettings
+from lupi_jax.views.adaptive import Adaptive
 from lupi_jax.views.channels import exchange
 from lupi_jax.views.erasing import erase
 from lupi_jax.views.intermediate import intermediate_of
@@ -31,6 +32,7 @@ def make_views(
     settings: ViewSettings,
     modalities: Iterable[str] = ("visible", "infrared", "intermediate"),
     first_row: int | Array = 0,
+    adaptive: Adaptive | None = None,
 ) -> dict[Modality, Array]:
     """Make the training views of a batch.
 
@@ -50,6 +52,8 @@ def make_views(
         settings: how views are made.
         modalities: names of the views to make.
         first_row: the number of row 0 in the whole batch.
+        adaptive: what makes learnt intermediate images; only used for `settings.intermediate` =
+            "adaptive", which needs it.
 
     Returns:
         {modality: [n, h, w, 3] float32}, normalised.
@@ -77,13 +81,18 @@ def make_views(
         if modality is Modality.INTERMEDIATE and settings.share_crop_and_flip:
             twin_key = jax.random.fold_in(key, _STREAMS[Modality.VISIBLE])
             twins = row_keys(twin_key, len(images), first_row)
-        make = partial(_view, settings=settings, modality=modality)
+        make = partial(_view, settings=settings, modality=modality, adaptive=adaptive)
         views[modality] = jax.vmap(make)(keys, twins, jnp.asarray(images))
     return views
 
 
 def _view(
-    key: Array, twin: Array | None, image: Array, settings: ViewSettings, modality: Modality
+    key: Array,
+    twin: Array | None,
+    image: Array,
+    settings: ViewSettings,
+    modality: Modality,
+    adaptive: Adaptive | None,
 ) -> Array:
     """Augment one image [h, w, 3] uint8 to a view [h, w, 3] float32.
 
@@ -99,7 +108,7 @@ def _view(
     flipped = jax.random.uniform(flip_key, dtype=jnp.float32) < settings.flip
     image = jnp.where(flipped, image[:, ::-1], image)
     if modality is Modality.INTERMEDIATE:
-        image = intermediate_of(intermediate_key, image, settings)
+        image = intermediate_of(intermediate_key, image, settings, adaptive)
     if settings.extra:
         name, own = settings.extra, settings.extra_settings
         extra_key = jax.random.fold_in(key, _EXTRA)

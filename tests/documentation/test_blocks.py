@@ -20,7 +20,6 @@ from pages import (
     PYTHON,
     ROOT,
     Block,
-    declared,
     lupi_arguments,
     name_of,
     read_blocks,
