@@ -46,7 +46,7 @@ class Generator(nn.Module):
         Returns:
           [h, w, 4]: a, b, c, and d as a share of the range.
         """
-        colour = jnp.asarray(image, jnp.float32) / 255
+        colour = image / 255
         x = nn.Dense(self.hidden, name="colour")(colour - 0.5)
         if self.context:
             summary = jnp.concatenate([colour.mean((0, 1)) - 0.5, colour.std((0, 1))])
@@ -80,6 +80,8 @@ def make_adaptive(key: Array, image: Array, settings: ViewSettings, adaptive: Ad
 
 def mix_weights(image: Array, settings: ViewSettings, params: Any) -> Array:
     """The weights [h, w, 4] that a generator with `params` gives an image [h, w, 3]."""
+    dtype = jnp.promote_types(jnp.float32, jnp.result_type(*jax.tree.leaves(params)))
+    image = jnp.asarray(image, dtype)
     weights = Generator(settings.adaptive_context).apply({"params": params}, image)
     assert isinstance(weights, Array)
     return weights

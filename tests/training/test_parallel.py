@@ -1,5 +1,6 @@
 """n devices compute what one does: in a process of its own, since devices are fixed at start."""
 
+import dataclasses
 import json
 import logging
 import subprocess
@@ -18,26 +19,31 @@ from flax import linen as nn
 from jax import lax
 from jax.sharding import SingleDeviceSharding
 
-from lupi_jax.config import Config, OptimizerConfig
+from lupi_jax.config import Config, OptimizerConfig, SourceConfig
 from lupi_jax.declared import Options
 from lupi_jax.errors import InputError
 from lupi_jax.losses import ExtraLoss, LossSettings, objective
 from lupi_jax.modality import Modality
-from lupi_jax.models import Embedding, EmbedNet, initialize
+from lupi_jax.models import EmbedNet, initialize
 from lupi_jax.models.operations import conv2d
 from lupi_jax.models.resnet import BACKBONES, Shape
+from lupi_jax.training.beside import parameters_beside
 from lupi_jax.training.checkpoints import Checkpoints
 from lupi_jax.training.network import abstract
 from lupi_jax.training.optimizer import learning_rate, make_optimizer
 from lupi_jax.training.parallel import ParallelStep, everywhere, local_copy, require_room
-from lupi_jax.training.step import AXIS, EXTRA_LOSS, Step, TrainState, train_step
+from lupi_jax.training.step import AXIS, Step, TrainState, train_step
 from lupi_jax.views import ViewSettings, make_views
 
 # A stem a modality, one layer of trunk, and it compiles in seconds.
 TINY = Shape((1, 1, 0, 0), width=4, non_local=(0, 0, 0, 0))
 DEVICES, STEPS, IDENTITIES, IMAGES = 8, 20, 4, 2
 VIEWS = ViewSettings(pad=2)
-LOSSES = {"paper": LossSettings(), "released": LossSettings(triplet="mean", color_free="released")}
+LOSSES = {
+    "paper": LossSettings(modality="adversarial"),
+    "released": LossSettings(triplet="mean", color_free="released"),
+}
+ADAPTIVE = dataclasses.replace(VIEWS, intermediate="adaptive", adaptive_share=0.7)
 # The paper's losses have gradients of norm 39 and more here, so that this clips at every step. A
 # power of two is exact in the schedule's float32.
 OPTIMIZERS = {
@@ -61,7 +67,7 @@ class Tightness(nn.Module):
         return {"tight": jnp.mean((far * units) ** 2) + jnp.mean(units**-2)}
 
 
-# The paper's runs have a loss of a user's own as well.
+# The paper's runs have learnt intermediate images and a loss of a user's own as well.
 EXTRAS = {"paper": ExtraLoss(Tightness, "Tightness", 0.5, Options())}
 CASES = {
     "fast": (
@@ -90,11 +96,17 @@ def draw_batches() -> list[dict[str, np.ndarray]]:
     ]
 
 
+def configured(recipe: str) -> Config:
+    views = ADAPTIVE if recipe == "paper" else VIEWS
+    data = SourceConfig(image_size=(32, 32))
+    return Config(data=data, views=views, loss=LOSSES[recipe], optimizer=OPTIMIZERS[recipe])
+
+
 def make_step(
     backbone: str, recipe: str, axis_name: str | None = AXIS
 ) -> tuple[EmbedNet, optax.GradientTransformation, Step]:
     model = EmbedNet(6, backbone=backbone, axis_name=axis_name)
-    config = Config(views=VIEWS, loss=LOSSES[recipe], optimizer=OPTIMIZERS[recipe])
+    config = configured(recipe)
     tx, rate = make_optimizer(config.optimizer, 1), learning_rate(config.optimizer, 1)
     step = partial(
         train_step, config=config, model=model, tx=tx, rate=rate, extra=EXTRAS.get(recipe)
@@ -110,11 +122,8 @@ def train(
 ) -> Trained:
     """{figure: its values at all steps} and the state after them."""
     model, tx, step = make_step(backbone, recipe)
-    beside = {}
-    if recipe in EXTRAS:
-        feature, logits = jnp.zeros((8, model.features), dtype), jnp.zeros((8, 6), dtype)
-        rows = {m: Embedding(feature, feature, logits) for m in Modality}
-        beside[EXTRA_LOSS] = EXTRAS[recipe].init(jax.random.key(0), rows, jnp.zeros(8, int))
+    typed = dataclasses.replace(configured(recipe), dtype=dtype)
+    beside = parameters_beside(typed, model, EXTRAS.get(recipe))
     variables = jax.tree.map(lambda x: np.asarray(x, dtype), variables)
     parallel = ParallelStep(step, how, devices)
     create = jax.jit(partial(TrainState.create, tx=tx))
