@@ -96,7 +96,7 @@ def _export_features(options: argparse.Namespace) -> None:
 
 def _export_network(options: argparse.Namespace) -> None:
     from lupi_jax.evaluation.export import require_place, save_network
-    from lupi_jax.evaluation.onnx import require_converter, save_onnx
+    from lupi_jax.evaluation.onnx import require_onnx, save_onnx
     from lupi_jax.runtime.hosts import is_first
 
     if options.split is not None or options.data_root is not None:
@@ -104,9 +104,7 @@ def _export_network(options: argparse.Namespace) -> None:
             "--split and --data-root apply only to --out: a network is exported without data"
         )
     folder = options.onnx or options.stablehlo
-    require_place(folder)
-    if options.onnx:
-        require_converter()
+    (require_onnx if options.onnx else require_place)(folder)
     run = load(options)
     if not is_first():
         return

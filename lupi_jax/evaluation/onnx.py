@@ -7,7 +7,7 @@ model per modality, `visible.onnx` and `infrared.onnx`. Each model also says by 
 import contextlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -40,20 +40,28 @@ TOLERANCE = 1e-4
 """The largest difference of a feature that an export accepts."""
 
 _INPUT, _OUTPUT = "images", "features"
-_BATCHES = (1, 3)  # numbers of images for the comparison with JAX
-_INSTALL = "pip install 'lupi-jax[onnx]'"
+_BATCHES = (1, 3)  # sizes of the batches that are compared with JAX's
 
 
-def require_converter() -> None:
-    """Raise InputError if jax2onnx or onnxruntime cannot be imported."""
+def require_onnx(folder: Path) -> None:
+    """Raise InputError if `save_onnx` cannot write to `folder`, or lacks a library."""
+    if folder.suffix == ".onnx":
+        raise InputError(
+            f"{folder}: this is the name of a file: name a directory, for one model per modality"
+        )
+    require_place(folder)
+    _require_libraries()
+
+
+def _require_libraries() -> None:
     try:
         with _quiet():
             import jax2onnx  # noqa: F401 # pyright: ignore[reportMissingImports]
             import onnxruntime  # noqa: F401 # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise InputError(
-            f"an ONNX export needs jax2onnx and onnxruntime ({shorten(error)}): {_INSTALL}, or "
-            "export StableHLO (--stablehlo), which needs neither"
+            f"an ONNX export needs jax2onnx and onnxruntime ({shorten(error)}): "
+            "pip install 'lupi-jax[onnx]', or export StableHLO (--stablehlo), which needs neither"
         ) from error
 
 
@@ -85,12 +93,13 @@ def export_onnx(
 
     Raises:
       ValueError: `feature` is unknown.
-      InputError: the network has no stem for `modality`, jax2onnx or onnxruntime is missing or
-        cannot handle the network, or the features differ by more than `TOLERANCE`.
+      InputError: the network has no stem for `modality` or gives features that are not finite,
+        jax2onnx or onnxruntime is missing or cannot handle the network, or the features differ by
+        more than `TOLERANCE`.
     """
     check_feature(feature)
     stem = require_stem(variables, modality)
-    require_converter()
+    _require_libraries()
     whole = model.clone(dtype=None, precision="highest")
 
     def embed(images: Array) -> Array:
@@ -105,15 +114,24 @@ def export_onnx(
         "divided by 255",
         **(facts or {}),
     }
+    noise = np.random.default_rng(0).integers(0, 256, (max(_BATCHES), *size, 3), np.uint8)
+    batches = [noise[:count] for count in _BATCHES]
+    expected = [np.asarray(jax.jit(embed)(batch)) for batch in batches]
+    if not all(np.isfinite(each).all() for each in expected):
+        raise InputError(
+            "this network gives features that are not finite: its training went wrong, use another "
+            "network"
+        )
     try:
         with _quiet():
             content = _convert(embed, size, said)
-            difference = _largest_difference(content, embed, size)
+            made = _run(content, batches)
     except Exception as error:  # each operator's converter raises its own kind
         raise InputError(
             f"jax2onnx {version('jax2onnx')} cannot convert this network "
             f"({type(error).__name__}: {shorten(error)}): export StableHLO (--stablehlo) instead"
         ) from error
+    difference = max(float(np.abs(a - b).max()) for a, b in zip(made, expected, strict=True))
     if not difference <= TOLERANCE:  # NaN too
         raise InputError(
             f"the ONNX model of {modality} images gives features that differ by {difference:.2g} "
@@ -147,10 +165,10 @@ def save_onnx(
       For each modality that has a model, the largest difference from JAX, see `export_onnx`.
 
     Raises:
-      InputError: the folder holds something else or cannot be written, or `export_onnx` refuses the
-        network.
+      InputError: `require_onnx` refuses the folder, it cannot be written, or `export_onnx` refuses
+        the network.
     """
-    require_place(expand(folder))
+    require_onnx(expand(folder))
     said = {**origin_of(model, variables, size), **(facts or {})}
     made = {
         m: export_onnx(model, variables, m, size, feature, said)
@@ -188,19 +206,12 @@ def _convert(
     return made.SerializeToString()
 
 
-def _largest_difference(
-    content: bytes, embed: Callable[[Array], Array], size: tuple[int, int]
-) -> float:
-    """The largest difference between features of noise in onnxruntime and in JAX."""
+def _run(content: bytes, batches: Iterable[np.ndarray]) -> list[np.ndarray]:
+    """The features of each batch, by onnxruntime."""
     import onnxruntime  # pyright: ignore[reportMissingImports]
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    noise = np.random.default_rng(0).integers(0, 256, (max(_BATCHES), *size, 3), np.uint8)
-    compiled, differences = jax.jit(embed), []
-    for count in _BATCHES:
-        (made,) = session.run(None, {_INPUT: noise[:count]})
-        differences.append(np.abs(made - np.asarray(compiled(noise[:count]))).max())
-    return float(np.max(differences))
+    return [np.asarray(session.run(None, {_INPUT: batch})[0]) for batch in batches]
 
 
 @contextlib.contextmanager

@@ -150,7 +150,7 @@ def test_the_guide_s_program_gives_the_features_of_the_run(
     assert main(arguments[0].split()[1:]) == 0
     out, err = capfd.readouterr()
     pattern = (
-        r"wrote network: ONNX models for visible and infrared images, \S+e-0[5-9] or less .*\n"
+        r"wrote network-onnx: ONNX models for visible and infrared images, \S+e-0[5-9] or less .*\n"
     )
     assert re.fullmatch(pattern, err), (out, err)
     names: dict = {}
@@ -184,7 +184,7 @@ class Converter:
 
 @pytest.mark.parametrize("error", [2e-4, np.nan])
 def test_a_model_with_other_features_is_not_written(variables, tmp_path, monkeypatch, error):
-    converter = Converter(monkeypatch, error)
+    converter = Converter(monkeypatch, error)  # with three images only
     folder = tmp_path / "network"
     pattern = r"model of visible images gives features that differ by (2e-04|0\.0002|nan) from JAX"
     with pytest.raises(InputError, match=pattern):
@@ -210,6 +210,18 @@ def test_one_export_replaces_another_kind(variables, tmp_path, monkeypatch):
     (tmp_path / "photos" / "visible.onnx").touch()
     with pytest.raises(InputError, match="photos: something else is there"):
         save_onnx(tmp_path / "photos", MODEL, variables, SIZE)
+
+
+def test_a_network_without_finite_features(variables, tmp_path, monkeypatch):
+    Converter(monkeypatch, 0)
+    nothing = jax.numpy.full((1, 3), np.nan)
+    monkeypatch.setattr(onnx, "embed_batch", lambda *given: [nothing] * 2)
+    with pytest.raises(InputError, match="features that are not finite: its training went wrong"):
+        export_onnx(MODEL, variables, Modality.VISIBLE, SIZE)
+    with pytest.raises(
+        InputError, match=r"net\.onnx: this is the name of a file: name a directory"
+    ):
+        save_onnx(tmp_path / "net.onnx", MODEL, variables, SIZE)
 
 
 def test_a_network_that_cannot_be_converted(variables, tmp_path, monkeypatch):
