@@ -110,9 +110,10 @@ def test_a_network_that_computes_in_bfloat16_becomes_one_in_float32(variables, i
 
 
 @real
-def test_a_model_made_on_an_accelerator_is_the_same(variables, images, monkeypatch):
+def test_a_model_made_on_an_accelerator_is_the_same(variables, images, monkeypatch, caplog):
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")  # whose operations have other forms
     content, _ = export_onnx(MODEL, variables, Modality.VISIBLE, SIZE)
+    assert not [record for record in caplog.records if record.name.startswith("onnx")]
     own = lupi.extract_features(MODEL, variables, images, Modality.VISIBLE)
     np.testing.assert_allclose(run(content, images), own, rtol=0, atol=1e-5)
 
