@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 SUMMARY = "find every fault of a data set before training on it"
 EXAMPLE = """lupi check-data --data sysu --root SYSU-MM01
-  lupi check-data --data folder --root DATA --run runs/mine"""
+  lupi check-data --data folder --root DATA --run runs/mine
+
+The exit status is 0 if nothing is wrong, and 2 if there are problems. Notes do not change it. They
+say what the data cannot be used for, such as data of one modality or without a split."""
 NEEDS = ("data",)
 SAVED = "a check writes nothing"
 

@@ -76,7 +76,7 @@ def _reference_first(runs: Sequence[Path], reference: Path | None) -> list[Path]
 
 
 def _measure(workdir: Path, options: argparse.Namespace) -> "MeasuredRun":
-    from lupi_jax.evaluation.methods import MeasuredRun
+    from lupi_jax.evaluation.methods import MeasuredRun, measuring
     from lupi_jax.training.run import RESUMABLE
 
     say(f"measuring {workdir}")
@@ -96,6 +96,8 @@ def _measure(workdir: Path, options: argparse.Namespace) -> "MeasuredRun":
         fields={name: value for name, value in fields.items() if name not in free},
         draws_people=bool(network.config.data.validation_identities),
         trained_on=network.record["data"],
+        settings=measuring(fields),
+        split=options.split,
         images=index.fingerprint,
         protocol=found.protocol,
         rows=[row for row in found.rows if row["feature"] == "neck"],

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from lupi_jax.errors import InputError, shown, some
+from lupi_jax.errors import InputError, reason, shown, some
 
 PICTURES = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
 """Endings of picture files that can be written."""
@@ -30,8 +30,8 @@ def check_out(out: Path | None, endings: Sequence[str]) -> None:
         with tempfile.TemporaryFile(dir=out.parent):
             pass
     except OSError as error:
-        reason = f"cannot be written there ({error.strerror}); name another place"
-        raise InputError(f"--out {out}: {reason}") from error
+        what = f"cannot be written there ({reason(error)}); name another place"
+        raise InputError(f"--out {out}: {what}") from error
 
 
 def require_no_input(out: Path | None, files: Iterable[Path]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import lupi_jax as lupi
 from lupi_jax.cli.console import say
+from lupi_jax.cli.source import whole
 from lupi_jax.errors import InputError, plural
 
 
@@ -76,8 +77,8 @@ def add_processes(parser: argparse.ArgumentParser) -> None:
         "and on a TPU pod (auto)",
     )
     add("--coordinator", metavar="HOST:PORT", help="address of process 0 (found by auto)")
-    add("--processes", type=int, metavar="N", help="number of processes (found by auto)")
-    add("--process", type=int, metavar="I", help="number of this process, from 0 (found by auto)")
+    add("--processes", type=whole, metavar="N", help="number of processes (found by auto)")
+    add("--process", type=whole, metavar="I", help="number of this process, from 0 (found by auto)")
 
 
 def load(options: argparse.Namespace) -> "lupi.training.Run":
@@ -91,13 +92,13 @@ def load(options: argparse.Namespace) -> "lupi.training.Run":
             "which network? Give --workdir, a run of `lupi train`, or --config with --checkpoint, "
             "a file of PyTorch weights"
         )
-    if options.config is None:
-        return load_from(options.workdir, options)
-    config = load_config(options.config, options.overrides)
     if options.untrained and options.checkpoint:
         raise InputError(
             "--checkpoint names a trained network: leave out --checkpoint or --untrained"
         )
+    if options.config is None:
+        return load_from(options.workdir, options)
+    config = load_config(options.config, options.overrides)
     if options.untrained:
         return lupi.training.load_untrained(config, options.fetch)
     if options.checkpoint is None:

@@ -17,6 +17,7 @@ from lupi_jax.cli.console import (
     say_passed_over,
 )
 from lupi_jax.cli.network import add_network, load
+from lupi_jax.cli.source import whole
 from lupi_jax.cli.threshold import Threshold, add_threshold, read_threshold
 from lupi_jax.errors import InputError, LeftOutError, plural, shown
 
@@ -39,6 +40,9 @@ SAVED = "nothing was saved"
 DRAWN = 10
 """Number of queries in a picture, and of images per query."""
 
+PRINTED = 10
+"""Number of queries in a printed table; JSON has all of them."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `lupi search`."""
@@ -50,13 +54,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add(f"--{side}", type=Path, required=True, metavar="PLACE", help=text)
         choices, text = ("infrared", "visible"), f"modality of the {side} ({default})"
         add(f"--{side}-modality", choices=choices, default=default, help=text)
-    add("--top", type=int, default=10, metavar="N", help="number of images to list per query (10)")
+    add(
+        "--top", type=whole, default=10, metavar="N", help="number of images to list per query (10)"
+    )
     text = "use features or a threshold even if they come from another network or image size"
     add("--any-network", action="store_true", help=text)
     add_threshold(parser)
     out = f"picture to draw, of the first {DRAWN} queries with up to {DRAWN} images each"
     add("--out", type=Path, metavar="PICTURE", help=out)
-    add("--json", action="store_true", help="print JSON instead of a table")
+    text = f"print JSON of all queries, instead of a table of the first {PRINTED}"
+    add("--json", action="store_true", help=text)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -126,7 +133,12 @@ def _print(found: "Sequence[Mapping[str, Any]]", title: str, options: argparse.N
         return
     headings = ["query", "rank", "distance", *["match"] * (options.threshold is not None), "image"]
     table = []
-    for row in found:
+    queries = list(dict.fromkeys(row["query"] for row in found))
+    printed = set(queries[:PRINTED])
+    if len(queries) > PRINTED:
+        title += f": the first {PRINTED} of {len(queries)} queries"
+        say(f"printed the first {PRINTED} of {len(queries)} queries; --json prints all")
+    for row in (row for row in found if row["query"] in printed):
         match = ["yes" if row["match"] else "no"] if "match" in row else []
         table.append([row["query"], row["rank"], f"{row['distance']:.4f}", *match, row["path"]])
     print_table(title, headings, table)

@@ -1,13 +1,14 @@
 """`--threshold` of `lupi search`: the distance up to which two images match."""
 
 import argparse
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lupi_jax.cli.source import number
 from lupi_jax.errors import InputError
+from lupi_jax.runtime.records import parse_json
 
 RATE = 0.01
 """The false-match rate that a threshold is chosen for, unless an option gives another."""
@@ -39,7 +40,7 @@ def add_threshold(parser: argparse.ArgumentParser) -> None:
         "evaluate` wrote for this network, to choose the distance by its pairs (no marks)",
     )
     text = f"with --threshold FILE: share of pairs of two people that may match, up to 0.1 ({RATE})"
-    add("--false-match-rate", type=float, metavar="RATE", help=text)
+    add("--false-match-rate", type=number, metavar="RATE", help=text)
 
 
 def read_threshold(options: argparse.Namespace) -> Threshold | None:
@@ -116,8 +117,8 @@ def _read_result(file: Path) -> Any:
     missing = f"--threshold {file}: neither a number nor a file: give a distance or an evaluation"
     content = read_bytes(file, missing)
     try:
-        return json.loads(content)
-    except (ValueError, RecursionError) as error:
+        return parse_json(content, finite=False)
+    except ValueError as error:
         raise InputError(
-            f"--threshold {file}: not JSON: give the file that `lupi evaluate` wrote"
+            f"--threshold {file}: {error}: give the file that `lupi evaluate` wrote"
         ) from error

@@ -64,15 +64,21 @@ def read_json_lines(file: Path) -> Iterator[Any]:
                 return
 
 
-def parse_json(text: str | bytes) -> Any:
-    """Parse a JSON text to plain values. Every number has to be finite.
+def parse_json(text: str | bytes, finite: bool = True) -> Any:
+    """Parse a JSON text to plain values.
+
+    Args:
+      text: the text.
+      finite: whether every number has to be finite. Results may hold NaN, a figure that the data
+        do not determine.
 
     Raises:
       ValueError: the text is not JSON, or nested deeper than `DEPTH`. The message says which.
     """
     too_deep = f"it is nested deeper than {DEPTH} levels"
+    checks = {"parse_constant": _refuse, "parse_float": _finite} if finite else {}
     try:
-        value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        value = json.loads(text, **checks)
     except RecursionError:
         raise ValueError(too_deep) from None
     except ValueError as error:

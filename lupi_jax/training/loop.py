@@ -1,5 +1,7 @@
 """The training loop, which takes one step per batch and calls the hooks."""
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import itertools

@@ -70,6 +70,14 @@ def test_evaluation_agrees_with_the_exported_features(demo, exported, capfd):
     assert "infrared -> visible" in table
 
 
+def test_an_untrained_network_has_no_checkpoint(demo, refused):
+    for command in (["evaluate"], ["export", "--out", demo.workdir / "f.npz"]):
+        message = refused(*command, *demo.run, "--untrained", "--checkpoint", "best")
+        assert message == (
+            "--checkpoint names a trained network: leave out --checkpoint or --untrained"
+        )
+
+
 def test_evaluation_as_json_and_of_the_untrained_network(demo, capfd):
     assert main(["evaluate", *demo.run, "--json", "--checkpoint", "2"]) == 0
     trained = json.loads(capfd.readouterr().out)

@@ -15,6 +15,7 @@ from PIL import Image
 from lupi_jax import training
 from lupi_jax.cli import main
 from lupi_jax.config.file import load_config
+from lupi_jax.errors import InputError
 from lupi_jax.evaluation import evaluate, methods
 from lupi_jax.training import Run, load_run
 
@@ -198,7 +199,59 @@ def test_searches_in_another_order_are_refused(runs, long_1_as, capfd):
 
     long_1_as(turned)
     assert main(["compare", str(runs / "short-0"), str(runs / "long-1")]) == 2
-    assert "by another protocol or in other searches than" in capfd.readouterr().err
+    assert capfd.readouterr().err.splitlines()[-1] == (
+        f"lupi: {runs / 'long-1'}: measured in other searches than {runs / 'short-0'} "
+        "(evaluation.pairs = ('visible_to_infrared', 'infrared_to_visible'), not "
+        "('infrared_to_visible', 'visible_to_infrared')): give both the same "
+        "--config.evaluation.pairs"
+    )
+
+
+def test_the_reason_why_runs_cannot_be_compared_is_named(runs, long_1_as, capfd, tmp_path, people):
+    fewer = tmp_path / "fewer"
+    shutil.copytree(people, fewer)
+    given = ["compare", str(runs / "short-0"), str(runs / "long-1")]
+
+    def configured(**changes: Any) -> Callable[[Run], Run]:
+        def change(run: Run) -> Run:
+            parts = {name: dataclasses.replace(getattr(run.config, name), **fields)
+                     for name, fields in changes.items()}  # fmt: skip
+            return dataclasses.replace(run, config=dataclasses.replace(run.config, **parts))
+
+        return change
+
+    long_1_as(configured(data={"root": str(fewer)}))
+    assert main([*given, "--json"]) == 0  # a copy of the same images
+    next((fewer / "test/visible").rglob("*.jpg")).unlink()
+    capfd.readouterr()
+    assert main(given) == 2
+    message = capfd.readouterr().err.splitlines()[-1]
+    assert f"long-1: measured on other images than {runs / 'short-0'} (data.root = " in message
+    assert message.endswith(
+        f"data.root = '{fewer}', not '{people}'): give both the same --data-root"
+    )
+    long_1_as(configured(evaluation={"reranking": "k_reciprocal"}))
+    assert main(given) == 2
+    message = capfd.readouterr().err.splitlines()[-1]
+    assert message.endswith(
+        f"measured by another protocol than {runs / 'short-0'} (evaluation.reranking = "
+        "'k_reciprocal', not 'none'): give both the same --config.evaluation.reranking"
+    )
+
+
+def test_people_held_out_by_each_run_are_no_common_ground():
+    measured = [
+        methods.MeasuredRun(
+            Path(name), 0, {}, True, "same", {"data.root": "x"}, "val", name, "p", [], [], []
+        )
+        for name in ("a", "b")
+    ]
+    with pytest.raises(InputError) as caught:
+        methods.compare_methods(measured)
+    assert str(caught.value) == (
+        "b: measured on other images than a (each held out people of its own for validation): "
+        "compare them with --split test"
+    )
 
 
 def test_a_training_that_is_not_done_is_named(runs, long_1_as, capfd):
