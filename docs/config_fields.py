@@ -6,7 +6,7 @@ python -m docs.config_fields
 from pathlib import Path
 
 from lupi_jax.config.help import allowed, changes, groups, recipe_values, written
-from lupi_jax.settings import Field
+from lupi_jax.declared import Field
 
 PAGE = Path(__file__).parent / "guides" / "configuration.md"
 

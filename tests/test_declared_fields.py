@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from lupi_jax.config import Config, SourceConfig, parse_config
-from lupi_jax.settings import LossSettings, ViewSettings, fields_of
+from lupi_jax.declared import fields_of
+from lupi_jax.settings import LossSettings, ViewSettings
 
 
 def test_values_become_what_their_field_holds():

@@ -52,6 +52,11 @@ _YOUNGER = {
     "model.shared_from": "layer2",
     "precision": "default",
     "views.share_crop_and_flip": False,
+    "model.backbone_settings": {},
+    "loss.extra": "",
+    "loss.extra_weight": 1.0,
+    "loss.extra_settings": {},
+    "log.hooks": (),
 }
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from lupi_jax.config import Config
-    from lupi_jax.settings import Field
+    from lupi_jax.declared import Field
 
 SUMMARY = "list the fields of a configuration: values, defaults, choices"
 EXAMPLE = """lupi config configs/folder.py:baseline --config.steps=600

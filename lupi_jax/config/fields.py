@@ -9,17 +9,18 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-from lupi_jax.modality import Modality
-from lupi_jax.settings import (
+from lupi_jax.declared import (
     NOT_NEGATIVE,
     POSITIVE,
-    LossSettings,
     Occasion,
+    Options,
     Rule,
     Settings,
-    ViewSettings,
     field,
+    is_part,
 )
+from lupi_jax.modality import Modality
+from lupi_jax.settings import LossSettings, ViewSettings
 
 PAIRS = tuple(f"{query}_to_{gallery}" for query in Modality for gallery in Modality)
 """The pairs of query and gallery modality that `evaluation.pairs` may name."""
@@ -127,10 +128,15 @@ class ModelConfig(Settings):
     `non_local` to False and `pooling` to "average".
     """
 
-    backbone: Literal["resnet50", "resnet34", "resnet18", "thin", "resnet18_non_local"] = field(
-        "resnet50",
-        'Residual network. "thin" is for demonstrations on a CPU. "resnet18_non_local" has '
-        "non-local blocks in layer2 and layer3, which the original code's ResNet-18 lacks.",
+    backbone: Literal["resnet50", "resnet34", "resnet18", "thin", "resnet18_non_local"] | str = (
+        field(
+            "resnet50",
+            'Residual network. "thin" is for demonstrations on a CPU. "resnet18_non_local" has '
+            "non-local blocks in layer2 and layer3, which the original code's ResNet-18 lacks.",
+        )
+    )
+    backbone_settings: Options = field(
+        Options(), "Settings of a backbone of your own, each as `model.backbone_settings.NAME`."
     )
     non_local: bool = field(
         True,
@@ -257,6 +263,13 @@ class LogConfig(Settings):
         500,
         "Steps between checkpoints. 0 writes one at the end.",
         NOT_NEGATIVE,
+        may_change=("resumed",),
+    )
+    hooks: tuple[str, ...] = field(
+        (),
+        'Hooks of your own, each as MODULE:NAME, for instance ("my_module:Print",). The guide '
+        '"Extend" describes them.',
+        Rule(lambda names: all(map(is_part, names)), "must name each hook as MODULE:NAME"),
         may_change=("resumed",),
     )
     keep: int = field(

@@ -6,7 +6,7 @@ from typing import Any
 
 from lupi_jax.config.fields import Config
 from lupi_jax.config.recipes import RECIPES
-from lupi_jax.settings import Field, describe, fields_of
+from lupi_jax.declared import Field, describe, fields_of
 
 
 def written(value: Any) -> str:

@@ -2,15 +2,15 @@
 
 import dataclasses
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from lupi_jax.config.fields import Config
 from lupi_jax.config.recipes import RECIPES, SETTINGS
 from lupi_jax.config.rules import contradictions
+from lupi_jax.declared import Occasion, Options, evaluate, fields_of
 from lupi_jax.errors import InputError
 from lupi_jax.modality import has_twins
-from lupi_jax.settings import Occasion, fields_of
 
 
 def parse_config(values: Mapping[str, Any], overrides: Mapping[str, str] | None = None) -> Config:
@@ -27,7 +27,7 @@ def parse_config(values: Mapping[str, Any], overrides: Mapping[str, str] | None 
         that contradict each other.
     """
     known, said = fields_of(Config), overrides or {}
-    given = {**_flatten(values), **said}
+    given = _gathered({**_flatten(values), **said}, said)
     problems = {}
     for name in sorted(given.keys() - known.keys()):
         close = difflib.get_close_matches(name, known, 1)
@@ -101,10 +101,30 @@ def differences(a: Config, b: Config) -> list[str]:
     return [name for name in before if before[name] != after[name]]
 
 
+def _gathered(given: Mapping[str, Any], typed: Collection[str]) -> dict[str, Any]:
+    """Put the fields FIELD.NAME of every `Options` field into one value for FIELD.
+
+    Args:
+      given: fields by their dotted names.
+      typed: the names whose values a user typed as text.
+    """
+    result = dict(given)
+    for group in (name for name, field in fields_of(Config).items() if field.kind is Options):
+        inside = {name for name in given if name.startswith(f"{group}.")}
+        options = {
+            name.removeprefix(f"{group}."): evaluate(given[name]) if name in typed else given[name]
+            for name in sorted(inside)
+        }
+        if options:
+            result = {name: value for name, value in result.items() if name not in inside}
+            result[group] = options
+    return result
+
+
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     result = {}
     for name, value in values.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and not isinstance(value, Options):
             result |= _flatten(value, f"{prefix}{name}.")
         else:
             result[prefix + name] = value

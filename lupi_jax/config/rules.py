@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from lupi_jax.config.fields import Config, EvaluationConfig, SourceConfig
+from lupi_jax.declared import is_part
 from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality, has_twins, stem_for
 
@@ -25,6 +26,14 @@ _RULES: tuple[_Rule, ...] = (
         ("steps", "epochs"),
         lambda steps, epochs: (steps > 0) != (epochs > 0),
         "set one of steps and epochs and leave the other 0",
+    ),
+    *(
+        (
+            (part, f"{part}_settings"),
+            lambda name, settings: is_part(name) or not settings,
+            f"{part}_settings needs a part of your own in {part}",
+        )
+        for part in ("model.backbone", "loss.extra")
     ),
     (
         ("optimizer.milestones", "optimizer.factors"),

@@ -1,5 +1,6 @@
 """The network, which maps images to embeddings, and its weights."""
 
+from lupi_jax.models.backbone import Backbone
 from lupi_jax.models.conversion import (
     classes_of,
     from_torch,
@@ -8,7 +9,7 @@ from lupi_jax.models.conversion import (
     to_torch,
 )
 from lupi_jax.models.embed_net import Embedding, EmbedNet, initialize
-from lupi_jax.models.resnet import BACKBONES, Backbone
+from lupi_jax.models.resnet import BACKBONES, Shape
 from lupi_jax.models.state_dicts import read_state_dict
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Backbone",
     "EmbedNet",
     "Embedding",
+    "Shape",
     "classes_of",
     "from_torch",
     "initialize",

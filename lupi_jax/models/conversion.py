@@ -51,6 +51,10 @@ def modalities_of(state_dict: Mapping[str, np.ndarray]) -> tuple[Modality, ...]:
       InputError: the weights do not come from a known network.
     """
     weights = Weights.of(state_dict)
+    if weights.family is OURS:
+        return tuple(
+            m for m in Modality if any(n.startswith(f"stem_{m}/") for n in weights.tensors)
+        )
     return tuple(m for m in Modality if weights.has(("params", f"stem_{m}", "conv1", "kernel")))
 
 
@@ -107,7 +111,7 @@ def from_torch(
     unexpected = _unexpected(weights, model, every, fresh)
     check_fit(weights, model, shapes, kept, unexpected)
     if kept and initial is None:
-        initial = initialize(model, jax.random.key(0), modalities, image_size=(32, 32))
+        initial = initialize(model, jax.random.key(0), modalities, model.image_size or (32, 32))
     fallback: dict[Path, Any] = flatten_dict(initial or {})
     return unflatten_dict(
         {path: fallback[path] if path in kept else weights.value_of(path) for path in shapes}
@@ -116,7 +120,8 @@ def from_torch(
 
 def _shapes(model: EmbedNet) -> dict[Path, tuple[int, ...]]:
     """Shapes of all variables of `model`, with a stem for every modality."""
-    template = jax.eval_shape(lambda: initialize(model, jax.random.key(0), image_size=(32, 32)))
+    size = model.image_size or (32, 32)
+    template = jax.eval_shape(lambda: initialize(model, jax.random.key(0), image_size=size))
     leaves: dict[Path, Any] = flatten_dict(template)
     return {path: leaf.shape for path, leaf in leaves.items()}
 
@@ -147,7 +152,8 @@ def _unexpected(
 
 def _may_hold_blocks_never_run(weights: Weights, model: EmbedNet) -> bool:
     """Whether the weights may hold non-local blocks that neither network runs."""
-    placed = any(BACKBONES[model.backbone].non_local)
+    shape = BACKBONES.get(model.backbone)
+    placed = shape is None or any(shape.non_local)
     return weights.family is LUPI and model.non_local and not placed
 
 

@@ -12,9 +12,13 @@ from flax import linen as nn
 from jax import Array
 from jax.core import Tracer
 
+from lupi_jax.declared import Options
 from lupi_jax.modality import Modality
+from lupi_jax.models.backbone import Backbone
+from lupi_jax.models.backbones import make_backbone
 from lupi_jax.models.layers import BatchNorm, Dtype, Numerics, average_pool, generalized_mean_pool
-from lupi_jax.models.resnet import BACKBONES, SHARED_FROM, Stem, Trunk
+from lupi_jax.models.operations import widened
+from lupi_jax.models.resnet import SHARED_FROM
 
 POOLINGS = {"gem": generalized_mean_pool, "average": average_pool}
 
@@ -42,7 +46,7 @@ class EmbedNet(nn.Module):
 
     Attributes:
       num_classes: number of training identities.
-      backbone: a key of `BACKBONES`.
+      backbone: a key of `BACKBONES`, or MODULE:NAME of a `Backbone` of your own.
       non_local: whether to use AGW's non-local blocks. "resnet18" never has them, as in the
         released code.
       pooling: "gem" (p = 3) or "average".
@@ -56,6 +60,7 @@ class EmbedNet(nn.Module):
       shared_from: the first layer that all modalities share, one of `SHARED_FROM`.
       image_size: (height, width) in pixels of the training images, None if unknown. The network
         embeds images of any size, but `extract_features` refuses other sizes.
+      backbone_settings: settings of a backbone of your own.
     """
 
     num_classes: int
@@ -68,6 +73,7 @@ class EmbedNet(nn.Module):
     precision: str | None = None
     shared_from: str = "layer2"
     image_size: tuple[int, int] | None = None
+    backbone_settings: Mapping[str, Any] = Options()
 
     def __post_init__(self) -> None:
         if self.shared_from not in SHARED_FROM:
@@ -79,7 +85,23 @@ class EmbedNet(nn.Module):
     @property
     def features(self) -> int:
         """Length d of the embedding."""
-        return BACKBONES[self.backbone].features
+        return self.net.features
+
+    @property
+    def net(self) -> Backbone:
+        """The backbone.
+
+        Raises:
+          InputError: the module of a backbone of your own is missing, or does not follow the
+            contract.
+        """
+        return make_backbone(
+            self.backbone,
+            dict(self.backbone_settings),
+            non_local=self.non_local,
+            stem_relu=self.stem_relu,
+            shared_from=self.shared_from,
+        )
 
     @nn.compact
     def __call__(
@@ -113,18 +135,15 @@ class EmbedNet(nn.Module):
             return self._embed(images, train)
 
     def _embed(self, images: Mapping[Modality, Array], train: bool) -> Embedding:
-        net, numerics = BACKBONES[self.backbone], Numerics(self.dtype, self.axis_name)
-        # Layers before `first` belong to the stems, the others to the trunk.
-        first = 1 + SHARED_FROM.index(self.shared_from)
-        own, shared = tuple(range(1, first)), tuple(range(first, 5))
-        stems = [
-            Stem(net, own, self.stem_relu, numerics, name=f"stem_{m}")(images[m], train)
-            for m in Modality
-            if m in images
-        ]
-        trunk = Trunk(net, shared, self.non_local, numerics, name="trunk")
-        x = trunk(jnp.concatenate(stems), train)
-        pooled = POOLINGS[self.pooling](x)
+        net, numerics = self.net, Numerics(self.dtype, self.axis_name)
+        stems = [net.stem(numerics, f"stem_{m}")(images[m], train) for m in Modality if m in images]
+        x = net.trunk(numerics, "trunk")(jnp.concatenate(stems), train)
+        if x.ndim not in (2, 4) or x.shape[-1] != net.features:
+            raise ValueError(
+                f"the trunk of {self.backbone} must return [n, h, w, {net.features}] or "
+                f"[n, {net.features}], not {list(x.shape)}"
+            )
+        pooled = POOLINGS[self.pooling](x) if x.ndim == 4 else widened(x)
         neck = BatchNorm(
             dataclasses.replace(numerics, dtype=None),  # not narrower than the pooled feature
             frozen_bias=True,
@@ -162,9 +181,10 @@ def initialize(
 
     variables = draw(key) if isinstance(key, Tracer) else _draw_on_cpu(draw, key)
     for collection in variables.values():
+        stem = collection.get(f"stem_{modalities[0]}")
         for m in modalities[1:]:
-            # Copies, not aliases: a training step donates its buffers.
-            collection[f"stem_{m}"] = jax.tree.map(jnp.copy, collection[f"stem_{modalities[0]}"])
+            if stem is not None:  # Copies, not aliases: a training step donates its buffers.
+                collection[f"stem_{m}"] = jax.tree.map(jnp.copy, stem)
     return variables
 
 

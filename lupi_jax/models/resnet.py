@@ -10,12 +10,13 @@ from functools import partial
 from flax import linen as nn
 from jax import Array
 
+from lupi_jax.models.backbone import Backbone
 from lupi_jax.models.layers import BatchNorm, Conv, NonLocal, Numerics, max_pool
 from lupi_jax.models.operations import relu
 
 
 @dataclasses.dataclass(frozen=True)
-class Backbone:
+class Shape:
     """The shape of a ResNet.
 
     Attributes:
@@ -43,13 +44,13 @@ class Backbone:
 
 
 BACKBONES = {
-    "resnet50": Backbone((3, 4, 6, 3), bottleneck=True),
-    "resnet34": Backbone((3, 4, 6, 3)),
-    "resnet18": Backbone((2, 2, 2, 2), non_local=(0, 0, 0, 0)),
+    "resnet50": Shape((3, 4, 6, 3), bottleneck=True),
+    "resnet34": Shape((3, 4, 6, 3)),
+    "resnet18": Shape((2, 2, 2, 2), non_local=(0, 0, 0, 0)),
     # `resnet18` was this before it followed the released code. Runs of that time are read as this.
-    "resnet18_non_local": Backbone((2, 2, 2, 2)),
+    "resnet18_non_local": Shape((2, 2, 2, 2)),
     # For a demonstration and tests on a CPU, with one basic block per layer and half the channels.
-    "thin": Backbone((1, 1, 1, 1), width=32),
+    "thin": Shape((1, 1, 1, 1), width=32),
 }
 
 STRIDES = (1, 2, 2, 1)
@@ -59,6 +60,41 @@ SHARED_FROM = ("layer1", "layer2")
 """Choices for the first layer that all modalities share, where the trunk begins."""
 
 
+@dataclasses.dataclass(frozen=True)
+class ResNet(Backbone):
+    """A ResNet, cut before layer1 or layer2.
+
+    Attributes:
+      shape: the numbers of blocks and channels.
+      non_local: whether to use AGW's non-local blocks.
+      stem_relu: whether a ReLU follows the stem's bn1, as in torchvision's ResNet and AGW.
+      shared_from: the first layer of the trunk, one of `SHARED_FROM`.
+    """
+
+    shape: Shape
+    non_local: bool = True
+    stem_relu: bool = False
+    shared_from: str = "layer2"
+
+    @property
+    def features(self) -> int:
+        """Length of the feature."""
+        return self.shape.features
+
+    def stem(self, numerics: Numerics, name: str) -> nn.Module:
+        """The layers of one modality."""
+        return Stem(self.shape, tuple(range(1, self._first)), self.stem_relu, numerics, name=name)
+
+    def trunk(self, numerics: Numerics, name: str) -> nn.Module:
+        """The layers that all modalities share."""
+        layers = tuple(range(self._first, 5))
+        return Trunk(self.shape, layers, self.non_local, numerics, name=name)
+
+    @property
+    def _first(self) -> int:
+        return 1 + SHARED_FROM.index(self.shared_from)
+
+
 class Stem(nn.Module):
     """The layers of one modality: conv1, bn1, max-pool, and layer1 if `layers` has it.
 
@@ -66,7 +102,7 @@ class Stem(nn.Module):
     network.
     """
 
-    backbone: Backbone
+    shape: Shape
     layers: tuple[int, ...] = (1,)
     relu: bool = False
     numerics: Numerics = Numerics()
@@ -74,18 +110,18 @@ class Stem(nn.Module):
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         """Apply to images [n, h, w, 3] -> [n, h/4, w/4, c], with the c of the stem's last layer."""
-        x = Conv(self.backbone.width, 7, 2, numerics=self.numerics, name="conv1")(x)
+        x = Conv(self.shape.width, 7, 2, numerics=self.numerics, name="conv1")(x)
         x = BatchNorm(self.numerics, name="bn1")(x, train)
         x = max_pool(relu(x) if self.relu else x)
         for i in self.layers:
-            x = Layer(self.backbone, i, False, self.numerics, name=f"layer{i}")(x, train)
+            x = Layer(self.shape, i, False, self.numerics, name=f"layer{i}")(x, train)
         return x
 
 
 class Trunk(nn.Module):
     """The layers that all modalities share, from layer1 or layer2 to layer4."""
 
-    backbone: Backbone
+    shape: Shape
     layers: tuple[int, ...] = (2, 3, 4)
     non_local: bool = True
     numerics: Numerics = Numerics()
@@ -94,14 +130,14 @@ class Trunk(nn.Module):
     def __call__(self, x: Array, train: bool) -> Array:
         """Apply to [n, h/4, w/4, c] -> [n, h/16, w/16, features]."""
         for i in self.layers:
-            x = Layer(self.backbone, i, self.non_local, self.numerics, name=f"layer{i}")(x, train)
+            x = Layer(self.shape, i, self.non_local, self.numerics, name=f"layer{i}")(x, train)
         return x
 
 
 class Layer(nn.Module):
     """One of a ResNet's four layers. A non-local block may follow each of its last blocks."""
 
-    backbone: Backbone
+    shape: Shape
     number: int
     non_local: bool
     numerics: Numerics = Numerics()
@@ -109,7 +145,7 @@ class Layer(nn.Module):
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         """Apply to [n, h, w, c]."""
-        net, i = self.backbone, self.number - 1
+        net, i = self.shape, self.number - 1
         blocks = net.blocks[i]
         first_non_local = max(0, blocks - net.non_local[i]) if self.non_local else blocks
         for b in range(blocks):

@@ -36,6 +36,7 @@ class Family:
         random without the user listing them.
       stem_relu: whether a ReLU follows the stem's first normalisation, see `EmbedNet.stem_relu`.
         None means that the weights fit both.
+      leaves: pairs of our name of a variable inside a module and theirs. Other names are equal.
     """
 
     title: str
@@ -44,6 +45,7 @@ class Family:
     ignored: str = "(?!)"
     absent: str = "(?!)"
     stem_relu: bool | None = None
+    leaves: Mapping[str, str] = dataclasses.field(default_factory=lambda: _LEAVES)
 
     def name_of(self, path: Path) -> str | None:
         """The PyTorch name of our variable `path`, or None if this family lacks it."""
@@ -51,7 +53,7 @@ class Family:
         for pattern, name in self.table:
             match = re.fullmatch(pattern, modules)
             if match:
-                return f"{match.expand(name)}.{_LEAVES[path[-1]]}"
+                return f"{match.expand(name)}.{self.leaves.get(path[-1], path[-1])}"
         return None
 
 
@@ -125,8 +127,14 @@ TORCHVISION = Family(
 
 FAMILIES = (LUPI, AGW, TORCHVISION)
 
-# A network of this package, with the names of our modules and PyTorch's layouts.
-OURS = Family(title="a run of `lupi train`", mark=r"trunk/.+", table=((r"(.+)", r"\1"),))
+# A network of this package, with the names of our modules and PyTorch's layouts. A backbone of a
+# user's own may have any variables in a module.
+OURS = Family(
+    title="a run of `lupi train`",
+    mark=r"trunk/.+",
+    table=((r"(.+)", r"\1"),),
+    leaves={"kernel": "weight"},
+)
 
 
 @dataclasses.dataclass(frozen=True)

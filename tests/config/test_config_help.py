@@ -11,7 +11,7 @@ from lupi_jax.cli import main
 from lupi_jax.config import Config, defaults_of, field_types, parse_config
 from lupi_jax.config.help import allowed, changes, groups, recipe_values, written
 from lupi_jax.config.recipes import RECIPES, SETTINGS
-from lupi_jax.settings import fields_of
+from lupi_jax.declared import fields_of
 
 FIELDS = fields_of(Config)
 

@@ -23,7 +23,7 @@ from lupi_jax.losses import LossSettings, objective
 from lupi_jax.modality import Modality
 from lupi_jax.models import EmbedNet, initialize
 from lupi_jax.models.operations import conv2d
-from lupi_jax.models.resnet import BACKBONES, Backbone
+from lupi_jax.models.resnet import BACKBONES, Shape
 from lupi_jax.training.checkpoints import Checkpoints
 from lupi_jax.training.network import abstract
 from lupi_jax.training.optimizer import learning_rate, make_optimizer
@@ -32,7 +32,7 @@ from lupi_jax.training.step import AXIS, Step, TrainState, train_step
 from lupi_jax.views import ViewSettings, make_views
 
 # A stem a modality, one layer of trunk, and it compiles in seconds.
-TINY = Backbone((1, 1, 0, 0), width=4, non_local=(0, 0, 0, 0))
+TINY = Shape((1, 1, 0, 0), width=4, non_local=(0, 0, 0, 0))
 DEVICES, STEPS, IDENTITIES, IMAGES = 8, 20, 4, 2
 VIEWS = ViewSettings(pad=2)
 LOSSES = {"paper": LossSettings(), "released": LossSettings(triplet="mean", color_free="released")}
