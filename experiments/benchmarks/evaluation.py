@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lupi_jax.evaluation import feature_metrics, retrieval_metrics
-from lupi_jax.evaluation.search import nearest
+from lupi_jax.evaluation.ranking import nearest
 from lupi_jax.training.run import versions
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)

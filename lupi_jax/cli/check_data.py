@@ -9,10 +9,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lupi_jax.cli.console import print_table, readable, say
+from lupi_jax.cli.console import print_table, say
 from lupi_jax.cli.source import add_source, source_of
 from lupi_jax.errors import InputError, plural, shown
 from lupi_jax.runtime.files import expand
+from lupi_jax.runtime.records import printable
 
 if TYPE_CHECKING:
     from lupi_jax.data.contents import File
@@ -52,7 +53,7 @@ def run(options: argparse.Namespace) -> None:
         problems = [*_changed_since(options, files, show)]
     report = dataclasses.replace(report, problems=(*report.problems, *problems))
     if options.json:
-        print(json.dumps(readable(dataclasses.asdict(report))))
+        print(json.dumps(printable(dataclasses.asdict(report))))
     else:
         if report.rows:
             _print_counts(report.rows, options)

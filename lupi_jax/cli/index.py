@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lupi_jax.cli.console import check_out, print_table, say, say_passed_over
+from lupi_jax.cli.console import check_out, print_table, say
 from lupi_jax.errors import InputError, plural, shorten, some
 
 if TYPE_CHECKING:
@@ -61,12 +61,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print what the names of images say, or write it as a table."""
+    from lupi_jax.data.sources.folder import note_passed_over
     from lupi_jax.data.sources.naming import read_names, table_text
 
     check_out(options.out, (".csv",))
     naming = _naming(options)
     found = read_names(options.root, naming)
-    say_passed_over(options.root, found.passed_over)
+    for note in note_passed_over(options.root, found.passed_over):
+        say(f"note: {note}")
     if found.left_out:
         say(f"left out: {plural(found.left_out, 'image')} in {', '.join(naming.without)}")
     if not options.out and found.rows:

@@ -1,11 +1,12 @@
-"""Read JSON within bounds from files that may be cut short, edited or malicious."""
+"""Read JSON within bounds from files that may be cut short, edited or malicious; and write it."""
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from lupi_jax.errors import shown
 from lupi_jax.runtime.files import is_endless
 
 DEPTH = 32
@@ -101,3 +102,12 @@ def _finite(number: str) -> float:
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not a number")
+
+
+def printable(content: object) -> object:
+    """Plain values to write as JSON, each text passed through `errors.shown`."""
+    if isinstance(content, Mapping):
+        return {printable(name): printable(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [printable(value) for value in content]
+    return shown(content) if isinstance(content, str) else content

@@ -53,7 +53,7 @@ def train(
     same arguments, and share the workdir.
 
     Args:
-      config: the run's configuration.
+      config: the run's configuration, usually made by `lupi_jax.load_config`.
       workdir: directory that gets `checkpoints/`, `metrics.jsonl`, `tensorboard/`, `lock`, and the
         `cache/` of the memory-mapped feed.
       make_validation: function that makes the validation of the held-out images, usually

@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import lupi_jax as lupi
 from lupi_jax import training
 from lupi_jax.cli import main
 from lupi_jax.config.file import load_config
 from lupi_jax.errors import InputError
-from lupi_jax.evaluation import evaluate, methods
+from lupi_jax.evaluation import evaluate_network, methods
+from lupi_jax.report import draw_comparison
 from lupi_jax.training import Run, load_run
 
 CONFIG = Path(__file__).parents[2] / "configs/synthetic.py"
@@ -38,7 +40,7 @@ def runs(tmp_path_factory, people, save_run) -> Path:
 
 def precisions(workdir: Path) -> list[np.ndarray]:
     run = load_run(workdir)
-    found = evaluate(run.config, run.model, run.variables)
+    found = evaluate_network(run.config, run.model, run.variables)
     return [each.average_precision for each in found.measured if each.feature == "neck"]
 
 
@@ -268,3 +270,23 @@ def test_one_person_is_no_comparison(runs, monkeypatch, capfd):
     assert main(["compare", str(runs / "short-0"), str(runs / "long-1")]) == 2
     message = "infrared -> visible: cannot be compared: 1 identity with a figure"
     assert message in capfd.readouterr().err
+
+
+def test_one_call_compares_as_the_command_does(runs, capfd, tmp_path):
+    names = ["long-0", "long-1", "short-0"]
+    given = ["compare", *(str(runs / name) for name in names), "--json"]
+    assert main([*given, "--reference", str(runs / "short-0")]) == 0
+    printed = json.loads(capfd.readouterr().out)
+    found = lupi.compare_runs([runs / name for name in names], runs / "short-0")
+    assert json.loads(json.dumps(found.record)) == printed
+    assert found.notes == (
+        "short-0 and long share 1 of 1 and 2 seeds; differences use the shared seeds only",
+    )
+    assert found.workdirs == {
+        "short-0": [runs / "short-0"],
+        "long": [runs / "long-0", runs / "long-1"],
+    }
+    draw_comparison(found, tmp_path / "curves.svg")
+    assert "long" in (tmp_path / "curves.svg").read_text()
+    with pytest.raises(InputError, match="no run is given"):
+        lupi.compare_runs([])

@@ -16,6 +16,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+import lupi_jax as lupi
 from lupi_jax import parse_config
 from lupi_jax.cli import main
 from lupi_jax.data import read_index
@@ -109,6 +110,15 @@ def workdir(people, save_run, tmp_path_factory) -> Path:
 def html(workdir) -> str:
     assert main(["report", "--workdir", str(workdir)]) == 0
     return (workdir / "report.html").read_text()
+
+
+def test_one_call_makes_the_page_of_the_command(workdir, html, tmp_path):
+    report = lupi.make_report(workdir)
+    assert report.html == html
+    report.save(tmp_path / "new/page.html")
+    assert (tmp_path / "new/page.html").read_text() == html
+    with pytest.raises(lupi.InputError, match="no checkpoint under"):
+        lupi.make_report(tmp_path)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from lupi_jax.evaluation.metrics import (
     k_reciprocal_distances,
     pairwise_distances,
 )
-from lupi_jax.evaluation.search import nearest
+from lupi_jax.evaluation.ranking import nearest
 
 pytestmark = pytest.mark.filterwarnings("ignore:cmc was left out:FutureWarning")
 
