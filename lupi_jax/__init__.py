@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lupi_jax import config, data, evaluation, losses, models, report, training  # noqa: F401
-    from lupi_jax.config import Config, load_config, parse_config
+    from lupi_jax.config import Config, SourceConfig, load_config, parse_config
+    from lupi_jax.data import check_data, make_table, prepare_data
     from lupi_jax.errors import DivergedError, InputError
     from lupi_jax.evaluation import (
         Extractor,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from lupi_jax.modality import Modality
     from lupi_jax.models import Embedding, EmbedNet
     from lupi_jax.report import ReportPage, make_report
+    from lupi_jax.synthetic import make_synthetic
     from lupi_jax.training import load, load_run, train
     from lupi_jax.views import ViewSettings, make_views, normalise, random_channel
 
@@ -52,7 +54,9 @@ __all__ = [
     "RetrievalMetrics",
     "RunComparison",
     "SearchResults",
+    "SourceConfig",
     "ViewSettings",
+    "check_data",
     "compare_runs",
     "evaluate",
     "evaluate_trials",
@@ -65,11 +69,14 @@ __all__ = [
     "load_run",
     "losses",
     "make_report",
+    "make_synthetic",
+    "make_table",
     "make_views",
     "maximum_mean_discrepancy",
     "models",
     "normalise",
     "parse_config",
+    "prepare_data",
     "random_channel",
     "retrieval_metrics",
     "search",
@@ -77,8 +84,8 @@ __all__ = [
 ]
 
 _MODULES = {
-    "config": ("Config", "load_config", "parse_config"),
-    "data": (),
+    "config": ("Config", "SourceConfig", "load_config", "parse_config"),
+    "data": ("check_data", "make_table", "prepare_data"),
     "errors": ("DivergedError", "InputError"),
     "evaluation": (
         "Extractor",
@@ -101,6 +108,7 @@ _MODULES = {
     "modality": ("Modality",),
     "models": ("EmbedNet", "Embedding"),
     "report": ("ReportPage", "make_report"),
+    "synthetic": ("make_synthetic",),
     "training": ("load", "load_run", "train"),
     "views": ("ViewSettings", "make_views", "normalise", "random_channel"),
 }

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+import lupi_jax as lupi
 from lupi_jax.cli.console import say
 from lupi_jax.cli.source import add_workers, whole
 
@@ -49,13 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Write a data set of rendered people."""
     from lupi_jax.runtime.terminal import showing
-    from lupi_jax.synthetic import LAYOUTS
 
     named = ("height", "width", "images_per_modality", "like")
     asked = {name: getattr(options, name) for name in named if getattr(options, name) is not None}
     with showing() as show:
-        written = LAYOUTS[options.layout](
+        written = lupi.make_synthetic(
             options.out,
+            options.layout,
             identities=options.identities,
             seed=options.seed,
             difficulty=options.difficulty,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import lupi_jax as lupi
 from lupi_jax.cli import main
 
 PATTERN = r"(?P<modality>rgb|ir)/p(?P<identity>\d+)_(?P<camera>\d)_.*"
@@ -43,6 +44,26 @@ def test_a_table_that_a_check_finds_nothing_wrong_with(images, index, capfd):
     before = table.stat()
     assert main([*index, "--out", str(table)]) == 0
     assert table.stat() == before
+
+
+def test_one_call_makes_the_table_of_the_command(images, index, tmp_path):
+    (images / "odd.png").write_bytes((images / "rgb").glob("*.png").__next__().read_bytes())
+    assert main([*index, "--skip-unmatched", "--out", str(tmp_path / "by-command.csv")]) == 0
+    renamed = {"rgb": "visible", "ir": "infrared"}
+    place = tmp_path / "by-call.csv"
+    said = {"modality": renamed, "split": "test"}
+    with pytest.raises(lupi.InputError, match=r"does not match 1 of 13 images \(odd\.png\)"):
+        lupi.make_table(images, PATTERN, place, **said)
+    found = lupi.make_table(str(images), PATTERN, place, skip_unmatched=True, **said)
+    assert place.read_bytes() == (tmp_path / "by-command.csv").read_bytes()
+    assert found.rows[0] == ("ir/p001_3_a.png", "1", "3", "infrared", "test", "")
+    assert found.unmatched == ["odd.png"]
+    with pytest.raises(lupi.InputError, match="a file with other content is there"):
+        lupi.make_table(images, PATTERN, place, skip_unmatched=True, **{**said, "split": "train"})
+    with pytest.raises(lupi.InputError, match=r"camera 5: every path has the group camera"):
+        lupi.make_table(images, PATTERN, camera=5, skip_unmatched=True, **said)
+    with pytest.raises(lupi.InputError, match=r"table\.parquet: name a file that ends in \.csv"):
+        lupi.make_table(images, PATTERN, tmp_path / "table.parquet", **said)
 
 
 def test_a_dry_look_shows_rows_and_counts_and_writes_nothing(images, index, capfd):

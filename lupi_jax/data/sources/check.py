@@ -3,7 +3,7 @@
 import dataclasses
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -19,6 +19,7 @@ from lupi_jax.data.sources.check_notes import (
     people_notes,
     use_notes,
 )
+from lupi_jax.data.sources.check_run import changed_since, files_of
 from lupi_jax.data.sources.counts import (
     Count,
     Group,
@@ -31,11 +32,12 @@ from lupi_jax.data.sources.counts import (
 )
 from lupi_jax.data.sources.files import SPLITS, read_directory, require_disjoint, walk
 from lupi_jax.data.sources.manifest import is_generated
-from lupi_jax.data.sources.reading import has_distractors, read_index, require_zero
+from lupi_jax.data.sources.reading import as_source, has_distractors, read_index, require_zero
 from lupi_jax.data.sources.regdb import TRIALS
 from lupi_jax.data.sources.sysu_mm01 import PERMUTATIONS, read_permutations
 from lupi_jax.data.sources.table import TABLE_SPLITS, read_table
 from lupi_jax.errors import InputError, plural, shown, some
+from lupi_jax.runtime.progress import Advance, Show, silent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +75,11 @@ class _Problems:
             self.lines.setdefault("... and more problems, which are not listed: fix these first")
 
 
-def check_data(source: SourceConfig, progress: Callable[[int, int], None] | None = None) -> Report:
+def check_data(
+    source: SourceConfig | str | os.PathLike[str],
+    show: Show = silent,
+    run: str | os.PathLike[str] | None = None,
+) -> Report:
     """Check a data set: files, lists, counts, every image, and whether training and test are apart.
 
     All splits are read as for training, including RegDB's ten, and reading continues after a
@@ -90,9 +96,25 @@ def check_data(source: SourceConfig, progress: Callable[[int, int], None] | None
       modalities, and a file with two names (junk and distractors are exempt).
 
     Args:
-      source: the data set.
-      progress: called with the number of images decoded so far and the number of all images.
+      source: the data set; a path is read as the folder layout.
+      show: shows how many images are decoded, and compared with a run.
+      run: directory of a run of `lupi train`; an image that changed since the run read it is a
+        problem, too.
+
+    Raises:
+      InputError: the run has no checkpoint, or no checksums.
     """
+    source = as_source(source)
+    files = [] if run is None else files_of(run)
+    report = _look(source, show("images"))
+    if run is None:
+        return report
+    problems = (*report.problems, *changed_since(source, run, files, show))
+    return dataclasses.replace(report, problems=problems)
+
+
+def _look(source: SourceConfig, progress: Advance) -> Report:
+    """`check_data` without a run; `progress` is told how many images are decoded."""
     root = Path(source.root)
     problems = _Problems()
     parts = _read_parts(source, problems)

@@ -212,11 +212,17 @@ def test_identities_of_one_modality_are_all_named(folder):
     )
 
 
+def test_a_path_is_a_data_set_in_the_folder_layout(folder):
+    (folder / MANIFEST).unlink()
+    assert check_data(folder) == check("folder", folder)
+    assert check_data(str(folder)).rows[-1].images == 20
+
+
 def test_progress_counts_each_image_once(regdb):
     steps = []
     source = SourceConfig(name="regdb", root=str(regdb), workers=2)
-    check_data(source, lambda done, total: steps.append((done, total)))
-    assert steps == [(n, 16) for n in range(1, 17)]
+    check_data(source, lambda what: lambda *counts: steps.append((what, *counts)))
+    assert steps == [("images", n, 16) for n in range(1, 17)]
 
 
 @pytest.mark.parametrize("images", [1, 2])
