@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from lupi_jax.models import Embedding, EmbedNet
     from lupi_jax.report import ReportPage, make_report
     from lupi_jax.synthetic import make_synthetic
-    from lupi_jax.training import load, load_run, train
+    from lupi_jax.training import Hook, Moment, load, load_run, train
     from lupi_jax.views import ViewSettings, make_views, normalise, random_channel
 
 __all__ = [
@@ -47,8 +47,10 @@ __all__ = [
     "EmbedNet",
     "Embedding",
     "Extractor",
+    "Hook",
     "InputError",
     "Modality",
+    "Moment",
     "ReportPage",
     "Results",
     "RetrievalMetrics",
@@ -109,7 +111,7 @@ _MODULES = {
     "models": ("EmbedNet", "Embedding"),
     "report": ("ReportPage", "make_report"),
     "synthetic": ("make_synthetic",),
-    "training": ("load", "load_run", "train"),
+    "training": ("Hook", "Moment", "load", "load_run", "train"),
     "views": ("ViewSettings", "make_views", "normalise", "random_channel"),
 }
 """The modules that `lupi_jax.MODULE` imports, and the names that `lupi_jax` takes from each."""
