@@ -26,6 +26,7 @@ from lupi_jax.evaluation.metrics import (
 from lupi_jax.evaluation.opening import open_run
 from lupi_jax.evaluation.results import Results, evaluate, evaluate_trials
 from lupi_jax.evaluation.searching import SearchResults, search
+from lupi_jax.evaluation.thresholds import Threshold, make_threshold
 
 __all__ = [
     "Comparison",
@@ -37,6 +38,7 @@ __all__ = [
     "RetrievalMetrics",
     "RunComparison",
     "SearchResults",
+    "Threshold",
     "average_runs",
     "calibrate_threshold",
     "compare",
@@ -55,6 +57,7 @@ __all__ = [
     "feature_metrics",
     "k_reciprocal_distances",
     "load_features",
+    "make_threshold",
     "make_validation",
     "maximum_mean_discrepancy",
     "open_run",

@@ -51,7 +51,7 @@ def read_query(images: Images, modality: Modality | str) -> Side:
     """The queries of a search.
 
     Raises:
-      InputError: there is no such file or directory, or it contains no images.
+      InputError: the file or directory is missing, or contains no images.
       OSError: a directory cannot be read.
       ValueError: the modality is neither visible nor infrared.
     """
@@ -62,7 +62,7 @@ def read_gallery(images: Images | Features, modality: Modality | str) -> Side:
     """The gallery of a search, images or the features that `lupi export` stored.
 
     Raises:
-      InputError: there is no such file or directory, or it contains no images of the modality.
+      InputError: the file or directory is missing, or contains no images of the modality.
       OSError: a directory cannot be read.
       ValueError: the modality is neither visible nor infrared.
     """
