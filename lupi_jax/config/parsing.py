@@ -2,9 +2,7 @@
 
 import dataclasses
 import difflib
-import os
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from typing import Any
 
 from lupi_jax.config.fields import Config
@@ -40,9 +38,7 @@ def parse_config(values: Mapping[str, Any], overrides: Mapping[str, Any] | None 
     for name, field in known.items():
         if given.get(name) is not None:
             try:
-                value = given[name]
-                value = os.fspath(value) if field.path and isinstance(value, Path) else value
-                read[name] = field.read(value, typed=name in texts)
+                read[name] = field.read(given[name], typed=name in texts)
             except ValueError as error:
                 problems[name] = str(error)
     for name, other in (("steps", "epochs"), ("epochs", "steps")):

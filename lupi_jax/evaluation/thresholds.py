@@ -69,7 +69,7 @@ def make_threshold(
     if isinstance(given, Real):
         distance = float(given)
         if not 0 <= distance <= _LARGEST:
-            raise InputError(f"--threshold {given}: give a distance from 0 to 2")
+            raise InputError(f"--threshold {distance:g}: give a distance from 0 to 2")
         return Threshold(distance)
     name, record = "results", getattr(given, "record", None)
     if isinstance(given, str | os.PathLike):

@@ -133,6 +133,12 @@ def test_a_recipe_needs_no_file():
         load_config()
 
 
+def test_a_path_is_a_text_for_a_field_of_paths_only(tmp_path):
+    assert SourceConfig(root=tmp_path).root == str(tmp_path)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match=r"name = .*Path\(.*\) is not one of synthetic, folder"):
+        SourceConfig(name=tmp_path)  # pyright: ignore[reportArgumentType]
+
+
 def test_fields_that_contradict_each_other_are_found_in_an_object_too():
     whole = load_config(None, {"data.root": "x", "steps": 5})
     assert check_config(whole) is whole
