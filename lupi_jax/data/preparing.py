@@ -1,5 +1,7 @@
 """From a data set to a prepared set of its images."""
 
+from __future__ import annotations
+
 import os
 from pathlib import Path
 

@@ -1,5 +1,7 @@
 """Sets of synthetic people in the folder layouts of real data sets, with or without their lists."""
 
+from __future__ import annotations
+
 import functools
 import hashlib
 import os

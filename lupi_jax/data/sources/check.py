@@ -1,5 +1,7 @@
 """Checks a data set before training, and lists all its problems at once."""
 
+from __future__ import annotations
+
 import dataclasses
 import os
 from collections import Counter, defaultdict
