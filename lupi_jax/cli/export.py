@@ -1,7 +1,6 @@
 """`lupi export`: write features, or the network that makes them."""
 
 import argparse
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +64,8 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _export_features(options: argparse.Namespace) -> None:
+    from lupi_jax.evaluation.exporting import write_features
     from lupi_jax.evaluation.features import require_place
-    from lupi_jax.runtime.hosts import is_first
     from lupi_jax.runtime.terminal import showing
 
     if options.feature is not None:
@@ -75,23 +74,9 @@ def _export_features(options: argparse.Namespace) -> None:
         )
     require_place(options.out)
     run = load(options)
-    data, split = run.config.data, options.split or "test"
-    index = lupi.data.read_index(data, split)
     with showing() as show:
-        features = lupi.evaluation.embed_index(
-            run.config, run.model, run.variables, index, show=show
-        )
-    facts = {
-        **_facts(run, options),
-        "data": data.name,
-        "root": str(index.root),
-        "split": split,
-        "fingerprint": index.fingerprint,
-        "image_size": list(data.image_size),
-    }
-    if is_first():
-        features.save(options.out, facts)
-    say(f"wrote {options.out}: {len(index)} x {features.neck.shape[1]} features")
+        features = write_features(run, options.out, options.split or "test", options.workdir, show)
+    say(f"wrote {options.out}: {len(features.neck)} x {features.neck.shape[1]} features")
 
 
 def _export_network(options: argparse.Namespace) -> None:
@@ -119,17 +104,6 @@ def _export_network(options: argparse.Namespace) -> None:
 
 
 def _facts(run: "lupi.training.Run", options: argparse.Namespace) -> dict[str, Any]:
-    """The facts that an export records about its network."""
-    from lupi_jax.training.run import versions
+    from lupi_jax.evaluation.exporting import facts_of
 
-    return {
-        "run": options.workdir and str(options.workdir),
-        "checkpoint": run.name,
-        "step": run.step,
-        "recipe": run.config.recipe,
-        "model": dataclasses.asdict(run.config.model),
-        "precision": run.precision,
-        "seed": run.config.seed,
-        "trained_on": run.record.get("data"),
-        "versions": versions(),
-    }
+    return facts_of(run, options.workdir)

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, export
 
-from lupi_jax.errors import InputError
+from lupi_jax.errors import InputError, reason
 from lupi_jax.evaluation.embedding import embed_batch, require_stem, stems_of
 from lupi_jax.evaluation.inputs import check_feature
 from lupi_jax.evaluation.origin import origin_of
@@ -161,7 +161,7 @@ def write_artefact(
             require_place(folder)  # another process may have written there meanwhile
     except OSError as error:
         raise InputError(
-            f"{folder}: the network cannot be written there ({error.strerror or error}): make room "
+            f"{folder}: the network cannot be written there ({reason(error)}): make room "
             "or name another place"
         ) from error
 

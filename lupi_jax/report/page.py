@@ -15,7 +15,7 @@ from lupi_jax.evaluation import Evaluation, Features
 from lupi_jax.evaluation.embedding import stems_of
 from lupi_jax.evaluation.figures import FIGURES, Measured, figure_text, measure_tasks
 from lupi_jax.evaluation.metrics import Task
-from lupi_jax.evaluation.search import ranking_rows
+from lupi_jax.evaluation.ranking import ranking_rows
 from lupi_jax.evaluation.verification import verify
 from lupi_jax.modality import Modality, stem_for
 from lupi_jax.report import charts

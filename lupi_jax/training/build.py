@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import optax
 
-from lupi_jax.config import Config
+from lupi_jax.config import Config, check_config
 from lupi_jax.config.rules import require_triplets
 from lupi_jax.data import (
     IdentitySampler,
@@ -124,7 +124,7 @@ def build(config: Config, loss: Callable[..., Any] | None = None) -> Parts:
       InputError: the data do not suffice for this configuration, or this machine cannot run it.
       ValueError: both `loss` and `config.loss.extra` are given.
     """
-    require_triplets(config)
+    require_triplets(check_config(config))
     with phase("reading the index"):
         data = prepare_data(config)
     model = make_model(

@@ -1,6 +1,7 @@
 """`lupi export`: features and networks."""
 
 import json
+import shutil
 import sys
 
 import jax
@@ -66,6 +67,25 @@ def test_features_in_other_forms_say_what_they_are_of(demo, exported, tmp_path, 
         assert main([*search, "--gallery", str(gallery)]) == 0
         answers.append(json.loads(capfd.readouterr().out))
     assert answers[0] == answers[1]
+
+
+def test_every_command_names_all_images_that_it_cannot_read(demo, refused, tmp_path):
+    data = tmp_path / "people"
+    shutil.copytree(demo.data, data)
+    bad = [f"test/{m}/0010/c{c}_0001.jpg" for m, c in (("visible", 1), ("infrared", 3))]
+    for path in bad:
+        assert (data / path).is_file()
+        (data / path).write_bytes(b"no image")
+    where = ["--data-root", data]
+    for command in (
+        ["evaluate", *demo.run],
+        ["export", *demo.run, "--out", tmp_path / "f.npz"],
+        ["report", *demo.run, "--out", tmp_path / "r.html"],
+    ):
+        assert refused(*command, *where) == (
+            f"{data}: 2 of 64 images cannot be read: {', '.join(bad)} (unreadable image; "
+            "replace or remove it)"
+        )
 
 
 def test_features_are_written_beside_nothing_else(demo, own, refused):
