@@ -29,6 +29,7 @@ TIMM = {
                0.28335765819206, -0.51013216639909, 0.77123275066478, -0.41347130714886],
 }  # fmt: skip
 ONE = (Modality.INFRARED,)
+SMALL = ViT()
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +48,11 @@ def variables() -> dict[str, Any]:
     )
 
 
-def feature(variables: dict[str, Any], images: Any, dtype: Any = None) -> jax.Array:
+def feature(
+    variables: dict[str, Any], images: Any, dtype: Any = None, net: ViT = SMALL
+) -> jax.Array:
     """The backbone's output for infrared images, in `dtype`."""
-    net, numerics, params = ViT(), Numerics(dtype), variables["params"]
+    numerics, params = Numerics(dtype), variables["params"]
 
     @jax.jit
     def run(params: Any, images: Any) -> Any:
@@ -104,6 +107,24 @@ def test_positions_keep_the_class_token_s() -> None:
     places = found[0, 1:].reshape(28, 7, 2)
     np.testing.assert_allclose(places[6:22, 3, 0], (np.arange(6, 22) + 0.5) / 2 - 0.5, atol=1e-4)
     np.testing.assert_allclose(places[10, 2:5, 1], [4.5, 6.5, 8.5], atol=1e-4)
+
+
+def test_gradients_in_bfloat16_are_near_and_in_float32(draw_variables: Any) -> None:
+    net, images = ViT(48, 1, 3), np.float32(image((32, 48)))
+    model = EmbedNet(3, "short_vit")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BACKBONES, "short_vit", net)
+        params = draw_variables(model, (32, 48))["params"]
+    direction = np.random.default_rng(3).normal(size=48)
+
+    def total(params: Any, dtype: Any) -> Any:
+        return feature({"params": params}, images, dtype, net)[0] @ direction
+
+    exact, near = (jax.grad(total)(params, dtype)["trunk"] for dtype in (None, jnp.bfloat16))
+    for part in ("qkv", "fc1"):
+        a, b = (np.asarray(tree["block0"][part]["kernel"]) for tree in (exact, near))
+        assert b.dtype == np.float32
+        assert 1e-4 < np.linalg.norm(a - b) / np.linalg.norm(a) < 0.05
 
 
 @pytest.fixture
