@@ -86,10 +86,11 @@ def check_settings(
     try:
         inspect.signature(call).bind(*range(inputs), **settings)
     except TypeError as error:
-        given = ", ".join(settings) or "none"
+        takes = ", ".join(inspect.signature(call).parameters)
+        after = f" after {inputs} inputs" if inputs else ""
         raise InputError(
-            f"{field}: {name_of(call)}{inspect.signature(call)} does not fit {inputs} inputs and "
-            f"the settings {given} ({error}): correct {field}_settings or the part"
+            f"{field} = {name_of(call)} takes ({takes}), but gets its settings{after} ({error}): "
+            f"correct {field}_settings or the part"
         ) from error
 
 

@@ -139,7 +139,7 @@ class Checkpoints:
         Raises:
           InputError: this checkpoint, or the one before it, cannot be written.
         """
-        optimizer = {"step": state.step, "opt_state": state.opt_state}
+        optimizer = _only_for_training(state)
         arrays = {"variables": state.variables, "optimizer": optimizer}
         # One process writes the record, and hashes the arrays after the next step replaced them.
         # On a CPU they are views of the device's memory, and JAX then does not reuse that memory.
@@ -190,7 +190,7 @@ class Checkpoints:
           InputError: the checkpoint is damaged.
         """
         like = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        optimizer = {"step": like.step, "opt_state": like.opt_state}
+        optimizer = _only_for_training(like)
         saved = self._restore(step, variables=like.variables, optimizer=optimizer)
         return TrainState(**saved["variables"], **saved["optimizer"])
 
@@ -297,6 +297,12 @@ class Checkpoints:
             lambda why: InputError(f"cannot {what} under {self.directory} ({why}): {advice}"),
             (OSError, ValueError, RuntimeError),
         )
+
+
+def _only_for_training(state: TrainState) -> dict[str, Any]:
+    """The parts of a state that an evaluation does not need."""
+    beside = {"beside": state.beside} if state.beside else {}
+    return {"step": state.step, "opt_state": state.opt_state, **beside}
 
 
 @contextlib.contextmanager

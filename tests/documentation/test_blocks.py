@@ -74,7 +74,9 @@ def run_page(page: Path, blocks: list[Block], folder: Path) -> None:
         print(f"{name_of(page)}, line {block.line}")  # shown where it fails
         for command in block.given:
             run_command(command)
-        if block.language == COMMANDS:
+        if block.file:
+            (folder / block.file).write_text(block.text)
+        elif block.language == COMMANDS:
             for command in block.commands:
                 run_command(command, block.extra)
         else:
@@ -108,6 +110,12 @@ def test_every_block_has_a_language(page):
         assert block.language in (COMMANDS, PYTHON, *OTHER), f"line {block.line}"
 
 
+def closed(name: str) -> str:
+    """The field that a name sets; a group of settings of a user's own is one field."""
+    group, inside, _ = name.partition("_settings.")
+    return f"{group}_settings" if inside else name
+
+
 ALL_COMMANDS = [
     pytest.param(command, id=f"{name_of(page)}:{block.line}")
     for page in PAGES
@@ -138,7 +146,7 @@ def test_commands_parse_whether_or_not_they_run(command, monkeypatch):
     options, rest = make_parser().parse_known_args(arguments)
     fields = parse_overrides(rest)  # refuses what is neither an option nor a field
     assert options.takes_fields or not rest
-    assert fields.keys() <= field_types().keys()
+    assert {closed(name) for name in fields} <= field_types().keys()
     if getattr(options, "config", None):
         # Every field takes the value that it is given.
         load_config(options.config, {"data.root": "anywhere", **fields})
@@ -161,6 +169,7 @@ def test_a_page_is_read_as_it_is_written():
     text = """text
 <!-- given: lupi make-synthetic --out DATA -->
 <!-- with: --config.seed=1 --config.steps=3 -->
+<!-- file: x.sh -->
 ```sh
 lupi train --config x.py \\
     --workdir y    # why
@@ -172,7 +181,8 @@ lupi is not run here
 ```
 """
     first, second = read_blocks(text)
-    assert (first.line, first.language, first.reason) == (4, "sh", "")
+    assert (first.line, first.language, first.reason) == (5, "sh", "")
+    assert first.file == "x.sh"
     assert first.given == ("lupi make-synthetic --out DATA",)
     assert first.extra == ("--config.seed=1", "--config.steps=3")
     train, evaluate = map(lupi_arguments, first.commands)
