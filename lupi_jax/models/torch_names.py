@@ -37,6 +37,7 @@ class Family:
         random without the user listing them.
       stem_relu: whether a ReLU follows the stem's first normalisation, see `EmbedNet.stem_relu`.
         None means that the weights fit both.
+      one_stem: whether its one stem serves every modality.
       leaves: pairs of our name of a variable inside a module and theirs. Other names are equal.
     """
 
@@ -46,6 +47,7 @@ class Family:
     ignored: str = "(?!)"
     absent: str = "(?!)"
     stem_relu: bool | None = None
+    one_stem: bool = False
     leaves: Mapping[str, str] = dataclasses.field(default_factory=lambda: _LEAVES)
 
     def name_of(self, path: Path) -> str | None:
@@ -125,6 +127,7 @@ TORCHVISION = Family(
     ),
     ignored=rf"{_COUNTERS}|fc\.(weight|bias)",
     absent=r"trunk/layer\d/non_local\d+/\w+|neck|classifier",
+    one_stem=True,
 )
 
 # timm's ViT has one patch embedding, which every modality gets a copy of, and no neck.
@@ -141,6 +144,7 @@ TIMM_VIT = Family(
     ),
     ignored=r"head\.(weight|bias)",
     absent=r"neck|classifier",
+    one_stem=True,
 )
 
 FAMILIES = (LUPI, AGW, TORCHVISION, TIMM_VIT)
