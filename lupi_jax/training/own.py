@@ -22,7 +22,7 @@ from lupi_jax.training.step import EXTRA_LOSS
 
 HOOKS = "log.hooks"
 
-Parts = dict[str, dict[str, str]]
+PartsRecord = dict[str, dict[str, str]]
 """{dotted field: {"name": MODULE:NAME, "digest": SHA-256 of its file, "" if unknown}}."""
 
 
@@ -36,7 +36,7 @@ def named_parts(config: Config) -> dict[str, str]:
     }
 
 
-def parts_record(config: Config, loss: Callable[..., Any] | None = None) -> Parts:
+def parts_record(config: Config, loss: Callable[..., Any] | None = None) -> PartsRecord:
     """Describe the user's own parts of a run for its record.
 
     Args:
@@ -54,11 +54,11 @@ def parts_record(config: Config, loss: Callable[..., Any] | None = None) -> Part
     }
 
 
-def changed_parts(saved: Mapping[str, Any], now: Parts) -> list[str]:
+def changed_parts(saved: Mapping[str, Any], now: PartsRecord) -> list[str]:
     """Name the parts that both have and whose code differs.
 
     Args:
-      saved: the `Parts` in a checkpoint.
+      saved: the `PartsRecord` in a checkpoint.
       now: the parts of the new command.
     """
     return [

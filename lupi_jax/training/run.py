@@ -12,7 +12,7 @@ from lupi_jax.data import Index
 from lupi_jax.data.contents import File, changed, parse_files, summary
 from lupi_jax.data.sources import published
 from lupi_jax.errors import InputError, plural, shown
-from lupi_jax.training.own import Parts, changed_parts
+from lupi_jax.training.own import PartsRecord, changed_parts
 
 MOVABLE = changeable("evaluated")
 """Fields that may change when a run is evaluated, because they do not change its network."""
@@ -36,7 +36,7 @@ def run_record(
     steps: int,
     steps_per_epoch: int,
     files: Sequence[File],
-    parts: Parts | None = None,
+    parts: PartsRecord | None = None,
 ) -> dict[str, Any]:
     """Make the record of a run for its checkpoints, from plain values that survive JSON.
 
