@@ -113,10 +113,12 @@ def _through(modality: Modality, variables: Any) -> Any:
     """
     if modality not in stems_of(variables):
         raise ValueError(f"the network has no {modality} stem")
+    named = {f"stem_{modality}": f"stem_{Modality.VISIBLE}"}
     return {
         collection: {
-            **{name: part for name, part in parts.items() if not name.startswith("stem_")},
-            f"stem_{Modality.VISIBLE}": parts[f"stem_{modality}"],
+            named.get(name, name): part
+            for name, part in parts.items()  # a stem may lack running statistics
+            if name in named or not name.startswith("stem_")
         }
         for collection, parts in variables.items()
     }
