@@ -1,11 +1,13 @@
 """Does a release work on a fresh machine? `make dist-check`.
 
 Builds sdist and wheel, and lists stray and missing files. Then installs each without extras into a
-fresh environment, and runs the first commands of the README there, without TensorFlow. The package
-index has to provide the dependencies, so this is not one of the tests.
+fresh environment, and runs there, without TensorFlow, the first commands of the README and the
+examples of parts of a user's own. The package index has to provide the dependencies, so this is
+not one of the tests.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -48,6 +50,34 @@ COMMANDS = (
 )
 
 
+EXAMPLES = (
+    *("--config.model.backbone=small_net:SmallNet", "--config.model.backbone_settings.width=8"),
+    *("--config.model.pooling=average", "--config.log.hooks=('print_rows:PrintRows',)"),
+)
+LOSSES = (
+    "hetero_center:hetero_center",
+    "weighted_triplet:weighted_triplet",
+    "modality_adversary:ModalityAdversary",
+)
+
+
+def own_parts() -> list[tuple[str, ...]]:
+    """The commands that use the examples of docs/examples, which lie in the working directory."""
+    commands = []
+    for number, loss in enumerate(LOSSES):
+        own = (*TRAIN, *EXAMPLES, f"--config.loss.extra={loss}")
+        workdir = f"runs/own-{number}"
+        commands += [
+            ("train", "--config", "configs/synthetic.py", "--workdir", workdir, *own),
+            ("evaluate", "--workdir", workdir),
+        ]
+    return [
+        *commands,
+        ("export", "--workdir", workdir, "--stablehlo", "own"),
+        ("report", "--workdir", workdir, "--out", "own.html"),
+    ]
+
+
 def tracked(folder: str) -> set[str]:
     """The files below `folder` that git tracks."""
     names = subprocess.run(["git", "ls-files", folder], cwd=ROOT, capture_output=True, text=True)
@@ -85,12 +115,14 @@ def check_use(distribution: Path, folder: Path) -> None:
     venv.create(folder / "venv", with_pip=True)
     binaries, place = folder / "venv" / "bin", folder / "place"
     place.mkdir()
+    for example in (ROOT / "docs" / "examples").glob("*.py"):
+        shutil.copy(example, place)
     kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
     install = [binaries / "pip", "install", "--quiet", "--disable-pip-version-check", distribution]
     for command in (
         install,
         [binaries / "python", "-c", PROGRAM],
-        *([binaries / "lupi", *arguments] for arguments in COMMANDS),
+        *([binaries / "lupi", *arguments] for arguments in (*COMMANDS, *own_parts())),
     ):
         shown = "-c ..." if PROGRAM in command else " ".join(map(str, command[1:]))
         print("$", command[0].name, shown, flush=True)

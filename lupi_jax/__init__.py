@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     )
     from lupi_jax.modality import Modality
     from lupi_jax.models import Embedding, EmbedNet
-    from lupi_jax.training import load, train
+    from lupi_jax.training import Hook, Moment, load, train
     from lupi_jax.views import ViewSettings, make_views, normalise, random_channel
 
 __all__ = [
@@ -35,8 +35,10 @@ __all__ = [
     "EmbedNet",
     "Embedding",
     "Extractor",
+    "Hook",
     "InputError",
     "Modality",
+    "Moment",
     "RetrievalMetrics",
     "ViewSettings",
     "extract_features",
@@ -68,7 +70,7 @@ _MODULES = {
     "losses": (),
     "modality": ("Modality",),
     "models": ("EmbedNet", "Embedding"),
-    "training": ("load", "train"),
+    "training": ("Hook", "Moment", "load", "train"),
     "views": ("ViewSettings", "make_views", "normalise", "random_channel"),
 }
 """The modules that `lupi_jax.MODULE` imports, and the names that `lupi_jax` takes from each."""

@@ -41,7 +41,7 @@ def load_part(name: str, field: str) -> Any:
         if error.name not in (top, module_name):
             raise InputError(f"{field} = {name}: {_blame(error)}") from error
         raise InputError(
-            f"{field} = {name}: there is no module {module_name}: run the command in the directory "
+            f"{field} = {name}: no module {module_name}: run the command in the directory "
             f"of {top}.py, or add that directory to PYTHONPATH"
         ) from error
     except (Exception, SystemExit) as error:
@@ -86,10 +86,11 @@ def check_settings(
     try:
         inspect.signature(call).bind(*range(inputs), **settings)
     except TypeError as error:
-        given = ", ".join(settings) or "none"
+        takes = ", ".join(inspect.signature(call).parameters)
+        after = f" after {inputs} inputs" if inputs else ""
         raise InputError(
-            f"{field}: {name_of(call)}{inspect.signature(call)} does not fit {inputs} inputs and "
-            f"the settings {given} ({error}): correct {field}_settings or the part"
+            f"{field} = {name_of(call)} takes ({takes}), but gets its settings{after} ({error}): "
+            f"correct {field}_settings or the part"
         ) from error
 
 

@@ -26,7 +26,6 @@ from lupi_jax.evaluation import (
     domain_shift_test,
     evaluate,
     evaluate_features,
-    make_validation,
 )
 from lupi_jax.evaluation.searched import make_tasks
 from lupi_jax.modality import Modality
@@ -77,7 +76,7 @@ def _measure(sweep: Sweep, item: Planned, commit: str) -> dict[str, Any]:
     if item.cell.trained:
         workdir = sweep.workdir / item.key
         with _alone(workdir):
-            train(config, workdir, make_validation, sweep.fetch)
+            train(config, workdir, fetch=sweep.fetch)
         network = load_run(workdir)
         rows = [row for row in read_metrics(workdir) if row["split"] == "train"]
         losses = {k: v for k, v in rows[-1].items() if k.startswith("loss/") or k == "accuracy"}

@@ -64,7 +64,6 @@ def run(options: argparse.Namespace) -> None:
     for workdir, config in configs.items():
         if options.trials is not None:
             say(f"split {config.data.trial} of RegDB:")
-        validation = lupi.evaluation.make_validation
-        lupi.train(config, workdir, validation, options.fetch, options.profile or 0)
+        lupi.train(config, workdir, fetch=options.fetch, profile=options.profile or 0)
     trials = "" if options.trials is None else f" --trials {options.trials}"
     say(f"trained; next: lupi evaluate --workdir {options.workdir}{trials}")

@@ -6,6 +6,7 @@ Intermediate Information", ECCV Workshops 2022. "The released code" is the autho
 
 from lupi_jax.losses.color_free import color_free, color_free_mse
 from lupi_jax.losses.distances import euclidean
+from lupi_jax.losses.extra import ExtraLoss
 from lupi_jax.losses.identity import identity_cross_entropy
 from lupi_jax.losses.objective import objective
 from lupi_jax.losses.triplet import (
@@ -18,6 +19,7 @@ from lupi_jax.losses.triplet import (
 from lupi_jax.settings import LossSettings
 
 __all__ = [
+    "ExtraLoss",
     "LossSettings",
     "bimodal_triplet",
     "color_free",

@@ -9,14 +9,17 @@ from lupi_jax.models.conversion import (
     to_torch,
 )
 from lupi_jax.models.embed_net import Embedding, EmbedNet, initialize
+from lupi_jax.models.layers import BatchNorm, Numerics
 from lupi_jax.models.resnet import BACKBONES, Shape
 from lupi_jax.models.state_dicts import read_state_dict
 
 __all__ = [
     "BACKBONES",
     "Backbone",
+    "BatchNorm",
     "EmbedNet",
     "Embedding",
+    "Numerics",
     "Shape",
     "classes_of",
     "from_torch",

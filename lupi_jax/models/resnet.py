@@ -39,8 +39,9 @@ class Shape:
 
     @property
     def features(self) -> int:
-        """Length of the embedding."""
-        return self.width * 8 * (4 if self.bottleneck else 1)
+        """Length of the embedding, the channels of the last layer that has blocks."""
+        last = max(i for i, blocks in enumerate(self.blocks) if blocks)
+        return self.width * 2**last * (4 if self.bottleneck else 1)
 
 
 BACKBONES = {

@@ -22,6 +22,7 @@ from lupi_jax.data import (
 )
 from lupi_jax.data.contents import look_at
 from lupi_jax.errors import InputError
+from lupi_jax.evaluation.evaluator import make_validation
 from lupi_jax.modality import Modality
 from lupi_jax.models import EmbedNet
 from lupi_jax.runtime.phases import phase
@@ -33,6 +34,7 @@ from lupi_jax.training.network import (
     make_model,
 )
 from lupi_jax.training.optimizer import learning_rate, make_optimizer
+from lupi_jax.training.own import own_loss, parameters_beside, parts_record
 from lupi_jax.training.parallel import ParallelStep
 from lupi_jax.training.pretrained import initial_variables
 from lupi_jax.training.run import check_same_files, check_same_run, run_record
@@ -40,8 +42,6 @@ from lupi_jax.training.step import AXIS, TrainState, train_step
 from lupi_jax.views import check_views
 
 Figures = dict[str, float]
-MakeValidation = Callable[[Config, Index], Callable[[EmbedNet, Any], Figures]]
-"""(config, held-out images) -> (model, variables) -> figures, "mean_ap" among them."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -95,6 +95,7 @@ class Parts:
       parallel: the step, mapped over devices.
       validate: variables -> figures on the held-out images; None without held-out images.
       record: the `run_record` for its checkpoints.
+      beside: first parameters of `TrainState.beside`.
     """
 
     config: Config
@@ -105,6 +106,7 @@ class Parts:
     parallel: ParallelStep
     validate: Callable[[Any], Figures] | None
     record: dict[str, Any]
+    beside: dict[str, Any]
 
     @property
     def images(self) -> int:
@@ -112,13 +114,17 @@ class Parts:
         return len(source_modalities(self.config.modalities)) * self.data.sampler.batch_size
 
 
-def build(config: Config, make_validation: MakeValidation | None) -> Parts:
+def build(config: Config, loss: Callable[..., Any] | None = None) -> Parts:
     """Read the index of the training images, and make the parts of a run from `config`.
+
+    Args:
+      config: the run's configuration.
+      loss: a loss of the user's own, see `train`.
 
     Raises:
       InputError: the data do not suffice for this configuration, this machine cannot run it, or
         a part of the user's own cannot be used.
-      ValueError: identities are held out, but `make_validation` is None.
+      ValueError: both `loss` and `config.loss.extra` are given.
     """
     require_triplets(config)
     check_views(config.views, config.modalities, config.data.image_size)
@@ -129,18 +135,19 @@ def build(config: Config, make_validation: MakeValidation | None) -> Parts:
     )
     validate = None
     if data.validation is not None:
-        if make_validation is None:
-            raise ValueError("this configuration holds out identities: give make_validation")
         judge = make_validation(config, data.validation)
         validate = partial(judge, for_evaluation(config, model))
     steps = config.steps or math.ceil(config.epochs * data.steps_per_epoch)
     tx = make_optimizer(config.optimizer, data.steps_per_epoch)
     rate = learning_rate(config.optimizer, data.steps_per_epoch)
-    step = partial(train_step, config=config, model=model, tx=tx, rate=rate)
+    extra = own_loss(config, loss)
+    step = partial(train_step, config=config, model=model, tx=tx, rate=rate, extra=extra)
     parallel = ParallelStep(step, config.parallel, seed=config.seed)
     files = look_at(data.train) + (look_at(data.validation) if data.validation else [])
-    record = run_record(config, data.train, steps, data.steps_per_epoch, files)
-    return Parts(config, data, steps, model, tx, parallel, validate, record)
+    parts = parts_record(config, loss)
+    record = run_record(config, data.train, steps, data.steps_per_epoch, files, parts)
+    beside = parameters_beside(config, model, extra)
+    return Parts(config, data, steps, model, tx, parallel, validate, record, beside)
 
 
 def restore(parts: Parts, checkpoints: Checkpoints, workdir: Path, fetch: bool) -> TrainState:
@@ -163,7 +170,7 @@ def restore(parts: Parts, checkpoints: Checkpoints, workdir: Path, fetch: bool) 
 
     def like() -> TrainState:
         return abstract(
-            lambda: TrainState.create(fresh_variables(config, model), tx),
+            lambda: TrainState.create(fresh_variables(config, model), tx, parts.beside),
             parts.parallel.state_sharding,
         )
 
@@ -179,5 +186,5 @@ def restore(parts: Parts, checkpoints: Checkpoints, workdir: Path, fetch: bool) 
     if state is None:
         with phase("initialising the network"):
             variables = initial_variables(config, model, fetch, parts.record)
-            state = TrainState.create(variables, tx)
+            state = TrainState.create(variables, tx, parts.beside)
     return parts.parallel.place(state)

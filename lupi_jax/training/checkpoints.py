@@ -32,6 +32,8 @@ from lupi_jax.training.step import TrainState
 BEST = "mean_ap"
 """The validation figure that chooses the best checkpoint."""
 
+_ITEMS = ("variables", "optimizer", "beside", "run")
+
 T = TypeVar("T")
 
 
@@ -70,7 +72,7 @@ class Checkpoints:
                 preservation_policy=policy, read_only=read_only, create=False
             )
             self._manager = ocp.CheckpointManager(
-                self.directory, options=options, item_names=("variables", "optimizer", "run")
+                self.directory, options=options, item_names=_ITEMS
             )
         # Read now, because later reading would wait for a save and raise the save's errors.
         for step in self._manager.all_steps():
@@ -139,8 +141,7 @@ class Checkpoints:
         Raises:
           InputError: this checkpoint, or the one before it, cannot be written.
         """
-        optimizer = {"step": state.step, "opt_state": state.opt_state}
-        arrays = {"variables": state.variables, "optimizer": optimizer}
+        arrays = _items(state)
         # One process writes the record, and hashes the arrays after the next step replaced them.
         # On a CPU they are views of the device's memory, and JAX then does not reuse that memory.
         kept = jax.device_get(arrays) if hosts.is_first() else {}
@@ -150,8 +151,7 @@ class Checkpoints:
             self._manager.save(
                 int(state.step),
                 args=ocp.args.Composite(
-                    variables=ocp.args.StandardSave(state.variables),
-                    optimizer=ocp.args.StandardSave(optimizer),
+                    **{name: ocp.args.StandardSave(tree) for name, tree in arrays.items()},
                     run=_RecordSave(lambda: seal.make_record(run, figures, kept)),
                 ),
             )
@@ -190,9 +190,10 @@ class Checkpoints:
           InputError: the checkpoint is damaged.
         """
         like = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        optimizer = {"step": like.step, "opt_state": like.opt_state}
-        saved = self._restore(step, variables=like.variables, optimizer=optimizer)
-        return TrainState(**saved["variables"], **saved["optimizer"])
+        saved = self._restore(step, **_items(like))
+        return TrainState(
+            **saved["variables"], **saved["optimizer"], beside=saved.get("beside", {})
+        )
 
     def _restore(self, step: int, **like: Any) -> dict[str, Any]:
         """Restore {name: arrays} of parts of a checkpoint, and check them against their hashes."""
@@ -297,6 +298,15 @@ class Checkpoints:
             lambda why: InputError(f"cannot {what} under {self.directory} ({why}): {advice}"),
             (OSError, ValueError, RuntimeError),
         )
+
+
+def _items(state: TrainState) -> dict[str, Any]:
+    """The arrays of a state, by the item of a checkpoint that holds them."""
+    return {
+        "variables": state.variables,
+        "optimizer": {"step": state.step, "opt_state": state.opt_state},
+        **({"beside": state.beside} if state.beside else {}),
+    }
 
 
 @contextlib.contextmanager

@@ -1,7 +1,8 @@
 """Hooks of the training loop, which see every step and may ask the run to stop."""
 
 import dataclasses
-from typing import Self
+from collections.abc import Mapping
+from typing import Any, Self
 
 from lupi_jax.training.step import Metrics, TrainState
 
@@ -51,3 +52,11 @@ class Hook:
 
     def after(self, now: Moment) -> None:
         """Called after the devices have been given the step that `now` describes."""
+
+    def logged(self, row: Mapping[str, Any]) -> None:
+        """Called after a row was added to `metrics.jsonl`, in the first process only.
+
+        Args:
+          row: {"step": number, "split": "train" or "validation", figure: number}. A row of the
+            split "train" holds means over `log.every` steps, and comes a step later or more.
+        """

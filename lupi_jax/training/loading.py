@@ -16,6 +16,7 @@ from lupi_jax.training.network import (
     make_model,
     say_remarks,
 )
+from lupi_jax.training.own import note_changed_parts
 from lupi_jax.training.pretrained import initial_variables, saved_network
 from lupi_jax.training.run import same_numbers, versions
 
@@ -104,6 +105,7 @@ def load_run(workdir: str | Path, checkpoint: str | int = "newest", untrained: b
             return Run(model, initial_variables(config, model), config, "untrained", 0, record)
         model, variables, record = saved_network(checkpoints, step)
         config = parse_record(record["config"])
+        note_changed_parts(record, config, workdir)
         model = for_evaluation(config, model)
         unfinished = record["steps"] - (checkpoints.newest or 0)
         return Run(model, variables, config, f"step {step}", step, record, max(0, unfinished))

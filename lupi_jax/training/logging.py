@@ -5,7 +5,7 @@ import json
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self, TextIO
 
@@ -38,6 +38,7 @@ class RunLog(Hook):
         every: int,
         batch_size: int,
         writes: bool = True,
+        listeners: Sequence[Hook] = (),
     ) -> None:
         """Continue the log of `workdir` at step `start`, and drop all later rows.
 
@@ -49,7 +50,9 @@ class RunLog(Hook):
           batch_size: images that one step reads.
           writes: whether this process writes and shows the figures. Every process checks that they
             are finite.
+          listeners: hooks that are told of every row that is written.
         """
+        self._listeners = listeners
         self._workdir, self._start, self._steps = workdir, start, steps
         self._every, self._batch_size, self._writes = every, batch_size, writes
         self._pending: list[tuple[int, Metrics]] = []
@@ -181,6 +184,8 @@ class RunLog(Hook):
         for name, value in row.items():
             if isinstance(value, float):
                 self._events.add_scalar(f"{row['split']}/{name}", value, row["step"])
+        for hook in self._listeners:
+            hook.logged(row)
 
 
 def read_metrics(workdir: str | Path) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ import dataclasses
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,11 +23,12 @@ from lupi_jax.runtime.hosts import is_first
 from lupi_jax.runtime.phases import phase, record_phase
 from lupi_jax.runtime.stopping import StopRequest, Watchdog
 from lupi_jax.runtime.terminal import say, showing
-from lupi_jax.training.build import Figures, MakeValidation, Parts, build, restore
+from lupi_jax.training.build import Figures, Parts, build, restore
 from lupi_jax.training.checkpoints import Checkpoints
 from lupi_jax.training.data_wait import DataWait
 from lupi_jax.training.hooks import Hook, Moment
 from lupi_jax.training.logging import RunLog
+from lupi_jax.training.own import own_hooks
 from lupi_jax.training.parallel import ParallelStep, local_copy, require_room
 from lupi_jax.training.profiling import Profile
 from lupi_jax.training.room import check_room
@@ -38,9 +39,11 @@ from lupi_jax.training.workdir import held
 def train(
     config: Config,
     workdir: str | Path,
-    make_validation: MakeValidation | None = None,
+    *,
     fetch: bool = False,
     profile: int = 0,
+    loss: Callable[..., Any] | None = None,
+    hooks: Sequence[Hook] = (),
 ) -> TrainState:
     """Train, or resume training, until the last step of a run.
 
@@ -54,10 +57,12 @@ def train(
       config: the run's configuration.
       workdir: directory that gets `checkpoints/`, `metrics.jsonl`, `tensorboard/`, `lock`, and the
         `cache/` of the memory-mapped feed.
-      make_validation: function that makes the validation of the held-out images, usually
-        `lupi_jax.evaluation.make_validation`. Needed if the configuration holds out identities.
       fetch: whether `pretrained` weights may be downloaded.
       profile: number of steps, from the third on, to trace into `profile/` of the workdir.
+      loss: a loss of your own, instead of the name `config.loss.extra`. See `losses.ExtraLoss` for
+        its form.
+      hooks: hooks of your own, beside those that `config.log.hooks` names. They see each step after
+        the validation and before the checkpoint is saved.
 
     Returns:
       The last state.
@@ -71,10 +76,13 @@ def train(
     """
     workdir = expand(workdir)
     with held(workdir):
-        return _train(build(config, make_validation), workdir, fetch, profile)
+        own = [*hooks, *own_hooks(config, workdir)]
+        return _train(build(config, loss), workdir, fetch, profile, own)
 
 
-def _train(parts: Parts, workdir: Path, fetch: bool, profile: int) -> TrainState:
+def _train(
+    parts: Parts, workdir: Path, fetch: bool, profile: int, own: Sequence[Hook]
+) -> TrainState:
     """`train`, after the parts are made and the workdir is locked."""
     config = parts.config
     with (
@@ -89,7 +97,7 @@ def _train(parts: Parts, workdir: Path, fetch: bool, profile: int) -> TrainState
         if config.data.feed == "device":
             watchdog.beat("the images were read")
         every, per_epoch = config.log.every, parts.data.steps_per_epoch
-        log = RunLog(workdir, start, steps, every, parts.images, is_first())
+        log = RunLog(workdir, start, steps, every, parts.images, is_first(), own)
         wait = DataWait(log, start, per_epoch, every, _advice(config))
         record = _Record(parts.record, parts.data.train.root, _files(parts, checkpoints))
         hooks = [
@@ -100,6 +108,7 @@ def _train(parts: Parts, workdir: Path, fetch: bool, profile: int) -> TrainState
             record,
             _Stop(stop),
             _Validate(parts.validate, log, config.log.validate_every),
+            *own,
             _Save(checkpoints, record, log, config.log.checkpoint_every),
         ]
         batches = _compile(parts.parallel, state, batches, log, stop)

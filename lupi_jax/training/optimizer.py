@@ -33,13 +33,16 @@ def learning_rate(config: OptimizerConfig, steps_per_epoch: int) -> optax.Schedu
 
 
 def parameter_groups(params: Any) -> Any:
-    """Label each of `params` "head" (BN neck, classifier), "frozen" (neck bias) or "trunk"."""
+    """Label each of `params` "trunk" (with the stems), "frozen" (neck bias) or "head" (the rest).
+
+    The head is the BN neck, the classifier and the parameters of a loss of a user's own.
+    """
 
     def group(path: tuple[Any, ...], _: Any) -> str:
         names = tuple(part.key for part in path)
         if names == ("neck", "bias"):
             return "frozen"
-        return "head" if names[0] in ("neck", "classifier") else "trunk"
+        return "trunk" if names[0] == "trunk" or names[0].startswith("stem_") else "head"
 
     return jax.tree_util.tree_map_with_path(group, params)
 

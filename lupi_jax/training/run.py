@@ -12,6 +12,7 @@ from lupi_jax.data import Index
 from lupi_jax.data.contents import File, changed, parse_files, summary
 from lupi_jax.data.sources import published
 from lupi_jax.errors import InputError, plural, shown
+from lupi_jax.training.own import PartsRecord, changed_parts
 
 MOVABLE = changeable("evaluated")
 """Fields that may change when a run is evaluated, because they do not change its network."""
@@ -30,7 +31,12 @@ def versions() -> dict[str, str]:
 
 
 def run_record(
-    config: Config, training: Index, steps: int, steps_per_epoch: int, files: Sequence[File]
+    config: Config,
+    training: Index,
+    steps: int,
+    steps_per_epoch: int,
+    files: Sequence[File],
+    parts: PartsRecord | None = None,
 ) -> dict[str, Any]:
     """Make the record of a run for its checkpoints, from plain values that survive JSON.
 
@@ -41,8 +47,10 @@ def run_record(
       steps_per_epoch: length of an epoch, on which the schedule and the last step may depend.
       files: the files that the run reads: the n training images in their order, then the held-out
         images.
+      parts: the user's own parts, as `parts_record` describes them.
     """
     return {
+        **({"parts": parts} if parts else {}),
         "config": dataclasses.asdict(config),
         "steps": steps,
         "steps_per_epoch": steps_per_epoch,
@@ -91,6 +99,7 @@ def check_same_run(saved: dict[str, Any], record: dict[str, Any], workdir: Path)
     differing = [name for name in differences(then, now) if name not in free]
     if saved["data"] != record["data"]:
         differing.append(f"the training images{_first_moved(saved, record)}")
+    differing += changed_parts(saved.get("parts", {}), record.get("parts", {}))
     if differing:
         raise InputError(
             f"{workdir} holds a run that differs in {', '.join(differing)}: give the same values, "

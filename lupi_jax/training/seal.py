@@ -22,6 +22,7 @@ _KINDS = {
     "data": str,
     "content": str,
     "versions": dict,
+    "parts": dict,
     "figures": dict,
     "digests": dict,
 }

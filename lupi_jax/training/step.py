@@ -10,13 +10,16 @@ from flax import struct
 from jax import Array, lax
 
 from lupi_jax.config import Config
-from lupi_jax.losses import LossSettings, objective
+from lupi_jax.losses import ExtraLoss, LossSettings, objective
 from lupi_jax.modality import Modality
 from lupi_jax.models import Embedding, EmbedNet
 from lupi_jax.views import make_views
 
 AXIS = "batch"
 """Name of the mapped axis of the devices that share a batch."""
+
+EXTRA_LOSS = "extra_loss"
+"""Name of the parameters of a loss of a user's own in `TrainState.beside`."""
 
 
 class TrainState(struct.PyTreeNode):
@@ -26,19 +29,33 @@ class TrainState(struct.PyTreeNode):
       step: int32 scalar, steps taken. With the seed it fixes the next batch and its views.
       params: the network's parameters.
       batch_stats: running statistics of batch normalisation.
-      opt_state: the optimiser's momentum.
+      opt_state: the optimiser's momentum, for `trained`.
+      beside: parameters that only training needs, {} unless a loss of a user's own has some:
+        {"extra_loss": its parameters}.
     """
 
     step: Array
     params: Any
     batch_stats: Any
     opt_state: optax.OptState
+    beside: dict[str, Any] = struct.field(default_factory=dict)
 
     @classmethod
-    def create(cls, variables: dict[str, Any], tx: optax.GradientTransformation) -> "TrainState":
+    def create(
+        cls,
+        variables: dict[str, Any],
+        tx: optax.GradientTransformation,
+        beside: dict[str, Any] | None = None,
+    ) -> "TrainState":
         """Make the state before the first step."""
-        params = variables["params"]
-        return cls(jnp.zeros((), jnp.int32), params, variables["batch_stats"], tx.init(params))
+        params, beside = variables["params"], beside or {}
+        opt_state = tx.init({**params, **beside})
+        return cls(jnp.zeros((), jnp.int32), params, variables["batch_stats"], opt_state, beside)
+
+    @property
+    def trained(self) -> dict[str, Any]:
+        """All parameters that the optimiser trains."""
+        return {**self.params, **self.beside}
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -59,6 +76,7 @@ def train_step(
     model: EmbedNet,
     tx: optax.GradientTransformation,
     rate: optax.Schedule,
+    extra: ExtraLoss | None = None,
 ) -> tuple[TrainState, Metrics]:
     """Take one step, on one of the devices of the axis `AXIS`.
 
@@ -77,6 +95,7 @@ def train_step(
       model: the network.
       tx: the optimiser.
       rate: the learning-rate schedule, only for the log.
+      extra: a loss of a user's own.
 
     Returns:
       The state after the step, and the scalars `loss/total`, `loss/<term>`, `accuracy` (the
@@ -91,15 +110,16 @@ def train_step(
         first_row=lax.axis_index(AXIS) * len(batch["labels"]),
     )
     gradient, (metrics, batch_stats) = jax.grad(_share_of_loss, has_aux=True)(
-        state.params, state.batch_stats, images, batch["labels"], model, config.loss
+        state.trained, state.batch_stats, images, batch["labels"], model, config.loss, extra
     )
     if lax.axis_size(AXIS) > 1:
         gradient = lax.psum(gradient, AXIS)
-    updates, opt_state = tx.update(gradient, state.opt_state, state.params)
+    updates, opt_state = tx.update(gradient, state.opt_state, state.trained)
     metrics["gradient_norm"] = optax.tree.norm(gradient)
     metrics["rate"] = jnp.asarray(rate(state.step))
-    params = optax.apply_updates(state.params, updates)
-    return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
+    trained: Any = optax.apply_updates(state.trained, updates)
+    params, beside = ({name: trained[name] for name in x} for x in (state.params, state.beside))
+    return TrainState(state.step + 1, params, batch_stats, opt_state, beside), metrics
 
 
 def _share_of_loss(
@@ -109,6 +129,7 @@ def _share_of_loss(
     labels: Array,
     model: EmbedNet,
     loss: LossSettings,
+    extra: ExtraLoss | None,
 ) -> tuple[Array, tuple[Metrics, Any]]:
     """The whole batch's loss divided by the number of devices, with metrics and statistics.
 
@@ -116,7 +137,9 @@ def _share_of_loss(
     gradient of the loss.
     """
     rows, labels = len(labels), lax.all_gather(labels, AXIS, tiled=True)
-    variables = {"params": params, "batch_stats": batch_stats}
+    own = params.get(EXTRA_LOSS, {})
+    network = {name: part for name, part in params.items() if name != EXTRA_LOSS}
+    variables = {"params": network, "batch_stats": batch_stats}
     output = model.apply(variables, images, train=True, mutable=["batch_stats"])
     embedding, updates = cast(tuple[Embedding, dict[str, Any]], output)
     names = [m for m in Modality if m in images]
@@ -127,8 +150,13 @@ def _share_of_loss(
             for i, m in enumerate(names)
         }
 
-    logits = gather(embedding.logits)
-    total, terms = objective(gather(embedding.pooled), logits, labels, loss)
+    pooled, logits = gather(embedding.pooled), gather(embedding.logits)
+    total, terms = objective(pooled, logits, labels, loss)
+    if extra is not None:
+        neck = gather(embedding.neck)
+        every = {m: Embedding(pooled[m], neck[m], logits[m]) for m in names}
+        added = extra(own, every, labels)
+        total, terms = total + sum(added.values()), {**terms, **added}
     metrics = {f"loss/{name}": term for name, term in {"total": total, **terms}.items()}
     metrics["accuracy"] = jnp.stack([x.argmax(-1) == labels for x in logits.values()]).mean()
     batch_stats = updates["batch_stats"]

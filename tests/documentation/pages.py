@@ -5,6 +5,7 @@ Comments directly above a fence, invisible to a reader, say what a test needs to
     <!-- not run: REASON -->    it is parsed only
     <!-- given: COMMAND -->     run before it; what the text says is there
     <!-- with: ARGUMENTS -->    put after each `lupi train`, as the data are tiny
+    <!-- file: NAME -->         the block is written to that file, as the text says
 """
 
 import dataclasses
@@ -19,7 +20,7 @@ COMMANDS, PYTHON = "sh", "python"
 # Directory trees, tables, formulas and citations, and what Sphinx alone understands.
 OTHER = ("text", "bibtex", "{toctree}", "{eval-rst}")
 
-_COMMENT = re.compile(r"<!-- (not run|given|with): (.*) -->")
+_COMMENT = re.compile(r"<!-- (not run|given|with|file): (.*) -->")
 _FENCE = re.compile(r"```(\S*)")
 
 
@@ -34,6 +35,7 @@ class Block:
       reason: why it is not run, or "".
       given: shell commands to run before it.
       extra: arguments put after each `lupi train`.
+      file: name of the file that holds the block, or "" for a block that is run.
     """
 
     line: int
@@ -42,6 +44,7 @@ class Block:
     reason: str = ""
     given: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
+    file: str = ""
 
     @property
     def commands(self) -> list[str]:
@@ -89,6 +92,7 @@ def _block(number: int, language: str, text: str, notes: list[tuple[str, str]]) 
         text=text,
         reason=" ".join(of("not run")),
         given=tuple(of("given")),
+        file=" ".join(of("file")),
         extra=tuple(word for value in of("with") for word in shlex.split(value)),
     )
 

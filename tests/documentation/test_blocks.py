@@ -85,7 +85,9 @@ def run_page(page: Path, blocks: list[Block], folder: Path) -> None:
         print(f"{name_of(page)}, line {block.line}")  # shown where it fails
         for command in block.given:
             run_command(command)
-        if block.language == COMMANDS:
+        if block.file:
+            (folder / block.file).write_text(block.text)
+        elif block.language == COMMANDS:
             for command in block.commands:
                 run_command(command, block.extra)
         else:
@@ -172,6 +174,7 @@ def test_a_page_is_read_as_it_is_written():
     text = """text
 <!-- given: lupi make-synthetic --out DATA -->
 <!-- with: --config.seed=1 --config.steps=3 -->
+<!-- file: x.sh -->
 ```sh
 lupi train --config x.py \\
     --workdir y    # why
@@ -183,7 +186,8 @@ lupi is not run here
 ```
 """
     first, second = read_blocks(text)
-    assert (first.line, first.language, first.reason) == (4, "sh", "")
+    assert (first.line, first.language, first.reason) == (5, "sh", "")
+    assert first.file == "x.sh"
     assert first.given == ("lupi make-synthetic --out DATA",)
     assert first.extra == ("--config.seed=1", "--config.steps=3")
     train, evaluate = map(lupi_arguments, first.commands)

@@ -9,7 +9,6 @@ from pages import ROOT
 from tensorboardX.proto import event_pb2
 
 from lupi_jax import parse_config, train
-from lupi_jax.evaluation import make_validation
 from lupi_jax.training.logging import read_metrics
 
 PAGE = (ROOT / "docs/guides/outputs.md").read_text()
@@ -30,7 +29,7 @@ def workdir(people, tmp_path_factory) -> Path:
             "log": {"every": 1, "validate_every": 2},
         }
     )
-    train(config, folder, make_validation)
+    train(config, folder)
     return folder
 
 

@@ -289,7 +289,9 @@ def test_half_a_line_of_a_killed_run_is_passed_over(tmp_path: Path) -> None:
     assert read_metrics(tmp_path) == [{"step": 2, "split": "train"}]
 
 
-def test_best_checkpoint_outlives_newer_ones(root: Path, tmp_path: Path) -> None:
+def test_best_checkpoint_outlives_newer_ones(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     figures = iter([0.2, 0.9, 0.3, 0.4])
 
     def validate(*_: Any) -> dict[str, float]:
@@ -303,7 +305,8 @@ def test_best_checkpoint_outlives_newer_ones(root: Path, tmp_path: Path) -> None
         log__checkpoint_every=0,
         log__keep=1,
     )
-    train(config, tmp_path, lambda *_: validate)
+    monkeypatch.setattr(build, "make_validation", lambda *_: validate)
+    train(config, tmp_path)
     with Checkpoints(tmp_path, read_only=True) as checkpoints:
         assert (checkpoints.newest, checkpoints.best) == (8, 4)
         assert checkpoints.figures(4) == {"mean_ap": 0.9}

@@ -14,21 +14,23 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 from jax import lax
 from jax.sharding import SingleDeviceSharding
 
 from lupi_jax.config import Config, OptimizerConfig
+from lupi_jax.declared import Options
 from lupi_jax.errors import InputError
-from lupi_jax.losses import LossSettings, objective
+from lupi_jax.losses import ExtraLoss, LossSettings, objective
 from lupi_jax.modality import Modality
-from lupi_jax.models import EmbedNet, initialize
+from lupi_jax.models import Embedding, EmbedNet, initialize
 from lupi_jax.models.operations import conv2d
 from lupi_jax.models.resnet import BACKBONES, Shape
 from lupi_jax.training.checkpoints import Checkpoints
 from lupi_jax.training.network import abstract
 from lupi_jax.training.optimizer import learning_rate, make_optimizer
 from lupi_jax.training.parallel import ParallelStep, everywhere, local_copy, require_room
-from lupi_jax.training.step import AXIS, Step, TrainState, train_step
+from lupi_jax.training.step import AXIS, EXTRA_LOSS, Step, TrainState, train_step
 from lupi_jax.views import ViewSettings, make_views
 
 # A stem a modality, one layer of trunk, and it compiles in seconds.
@@ -44,6 +46,23 @@ OPTIMIZERS = {
     ),
     "released": OptimizerConfig(rate=2**-7, warmup=2, unit="steps", milestones=(), factors=()),
 }
+
+
+class Tightness(nn.Module):
+    """A loss with a parameter: how far rows of an identity are from its mean, in learnt units."""
+
+    @nn.compact
+    def __call__(self, embeddings: Any, labels: Any) -> dict[str, Any]:
+        rows = jnp.concatenate([each.neck for each in embeddings.values()])
+        tiled = jnp.tile(labels, len(embeddings))
+        same = tiled[:, None] == tiled[None, :]
+        far = rows - (same / same.sum(1, keepdims=True)) @ rows
+        units = self.param("units", nn.initializers.ones, rows.shape[-1:], rows.dtype)
+        return {"tight": jnp.mean((far * units) ** 2) + jnp.mean(units**-2)}
+
+
+# The paper's runs have a loss of a user's own as well.
+EXTRAS = {"paper": ExtraLoss(Tightness, "Tightness", 0.5, Options())}
 CASES = {
     "fast": (
         ("paper", "float64", "shard_map"),
@@ -77,7 +96,9 @@ def make_step(
     model = EmbedNet(6, backbone=backbone, axis_name=axis_name)
     config = Config(views=VIEWS, loss=LOSSES[recipe], optimizer=OPTIMIZERS[recipe])
     tx, rate = make_optimizer(config.optimizer, 1), learning_rate(config.optimizer, 1)
-    step = partial(train_step, config=config, model=model, tx=tx, rate=rate)
+    step = partial(
+        train_step, config=config, model=model, tx=tx, rate=rate, extra=EXTRAS.get(recipe)
+    )
     return model, tx, step
 
 
@@ -88,11 +109,16 @@ def train(
     backbone: str, recipe: str, dtype: str, how: str, devices: int, variables: Any
 ) -> Trained:
     """{figure: its values at all steps} and the state after them."""
-    _, tx, step = make_step(backbone, recipe)
+    model, tx, step = make_step(backbone, recipe)
+    beside = {}
+    if recipe in EXTRAS:
+        feature, logits = jnp.zeros((8, model.features), dtype), jnp.zeros((8, 6), dtype)
+        rows = {m: Embedding(feature, feature, logits) for m in Modality}
+        beside[EXTRA_LOSS] = EXTRAS[recipe].init(jax.random.key(0), rows, jnp.zeros(8, int))
     variables = jax.tree.map(lambda x: np.asarray(x, dtype), variables)
     parallel = ParallelStep(step, how, devices)
     create = jax.jit(partial(TrainState.create, tx=tx))
-    state, rows = parallel.place(create(variables)), []
+    state, rows = parallel.place(create(variables, beside=beside)), []
     for batch in draw_batches():
         state, metrics = parallel(state, batch)
         rows.append(jax.device_get(metrics))
@@ -118,7 +144,9 @@ def difference(one: Trained, other: Trained) -> dict[str, float]:
     (figures, state), (other_figures, other_state) = one, other
     return {
         "figures": largest(figures, other_figures),
-        "variables": largest(state.variables, other_state.variables),
+        "variables": largest(
+            (state.variables, state.beside), (other_state.variables, other_state.beside)
+        ),
         "momentum": largest(state.opt_state, other_state.opt_state),
     }
 

@@ -158,10 +158,16 @@ def test_intermediate_images_of_one_s_own_have_the_key_of_their_row():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("absent_module:f", "views.extra = absent_module:f: there is no module absent_module"),
+        (
+            "absent_module:f",
+            "views.extra = absent_module:f: no module absent_module",
+        ),
         (own("absent"), "views_of_a_test.py does not define absent"),
         (own("number"), "views_of_a_test:number is of type int: name a function"),
-        (own("drawn"), "does not fit 3 inputs and the settings none"),
+        (
+            own("drawn"),
+            "takes (key, image), but gets its settings after 3 inputs (too many positional",
+        ),
         (own("halves"), "must return a floating array [16, 8, 3], not float32 [8, 8, 3]"),
         (own("whole"), "must return a floating array [16, 8, 3], not uint8 [16, 8, 3]"),
         (own("nothing"), "must return a floating array [16, 8, 3], not NoneType"),
@@ -180,11 +186,14 @@ def test_what_is_wrong_with_a_view_is_said_in_one_line(name, message):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"intermediate": "absent_module:f"}, "there is no module absent_module"),
-        ({"intermediate": own("noise")}, "does not fit 2 inputs and the settings none"),
+        ({"intermediate": "absent_module:f"}, "no module absent_module"),
+        (
+            {"intermediate": own("noise")},
+            "takes (key, image, modality), but gets its settings after 2 inputs (missing a",
+        ),
         (
             {"intermediate": own("red"), "intermediate_settings": {"factor": 2}},
-            "does not fit 2 inputs and the settings factor (got an unexpected keyword",
+            "takes (key, image, scale), but gets its settings after 2 inputs (got an unexpected",
         ),
     ],
 )
