@@ -4,6 +4,7 @@ import functools
 import importlib
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -26,7 +27,7 @@ def red(key, image):
 
 
 @pytest.fixture(autouse=True)
-def directory(tmp_path, monkeypatch) -> Path:
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A directory with the modules, from which commands run."""
     directory = tmp_path / "mine"
     directory.mkdir()
