@@ -17,7 +17,8 @@ EXAMPLE = """lupi export --workdir runs/demo --split test --out features.npz
 NETWORK contains one program per modality, with its weights, and artefact.json, which
 describes inputs and outputs. The programs need only JAX and flatbuffers:
   data = bytearray(Path('network/infrared.bin').read_bytes())
-  features = jax.export.deserialize(data).call(images)  # uint8 [n, h, w, 3], RGB"""
+  features = jax.export.deserialize(data).call(images)  # uint8 [n, h, w, 3], RGB
+With --onnx they are ONNX models, visible.onnx and infrared.onnx, for onnxruntime and others."""
 NEEDS = ("evaluation", "training")
 SAVED = "nothing was written or changed"
 
@@ -41,16 +42,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NETWORK",
         help="network to write: a directory of programs for CPUs, GPUs and TPUs (jax.export)",
     )
+    add(
+        "--onnx",
+        type=Path,
+        metavar="NETWORK",
+        help="network to write: a directory of ONNX models (needs the extra onnx)",
+    )
     text = (
-        "with --stablehlo: feature to give, neck (after the BN neck) or pooled (before it) (neck)"
+        "with --stablehlo or --onnx: feature to give, neck (after the BN neck) or pooled (before "
+        "it) (neck)"
     )
     parser.add_argument("--feature", choices=("neck", "pooled"), help=text)
     add_processes(parser)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write the features of a split, or the network as programs that need only JAX."""
-    if options.stablehlo:
+    """Write the features of a split, or the network as programs for JAX or ONNX runtimes."""
+    if options.stablehlo or options.onnx:
         _export_network(options)
     else:
         _export_features(options)
@@ -62,7 +70,9 @@ def _export_features(options: argparse.Namespace) -> None:
     from lupi_jax.runtime.terminal import showing
 
     if options.feature is not None:
-        raise InputError("--feature applies only to --stablehlo; --out writes both features")
+        raise InputError(
+            "--feature applies only to --stablehlo and --onnx; --out writes both features"
+        )
     require_place(options.out)
     run = load(options)
     data, split = run.config.data, options.split or "test"
@@ -86,26 +96,26 @@ def _export_features(options: argparse.Namespace) -> None:
 
 def _export_network(options: argparse.Namespace) -> None:
     from lupi_jax.evaluation.export import require_place, save_network
+    from lupi_jax.evaluation.onnx import require_onnx, save_onnx
     from lupi_jax.runtime.hosts import is_first
 
     if options.split is not None or options.data_root is not None:
         raise InputError(
             "--split and --data-root apply only to --out: a network is exported without data"
         )
-    require_place(options.stablehlo)
+    folder = options.onnx or options.stablehlo
+    (require_onnx if options.onnx else require_place)(folder)
     run = load(options)
     if not is_first():
         return
-    modalities = save_network(
-        options.stablehlo,
-        run.model,
-        run.variables,
-        run.config.data.image_size,
-        options.feature or "neck",
-        _facts(run, options),
-    )
-    images = " and ".join(modalities)
-    say(f"wrote {options.stablehlo}: programs for {images} images, which need only JAX")
+    size, feature = run.config.data.image_size, options.feature or "neck"
+    network = (folder, run.model, run.variables, size, feature, _facts(run, options))
+    if options.onnx:
+        made = save_onnx(*network)
+        said = f"ONNX models for {{}} images, {max(made.values()):.1e} or less from JAX's features"
+    else:
+        made, said = save_network(*network), "programs for {} images, which need only JAX"
+    say(f"wrote {folder}: {said.format(' and '.join(made))}")
 
 
 def _facts(run: "lupi.training.Run", options: argparse.Namespace) -> dict[str, Any]:
