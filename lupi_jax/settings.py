@@ -8,6 +8,11 @@ from typing import Literal
 
 from lupi_jax.declared import FRACTION, NOT_NEGATIVE, PART_OR_EMPTY, Options, Rule, Settings, field
 
+_FREQUENCIES = Rule(
+    lambda five: min(five) >= 0 and sum(five) > 0,
+    "must not be negative, and one of them must be positive",
+)
+
 
 @dataclass(frozen=True)
 class ViewSettings(Settings):
@@ -35,10 +40,16 @@ class ViewSettings(Settings):
         'normalisation. "released" is (.4914, .4822, .4465) after normalisation, as in the '
         "released code.",
     )
-    intermediate: Literal["random_channel", "luma"] = field(
+    intermediate: Literal["random_channel", "luma", "channel_exchange"] | str = field(
         "random_channel",
         'Kind of intermediate images. "random_channel" is Eq. 4, "luma" is the fixed grey of the '
-        "paper's ablation.",
+        "paper's ablation, \"channel_exchange\" is CAJ's (`exchange_intermediate`). A function of "
+        'your own makes them as the guide "Views" describes.',
+    )
+    intermediate_settings: Options = field(
+        Options(),
+        "Settings of a function of your own for `intermediate`, each as "
+        "`views.intermediate_settings.NAME`.",
     )
     quantize_intermediate: bool = field(
         False,
@@ -48,6 +59,34 @@ class ViewSettings(Settings):
         False,
         "Whether an intermediate image gets the crop and flip of its visible image, so that the "
         "two match pixel by pixel. The erased rectangles differ either way.",
+    )
+    exchange_visible: tuple[float, float, float, float, float] = field(
+        (0.0, 0.0, 0.0, 0.0, 1.0),
+        "Relative frequencies of what happens to the channels of a visible view (CAJ: Ye et al., "
+        "ICCV 2021): all become its red, its green, its blue or its grey, or they stay as they "
+        "are. This is the last step, after erasing.",
+        _FREQUENCIES,
+    )
+    exchange_infrared: tuple[float, float, float, float, float] = field(
+        (0.0, 0.0, 0.0, 0.0, 1.0),
+        "The same for an infrared view. CAJ's code has (2, 2, 2, 1, 1). The channels of infrared "
+        "differ only in how they are normalised and erased.",
+        _FREQUENCIES,
+    )
+    exchange_intermediate: tuple[float, float, float, float, float] = field(
+        (1.0, 1.0, 1.0, 0.0, 0.0),
+        "The same for the visible image that becomes an intermediate one, for `intermediate` = "
+        '"channel_exchange". It happens before normalisation.',
+        _FREQUENCIES,
+    )
+    extra: str = field(
+        "",
+        "View of your own, MODULE:NAME, a function that changes each view before normalisation. "
+        'The guide "Views" describes it.',
+        PART_OR_EMPTY,
+    )
+    extra_settings: Options = field(
+        Options(), "Settings of the view of your own, each as `views.extra_settings.NAME`."
     )
 
 

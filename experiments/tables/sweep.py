@@ -57,6 +57,12 @@ _YOUNGER = {
     "loss.extra_weight": 1.0,
     "loss.extra_settings": {},
     "log.hooks": (),
+    "views.intermediate_settings": {},
+    "views.exchange_visible": (0.0, 0.0, 0.0, 0.0, 1.0),
+    "views.exchange_infrared": (0.0, 0.0, 0.0, 0.0, 1.0),
+    "views.exchange_intermediate": (1.0, 1.0, 1.0, 0.0, 0.0),
+    "views.extra": "",
+    "views.extra_settings": {},
 }
 
 

@@ -16,6 +16,7 @@ from lupi_jax.evaluation.metrics import Task, all_images, llcm, sysu
 from lupi_jax.evaluation.metrics.protocols import is_test_set
 from lupi_jax.evaluation.metrics.tasks import Pair, SameModality
 from lupi_jax.modality import Modality
+from lupi_jax.views import check_intermediate
 
 SEARCHED_SPLITS = ("test", "val")
 """Splits of people outside training, for which a data set's own protocol is meant."""
@@ -30,10 +31,15 @@ def images_asked_for(config: Config, index: Index) -> Index:
     """The images of the configured pairs, with intermediate images added if a pair needs them.
 
     Junk is left out. Distractors stay, for galleries.
+
+    Raises:
+      InputError: a pair needs intermediate images, and the user's own function for them cannot be
+        used.
     """
     wanted = {m for pair in _pairs(config) for m in pair}
     index = index[index.identities != JUNK]
     if Modality.INTERMEDIATE in wanted:
+        check_intermediate(config.views, config.data.image_size)
         index = with_intermediate(index)
     return index[np.isin(index.modalities, [str(m) for m in wanted])]
 

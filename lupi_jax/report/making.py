@@ -20,6 +20,7 @@ from lupi_jax.runtime.progress import Show, silent
 from lupi_jax.training import Run
 from lupi_jax.training.logging import read_metrics
 from lupi_jax.training.run import versions
+from lupi_jax.views import check_intermediate
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -68,6 +69,7 @@ def make_report(
     require_libraries()
     workdir = expand(workdir)
     run = open_run(workdir, checkpoint, overrides)
+    check_intermediate(run.config.views, run.config.data.image_size)
     found, notes = measure_run(run, split, show)
     now = {"training": run.record["versions"], "this page": versions()}
     facts = _facts(run, found, workdir, split, checkpoint)

@@ -26,11 +26,12 @@ from lupi_jax.report.pictures import RankingRow, training_panels
 from lupi_jax.report.settings import settings_of
 from lupi_jax.report.thumbnails import Thumbnail, thumbnail
 from lupi_jax.training import Run
-from lupi_jax.views import LUMA, luma, random_channel
+from lupi_jax.views import LUMA, luma, make_intermediate
+from lupi_jax.views.channels import draw_weights
 
 TOP = 10  # number of gallery images beside a query
 MAPPED = 4  # number of images per modality with an activation map
-DRAWS = 6  # number of random-channel images
+DRAWS = 6  # number of intermediate images
 MARKED = 0.01  # the false-match rate whose threshold a chart names
 TABLED = (0.1, 0.01, 0.001, 0.0001)  # the false-match rates in the table
 
@@ -92,6 +93,7 @@ def make_page(
         map=_map(found.features, run.config.seed),
         activations=_activations(run, found.features.index),
         draws=_draws(run, found.features.index),
+        kind=run.config.views.intermediate,
         recipe=run.config.recipe,
         settings=settings_of(run.config),
         versions=versions,
@@ -263,20 +265,26 @@ def _activations(
 
 
 def _draws(run: Run, index: Index) -> list[tuple[Thumbnail, str, tuple[float, ...]]]:
-    """(image, name, weights that sum to 1) for a visible image, its luma and draws of Eq. 4."""
+    """(image, name, weights) for a visible image, its luma, and draws of intermediate images.
+
+    The weights of a mix sum to 1; what is not a mix of known weights has ().
+    """
     visible = np.flatnonzero(index.modalities == Modality.VISIBLE)
     if not len(visible):
         return []
-    data = run.config.data
+    data, views = run.config.data, run.config.views
     rows = choose_images(index, run.config.seed, 1, 1)
     row = next((r for r in rows if index.modalities[r] == Modality.VISIBLE), visible[0])
     image = make_reader(index, data.image_size, data.prepared)(int(row))
-    key = jax.random.key(run.config.seed)
-    made = np.asarray(random_channel(key, np.stack([image] * DRAWS)))
     shown = [(image, "original", ()), (np.asarray(luma(image)), "luma", LUMA)]
-    for i, grey in enumerate(made):
-        drawn = np.asarray(jax.random.uniform(jax.random.fold_in(key, i), (3,)))
-        shown.append((grey, f"draw {i + 1}", tuple((drawn / drawn.sum()).tolist())))
+    if views.intermediate != "luma":
+        key = jax.random.key(run.config.seed)
+        made = np.asarray(make_intermediate(key, np.stack([image] * DRAWS), views))
+        mixed = views.intermediate == "random_channel"
+        for i, pixels in enumerate(made.clip(0, 255)):
+            drawn = np.asarray(draw_weights(jax.random.fold_in(key, i)))
+            weights = tuple((drawn / drawn.sum()).tolist()) if mixed else ()
+            shown.append((pixels, f"draw {i + 1}", weights))
     return [
         (thumbnail(pixels.round().astype(np.uint8), f"{name} of a visible image"), name, parts)
         for pixels, name, parts in shown

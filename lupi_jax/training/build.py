@@ -39,6 +39,7 @@ from lupi_jax.training.parallel import ParallelStep
 from lupi_jax.training.pretrained import initial_variables
 from lupi_jax.training.run import check_same_files, check_same_run, run_record
 from lupi_jax.training.step import AXIS, TrainState, train_step
+from lupi_jax.views import check_views
 
 Figures = dict[str, float]
 
@@ -121,10 +122,12 @@ def build(config: Config, loss: Callable[..., Any] | None = None) -> Parts:
       loss: a loss of the user's own, see `train`.
 
     Raises:
-      InputError: the data do not suffice for this configuration, or this machine cannot run it.
+      InputError: the data do not suffice for this configuration, this machine cannot run it, or
+        a part of the user's own cannot be used.
       ValueError: both `loss` and `config.loss.extra` are given.
     """
     require_triplets(check_config(config))
+    check_views(config.views, config.modalities, config.data.image_size)
     with phase("reading the index"):
         data = prepare_data(config)
     model = make_model(

@@ -103,6 +103,11 @@ def lupi_arguments(command: str) -> list[str] | None:
     return words[words.index("lupi") + 1 :] if "lupi" in words else None
 
 
+def declared(field: str) -> str:
+    """The declared field behind a name; any FIELD_settings.NAME is one of FIELD_settings."""
+    return re.sub(r"(?<=_settings)\..*", "", field)
+
+
 def prose(text: str) -> str:
     """The text without its fenced blocks."""
     return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)

@@ -1,8 +1,8 @@
 """Every command and every line of Python in README and the guides, run as a reader would.
 
-A page is one session: its blocks run from top to bottom in one empty directory that has `configs`
-and `experiments`, as a clone has. So that this takes seconds, data sets are made of a few small
-pictures, and training takes two steps of a thin network, whatever is written.
+A page is one session: its blocks run from top to bottom in one empty directory that has `configs`,
+`docs` and `experiments`, as a clone has. So that this takes seconds, data sets are made of a few
+small pictures, and training takes two steps of a thin network, whatever is written.
 """
 
 import importlib.util
@@ -13,7 +13,18 @@ import sys
 from pathlib import Path
 
 import pytest
-from pages import COMMANDS, OTHER, PAGES, PYTHON, ROOT, Block, lupi_arguments, name_of, read_blocks
+from pages import (
+    COMMANDS,
+    OTHER,
+    PAGES,
+    PYTHON,
+    ROOT,
+    Block,
+    declared,
+    lupi_arguments,
+    name_of,
+    read_blocks,
+)
 
 from experiments.tables import command as command_line
 from experiments.tables.paper import TABLES
@@ -67,7 +78,7 @@ def run_command(command: str, extra: tuple[str, ...] = ()) -> None:
 
 
 def run_page(page: Path, blocks: list[Block], folder: Path) -> None:
-    for name in ("configs", "experiments"):
+    for name in ("configs", "docs", "experiments"):
         (folder / name).symlink_to(ROOT / name)
     names: dict[str, object] = {}
     for block in blocks:
@@ -110,12 +121,6 @@ def test_every_block_has_a_language(page):
         assert block.language in (COMMANDS, PYTHON, *OTHER), f"line {block.line}"
 
 
-def closed(name: str) -> str:
-    """The field that a name sets; a group of settings of a user's own is one field."""
-    group, inside, _ = name.partition("_settings.")
-    return f"{group}_settings" if inside else name
-
-
 ALL_COMMANDS = [
     pytest.param(command, id=f"{name_of(page)}:{block.line}")
     for page in PAGES
@@ -146,7 +151,7 @@ def test_commands_parse_whether_or_not_they_run(command, monkeypatch):
     options, rest = make_parser().parse_known_args(arguments)
     fields = parse_overrides(rest)  # refuses what is neither an option nor a field
     assert options.takes_fields or not rest
-    assert {closed(name) for name in fields} <= field_types().keys()
+    assert set(map(declared, fields)) <= field_types().keys()
     if getattr(options, "config", None):
         # Every field takes the value that it is given.
         load_config(options.config, {"data.root": "anywhere", **fields})

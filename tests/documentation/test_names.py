@@ -6,7 +6,7 @@ import re
 import tomllib
 
 import pytest
-from pages import PAGES, ROOT, inline_code, name_of
+from pages import PAGES, ROOT, declared, inline_code, name_of
 
 from experiments.tables import command
 from lupi_jax.cli.program import make_parser
@@ -60,7 +60,7 @@ def test_fields_exist(page):
         if match and re.match(r"$|[ =]", code[match.end() :]):
             named.append(match[0])
     # The dotted part of a help text such as `--config.FIELD` is upper case and not matched.
-    assert set(named) <= field_types().keys()
+    assert set(map(declared, named)) <= field_types().keys()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -90,13 +90,27 @@ def test_younger_fields_leave_recorded_runs_their_keys(cell):
         "model.shared_from": "layer1",
         "precision": "highest",
         "views.share_crop_and_flip": True,
+        "views.exchange_visible": (1.0, 1.0, 1.0, 0.0, 0.0),
+        "views.exchange_infrared": (2.0, 2.0, 2.0, 1.0, 1.0),
+        "views.exchange_intermediate": (1.0, 1.0, 1.0, 1.0, 0.0),
+        "views.extra": "my_module:view",
+        "loss.extra": "my_module:loss",
+        "loss.extra_weight": 2.0,
     }
-    folders = {"data.identity_zero"}  # which rendered people have not
-    assert {*others, *folders} == module._YOUNGER.keys()
+    parts = ("model.backbone", "loss.extra", "views.extra", "views.intermediate")
+    settings = {f"{part}_settings" for part in parts}
+    without_effect = {"data.identity_zero", "log.hooks"}  # the first on rendered people
+    assert {*others, *settings, *without_effect} == module._YOUNGER.keys()
     for name, value in others.items():
         other = parse_record({**record["fields"], "data.root": "x", name: value})
-        matters = trained or name != "precision"
+        matters = trained or name.startswith(("model", "views"))
         assert (run_key(other, people, trained) != record["key"]) == matters, name
+    for part in parts:
+        named = {**record["fields"], "data.root": "x", part: "my_module:part"}
+        plain, other = parse_record(named), parse_record({**named, f"{part}_settings": {"a": 1}})
+        matters = trained or part.startswith(("model", "views"))
+        keys = {run_key(each, people, trained) for each in (plain, other)}
+        assert (len(keys) == 2) == matters, part
 
 
 def test_easy_people_are_not_taken_for_the_hard_ones_of_recorded_runs(tmp_path, results):

@@ -176,6 +176,26 @@ def test_the_draws_of_the_default_are_those_of_the_first_release():
     assert placements(found[Z], 2).tolist() == [[4, 4, 0], [0, 0, 1], [0, 3, 0]]
 
 
+def test_erased_rectangles_and_mixes_are_those_of_the_first_release():
+    white = np.full((3, 32, 16, 3), 255, np.uint8)
+    found = views(KEY, white, white, ViewSettings(pad=0, flip=0.0, erase=1.0))
+    boxes = {}
+    for modality, view in found.items():
+        erased = np.asarray(view)[..., 0] < 0
+        edges = [[np.flatnonzero(e.any(1))[[0, -1]], np.flatnonzero(e.any(0))[[0, -1]]]
+                 for e in erased]  # fmt: skip
+        boxes[modality] = np.asarray(edges).reshape(3, 4).tolist()
+    assert boxes == {  # first row, last row, first column, last column
+        V: [[4, 22, 5, 15], [6, 8, 6, 10], [9, 19, 2, 5]],
+        T: [[4, 28, 2, 9], [14, 30, 9, 13], [8, 12, 1, 9]],
+        Z: [[5, 21, 8, 13], [18, 24, 11, 14], [18, 29, 9, 14]],
+    }
+    weights = intermediate_weights(STILL)[:2]
+    np.testing.assert_allclose(
+        weights, [[0.228389, 0.308481, 0.463130], [0.285190, 0.214788, 0.500022]], atol=2e-6
+    )
+
+
 def test_visible_and_intermediate_views_of_an_image_are_augmented_apart():
     rows = 4096
     found = views(KEY, numbered(rows), None, ViewSettings(pad=1, flip=0.3, erase=0.0), (V, Z))
@@ -300,13 +320,24 @@ def test_fills(fill, expected):
 # Keys
 
 
-@pytest.mark.parametrize("share", [False, True])
-def test_rows_alone_equal_rows_in_the_batch(share):
+ANY = (1.0, 1.0, 1.0, 1.0, 1.0)
+EXCHANGED = ViewSettings(
+    pad=3,
+    intermediate="channel_exchange",
+    exchange_visible=ANY,
+    exchange_infrared=ANY,
+    exchange_intermediate=ANY,
+)
+
+
+@pytest.mark.parametrize(
+    "settings", [ViewSettings(pad=3), ViewSettings(pad=3, share_crop_and_flip=True), EXCHANGED]
+)
+def test_rows_alone_equal_rows_in_the_batch(settings):
     visible, infrared = batch()
-    settings = ViewSettings(pad=3, share_crop_and_flip=share)
-    for modality in (T, Z):
-        whole = views(KEY, visible, infrared, settings, (modality,))
-        part = views(KEY, visible[4:], infrared[4:], settings, (modality,), first_row=4)
+    whole = views(KEY, visible, infrared, settings)
+    part = views(KEY, visible[4:], infrared[4:], settings, first_row=4)
+    for modality in (V, T, Z):
         np.testing.assert_array_equal(whole[modality][4:], part[modality])
 
 

@@ -1,0 +1,31 @@
+"""Make the network's inputs (views) from a uint8 batch, on the device and inside `jit`.
+
+Visible and infrared images are augmented. The intermediate view is made from the visible images
+(Eq. 4), with its own crop, flip and erased rectangle. The paper calls these "different distortions
+for RGB and intermediate images". At test time images are only normalised (`normalise`).
+
+Paper: Alehdaghi, Josi, Cruz, Granger, "Visible-Infrared Person Re-Identification Using Privileged
+Intermediate Information", ECCV Workshops 2022.
+"""
+
+from lupi_jax.settings import ViewSettings
+from lupi_jax.views.channels import LUMA, exchange, luma, random_channel
+from lupi_jax.views.check import check_intermediate, check_views
+from lupi_jax.views.intermediate import make_intermediate
+from lupi_jax.views.making import make_views
+from lupi_jax.views.pixels import IMAGENET_MEAN, IMAGENET_STD, normalise
+
+__all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "LUMA",
+    "ViewSettings",
+    "check_intermediate",
+    "check_views",
+    "exchange",
+    "luma",
+    "make_intermediate",
+    "make_views",
+    "normalise",
+    "random_channel",
+]
