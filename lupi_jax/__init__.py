@@ -13,20 +13,32 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lupi_jax import config, data, evaluation, losses, models, training  # noqa: F401
-    from lupi_jax.config import Config, parse_config
+    from lupi_jax import config, data, evaluation, losses, models, report, training  # noqa: F401
+    from lupi_jax.config import Config, SourceConfig, load_config, parse_config
+    from lupi_jax.data import check_data, make_table, prepare_data
     from lupi_jax.errors import DivergedError, InputError
     from lupi_jax.evaluation import (
         Extractor,
+        Results,
         RetrievalMetrics,
+        RunComparison,
+        SearchResults,
+        compare_runs,
+        evaluate,
+        evaluate_trials,
+        export_features,
+        export_network,
         extract_features,
         extractor,
         maximum_mean_discrepancy,
         retrieval_metrics,
+        search,
     )
     from lupi_jax.modality import Modality
     from lupi_jax.models import Embedding, EmbedNet
-    from lupi_jax.training import Hook, Moment, load, train
+    from lupi_jax.report import ReportPage, make_report
+    from lupi_jax.synthetic import make_synthetic
+    from lupi_jax.training import Hook, Moment, load, load_run, train
     from lupi_jax.views import ViewSettings, make_views, normalise, random_channel
 
 __all__ = [
@@ -39,38 +51,67 @@ __all__ = [
     "InputError",
     "Modality",
     "Moment",
+    "ReportPage",
+    "Results",
     "RetrievalMetrics",
+    "RunComparison",
+    "SearchResults",
+    "SourceConfig",
     "ViewSettings",
+    "check_data",
+    "compare_runs",
+    "evaluate",
+    "evaluate_trials",
+    "export_features",
+    "export_network",
     "extract_features",
     "extractor",
     "load",
+    "load_config",
+    "load_run",
     "losses",
+    "make_report",
+    "make_synthetic",
+    "make_table",
     "make_views",
     "maximum_mean_discrepancy",
     "models",
     "normalise",
     "parse_config",
+    "prepare_data",
     "random_channel",
     "retrieval_metrics",
+    "search",
     "train",
 ]
 
 _MODULES = {
-    "config": ("Config", "parse_config"),
-    "data": (),
+    "config": ("Config", "SourceConfig", "load_config", "parse_config"),
+    "data": ("check_data", "make_table", "prepare_data"),
     "errors": ("DivergedError", "InputError"),
     "evaluation": (
         "Extractor",
+        "Results",
         "RetrievalMetrics",
+        "RunComparison",
+        "SearchResults",
+        "compare_runs",
+        "evaluate",
+        "evaluate_trials",
+        "export_features",
+        "export_network",
         "extract_features",
         "extractor",
         "maximum_mean_discrepancy",
         "retrieval_metrics",
+        "search",
     ),
     "losses": (),
     "modality": ("Modality",),
     "models": ("EmbedNet", "Embedding"),
-    "training": ("Hook", "Moment", "load", "train"),
+    "report": ("ReportPage", "make_report"),
+    "synthetic": ("make_synthetic",),
+    "training": ("Hook", "Moment", "load", "load_run", "train"),
     "views": ("ViewSettings", "make_views", "normalise", "random_channel"),
 }
 """The modules that `lupi_jax.MODULE` imports, and the names that `lupi_jax` takes from each."""

@@ -10,6 +10,7 @@ import functools
 import inspect
 import math
 import numbers
+import os
 import re
 import textwrap
 import types
@@ -105,6 +106,8 @@ class Field:
           ValueError: the value has another type or breaks a rule. The message continues the
             field's name.
         """
+        if self.path and isinstance(value, os.PathLike):
+            value = os.fspath(value)
         if typed and not _is_text(self.kind):
             value = evaluate(value)
             if value is None:

@@ -101,6 +101,11 @@ def plural(count: int, one: str, many: str = "") -> str:
     return f"{count} {one if count == 1 else several}"
 
 
+def reason(error: OSError) -> str:
+    """Say what the system reports in `error`, without the path: "No space left on device"."""
+    return error.strerror or shorten(error) or type(error).__name__
+
+
 def some(items: Collection[object], most: int = 10) -> str:
     """List the first `most` of `items` for a message, and "..." if there are more."""
     return ", ".join(map(str, list(items)[:most])) + (", ..." if len(items) > most else "")

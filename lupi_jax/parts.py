@@ -41,7 +41,7 @@ def load_part(name: str, field: str) -> Any:
         if error.name not in (top, module_name):
             raise InputError(f"{field} = {name}: {_blame(error)}") from error
         raise InputError(
-            f"{field} = {name}: there is no module {module_name}: run the command in the directory "
+            f"{field} = {name}: no module {module_name}: run the command in the directory "
             f"of {top}.py, or add that directory to PYTHONPATH"
         ) from error
     except (Exception, SystemExit) as error:

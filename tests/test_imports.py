@@ -1,3 +1,4 @@
+import inspect
 import os
 import subprocess
 import sys
@@ -76,6 +77,20 @@ def test_everything_of_the_public_face_is_there():
     )
     modules = "lupi_jax.training.loading lupi_jax.losses lupi_jax.evaluation"
     assert run(code).splitlines() == ["[]", "[]", modules, "False"]
+
+
+def test_the_signature_of_a_public_function_can_be_read():
+    """As `help` shows it, and not as what NumPy's names for types are made of."""
+    import lupi_jax as lupi
+
+    packages = (lupi, lupi.evaluation, lupi.data, lupi.losses, lupi.models, lupi.training)
+    named = [getattr(package, name) for package in packages for name in package.__all__]
+    functions = {each for each in named if inspect.isfunction(each)}
+    assert len(functions) > 30
+    for function in functions:
+        for parameter in inspect.signature(function).parameters.values():
+            said = str(parameter.replace(default=inspect.Parameter.empty))
+            assert len(said) < 110, f"{function.__name__}: {said}"
 
 
 def test_training_modules_and_the_memory_mapped_feed_need_no_tensorflow(tmp_path, write_layout):

@@ -24,8 +24,8 @@ from lupi_jax.errors import InputError
 from lupi_jax.evaluation import (
     Evaluation,
     domain_shift_test,
-    evaluate,
     evaluate_features,
+    evaluate_network,
 )
 from lupi_jax.evaluation.searched import make_tasks
 from lupi_jax.modality import Modality
@@ -83,7 +83,9 @@ def _measure(sweep: Sweep, item: Planned, commit: str) -> dict[str, Any]:
         losses["images_per_second"] = float(np.median([r["images_per_second"] for r in rows]))
     else:
         network = load_untrained(config, sweep.fetch)
-    evaluation = evaluate(config, network.model, network.variables, trained_on=network.seen or ())
+    evaluation = evaluate_network(
+        config, network.model, network.variables, trained_on=network.seen or ()
+    )
     fields = {k: v for k, v in to_fields(config).items() if k not in INDIFFERENT}
     record = {
         "key": item.key,

@@ -5,23 +5,24 @@ import dataclasses
 import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lupi_jax.cli.console import print_table, readable, say
+from lupi_jax.cli.console import print_table, say
 from lupi_jax.cli.source import add_source, source_of
-from lupi_jax.errors import InputError, plural, shown
-from lupi_jax.runtime.files import expand
+from lupi_jax.errors import InputError, plural
+from lupi_jax.runtime.records import printable
 
 if TYPE_CHECKING:
-    from lupi_jax.data.contents import File
     from lupi_jax.data.sources.counts import Count
-    from lupi_jax.runtime.progress import Show
 
 SUMMARY = "find every fault of a data set before training on it"
 EXAMPLE = """lupi check-data --data sysu --root SYSU-MM01
-  lupi check-data --data folder --root DATA --run runs/mine"""
+  lupi check-data --data folder --root DATA --run runs/mine
+
+The exit status is 0 if nothing is wrong, and 2 if there are problems. Notes do not change it. They
+say what the data cannot be used for, such as data of one modality or without a split."""
 NEEDS = ("data",)
 SAVED = "a check writes nothing"
 
@@ -39,17 +40,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Check a data set, and print its counts and its faults."""
-    from lupi_jax.data.sources.check import check_data
+    from lupi_jax.data import check_data
     from lupi_jax.runtime.terminal import showing
 
-    source = source_of(options)
-    files = _files_of(options.trained) if options.trained else []
     with showing() as show:
-        report = check_data(source, show("images"))
-        problems = [*_changed_since(options, files, show)]
-    report = dataclasses.replace(report, problems=(*report.problems, *problems))
+        report = check_data(source_of(options), show, options.trained)
     if options.json:
-        print(json.dumps(readable(dataclasses.asdict(report))))
+        print(json.dumps(printable(dataclasses.asdict(report))))
     else:
         if report.rows:
             _print_counts(report.rows, options)
@@ -60,44 +57,6 @@ def run(options: argparse.Namespace) -> None:
     if report.problems:
         raise InputError(f"{options.root}: {plural(len(report.problems), 'problem')}, named above")
     say(f"{options.root}: nothing wrong")
-
-
-def _files_of(workdir: Path) -> "list[File]":
-    """The files that a run has read, with checksums.
-
-    Raises:
-      InputError: the directory holds no checkpoint, or the checkpoint lacks checksums.
-    """
-    from lupi_jax.data.contents import parse_files
-    from lupi_jax.training.checkpoints import Checkpoints
-
-    with Checkpoints(workdir, read_only=True) as checkpoints:
-        record = checkpoints.run(checkpoints.find("newest"))
-    files = parse_files(record.get("files", []))
-    unread = sum(not file.digest for file in files)
-    if unread or not files:
-        what = f"of {unread} of its images" if files else "of its images"
-        raise InputError(
-            f"--run {workdir}: checksums {what} are missing, because an older version trained this "
-            "run or it stopped too early: train on, or leave out --run"
-        )
-    return files
-
-
-def _changed_since(
-    options: argparse.Namespace, files: "Sequence[File]", show: "Show"
-) -> Iterator[str]:
-    """A line for every file that differs from the one that a run has read."""
-    from lupi_jax.data.contents import changed
-    from lupi_jax.data.sources.files import leads_out
-
-    root = expand(options.root)
-    there = [file for file in files if not leads_out(file.path)]
-    for path in changed(root, there, options.workers, fully=True, show=show):
-        yield shown(
-            f"{root / path} has changed since {options.trained} read it: restore it, or train "
-            "again in another --workdir"
-        )
 
 
 def _print_counts(rows: "Sequence[Count]", options: argparse.Namespace) -> None:

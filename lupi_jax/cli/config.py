@@ -7,8 +7,8 @@ import sys
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from lupi_jax.cli.console import readable
 from lupi_jax.errors import shown
+from lupi_jax.runtime.records import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> None:
         for about, fields in groups()
     ]
     if options.json:
-        print(json.dumps(readable([_as_json(row) for _, rows in tables for row in rows])))
+        print(json.dumps(printable([_as_json(row) for _, rows in tables for row in rows])))
         return
     _print(tables, f"{options.file or 'the defaults'}; recipe {config.recipe}")
 

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from lupi_jax.errors import InputError, shown, some
+from lupi_jax.errors import InputError, reason, shown
 
 PICTURES = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
 """Endings of picture files that can be written."""
@@ -30,8 +30,8 @@ def check_out(out: Path | None, endings: Sequence[str]) -> None:
         with tempfile.TemporaryFile(dir=out.parent):
             pass
     except OSError as error:
-        reason = f"cannot be written there ({error.strerror}); name another place"
-        raise InputError(f"--out {out}: {reason}") from error
+        what = f"cannot be written there ({reason(error)}); name another place"
+        raise InputError(f"--out {out}: {what}") from error
 
 
 def require_no_input(out: Path | None, files: Iterable[Path]) -> None:
@@ -52,35 +52,6 @@ def say(message: str) -> None:
     from lupi_jax.runtime import terminal
 
     terminal.say(message)
-
-
-def say_passed_over(path: Path, passed_over: Sequence[Path]) -> None:
-    """Note which files and links below `path` were not read as images, and why."""
-    from lupi_jax.data.decoding import IMAGE_SUFFIXES
-
-    links = [str(place) for place in passed_over if place.is_dir()]
-    if links:
-        say(
-            f"note: {path}: linked directories passed over: {len(links)} ({some(links)}); each "
-            "directory is read once, and a link to a directory above is not followed"
-        )
-    if broken := [str(place) for place in passed_over if not place.exists()]:
-        say(f"note: {path}: links that lead nowhere: {len(broken)} ({some(broken)})")
-    if files := [file for file in passed_over if file.is_file()]:
-        kinds = some(sorted({file.suffix.lower() or "no ending" for file in files}))
-        say(
-            f"note: {path}: files passed over: {len(files)} ({kinds}); images are "
-            f"{', '.join(IMAGE_SUFFIXES)}"
-        )
-
-
-def readable(content: object) -> object:
-    """Plain values to write as JSON, each text passed through `errors.shown`."""
-    if isinstance(content, dict):
-        return {readable(name): readable(value) for name, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [readable(value) for value in content]
-    return shown(content) if isinstance(content, str) else content
 
 
 def print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -1,7 +1,6 @@
 """`lupi export`: write features, or the network that makes them."""
 
 import argparse
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,8 @@ EXAMPLE = """lupi export --workdir runs/demo --split test --out features.npz
 NETWORK contains one program per modality, with its weights, and artefact.json, which
 describes inputs and outputs. The programs need only JAX and flatbuffers:
   data = bytearray(Path('network/infrared.bin').read_bytes())
-  features = jax.export.deserialize(data).call(images)  # uint8 [n, h, w, 3], RGB"""
+  features = jax.export.deserialize(data).call(images)  # uint8 [n, h, w, 3], RGB
+With --onnx they are ONNX models, visible.onnx and infrared.onnx, for onnxruntime and others."""
 NEEDS = ("evaluation", "training")
 SAVED = "nothing was written or changed"
 
@@ -41,85 +41,69 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NETWORK",
         help="network to write: a directory of programs for CPUs, GPUs and TPUs (jax.export)",
     )
+    add(
+        "--onnx",
+        type=Path,
+        metavar="NETWORK",
+        help="network to write: a directory of ONNX models (needs the extra onnx)",
+    )
     text = (
-        "with --stablehlo: feature to give, neck (after the BN neck) or pooled (before it) (neck)"
+        "with --stablehlo or --onnx: feature to give, neck (after the BN neck) or pooled (before "
+        "it) (neck)"
     )
     parser.add_argument("--feature", choices=("neck", "pooled"), help=text)
     add_processes(parser)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write the features of a split, or the network as programs that need only JAX."""
-    if options.stablehlo:
+    """Write the features of a split, or the network as programs for JAX or ONNX runtimes."""
+    if options.stablehlo or options.onnx:
         _export_network(options)
     else:
         _export_features(options)
 
 
 def _export_features(options: argparse.Namespace) -> None:
+    from lupi_jax.evaluation.exporting import write_features
     from lupi_jax.evaluation.features import require_place
-    from lupi_jax.runtime.hosts import is_first
     from lupi_jax.runtime.terminal import showing
 
     if options.feature is not None:
-        raise InputError("--feature applies only to --stablehlo; --out writes both features")
+        raise InputError(
+            "--feature applies only to --stablehlo and --onnx; --out writes both features"
+        )
     require_place(options.out)
     run = load(options)
-    data, split = run.config.data, options.split or "test"
-    index = lupi.data.read_index(data, split)
     with showing() as show:
-        features = lupi.evaluation.embed_index(
-            run.config, run.model, run.variables, index, show=show
-        )
-    facts = {
-        **_facts(run, options),
-        "data": data.name,
-        "root": str(index.root),
-        "split": split,
-        "fingerprint": index.fingerprint,
-        "image_size": list(data.image_size),
-    }
-    if is_first():
-        features.save(options.out, facts)
-    say(f"wrote {options.out}: {len(index)} x {features.neck.shape[1]} features")
+        features = write_features(run, options.out, options.split or "test", options.workdir, show)
+    say(f"wrote {options.out}: {len(features.neck)} x {features.neck.shape[1]} features")
 
 
 def _export_network(options: argparse.Namespace) -> None:
     from lupi_jax.evaluation.export import require_place, save_network
+    from lupi_jax.evaluation.onnx import require_onnx, save_onnx
     from lupi_jax.runtime.hosts import is_first
 
     if options.split is not None or options.data_root is not None:
         raise InputError(
             "--split and --data-root apply only to --out: a network is exported without data"
         )
-    require_place(options.stablehlo)
+    folder = options.onnx or options.stablehlo
+    (require_onnx if options.onnx else require_place)(folder)
     run = load(options)
     if not is_first():
         return
-    modalities = save_network(
-        options.stablehlo,
-        run.model,
-        run.variables,
-        run.config.data.image_size,
-        options.feature or "neck",
-        _facts(run, options),
-    )
-    images = " and ".join(modalities)
-    say(f"wrote {options.stablehlo}: programs for {images} images, which need only JAX")
+    size, feature = run.config.data.image_size, options.feature or "neck"
+    network = (folder, run.model, run.variables, size, feature, _facts(run, options))
+    if options.onnx:
+        made = save_onnx(*network)
+        said = f"ONNX models for {{}} images, {max(made.values()):.1e} or less from JAX's features"
+    else:
+        made, said = save_network(*network), "programs for {} images, which need only JAX"
+    say(f"wrote {folder}: {said.format(' and '.join(made))}")
 
 
 def _facts(run: "lupi.training.Run", options: argparse.Namespace) -> dict[str, Any]:
-    """The facts that an export records about its network."""
-    from lupi_jax.training.run import versions
+    from lupi_jax.evaluation.exporting import facts_of
 
-    return {
-        "run": options.workdir and str(options.workdir),
-        "checkpoint": run.name,
-        "step": run.step,
-        "recipe": run.config.recipe,
-        "model": dataclasses.asdict(run.config.model),
-        "precision": run.precision,
-        "seed": run.config.seed,
-        "trained_on": run.record.get("data"),
-        "versions": versions(),
-    }
+    return facts_of(run, options.workdir)

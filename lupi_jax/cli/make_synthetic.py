@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
+import lupi_jax as lupi
 from lupi_jax.cli.console import say
-from lupi_jax.cli.source import add_workers
+from lupi_jax.cli.source import add_workers, whole
 
 SUMMARY = "write a data set of rendered people as real image files"
 EXAMPLE = "lupi make-synthetic --out data/synthetic --identities 96 --difficulty easy"
@@ -30,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "render a stand-in for the whole data set",
     )
     people = "number of people (96; with --like as in the lists)"
-    add("--identities", type=int, metavar="N", help=people)
-    add("--seed", type=int, default=0, help="seed of people and pictures (0)")
+    add("--identities", type=whole, metavar="N", help=people)
+    add("--seed", type=whole, default=0, help="seed of people and pictures (0)")
     add(
         "--difficulty",
         choices=("hard", "easy"),
@@ -40,22 +41,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "infrared (hard)",
     )
     images = "pictures per person and modality (8; RegDB: 10)"
-    add("--images-per-modality", type=int, metavar="N", help=images)
-    add("--height", type=int, metavar="PIXELS", help="height of the pictures in pixels (144)")
-    add("--width", type=int, metavar="PIXELS", help="width of the pictures in pixels (72)")
+    add("--images-per-modality", type=whole, metavar="N", help=images)
+    add("--height", type=whole, metavar="PIXELS", help="height of the pictures in pixels (144)")
+    add("--width", type=whole, metavar="PIXELS", help="width of the pictures in pixels (72)")
     add_workers(parser, "processes that render")
 
 
 def run(options: argparse.Namespace) -> None:
     """Write a data set of rendered people."""
     from lupi_jax.runtime.terminal import showing
-    from lupi_jax.synthetic import LAYOUTS
 
     named = ("height", "width", "images_per_modality", "like")
     asked = {name: getattr(options, name) for name in named if getattr(options, name) is not None}
     with showing() as show:
-        written = LAYOUTS[options.layout](
+        written = lupi.make_synthetic(
             options.out,
+            options.layout,
             identities=options.identities,
             seed=options.seed,
             difficulty=options.difficulty,

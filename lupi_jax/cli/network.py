@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 
 import lupi_jax as lupi
-from lupi_jax.cli.console import say
-from lupi_jax.errors import InputError, plural
+from lupi_jax.cli.source import whole
+from lupi_jax.errors import InputError
 
 
 def add_network(parser: argparse.ArgumentParser) -> None:
@@ -76,8 +76,8 @@ def add_processes(parser: argparse.ArgumentParser) -> None:
         "and on a TPU pod (auto)",
     )
     add("--coordinator", metavar="HOST:PORT", help="address of process 0 (found by auto)")
-    add("--processes", type=int, metavar="N", help="number of processes (found by auto)")
-    add("--process", type=int, metavar="I", help="number of this process, from 0 (found by auto)")
+    add("--processes", type=whole, metavar="N", help="number of processes (found by auto)")
+    add("--process", type=whole, metavar="I", help="number of this process, from 0 (found by auto)")
 
 
 def load(options: argparse.Namespace) -> "lupi.training.Run":
@@ -86,18 +86,10 @@ def load(options: argparse.Namespace) -> "lupi.training.Run":
     from lupi_jax.runtime.backend import start_backend
 
     start_backend()
-    if (options.workdir is None) == (options.config is None):
-        raise InputError(
-            "which network? Give --workdir, a run of `lupi train`, or --config with --checkpoint, "
-            "a file of PyTorch weights"
-        )
+    require_one_network(options)
     if options.config is None:
         return load_from(options.workdir, options)
     config = load_config(options.config, options.overrides)
-    if options.untrained and options.checkpoint:
-        raise InputError(
-            "--checkpoint names a trained network: leave out --checkpoint or --untrained"
-        )
     if options.untrained:
         return lupi.training.load_untrained(config, options.fetch)
     if options.checkpoint is None:
@@ -108,42 +100,29 @@ def load(options: argparse.Namespace) -> "lupi.training.Run":
     return lupi.training.load_weights(config, options.checkpoint)
 
 
+def require_one_network(options: argparse.Namespace) -> None:
+    """Refuse options that name two networks, or not one.
+
+    Raises:
+      InputError: both or neither of --workdir and --config are given, or --checkpoint is given
+        together with --untrained.
+    """
+    if (options.workdir is None) == (options.config is None):
+        raise InputError(
+            "which network? Give --workdir, a run of `lupi train`, or --config with --checkpoint, "
+            "a file of PyTorch weights"
+        )
+    if options.untrained and options.checkpoint:
+        raise InputError(
+            "--checkpoint names a trained network: leave out --checkpoint or --untrained"
+        )
+
+
 def load_from(workdir: Path, options: argparse.Namespace) -> "lupi.training.Run":
     """Load the network of the run in `workdir`, with the fields that the command line sets."""
-    from lupi_jax.config.file import change_config
-
-    run = lupi.training.load_run(workdir, options.checkpoint or "newest", options.untrained)
-    return run.under(change_config(run.config, options.overrides, lupi.training.MOVABLE))
-
-
-def measure(run: "lupi.training.Run", split: str) -> "lupi.evaluation.Evaluation":
-    """Evaluate a network on a split of its data, and show the progress."""
-    from lupi_jax.runtime.terminal import showing
-
-    with showing() as show:
-        seen = run.seen or ()
-        found = lupi.evaluation.evaluate(run.config, run.model, run.variables, split, seen, show)
-    if changed := run.changed(found.features.index):
-        say(
-            f"note: {run.config.data.root}: {plural(len(changed), 'image')} changed since this "
-            f"network was trained on them, the first is {changed[0]}"
-        )
-    return found
-
-
-def selection(run: "lupi.training.Run", checkpoint: str | None) -> str:
-    """How the checkpoint was chosen, in the words of results."""
-    if run.step is None:
-        return "trained elsewhere: not known"
-    if run.step == 0:
-        return "untrained"
-    if checkpoint != "best":
-        return "the newest" if checkpoint in (None, "newest") else "by its step"
-    data = run.config.data
-    who = f"{data.validation_identities} training identities held out"
-    if data.validation_split:
-        who = "the data set's own validation identities"
-    return f"best mAP, mean over the protocol's searches, on {who}"
+    return lupi.evaluation.open_run(
+        workdir, options.checkpoint, options.overrides, options.untrained
+    )
 
 
 def parse_trials(text: str) -> list[int]:

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from lupi_jax.cli import INTERRUPTED, raise_again
 from lupi_jax.config.file import parse_overrides
-from lupi_jax.errors import LOST_STATUS, InputError, StoppedError, fit, shorten
+from lupi_jax.errors import LOST_STATUS, InputError, StoppedError, fit, reason, shorten
 from lupi_jax.runtime.files import expand
 from lupi_jax.runtime.phases import hide_phases, phase, process_age, record_phase, show_phases
 
@@ -47,6 +47,13 @@ first steps:
 
 commands (details: lupi COMMAND --help):
 """
+
+FIELDS = "[--config.FIELD=VALUE ...]"
+"""How a usage line shows that a command takes fields of the configuration."""
+
+ABOUT_FIELDS = """\
+--config.FIELD=VALUE sets a field of the configuration. For a trained network it
+has to be a field that "may change when a run is evaluated" in `lupi config`."""
 
 SMALLER = "in training, lower batch.identities or data.image_size, or change data.feed"
 
@@ -88,8 +95,17 @@ def make_parser() -> argparse.ArgumentParser:
         command.set_defaults(takes_fields=False, untrained=False, config=None)
         command.set_defaults(data_root=None, distributed=None, profile=None)
         module.add_arguments(command)
+        if command.get_default("takes_fields") and command.usage is None:
+            _say_fields(command)
     parser.description = DESCRIPTION + "\n".join(lines)
     return parser
+
+
+def _say_fields(command: argparse.ArgumentParser) -> None:
+    """Add `--config.FIELD=VALUE` to the help of a command that takes some fields of a run."""
+    usage = command.format_usage().removeprefix("usage: ").rstrip().replace("%", "%%")
+    command.usage = f"{usage}\n{' ' * len(f'usage: {command.prog} ')}{FIELDS}"
+    command.epilog = f"{command.epilog}\n\n{ABOUT_FIELDS}"
 
 
 def run(arguments: Sequence[str], alone: bool) -> int:
@@ -241,9 +257,9 @@ def verdict(error: BaseException, saved: str = "") -> tuple[int | None, str]:
         case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EFBIG):
             where = f"{error.filename}: " if error.filename is not None else ""
             mend = "raise `ulimit -f`" if error.errno == errno.EFBIG else "make room"
-            return InputError.status, f"{where}{error.strerror}: {mend}; what was saved is intact"
+            return InputError.status, f"{where}{reason(error)}: {mend}; what was saved is intact"
         case OSError() if error.filename is not None:
-            return InputError.status, f"{error.filename}: {error.strerror}"
+            return InputError.status, f"{error.filename}: {reason(error)}"
         case BrokenPipeError():
             return InputError.status, "standard output was closed before everything was written"
         case MemoryError():

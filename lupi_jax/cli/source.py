@@ -2,9 +2,12 @@
 
 import argparse
 import os
+import re
 
 import lupi_jax as lupi
-from lupi_jax.errors import InputError
+from lupi_jax.errors import InputError, shorten
+
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +38,7 @@ def add_workers(parser: argparse.ArgumentParser, what: str) -> None:
     """Add `--workers`, the number of `what` at once."""
     cores = os.cpu_count() or 1
     text = f"number of {what} at once (the number of CPUs: {cores})"
-    parser.add_argument("--workers", type=_positive, default=cores, metavar="N", help=text)
+    parser.add_argument("--workers", type=positive, default=cores, metavar="N", help=text)
 
 
 def source_of(options: argparse.Namespace) -> "lupi.config.SourceConfig":
@@ -53,16 +56,35 @@ def source_of(options: argparse.Namespace) -> "lupi.config.SourceConfig":
     )
 
 
-def _positive(text: str) -> int:
-    return _whole(text, 1)
+def positive(text: str) -> int:
+    """An argument as a whole number of at least 1; argparse reports any other text."""
+    return _at_least(1, text)
 
 
 def not_negative(text: str) -> int:
     """An argument as a whole number of at least 0; argparse reports any other text."""
-    return _whole(text, 0)
+    return _at_least(0, text)
 
 
-def _whole(text: str, least: int) -> int:
-    if not text.isdecimal() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least {least}")
+def whole(text: str) -> int:
+    """An argument as a whole number; argparse reports any other text."""
+    if not _WHOLE.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{shorten(text, 40)} is not a whole number")
+    return int(text)
+
+
+def number(text: str) -> float:
+    """An argument as a number; argparse reports any other text."""
+    try:
+        if len(text) < 40:
+            return float(text)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{shorten(text, 40)} is not a number")
+
+
+def _at_least(least: int, text: str) -> int:
+    if not _WHOLE.fullmatch(text) or int(text) < least:
+        what = f"{shorten(text, 40)} is not a whole number of at least {least}"
+        raise argparse.ArgumentTypeError(what)
     return int(text)

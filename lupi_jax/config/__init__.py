@@ -1,8 +1,10 @@
 """The configuration of a run, with its fields, its recipes and its file."""
 
 from lupi_jax.config.fields import Config, EvaluationConfig, OptimizerConfig, SourceConfig
+from lupi_jax.config.file import load_config
 from lupi_jax.config.parsing import (
     changeable,
+    check_config,
     defaults_of,
     differences,
     field_types,
@@ -17,9 +19,11 @@ __all__ = [
     "OptimizerConfig",
     "SourceConfig",
     "changeable",
+    "check_config",
     "defaults_of",
     "differences",
     "field_types",
+    "load_config",
     "parse_config",
     "parse_record",
     "to_fields",

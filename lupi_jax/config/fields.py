@@ -128,12 +128,13 @@ class ModelConfig(Settings):
     `non_local` to False and `pooling` to "average".
     """
 
-    backbone: Literal["resnet50", "resnet34", "resnet18", "thin", "resnet18_non_local"] | str = (
-        field(
-            "resnet50",
-            'Residual network. "thin" is for demonstrations on a CPU. "resnet18_non_local" has '
-            "non-local blocks in layer2 and layer3, which the original code's ResNet-18 lacks.",
-        )
+    backbone: (
+        Literal["resnet50", "resnet34", "resnet18", "vit_small", "thin", "resnet18_non_local"] | str
+    ) = field(
+        "resnet50",
+        'Network between image and pooling: a ResNet, or "vit_small", the vision transformer '
+        'ViT-S/16. "thin" is a small ResNet for demonstrations on a CPU. "resnet18_non_local" has '
+        "non-local blocks in layer2 and layer3, which the original code's ResNet-18 lacks.",
     )
     backbone_settings: Options = field(
         Options(), "Settings of a backbone of your own, each as `model.backbone_settings.NAME`."
@@ -141,19 +142,23 @@ class ModelConfig(Settings):
     non_local: bool = field(
         True,
         'Whether to use AGW\'s non-local blocks. "resnet18" never has them, as in the original '
-        'code. "resnet34" has them here, although the original code cannot run it.',
+        'code. "resnet34" has them here, although the original code cannot run it. "vit_small" has '
+        "other blocks and ignores this.",
     )
     pooling: Literal["gem", "average"] = field(
-        "gem", 'Pooling: "gem" is the generalised mean with p = 3, "average" the arithmetic mean.'
+        "gem",
+        'Pooling: "gem" is the generalised mean with p = 3, "average" the arithmetic mean. '
+        'The feature of "vit_small" is its class token, so it ignores this.',
     )
     stem_relu: bool = field(
         False,
         "Whether a ReLU follows the stem's first normalisation. torchvision and AGW have one, "
-        "LUPI's code does not.",
+        "LUPI's code does not. Only ResNets have it.",
     )
     shared_from: Literal["layer2", "layer1"] = field(
         "layer2",
-        'First layer that all modalities share: "layer2" in LUPI\'s code, "layer1" in AGW.',
+        'First layer of a ResNet that all modalities share: "layer2" in LUPI\'s code, "layer1" in '
+        'AGW. In "vit_small" they share everything after the patch embedding.',
     )
 
 

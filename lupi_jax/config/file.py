@@ -3,6 +3,7 @@
 import importlib.metadata
 import importlib.util
 import inspect
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,26 @@ from lupi_jax.errors import InputError
 PREFIX = "--config."
 
 
-def load_config(spec: str, overrides: Mapping[str, str]) -> Config:
-    """Read the configuration file `spec` (see `read_file`) and apply overrides to it."""
-    return parse_config(read_file(spec), overrides)
+def load_config(
+    spec: str | os.PathLike[str] | None = None, overrides: Mapping[str, Any] | None = None
+) -> Config:
+    """Make the configuration of a run from a file, from values, or from a file and values.
+
+    For example `lupi_jax.load_config("configs/folder.py", {"steps": 100, "data": {"root": path}})`.
+    Unlike `lupi_jax.Config(...)`, this gives the fields that are left out the values of the recipe
+    and the setting, and checks that fields do not contradict each other.
+
+    Args:
+      spec: path of a file, with a variant after a colon if the file has variants, see `read_file`.
+        None starts from the recipe alone.
+      overrides: fields that win over the file, by their dotted names, {"data.root": path}, or
+        nested, {"data": {"root": path}}. A value is a Python value (for a path also a `Path`), or
+        text as on the command line. None for a value leaves the field out.
+
+    Raises:
+      InputError: the file cannot be used, or fields are wrong; one line names them all.
+    """
+    return parse_config({} if spec is None else read_file(os.fspath(spec)), overrides)
 
 
 def read_file(spec: str) -> dict[str, Any]:
@@ -69,12 +87,12 @@ def _find(path: Path) -> Path:
     return path
 
 
-def change_config(config: Config, overrides: Mapping[str, str], allowed: Sequence[str]) -> Config:
+def change_config(config: Config, overrides: Mapping[str, Any], allowed: Sequence[str]) -> Config:
     """Change a few fields of a finished run's configuration.
 
     Args:
       config: the run's configuration.
-      overrides: {dotted field name: value as text}.
+      overrides: fields as in `load_config`.
       allowed: the fields that may change.
 
     Raises:

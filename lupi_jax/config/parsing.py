@@ -13,21 +13,23 @@ from lupi_jax.errors import InputError
 from lupi_jax.modality import has_twins
 
 
-def parse_config(values: Mapping[str, Any], overrides: Mapping[str, str] | None = None) -> Config:
+def parse_config(values: Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> Config:
     """Check a mapping (a ConfigDict, or a checkpoint's) and freeze it.
 
     Args:
       values: fields by their dotted names, or nested. A field that is absent or None takes the
         value of the setting or the recipe if they set it, else its default.
-      overrides: {dotted name: value as text} from a command line. They win over `values`. An
-        override of `steps` also removes `epochs` from `values`, and the reverse.
+      overrides: fields that win over `values`, by their dotted names, or nested. A value is a
+        Python value, or text as on a command line, "(64, 32)". An override of `steps` also removes
+        `epochs` from `values`, and the reverse.
 
     Raises:
       InputError: one line that names every unknown, mistyped or out-of-range field, and all fields
         that contradict each other.
     """
-    known, said = fields_of(Config), overrides or {}
-    given = _gathered({**_flatten(values), **said}, said)
+    known, said = fields_of(Config), _flatten(overrides or {})
+    texts = {name for name, value in said.items() if isinstance(value, str)}
+    given = _gathered({**_flatten(values), **said}, texts)
     problems = {}
     for name in sorted(given.keys() - known.keys()):
         close = difflib.get_close_matches(name, known, 1)
@@ -36,7 +38,7 @@ def parse_config(values: Mapping[str, Any], overrides: Mapping[str, str] | None 
     for name, field in known.items():
         if given.get(name) is not None:
             try:
-                read[name] = field.read(given[name], typed=name in said)
+                read[name] = field.read(given[name], typed=name in texts)
             except ValueError as error:
                 problems[name] = str(error)
     for name, other in (("steps", "epochs"), ("epochs", "steps")):
@@ -50,6 +52,19 @@ def parse_config(values: Mapping[str, Any], overrides: Mapping[str, str] | None 
     if lines:
         raise InputError(f"config: {'; '.join(lines)}")
     return Config.of(fields)
+
+
+def check_config(config: Config) -> Config:
+    """Return a configuration that was made in Python, after a check between its fields.
+
+    `Config(...)` itself checks only each field alone, because it may be changed before it is used.
+
+    Raises:
+      InputError: fields contradict each other; one line names them all.
+    """
+    if lines := contradictions(to_fields(config), ()):
+        raise InputError(f"config: {'; '.join(lines)}")
+    return config
 
 
 def parse_record(values: Mapping[str, Any]) -> Config:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from lupi_jax.data.images import parallel_map
 from lupi_jax.data.index import Index
-from lupi_jax.errors import InputError
+from lupi_jax.errors import InputError, reason
 from lupi_jax.runtime.files import is_endless
 from lupi_jax.runtime.progress import Show, counted, silent
 
@@ -194,4 +194,4 @@ def _named(file: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(f"{file}: {error.strerror}; replace or remove it") from error
+        raise InputError(f"{file}: {reason(error)}; replace or remove it") from error

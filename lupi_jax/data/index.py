@@ -146,11 +146,7 @@ def require_modalities(index: Index, modalities: tuple[Modality, ...]) -> None:
         present = np.unique(index.identities[index.modalities == modality])
         mend = "add images or remove them"
         if not len(present) and len(only := np.unique(index.modalities)) == 1:
-            name = only[0]
-            mend = (
-                f"add images, or use {name} images alone, --config.modalities=\"('{name}',)\" "
-                f"--config.evaluation.pairs=\"('{name}_to_{name}',)\""
-            )
+            mend = f"add images, or use {alone(only[0])}"
         lacking = np.setdiff1d(index.classes, present)
         if len(lacking):
             raise InputError(
@@ -158,6 +154,14 @@ def require_modalities(index: Index, modalities: tuple[Modality, ...]) -> None:
                 f"({some(lacking.tolist())}): training needs every identity in every modality; "
                 f"{mend}"
             )
+
+
+def alone(modality: str) -> str:
+    """How to use images of one modality without the other, for messages."""
+    return (
+        f"{modality} images alone, --config.modalities=\"('{modality}',)\" "
+        f"--config.evaluation.pairs=\"('{modality}_to_{modality}',)\""
+    )
 
 
 def hold_out(index: Index, identities: int, seed: int) -> tuple[Index, Index]:

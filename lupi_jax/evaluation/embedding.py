@@ -1,5 +1,7 @@
 """From images to the features that are compared at test time and exported."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
@@ -13,7 +15,7 @@ from jax import Array
 
 from lupi_jax.config import Config
 from lupi_jax.data import Index, make_reader, read_rows
-from lupi_jax.data.images import ReadRow
+from lupi_jax.data.images import ReadRow, naming_all, unreadable
 from lupi_jax.errors import InputError
 from lupi_jax.evaluation.features import Features, are_unit
 from lupi_jax.evaluation.inputs import check_feature, check_pixels, check_scale, check_shape
@@ -111,10 +113,12 @@ def _through(modality: Modality, variables: Any) -> Any:
     """
     if modality not in stems_of(variables):
         raise ValueError(f"the network has no {modality} stem")
+    named = {f"stem_{modality}": f"stem_{Modality.VISIBLE}"}
     return {
         collection: {
-            **{name: part for name, part in parts.items() if not name.startswith("stem_")},
-            f"stem_{Modality.VISIBLE}": parts[f"stem_{modality}"],
+            named.get(name, name): part
+            for name, part in parts.items()  # a stem may lack running statistics
+            if name in named or not name.startswith("stem_")
         }
         for collection, parts in variables.items()
     }
@@ -225,11 +229,31 @@ def embed_index(
       read: function that gives the pixels of a row; None reads them as `config` says.
 
     Raises:
-      InputError: an image cannot be read, the network was trained without its modality, or a
-        feature is zero or not finite.
+      InputError: images cannot be read (the message names them), the network was trained without
+        the modality of an image, or a feature is zero or not finite.
     """
     data = config.data
     read = read or make_reader(index, data.image_size, data.prepared, data.workers, show)
+    with naming_all(read, len(index), data.workers, partial(unreadable, index)) as reading:
+        pooled, neck = _embed_rows(config, model, variables, index, batch_size, show, reading)
+    if not (are_unit(pooled) and are_unit(neck)):
+        raise InputError(
+            f"{index.root}: this network gives features that are zero or not finite for some of "
+            "these images: its training went wrong, use another network"
+        )
+    return Features(pooled, neck, index, origin_of(model, variables, config.data.image_size))
+
+
+def _embed_rows(
+    config: Config,
+    model: EmbedNet,
+    variables: Any,
+    index: Index,
+    batch_size: int,
+    show: Show,
+    read: ReadRow,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pooled and neck features [n, d] of `embed_index`; `read` gives the pixels of a row."""
     width = model.features
     pooled, neck = (np.empty((len(index), width), np.float32) for _ in range(2))
     of_modality = {m: np.flatnonzero(index.modalities == m) for m in Modality}
@@ -250,9 +274,4 @@ def embed_index(
                 images = _intermediate(config, images, batch, share.start)
             parts = embed_images(model, variables, images, stem, batch)
         pooled[rows], neck[rows] = (hosts.gather(part, len(rows)) for part in parts)
-    if not (are_unit(pooled) and are_unit(neck)):
-        raise InputError(
-            f"{index.root}: this network gives features that are zero or not finite for some of "
-            "these images: its training went wrong, use another network"
-        )
-    return Features(pooled, neck, index, origin_of(model, variables, config.data.image_size))
+    return pooled, neck

@@ -28,7 +28,7 @@ RERANKED_IMAGES = 20_000  # more would not fit into a usual machine's memory
 
 
 class Evaluation(NamedTuple):
-    """What `evaluate` found.
+    """What `evaluate_network` found.
 
     Attributes:
       features: features of all images in the tasks.
@@ -48,7 +48,7 @@ class Evaluation(NamedTuple):
     measured: list[Measured]
 
 
-def evaluate(
+def evaluate_network(
     config: Config,
     model: EmbedNet,
     variables: Any,
@@ -56,7 +56,9 @@ def evaluate(
     trained_on: Collection[int] = (),
     show: Show = silent,
 ) -> Evaluation:
-    """Embed a split of the run's data and measure the features.
+    """Embed a split of a network's data and measure the features.
+
+    `lupi_jax.evaluate` takes a run, and also gives the record that `lupi evaluate` writes.
 
     Args:
       config: the configuration; `data` says where the images are, `evaluation` what is measured.

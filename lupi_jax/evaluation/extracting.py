@@ -4,7 +4,7 @@ import dataclasses
 import os
 import threading
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from lupi_jax.data.decoding import KINDS, as_shown
-from lupi_jax.data.images import fit_image, parallel_map, read_image
-from lupi_jax.errors import InputError, shorten
+from lupi_jax.data.images import fit_image, naming_all, parallel_map, read_image
+from lupi_jax.errors import InputError, shorten, some
 from lupi_jax.evaluation.embedding import embed_images, require_stem
 from lupi_jax.evaluation.features import are_unit
 from lupi_jax.evaluation.inputs import check_feature
@@ -80,28 +80,30 @@ class Extractor:
           UserWarning: some infrared pictures look coloured, or all visible pictures look grey.
 
         Raises:
-          ValueError: a picture has another kind, dtype or shape, or cannot be decoded (the message
-            gives its path, or its place from 0); the network cannot embed `modality`, or gives a
-            feature that is zero or not finite; or `feature` is unknown.
+          ValueError: a picture has another kind, dtype or shape; pictures cannot be decoded (the
+            message gives their paths, or their places from 0); the network cannot embed `modality`,
+            or gives a feature that is zero or not finite; or `feature` is unknown.
         """
         check_feature(feature)
         stem = self._stem(modality)
         items = [_checked(f"image {i}", item) for i, item in enumerate(_items(images))]
         if not items:
             return np.empty((0, self.run.model.features), np.float32)
-        named = ((f"image {i}", item) for i, item in enumerate(items))
         spreads: list[float] = []
 
-        def prepare(each: tuple[str, Picture]) -> np.ndarray:
-            image = _pixels(*each, self.image_size, bgr)
+        def prepare(place: int) -> np.ndarray:
+            image = _pixels(f"image {place}", items[place], self.image_size, bgr)
             spreads.append(colour_spread(image))
             return image
 
-        workers = self.run.config.data.workers
-        pixels = parallel_map(prepare, named, workers, 2 * self.batch_size)
-        pooled, neck = embed_images(
-            self.run.model, self.run.variables, pixels, stem, self.batch_size
-        )
+        def tell(faults: Mapping[int, str]) -> str:
+            several = f"{len(faults)} of {len(items)} images cannot be read: "
+            return f"{several * (len(faults) > 1)}{some(faults.values(), 5)}"
+
+        run, workers = self.run, self.run.config.data.workers
+        with naming_all(prepare, len(items), workers, tell) as read:
+            pixels = parallel_map(read, iter(range(len(items))), workers, 2 * self.batch_size)
+            pooled, neck = embed_images(run.model, run.variables, pixels, stem, self.batch_size)
         found = neck if feature == "neck" else pooled
         if not are_unit(found):
             raise ValueError("the network gives features that are zero or not finite")

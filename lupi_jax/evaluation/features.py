@@ -27,7 +27,7 @@ import safetensors.numpy
 from lupi_jax.data import Index
 from lupi_jax.data.index import ROLES
 from lupi_jax.data.sources.files import read_bytes
-from lupi_jax.errors import InputError
+from lupi_jax.errors import InputError, reason
 from lupi_jax.evaluation.origin import Origin
 from lupi_jax.modality import Modality
 from lupi_jax.runtime.files import (
@@ -114,7 +114,7 @@ class Features:
                 require_place(path)  # another process may have written there meanwhile
         except OSError as error:
             raise InputError(
-                f"{path}: features cannot be written there ({error.strerror or error}): make room "
+                f"{path}: features cannot be written there ({reason(error)}): make room "
                 "or name another place"
             ) from error
 
@@ -140,7 +140,7 @@ def load_features(path: str | Path) -> Features:
     except Exception as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):  # no damage
             place = error.filename or path
-            raise InputError(f"{place}: {error.strerror}; check its permissions") from error
+            raise InputError(f"{place}: {reason(error)}; check its permissions") from error
         raise InputError(
             f"{path} is not a feature file of `lupi export`: write one with `lupi export --out`"
         ) from error

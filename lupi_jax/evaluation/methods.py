@@ -16,6 +16,10 @@ SHOWN = ("rank1", "rank10", "mean_ap", "mean_inp")
 
 _SEARCH = ("query", "gallery", "search")
 
+_IMAGES = ("data.name", "data.root", "data.index", "data.identity_zero", "data.trial")
+_MEASURE = "evaluation."
+_OPTIONS = {"data.root": "--data-root"}  # options that set a field, if not --config.FIELD
+
 _SEED = re.compile(r"[-_. ]*(?:seed)?[-_. ]*[0-9]*$")
 """The end of a run's directory name that gives its seed, such as "-0" in "luma-0"."""
 
@@ -30,6 +34,8 @@ class MeasuredRun:
       fields: the fields of the configuration that make up the method.
       draws_people: whether the seed decides which people the run was trained on.
       trained_on: fingerprint of the images that the run was trained on.
+      settings: the fields that say where the measured images are, and how they are measured.
+      split: the split that the run was measured on.
       images: fingerprint of the images that the run was measured on.
       protocol: name of the protocol.
       rows: the run's figures, one row per search.
@@ -42,6 +48,8 @@ class MeasuredRun:
     fields: Mapping[str, Any]
     draws_people: bool
     trained_on: str
+    settings: Mapping[str, Any]
+    split: str
     images: str
     protocol: str
     rows: Sequence[Mapping[str, Any]]
@@ -55,8 +63,45 @@ class MeasuredRun:
         )
 
 
-def _measured_by(run: MeasuredRun) -> tuple[Any, ...]:
-    return run.images, run.protocol, [[row[key] for key in _SEARCH] for row in run.rows]
+def measuring(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The `settings` of a `MeasuredRun`, out of all fields of its configuration."""
+    return {n: value for n, value in fields.items() if n in _IMAGES or n.startswith(_MEASURE)}
+
+
+def _measured_by(run: MeasuredRun) -> dict[str, Any]:
+    """{what figures depend on, in words: its value}."""
+    return {
+        "on other images": run.images,
+        "by another protocol": run.protocol,
+        "in other searches": [[row[key] for key in _SEARCH] for row in run.rows],
+    }
+
+
+def _unlike(other: MeasuredRun, first: MeasuredRun) -> str:
+    """How two runs were measured differently, and what to do about it; "" if they were not."""
+    theirs, ours = _measured_by(other), _measured_by(first)
+    kinds = [kind for kind in ours if theirs[kind] != ours[kind]]
+    if not kinds:
+        return ""
+    same_images = "on other images" not in kinds
+    differing = [
+        name
+        for name, value in first.settings.items()
+        if other.settings[name] != value and not (same_images and name in _IMAGES)
+    ]
+    said = "; ".join(
+        f"{name} = {other.settings[name]!r}, not {first.settings[name]!r}" for name in differing
+    )
+    options = [_OPTIONS.get(name, f"--config.{name}") for name in differing]
+    mend = f"give both the same {', '.join(options)}"
+    if not differing and other.split == "val":
+        said = "each held out people of its own for validation"
+        mend = "compare them with --split test"
+    elif not differing:
+        said = f"{other.protocol}; {first.protocol}"
+        mend = "check the data set"
+    what = " and ".join(kinds)
+    return f"{other.workdir}: measured {what} than {first.workdir} ({said}): {mend}"
 
 
 def compare_methods(measured: Sequence[MeasuredRun]) -> tuple[dict[str, list[MeasuredRun]], Any]:
@@ -75,12 +120,8 @@ def compare_methods(measured: Sequence[MeasuredRun]) -> tuple[dict[str, list[Mea
     """
     first = measured[0]
     for other in measured:
-        if _measured_by(other) != _measured_by(first):
-            raise InputError(
-                f"{other.workdir}: measured on other images, by another protocol or in other "
-                f"searches than {first.workdir} ({other.protocol}; {first.protocol}): give both "
-                "the same --data-root and --config.evaluation fields"
-            )
+        if fault := _unlike(other, first):
+            raise InputError(fault)
     methods = _group(measured)
     (reference, base), *others = methods.items()
     return methods, {

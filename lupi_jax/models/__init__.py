@@ -1,6 +1,7 @@
 """The network, which maps images to embeddings, and its weights."""
 
 from lupi_jax.models.backbone import Backbone
+from lupi_jax.models.backbones import BACKBONES
 from lupi_jax.models.conversion import (
     classes_of,
     from_torch,
@@ -10,7 +11,7 @@ from lupi_jax.models.conversion import (
 )
 from lupi_jax.models.embed_net import Embedding, EmbedNet, initialize, shallow_features
 from lupi_jax.models.layers import BatchNorm, Numerics
-from lupi_jax.models.resnet import BACKBONES, Shape
+from lupi_jax.models.resnet import Shape
 from lupi_jax.models.state_dicts import read_state_dict
 
 __all__ = [

@@ -5,8 +5,12 @@ from typing import Any
 
 from lupi_jax.errors import InputError
 from lupi_jax.models.backbone import Backbone
-from lupi_jax.models.resnet import BACKBONES, ResNet
+from lupi_jax.models.resnet import RESNETS, ResNet, Shape
+from lupi_jax.models.vit import VITS
 from lupi_jax.parts import calling, check_settings, load_part
+
+BACKBONES: dict[str, Shape | Backbone] = {**RESNETS, **VITS}
+"""The names of `model.backbone`. The other fields of `model` complete a ResNet's `Shape`."""
 
 _FIELD = "model.backbone"
 
@@ -27,8 +31,11 @@ def make_backbone(
       InputError: the module of a user's own backbone is missing or fails, or the object is not a
         `Backbone` or does not accept the settings.
     """
-    if name in BACKBONES:
-        return ResNet(BACKBONES[name], non_local, stem_relu, shared_from)
+    known = BACKBONES.get(name)
+    if isinstance(known, Shape):
+        return ResNet(known, non_local, stem_relu, shared_from)
+    if known is not None:
+        return known
     part = load_part(name, _FIELD)
     if not (isinstance(part, type) and issubclass(part, Backbone)):
         raise InputError(f"{_FIELD} = {name} must be a subclass of lupi_jax.models.Backbone")

@@ -12,7 +12,7 @@ from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
 from lupi_jax.models.embed_net import EmbedNet, initialize
 from lupi_jax.models.mismatches import begins, check_fit, check_fresh, ours
-from lupi_jax.models.resnet import BACKBONES
+from lupi_jax.models.resnet import ResNet
 from lupi_jax.models.torch_names import (
     AGW,
     AGW_BASE,
@@ -51,11 +51,7 @@ def modalities_of(state_dict: Mapping[str, np.ndarray]) -> tuple[Modality, ...]:
       InputError: the weights do not come from a known network.
     """
     weights = Weights.of(state_dict)
-    if weights.family is OURS:
-        return tuple(
-            m for m in Modality if any(n.startswith(f"stem_{m}/") for n in weights.tensors)
-        )
-    return tuple(m for m in Modality if weights.has(("params", f"stem_{m}", "conv1", "kernel")))
+    return tuple(m for m in Modality if weights.has_stem(m))
 
 
 def from_torch(
@@ -67,13 +63,15 @@ def from_torch(
 ) -> Variables:
     """Make the variables of `model` from PyTorch tensors.
 
-    The tensors may come from one of four kinds of networks:
+    The tensors may come from one of five kinds of networks:
 
     - a released LUPI network, with names like `visible_module.resnet_part1.0.weight`. A released
       ResNet-18 stores non-local blocks that it never runs; they are left out (`remarks_on`).
     - AGW, with names like `visible_module.visible.conv1.weight`.
     - a torchvision ResNet, with names like `conv1.weight`. Its stem is copied to every modality
       and its `fc` is ignored. Non-local blocks, neck and classifier come from `initial`.
+    - timm's ViT, with names like `blocks.0.attn.qkv.weight`. Its patch embedding is copied to every
+      modality and its `head` is ignored. Neck and classifier come from `initial`.
     - this package, as `to_named` returns them.
 
     Args:
@@ -97,7 +95,7 @@ def from_torch(
     """
     weights = Weights.of(state_dict)
     relu = weights.family.stem_relu
-    if relu not in (None, model.stem_relu):
+    if isinstance(model.net, ResNet) and relu not in (None, model.stem_relu):
         raise InputError(
             f"these weights are of {weights.family.title}, which has {'a' if relu else 'no'} ReLU "
             f"after each stem's first normalisation: set --config.model.stem_relu={relu}"
@@ -152,8 +150,8 @@ def _unexpected(
 
 def _may_hold_blocks_never_run(weights: Weights, model: EmbedNet) -> bool:
     """Whether the weights may hold non-local blocks that neither network runs."""
-    shape = BACKBONES.get(model.backbone)
-    placed = shape is None or any(shape.non_local)
+    net = model.net
+    placed = not isinstance(net, ResNet) or any(net.shape.non_local)
     return weights.family is LUPI and model.non_local and not placed
 
 
@@ -234,7 +232,7 @@ def to_torch(
       something else.
 
     Raises:
-      InputError: AGW's names cannot express this network.
+      InputError: the names cannot express this network. PyTorch's names express only ResNets.
     """
     flat: dict[Path, Any] = flatten_dict(variables)
     shared = any(path[1:3] == ("trunk", "layer1") for path in flat)
@@ -251,7 +249,10 @@ def to_torch(
     result = {}
     for path, value in flat.items():
         name = family.name_of(path)
-        assert name is not None, path
+        if name is None:
+            raise InputError(
+                f"{family.title}'s names cannot express {ours(path)}: to_torch is for ResNets only"
+            )
         result[name] = np.ascontiguousarray(to_theirs(np.asarray(value)))
         if path[-1] == "mean":
             result[name.replace("running_mean", "num_batches_tracked")] = np.zeros((), np.int64)

@@ -43,6 +43,12 @@ kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 torch_default = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
+def torch_bias(fan_in: int) -> Initializer:
+    """PyTorch's default for a bias, U(-1, 1) / sqrt(fan-in)."""
+    bound = fan_in**-0.5
+    return partial(jax.random.uniform, minval=-bound, maxval=bound)
+
+
 class Conv(nn.Module):
     """Convolution of size `kernel_size` (odd) with PyTorch's padding, [n, h, w, c] -> features.
 
@@ -63,8 +69,7 @@ class Conv(nn.Module):
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         bias = None
         if self.use_bias:
-            bound = math.prod(shape[:-1]) ** -0.5
-            start = partial(jax.random.uniform, minval=-bound, maxval=bound)
+            start = torch_bias(math.prod(shape[:-1]))
             bias = self.param("bias", start, (self.features,), jnp.float32)
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.numerics.dtype)
         y = conv2d(x, kernel, self.stride)

@@ -1,15 +1,16 @@
 """Find out why weights do not fit a network, and which setting would make them fit."""
 
 import itertools
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import jax.numpy as jnp
 import numpy as np
 
 from lupi_jax.errors import InputError, some
 from lupi_jax.models.embed_net import EmbedNet
-from lupi_jax.models.resnet import BACKBONES
+from lupi_jax.models.resnet import RESNETS
 from lupi_jax.models.torch_names import LUPI, OURS, TORCHVISION, Path, Weights, their_shape
+from lupi_jax.models.vit import VITS
 
 Shapes = Mapping[Path, tuple[int, ...]]
 
@@ -66,20 +67,11 @@ def check_fit(
 
 def _other_network(weights: Weights, model: EmbedNet) -> str:
     """The setting to change if the weights belong to another network; else an empty string."""
-
-    def has(layer: int, block: int, conv: str) -> bool:
-        return weights.has(("params", "trunk", f"layer{layer}", f"block{block}", conv, "kernel"))
-
-    blocks = tuple(
-        next(block for block in itertools.count() if not has(layer, block, "conv1"))
-        for layer in (2, 3, 4)
-    )
-    shape = (blocks, has(2, 0, "conv3"))
-    known = [n for n, net in BACKBONES.items() if (net.blocks[1:], net.bottleneck) == shape]
-    if model.backbone not in known:
-        if known:
-            return f"they are of {known[0]}: set --config.model.backbone={known[0]}"
-        return f"layer2 to layer4 have {blocks} blocks"
+    names, words = _architecture(weights)
+    if model.backbone not in names:
+        return f"they are of {names[0]}: set --config.model.backbone={names[0]}" if names else words
+    if names[0] in VITS:
+        return ""
     shared = weights.has(("params", "trunk", "layer1", "block0", "conv1", "kernel"))
     if weights.family in (LUPI, OURS) and shared != (model.shared_from == "layer1"):
         if shared:
@@ -94,6 +86,26 @@ def _other_network(weights: Weights, model: EmbedNet) -> str:
         "they have no non-local blocks: set --config.model.non_local=False, and for the original's "
         "`base` networks also --config.model.pooling=average"
     )
+
+
+def _architecture(weights: Weights) -> tuple[list[str], str]:
+    """The backbones that the weights may be of, and their shape in words; "" if it is unknown."""
+
+    def has(*modules: str) -> bool:
+        return weights.has(("params", "trunk", *modules, "kernel"))
+
+    def count(block: Callable[[int], tuple[str, ...]]) -> int:
+        return next(i for i in itertools.count() if not has(*block(i)))
+
+    if depth := count(lambda i: (f"block{i}", "qkv")):
+        token = weights.family.name_of(("params", "trunk", "cls_token"))
+        width = np.size(weights.tensors.get(token or "", ()))
+        names = [n for n, net in VITS.items() if (net.depth, net.width) == (depth, width)]
+        return names, f"they are of a ViT with {depth} blocks of {width} channels"
+    blocks = tuple(count(lambda i, at=f"layer{n}": (at, f"block{i}", "conv1")) for n in (2, 3, 4))
+    shape = (blocks, has("layer2", "block0", "conv3"))
+    names = [n for n, net in RESNETS.items() if (net.blocks[1:], net.bottleneck) == shape]
+    return names, f"layer2 to layer4 have {blocks} blocks" if any(blocks) else ""
 
 
 def check_fresh(

@@ -44,7 +44,7 @@ class Shape:
         return self.width * 2**last * (4 if self.bottleneck else 1)
 
 
-BACKBONES = {
+RESNETS = {
     "resnet50": Shape((3, 4, 6, 3), bottleneck=True),
     "resnet34": Shape((3, 4, 6, 3)),
     "resnet18": Shape((2, 2, 2, 2), non_local=(0, 0, 0, 0)),

@@ -1,4 +1,4 @@
-"""Tables of how LUPI's released code, AGW and torchvision name and lay out their tensors."""
+"""Tables of how LUPI's released code, AGW, torchvision and timm name and lay out their tensors."""
 
 import dataclasses
 import itertools
@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from lupi_jax.errors import InputError
+from lupi_jax.modality import Modality
 
 # One of our variables: (collection, modules..., leaf).
 Path = tuple[str, ...]
@@ -36,6 +37,7 @@ class Family:
         random without the user listing them.
       stem_relu: whether a ReLU follows the stem's first normalisation, see `EmbedNet.stem_relu`.
         None means that the weights fit both.
+      one_stem: whether its one stem serves every modality.
       leaves: pairs of our name of a variable inside a module and theirs. Other names are equal.
     """
 
@@ -45,6 +47,7 @@ class Family:
     ignored: str = "(?!)"
     absent: str = "(?!)"
     stem_relu: bool | None = None
+    one_stem: bool = False
     leaves: Mapping[str, str] = dataclasses.field(default_factory=lambda: _LEAVES)
 
     def name_of(self, path: Path) -> str | None:
@@ -53,7 +56,8 @@ class Family:
         for pattern, name in self.table:
             match = re.fullmatch(pattern, modules)
             if match:
-                return f"{match.expand(name)}.{self.leaves.get(path[-1], path[-1])}"
+                module, leaf = match.expand(name), self.leaves.get(path[-1], path[-1])
+                return f"{module}.{leaf}" if module else leaf
         return None
 
 
@@ -123,15 +127,33 @@ TORCHVISION = Family(
     ),
     ignored=rf"{_COUNTERS}|fc\.(weight|bias)",
     absent=r"trunk/layer\d/non_local\d+/\w+|neck|classifier",
+    one_stem=True,
 )
 
-FAMILIES = (LUPI, AGW, TORCHVISION)
+# timm's ViT has one patch embedding, which every modality gets a copy of, and no neck.
+TIMM_VIT = Family(
+    title="timm's ViT",
+    mark=r"patch_embed\.proj\.weight|blocks\.\d+\.attn\.qkv\.weight",
+    table=(
+        (r"stem_\w+", "patch_embed.proj"),
+        (r"trunk", ""),
+        (r"trunk/block(\d+)/(norm[12])", r"blocks.\1.\2"),
+        (r"trunk/block(\d+)/(qkv|proj)", r"blocks.\1.attn.\2"),
+        (r"trunk/block(\d+)/(fc[12])", r"blocks.\1.mlp.\2"),
+        (r"trunk/norm", "norm"),
+    ),
+    ignored=r"head\.(weight|bias)",
+    absent=r"neck|classifier",
+    one_stem=True,
+)
+
+FAMILIES = (LUPI, AGW, TORCHVISION, TIMM_VIT)
 
 # A network of this package, with the names of our modules and PyTorch's layouts. A backbone of a
 # user's own may have any variables in a module.
 OURS = Family(
     title="a run of `lupi train`",
-    mark=r"trunk/.+",
+    mark=r"trunk[/.].+",
     table=((r"(.+)", r"\1"),),
     leaves={"kernel": "weight"},
 )
@@ -155,8 +177,12 @@ class Weights:
         for family in (*FAMILIES, OURS):
             if any(re.fullmatch(family.mark, name) for name in tensors):
                 return cls(tensors, family)
-        conv1 = ("params", "stem_visible", "conv1", "kernel")
-        known = "; ".join(f"{f.title}, as {f.name_of(conv1)}" for f in FAMILIES)
+        known = "; ".join(
+            f"{f.title}, as {name}"
+            for f in FAMILIES
+            for name in map(f.name_of, _first_of_stem(Modality.VISIBLE))
+            if name is not None
+        )
         first = ", ".join(itertools.islice(tensors, 3)) or "none"
         raise InputError(
             f"these {len(tensors)} weights do not come from a known network (first names: "
@@ -167,11 +193,23 @@ class Weights:
         """Whether the tensors include our variable `path`."""
         return self.family.name_of(path) in self.tensors
 
+    def has_stem(self, modality: Modality) -> bool:
+        """Whether the tensors include a stem that images of `modality` go through."""
+        if self.family is OURS:
+            return any(re.match(rf"stem_{modality}[/.]", name) for name in self.tensors)
+        return any(map(self.has, _first_of_stem(modality)))
+
     def value_of(self, path: Path) -> np.ndarray:
         """Our variable `path` in our layout; the tensors must include it."""
         name = self.family.name_of(path)
         assert name is not None, path
         return to_ours(np.asarray(self.tensors[name]))
+
+
+def _first_of_stem(modality: Modality) -> tuple[Path, Path]:
+    """The first variable of a stem, if it is a ResNet's and if it is a ViT's."""
+    stem = f"stem_{modality}"
+    return ("params", stem, "conv1", "kernel"), ("params", stem, "kernel")
 
 
 def unwrapped(state_dict: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
@@ -183,12 +221,14 @@ def unwrapped(state_dict: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
 
 def to_ours(value: np.ndarray) -> np.ndarray:
     """Convert PyTorch's layout to ours, OIHW -> HWIO or [out, in] -> [in, out]."""
-    return value.transpose(2, 3, 1, 0) if value.ndim == 4 else value.T
+    axes = {4: (2, 3, 1, 0), 2: (1, 0)}
+    return value.transpose(axes.get(value.ndim, range(value.ndim)))
 
 
 def to_theirs(value: np.ndarray) -> np.ndarray:
     """Convert our layout to PyTorch's, HWIO -> OIHW or [in, out] -> [out, in]."""
-    return value.transpose(3, 2, 0, 1) if value.ndim == 4 else value.T
+    axes = {4: (3, 2, 0, 1), 2: (1, 0)}
+    return value.transpose(axes.get(value.ndim, range(value.ndim)))
 
 
 def their_shape(shape: tuple[int, ...]) -> tuple[int, ...]:

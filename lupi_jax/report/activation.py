@@ -44,8 +44,13 @@ def place_shares(feature_map: Array, pool: Callable[[Array], Array]) -> Array:
 
 
 @partial(jax.jit, static_argnums=(0, 3))
-def activation_shares(model: EmbedNet, variables: Any, images: Array, modality: Modality) -> Array:
-    """`place_shares` [n, h / 16, w / 16] of the last feature map of uint8 images [n, h, w, 3]."""
+def activation_shares(
+    model: EmbedNet, variables: Any, images: Array, modality: Modality
+) -> Array | None:
+    """`place_shares` [n, h / 16, w / 16] of the last feature map of uint8 images [n, h, w, 3].
+
+    None if the trunk gives a feature without a map, as a ViT does.
+    """
 
     def is_trunk(module: Any, _: str) -> bool:
         return module.name == "trunk"
@@ -58,7 +63,7 @@ def activation_shares(model: EmbedNet, variables: Any, images: Array, modality: 
         mutable=["intermediates"],
     )
     (feature_map,) = cast(Any, captured)["intermediates"]["trunk"]["__call__"]
-    return place_shares(feature_map, POOLINGS[model.pooling])
+    return place_shares(feature_map, POOLINGS[model.pooling]) if feature_map.ndim == 4 else None
 
 
 def heat(image: NDArray[np.uint8], shares: NDArray[np.floating]) -> NDArray[np.uint8]:

@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 
-from lupi_jax.evaluation.search import RankingRow
+from lupi_jax.evaluation.ranking import RankingRow
 
 BLUE, GREEN, RED, _GREY = "#0072B2", "#009E73", "#D55E00", "#808080"
 # Square line ends shorten every gap by a line width, so the gaps are set that much wider.

@@ -15,7 +15,7 @@ from lupi_jax.evaluation import Evaluation, Features
 from lupi_jax.evaluation.embedding import stems_of
 from lupi_jax.evaluation.figures import FIGURES, Measured, figure_text, measure_tasks
 from lupi_jax.evaluation.metrics import Task
-from lupi_jax.evaluation.search import ranking_rows
+from lupi_jax.evaluation.ranking import ranking_rows
 from lupi_jax.evaluation.verification import verify
 from lupi_jax.modality import Modality, stem_for
 from lupi_jax.report import charts
@@ -234,8 +234,11 @@ def _map(features: Features, seed: int) -> tuple[str, int, int] | None:
 
 def _activations(
     run: Run, index: Index
-) -> list[tuple[str, list[tuple[Thumbnail, Thumbnail, str, float]], float]]:
-    """(modality, [(image, map, title, largest share)], even share); the same people in each."""
+) -> list[tuple[str, list[tuple[Thumbnail, Thumbnail, str, float]], float]] | None:
+    """(modality, [(image, map, title, largest share)], even share); the same people in each.
+
+    None if the network's feature does not come from a map.
+    """
     data = run.config.data
     rows = choose_images(index, run.config.seed, MAPPED, 1)
     result = []
@@ -248,9 +251,11 @@ def _activations(
         images = np.stack([read(int(row)) for row in own])
         stem = stem_for(modality, stems_of(run.variables))
         assert stem is not None  # otherwise the evaluation would have failed
-        shares = np.asarray(activation_shares(run.model, run.variables, images, stem))
+        shares = activation_shares(run.model, run.variables, images, stem)
+        if shares is None:
+            return None
         shown = []
-        for image, share, row in zip(images, shares, own, strict=True):
+        for image, share, row in zip(images, np.asarray(shares), own, strict=True):
             title = f"ID {index.identities[row]} · cam {index.cameras[row]}"
             alt = f"{modality} image, {title}"
             mapped = thumbnail(heat(image, share), f"activation map of the {alt}")

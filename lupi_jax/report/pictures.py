@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from lupi_jax.errors import shown
-from lupi_jax.evaluation.search import RankingRow
+from lupi_jax.evaluation.ranking import RankingRow
 from lupi_jax.report.captions import BLUE, GREEN, RED, captions_of, look_of, text_size
 from lupi_jax.runtime.files import expand, replacing
 

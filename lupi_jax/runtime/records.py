@@ -1,11 +1,12 @@
-"""Read JSON within bounds from files that may be cut short, edited or malicious."""
+"""Read JSON within bounds from files that may be cut short, edited or malicious; and write it."""
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from lupi_jax.errors import shown
 from lupi_jax.runtime.files import is_endless
 
 DEPTH = 32
@@ -64,15 +65,21 @@ def read_json_lines(file: Path) -> Iterator[Any]:
                 return
 
 
-def parse_json(text: str | bytes) -> Any:
-    """Parse a JSON text to plain values. Every number has to be finite.
+def parse_json(text: str | bytes, finite: bool = True) -> Any:
+    """Parse a JSON text to plain values.
+
+    Args:
+      text: the text.
+      finite: whether every number has to be finite. Results may hold NaN, a figure that the data
+        do not determine.
 
     Raises:
       ValueError: the text is not JSON, or nested deeper than `DEPTH`. The message says which.
     """
     too_deep = f"it is nested deeper than {DEPTH} levels"
+    checks = {"parse_constant": _refuse, "parse_float": _finite} if finite else {}
     try:
-        value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        value = json.loads(text, **checks)
     except RecursionError:
         raise ValueError(too_deep) from None
     except ValueError as error:
@@ -95,3 +102,12 @@ def _finite(number: str) -> float:
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not a number")
+
+
+def printable(content: object) -> object:
+    """Plain values to write as JSON, each text passed through `errors.shown`."""
+    if isinstance(content, Mapping):
+        return {printable(name): printable(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [printable(value) for value in content]
+    return shown(content) if isinstance(content, str) else content

@@ -9,7 +9,7 @@ A picture depends on the seed, the difficulty, the identity, the camera and the 
 """
 
 from lupi_jax.data.sources.manifest import read_manifest
-from lupi_jax.synthetic.layouts import LAYOUTS, write_set
+from lupi_jax.synthetic.layouts import LAYOUTS, make_synthetic
 from lupi_jax.synthetic.render import render
 
-__all__ = ["LAYOUTS", "read_manifest", "render", "write_set"]
+__all__ = ["LAYOUTS", "make_synthetic", "read_manifest", "render"]

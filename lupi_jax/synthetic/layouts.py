@@ -1,5 +1,7 @@
 """Sets of synthetic people in the folder layouts of real data sets, with or without their lists."""
 
+from __future__ import annotations
+
 import functools
 import hashlib
 import os
@@ -26,9 +28,9 @@ _PLANS: dict[str, Callable[[People], Content]] = {
 }
 
 
-def write_set(
-    layout: str,
-    out: Path,
+def make_synthetic(
+    out: str | os.PathLike[str],
+    layout: str = "folder",
     *,
     identities: int | None = None,
     seed: int = 0,
@@ -37,16 +39,16 @@ def write_set(
     height: int = 144,
     width: int = 72,
     test_fraction: float | None = None,
-    like: Path | None = None,
+    like: str | os.PathLike[str] | None = None,
     workers: int = 1,
     progress: Progress | None = None,
 ) -> bool:
     """Writes a set of synthetic people, or the missing part of an unfinished set.
 
     Args:
+        out: a folder that is missing or empty, or holds a set begun with the same parameters.
         layout: "folder", "sysu" (SYSU-MM01's layout), "regdb" (RegDB's) or "llcm" (LLCM's); the
             functions `plans.plan_<layout>` describe them.
-        out: a folder that is missing or empty, or holds a set begun with the same parameters.
         identities: number of people, 3 to 9999; 96 by default.
         seed: seed of people, scenes and pictures, at least 0.
         difficulty: "hard" makes the brightness of cloth in infrared independent of its look in
@@ -112,9 +114,9 @@ def write_set(
 
 
 LAYOUTS: dict[str, Callable[..., bool]] = {
-    layout: functools.partial(write_set, layout) for layout in _PLANS
+    layout: functools.partial(make_synthetic, layout=layout) for layout in _PLANS
 }
-"""{layout: `write_set` for this layout}."""
+"""{layout: `make_synthetic` for this layout}."""
 
 
 def _choose(layout: str, asked: dict[str, Any]) -> dict[str, Any]:
@@ -141,7 +143,9 @@ def _choose(layout: str, asked: dict[str, Any]) -> dict[str, Any]:
     return chosen
 
 
-def _choose_like(layout: str, like: Path, asked: dict[str, Any]) -> dict[str, Any]:
+def _choose_like(
+    layout: str, like: str | os.PathLike[str], asked: dict[str, Any]
+) -> dict[str, Any]:
     """The parameters of a set with `like`, after a check that none contradicts the lists."""
     if layout == "folder":
         raise InputError(

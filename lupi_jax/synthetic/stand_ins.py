@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from lupi_jax.data.decoding import FORMATS
 from lupi_jax.data.sources import llcm, regdb, sysu_mm01
 from lupi_jax.data.sources.lists import Listed, require_images
-from lupi_jax.errors import InputError
+from lupi_jax.errors import InputError, reason
 from lupi_jax.modality import Modality
 from lupi_jax.synthetic.plans import (
     LLCM_CAMERAS,
@@ -142,5 +142,5 @@ def _copies(folder: str, files: list[Path]) -> dict[str, bytes]:
         return {f"{folder}/{file.name}": file.read_bytes() for file in files}
     except OSError as error:
         raise InputError(
-            f"cannot read {error.filename} ({error.strerror}): check its permissions"
+            f"cannot read {error.filename} ({reason(error)}): check its permissions"
         ) from error

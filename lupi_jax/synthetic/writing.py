@@ -28,7 +28,7 @@ from PIL import Image
 
 from lupi_jax.data.decoding import FORMATS
 from lupi_jax.data.sources.manifest import MANIFEST, MARKER
-from lupi_jax.errors import InputError
+from lupi_jax.errors import InputError, reason
 from lupi_jax.modality import Modality
 from lupi_jax.runtime.files import alone
 from lupi_jax.runtime.records import read_json
@@ -130,7 +130,7 @@ def write_content(
             (out / MARKER).unlink(missing_ok=True)
     except OSError as error:
         raise InputError(
-            f"cannot write synthetic data to {out} ({error.strerror or error}): "
+            f"cannot write synthetic data to {out} ({reason(error)}): "
             "check the path, its permissions and the free space"
         ) from error
     return True

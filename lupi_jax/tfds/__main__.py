@@ -11,7 +11,7 @@ from absl import logging as absl_logging
 from tensorflow_datasets.scripts.cli import build, cli_utils
 
 from lupi_jax import tfds as builders
-from lupi_jax.errors import fit
+from lupi_jax.errors import fit, reason
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
     except OSError as error:
         if error.filename is None:
             raise
-        return _fail(f"{error.filename}: {error.strerror}")
+        return _fail(f"{error.filename}: {reason(error)}")
     return 0
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import optax
 
-from lupi_jax.config import Config
+from lupi_jax.config import Config, check_config
 from lupi_jax.config.rules import require_triplets
 from lupi_jax.data import (
     IdentitySampler,
@@ -123,11 +123,11 @@ def build(config: Config, loss: Callable[..., Any] | None = None) -> Parts:
       loss: a loss of the user's own, see `train`.
 
     Raises:
-      InputError: the data do not suffice for this configuration, this machine cannot run it, or a
-        part of the user's own cannot be used.
+      InputError: the data do not suffice for this configuration, this machine cannot run it, or
+        a part of the user's own cannot be used.
       ValueError: both `loss` and `config.loss.extra` are given.
     """
-    require_triplets(config)
+    require_triplets(check_config(config))
     check_views(config.views, config.modalities, config.data.image_size)
     with phase("reading the index"):
         data = prepare_data(config)

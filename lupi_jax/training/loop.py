@@ -1,5 +1,7 @@
 """The training loop, which takes one step per batch and calls the hooks."""
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import itertools
@@ -54,7 +56,7 @@ def train(
     same arguments, and share the workdir.
 
     Args:
-      config: the run's configuration.
+      config: the run's configuration, usually made by `lupi_jax.load_config`.
       workdir: directory that gets `checkpoints/`, `metrics.jsonl`, `tensorboard/`, `lock`, and the
         `cache/` of the memory-mapped feed.
       fetch: whether `pretrained` weights may be downloaded.

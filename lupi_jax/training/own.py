@@ -1,5 +1,6 @@
 """The parts of a run that come from a user's own modules: load, record and compare them."""
 
+import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from lupi_jax.training.hooks import Hook
 from lupi_jax.training.network import as_parameters
 
 HOOKS = "log.hooks"
+
+_USED_LATER = ("model.backbone", "views.intermediate")
+"""The fields whose parts an evaluation may use."""
 
 PartsRecord = dict[str, dict[str, str]]
 """{dotted field: {"name": MODULE:NAME, "digest": SHA-256 of its file, "" if unknown}}."""
@@ -68,14 +72,13 @@ def changed_parts(saved: Mapping[str, Any], now: PartsRecord) -> list[str]:
 
 
 def note_changed_parts(record: Mapping[str, Any], config: Config, workdir: str | Path) -> None:
-    """Print a note if the backbone or a view has changed since a run was trained.
-
-    Raises:
-      InputError: a part cannot be imported.
-    """
-    saved = {f: part for f, part in record.get("parts", {}).items() if f != LOSS}
-    named = {f: name for f, name in named_parts(config).items() if f in saved}
-    now = {f: {"name": n, "digest": digest_of(load_part(n, f))} for f, n in named.items()}
+    """Print a note if the backbone or intermediate images have changed since a run was trained."""
+    saved = {f: part for f, part in record.get("parts", {}).items() if f in _USED_LATER}
+    now: PartsRecord = {}
+    for field, name in named_parts(config).items():
+        with contextlib.suppress(InputError):  # where a missing part is needed, it is an error
+            if field in saved:
+                now[field] = {"name": name, "digest": digest_of(load_part(name, field))}
     for change in changed_parts(saved, now):
         say(f"note: {workdir} was trained with another version of {change}")
 

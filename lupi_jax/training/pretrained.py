@@ -9,10 +9,22 @@ import jax
 import numpy as np
 
 from lupi_jax.config import Config, parse_record
+from lupi_jax.config.fields import ModelConfig
 from lupi_jax.errors import InputError
-from lupi_jax.models import EmbedNet, classes_of, from_torch, read_state_dict
+from lupi_jax.modality import Modality, stem_for
+from lupi_jax.models import (
+    BACKBONES,
+    EmbedNet,
+    classes_of,
+    from_torch,
+    modalities_of,
+    read_state_dict,
+)
 from lupi_jax.models.conversion import to_named
 from lupi_jax.models.mismatches import begins
+from lupi_jax.models.resnet import ResNet
+from lupi_jax.models.torch_names import Weights
+from lupi_jax.models.vit import VITS
 from lupi_jax.runtime.phases import phase
 from lupi_jax.runtime.terminal import say
 from lupi_jax.training.checkpoints import Checkpoints
@@ -73,12 +85,58 @@ def initial_variables(
             say(f"{source.name}: the classifier {word}")
     try:
         _check_stem(source, model)
-        modalities = trained_modalities(config)
-        variables = from_torch(source.tensors, model, modalities, variables, fresh)
+        variables = _filled(source, model, trained_modalities(config), variables, fresh)
     except InputError as error:
-        raise InputError(f"{source.name}: {error}") from error
+        raise InputError(f"{source.name}: {_own_backbone(source, model) or error}") from error
+    _say_pooling(source, model)
     say_remarks(source.name, source.tensors, model)
     return as_parameters(config, variables)
+
+
+def _filled(
+    source: _Source,
+    model: EmbedNet,
+    trained: tuple[Modality, ...],
+    initial: dict[str, Any],
+    fresh: tuple[str, ...],
+) -> dict[str, Any]:
+    """`from_torch`, with a copy of another stem for each trained modality whose stem is missing."""
+    weights = Weights.of(source.tensors)
+    given = modalities_of(source.tensors)
+    copies = _stems_to_copy(given, trained, fresh)
+    needed = {copies.get(m, m) for m in trained}
+    modalities = tuple(m for m in Modality if m in needed)
+    found = from_torch(source.tensors, model, modalities, initial, fresh)
+    for m, other in copies.items():
+        say(
+            f"{source.name}: there is no {m} stem, so the {m} stem starts as a copy of the {other} "
+            f"stem; --config.pretrained_fresh=\"('stem_{m}',)\" draws it at random"
+        )
+    for m in given:
+        if m not in needed and not weights.family.one_stem:
+            say(f"{source.name}: the {m} stem is left out: {m} is not in --config.modalities")
+    stems = {f"stem_{m}": f"stem_{copies.get(m, m)}" for m in trained}
+    return {
+        collection: {
+            **{name: part for name, part in parts.items() if not name.startswith("stem_")},
+            **{name: parts[its] for name, its in stems.items() if its in parts},
+        }
+        for collection, parts in found.items()
+    }
+
+
+def _stems_to_copy(
+    given: tuple[Modality, ...], trained: tuple[Modality, ...], fresh: tuple[str, ...]
+) -> dict[Modality, Modality]:
+    """{modality: modality whose stem it takes}, for the trained ones that are not given.
+
+    Stems that `fresh` names are neither filled nor copied.
+    """
+    named = {name.split("/")[0] for name in fresh}
+    if not given:
+        return {}
+    missing = {m: stem_for(m, given) or given[0] for m in trained if m not in given}
+    return {m: other for m, other in missing.items() if not named & {f"stem_{m}", f"stem_{other}"}}
 
 
 def _word_on_classifier(source: _Source, record: Mapping[str, Any] | None) -> str:
@@ -92,14 +150,42 @@ def _word_on_classifier(source: _Source, record: Mapping[str, Any] | None) -> st
 
 def _check_stem(source: _Source, model: EmbedNet) -> None:
     """Refuse a run's weights if their stem computes something else, which no tensor shows."""
-    if source.record is None:
-        return
-    relu = parse_record(source.record["config"]).model.stem_relu
-    if relu != model.stem_relu:
+    theirs = _settings_of(source)
+    if theirs and isinstance(model.net, ResNet) and theirs.stem_relu != model.stem_relu:
         raise InputError(
-            f"that run's network has {'a' if relu else 'no'} ReLU after each stem's first "
-            f"normalisation: set --config.model.stem_relu={relu}"
+            f"that run's network has {'a' if theirs.stem_relu else 'no'} ReLU after each stem's "
+            f"first normalisation: set --config.model.stem_relu={theirs.stem_relu}"
         )
+
+
+def _own_backbone(source: _Source, model: EmbedNet) -> str:
+    """What to set if a run has a backbone of the user's own that `model` lacks; else ""."""
+    theirs = _settings_of(source)
+    if theirs is None or theirs.backbone in BACKBONES:
+        return ""
+    if theirs.backbone != model.backbone:
+        name = theirs.backbone
+        return f"that run's backbone is {name}: set --config.model.backbone={name}"
+    settings = dict(theirs.backbone_settings)
+    if settings == dict(model.backbone_settings):
+        return ""
+    return f"that run's model.backbone_settings are {settings}: set the same ones"
+
+
+def _say_pooling(source: _Source, model: EmbedNet) -> None:
+    """Say that a run's neck and classifier have learnt features of another pooling."""
+    theirs = _settings_of(source)
+    if theirs and theirs.pooling != model.pooling and model.backbone not in VITS:
+        say(
+            f"{source.name}: that run has model.pooling = {theirs.pooling}, so its neck and "
+            f"classifier do not know the features of {model.pooling}: "
+            f"--config.model.pooling={theirs.pooling} keeps them"
+        )
+
+
+def _settings_of(source: _Source) -> ModelConfig | None:
+    """The network's fields of the run that the weights come from; None for a file."""
+    return parse_record(source.record["config"]).model if source.record else None
 
 
 def _read(place: str, fetch: bool) -> _Source:

@@ -16,6 +16,8 @@ def call_own(
 ) -> Array:
     """Call a user's own function (key, image, *more, **settings) -> image, for one image.
 
+    The function returns any floating type, because with JAX's 64 bits a default draw is float64.
+
     Args:
         field: dotted name of the field that names the function, for messages.
         name: MODULE:NAME of the function.
@@ -37,10 +39,10 @@ def call_own(
     with calling(field, name):
         check_settings(field, part, 2 + len(more), settings)
         made = part(key, jnp.asarray(image, jnp.float32), *more, **settings)
-    wanted = f"float32 {list(image.shape)}"
     got = type(made).__name__
     if isinstance(made, Array | np.ndarray):
+        if made.shape == image.shape and jnp.issubdtype(made.dtype, jnp.floating):
+            return jnp.asarray(made, jnp.float32)
         got = f"{made.dtype} {list(made.shape)}"
-    if got != wanted:
-        raise InputError(f"{field} = {name} must return an array {wanted}, not {got}")
-    return jnp.asarray(made)
+    wanted = list(image.shape)
+    raise InputError(f"{field} = {name} must return a floating array {wanted}, not {got}")

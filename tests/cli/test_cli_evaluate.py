@@ -10,9 +10,9 @@ from command_line import contents
 from PIL import Image
 
 from lupi_jax.cli import main
-from lupi_jax.cli.evaluate import _changed
 from lupi_jax.config import parse_config, parse_record
 from lupi_jax.evaluation import load_features, pairwise_distances
+from lupi_jax.evaluation.record import changed_settings
 from lupi_jax.training import Run
 
 
@@ -70,6 +70,14 @@ def test_evaluation_agrees_with_the_exported_features(demo, exported, capfd):
     assert "infrared -> visible" in table
 
 
+def test_an_untrained_network_has_no_checkpoint(demo, refused):
+    for command in (["evaluate"], ["export", "--out", demo.workdir / "f.npz"]):
+        message = refused(*command, *demo.run, "--untrained", "--checkpoint", "best")
+        assert message == (
+            "--checkpoint names a trained network: leave out --checkpoint or --untrained"
+        )
+
+
 def test_evaluation_as_json_and_of_the_untrained_network(demo, capfd):
     assert main(["evaluate", *demo.run, "--json", "--checkpoint", "2"]) == 0
     trained = json.loads(capfd.readouterr().out)
@@ -115,10 +123,10 @@ def test_a_result_of_a_run_older_than_a_field_is_named_by_what_differs_from_it()
     record = {"steps": 1, "config": dataclasses.asdict(trained)}
     del record["config"]["evaluation"]["same_modality"]
     as_it_was = parse_record(record["config"])
-    assert _changed(Run(None, None, as_it_was, "step 1", 1, record)) == []
+    assert changed_settings(Run(None, None, as_it_was, "step 1", 1, record)) == []
     evaluation = dataclasses.replace(as_it_was.evaluation, same_modality="camera", trials=3)
     config = dataclasses.replace(as_it_was, evaluation=evaluation)
-    assert _changed(Run(None, None, config, "step 1", 1, record)) == ["camera", "3trials"]
+    assert changed_settings(Run(None, None, config, "step 1", 1, record)) == ["camera", "3trials"]
 
 
 def test_figures_that_cannot_be_saved_are_seen_at_least(demo, tmp_path, capfd):

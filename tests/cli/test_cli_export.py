@@ -1,6 +1,8 @@
 """`lupi export`: features and networks."""
 
 import json
+import shutil
+import sys
 
 import jax
 import jax.export
@@ -67,6 +69,25 @@ def test_features_in_other_forms_say_what_they_are_of(demo, exported, tmp_path, 
     assert answers[0] == answers[1]
 
 
+def test_every_command_names_all_images_that_it_cannot_read(demo, refused, tmp_path):
+    data = tmp_path / "people"
+    shutil.copytree(demo.data, data)
+    bad = [f"test/{m}/0010/c{c}_0001.jpg" for m, c in (("visible", 1), ("infrared", 3))]
+    for path in bad:
+        assert (data / path).is_file()
+        (data / path).write_bytes(b"no image")
+    where = ["--data-root", data]
+    for command in (
+        ["evaluate", *demo.run],
+        ["export", *demo.run, "--out", tmp_path / "f.npz"],
+        ["report", *demo.run, "--out", tmp_path / "r.html"],
+    ):
+        assert refused(*command, *where) == (
+            f"{data}: 2 of 64 images cannot be read: {', '.join(bad)} (unreadable image; "
+            "replace or remove it)"
+        )
+
+
 def test_features_are_written_beside_nothing_else(demo, own, refused):
     message = refused("export", *demo.run, "--out", own / "features.csv")
     assert message.startswith(
@@ -84,9 +105,19 @@ def test_an_export_is_of_features_or_of_the_network(demo, own, refused):
     message = refused(*export, "--out", own / "f.npz", "--feature", "pooled")
     assert message.startswith("--feature applies only to --stablehlo")
     for more in (("--split", "val"), ("--data-root", own)):
-        message = refused(*export, "--stablehlo", own / "network", *more)
-        assert message.startswith("--split and --data-root apply only to --out")
-    assert refused(*export, "--stablehlo", own).startswith(f"{own}: something else is there")
+        for kind in ("--stablehlo", "--onnx"):
+            message = refused(*export, kind, own / "network", *more)
+            assert message.startswith("--split and --data-root apply only to --out")
+    for kind in ("--stablehlo", "--onnx"):
+        assert refused(*export, kind, own).startswith(f"{own}: something else is there")
+    assert not (own / "network").exists()
+
+
+def test_an_onnx_export_says_what_to_install(demo, own, refused, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jax2onnx", None)
+    message = refused("export", *demo.run, "--onnx", own / "network")
+    assert message.startswith("an ONNX export needs jax2onnx and onnxruntime (import of jax2onnx")
+    assert "): pip install 'lupi-jax[onnx]', or export StableHLO (--stablehlo)" in message
     assert not (own / "network").exists()
 
 

@@ -1,5 +1,6 @@
 """What all commands have in common: arguments, help, errors and exit statuses."""
 
+import argparse
 import os
 import re
 import runpy
@@ -16,7 +17,7 @@ from command_line import contents
 import lupi_jax as lupi
 from experiments.parity import MismatchError
 from lupi_jax.cli import main, program
-from lupi_jax.cli.program import verdict
+from lupi_jax.cli.program import make_parser, verdict
 from lupi_jax.errors import InputError, StoppedError
 
 
@@ -62,6 +63,7 @@ def test_unknown_commands_and_arguments_are_the_parsers(capfd):
         (BrokenPipeError(32, "Broken pipe"), "standard output was closed"),
         (OSError(28, "No space left", "a.png"), "a.png: No space left: make room; what was saved"),
         (OSError(27, "File too large"), "File too large: raise `ulimit -f`; what was saved is"),
+        (OSError(5, None, "a.npy"), "a.npy: [Errno 5] None: 'a.npy'"),
         (
             MemoryError("Unable to allocate 9 GiB"),
             "out of memory (Unable to allocate 9 GiB): in training, lower batch.",
@@ -277,6 +279,52 @@ def test_control_characters_of_arguments_never_reach_a_terminal(arguments, capfd
     _, err = capfd.readouterr()
     assert "\x1b" not in err
     assert r"\x1b[31m" in err
+
+
+def commands() -> dict[str, argparse.ArgumentParser]:
+    (found,) = (a for a in make_parser()._actions if isinstance(a, argparse._SubParsersAction))
+    return dict(found.choices)
+
+
+def test_the_usage_of_a_command_says_whether_it_takes_fields(capfd):
+    for name, parser in commands().items():
+        takes = parser.get_default("takes_fields")
+        usage = parser.format_usage()
+        assert (program.FIELDS in usage) == takes, name
+        assert max(map(len, usage.splitlines())) < 100
+        assert ("--config.FIELD=VALUE sets a field" in parser.format_help()) == takes or (
+            name == "config"  # whose output ends with that
+        )
+    assert {n for n, p in commands().items() if p.get_default("takes_fields")} == {
+        *("config", "train", "evaluate", "compare", "report", "export", "search")
+    }
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        (name, action.option_strings[-1])
+        for name, parser in commands().items()
+        for action in parser._actions
+        if action.type not in (None, Path)
+    ],
+)
+@pytest.mark.parametrize("text", ["2.5x", "9" * 5000, "²", ""])
+def test_what_is_no_number_is_said_in_plain_words(command, option, text, capfd):
+    given = {
+        "check-data": ["--data", "folder", "--root", "r"],
+        "prepare": ["--data", "folder", "--root", "r", "--size", "32x32", "--out", "o"],
+        "make-synthetic": ["--out", "o"],
+        "search": ["--query", "q", "--gallery", "g"],
+        "export": ["--out", "o"],
+        "train": ["--config", "c", "--workdir", "w"],
+    }.get(command, [])
+    with pytest.raises(SystemExit) as ended:
+        main([command, *given, f"{option}={text}"])
+    assert ended.value.code == 2
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert re.search(rf"argument {option}: .*is not a (whole )?number", last), last
+    assert len(last) < 200
 
 
 @pytest.mark.parametrize("blank", ["", " "])

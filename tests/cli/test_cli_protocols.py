@@ -244,7 +244,7 @@ def test_prepared_images_give_the_same_figures(regdb, said, refused, tmp_path):
         plain = json.loads(said(*run))
         patch.setattr("lupi_jax.data.images.read_image", lambda *_: pytest.fail("decoded again"))
         # Pictures read files: without them, the figures alone.
-        patch.setattr("lupi_jax.evaluation.search.ranking_rows", lambda *_: [])
+        patch.setattr("lupi_jax.evaluation.ranking.ranking_rows", lambda *_: [])
         patch.setattr("lupi_jax.report.pictures.ranking_picture", lambda *_: None)
         assert json.loads(said(*run, prepared))["results"] == plain["results"]
     assert refused("prepare", *data, "--size", "32", *out) == (

@@ -88,7 +88,24 @@ def test_searching_for_a_folder_of_queries_draws_a_picture(demo, exported, tmp_p
     queries = queries.parent
     count = len(list(queries.glob("*/*.jpg")))
     assert main(["search", *demo.run, "--query", str(queries), *modalities, *gallery]) == 0
-    assert capfd.readouterr().err == f"wrote {picture}: the first 10 of {count} queries\n"
+    said, _ = capfd.readouterr().err.splitlines()
+    assert said == f"wrote {picture}: the first 10 of {count} queries"
+
+
+def test_a_table_has_the_first_ten_queries_and_json_has_all(demo, exported, capfd):
+    queries = demo.data / "test/infrared"
+    search = ["search", *demo.run, "--query", str(queries), "--gallery", str(exported)]
+    assert main([*search, "--top", "2"]) == 0
+    out, err = capfd.readouterr()
+    assert err == "printed the first 10 of 32 queries; --json prints all\n"
+    assert "infrared -> visible: the first 10 of 32 queries" in out
+    first = sorted(map(str, queries.rglob("*.jpg")))[:10]
+    assert [line.split("│")[1].strip() for line in out.splitlines() if "│" in line] == [
+        query for query in first for _ in range(2)
+    ]
+    assert main([*search, "--top", "2", "--json"]) == 0
+    out, err = capfd.readouterr()
+    assert (len(json.loads(out)), err) == (64, "")
 
 
 @pytest.mark.parametrize("content", [b"hello", b"", b"PK\x03\x04 no archive"])

@@ -88,6 +88,16 @@ def test_an_evaluation_gives_the_distance(demo, exported, evaluated, ranking):
     assert f"distance of {usual['threshold']:.4f} " in ranking("--threshold", evaluated)[1][0]
 
 
+def test_a_result_may_hold_figures_that_are_not_numbers(evaluated, ranking, tmp_path):
+    """Such as the spread of a search without queries; the distance that is asked for is one."""
+    result = json.loads(evaluated.read_text())
+    result["results"][0]["rank5"] = float("nan")
+    result["verification"][1]["levels"][0]["false_non_match_rate"] = float("nan")
+    file = tmp_path / "nan.json"
+    file.write_text(json.dumps(result))
+    assert ranking("--threshold", file) == ranking("--threshold", evaluated)
+
+
 def test_a_threshold_of_another_network(demo, search, evaluated, refused, ranking):
     message = refused(*search, "--any-network", "--checkpoint", "2", "--threshold", "x")
     assert message == "--threshold x: neither a number nor a file: give a distance or an evaluation"
@@ -123,8 +133,8 @@ def test_thresholds_that_cannot_be_used(search, evaluated, refused, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("hello", "not JSON: give the file that `lupi evaluate` wrote"),
-        ("[" * 100_000, "not JSON: give the file that `lupi evaluate` wrote"),
+        ("hello", "it is not JSON: Expecting value: line 1 column 1 (char 0): give the file that"),
+        ("[" * 100_000, "it is nested deeper than 32 levels: give the file that `lupi evaluate`"),
         ("[]", "no thresholds in this file: give a JSON file of one run"),
         ('{"results": []}', "no thresholds in this file: give a JSON file of one run"),
         ('{"verification": [1]}', "no thresholds in this file: give a JSON file of one run"),

@@ -100,6 +100,7 @@ def test_an_original_checkpoint_is_evaluated_as_it_is(evaluate, sysu, variables,
         index.identities[side["infrared"]],
         index.identities[side["visible"]],
         (cameras[0] == 3)[:, None] & (cameras[1] == 2),
+        cmc="identity",
     )
     row = rows["infrared", "all-search, multi-shot", "neck"]
     counts = np.unique(np.stack([index.identities, index.cameras]), axis=1, return_counts=True)[1]

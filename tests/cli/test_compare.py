@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import lupi_jax as lupi
 from lupi_jax import training
 from lupi_jax.cli import main
 from lupi_jax.config.file import load_config
-from lupi_jax.evaluation import evaluate, methods
+from lupi_jax.errors import InputError
+from lupi_jax.evaluation import evaluate_network, methods
+from lupi_jax.report import draw_comparison
 from lupi_jax.training import Run, load_run
 
 CONFIG = Path(__file__).parents[2] / "configs/synthetic.py"
@@ -37,7 +40,7 @@ def runs(tmp_path_factory, people, save_run) -> Path:
 
 def precisions(workdir: Path) -> list[np.ndarray]:
     run = load_run(workdir)
-    found = evaluate(run.config, run.model, run.variables)
+    found = evaluate_network(run.config, run.model, run.variables)
     return [each.average_precision for each in found.measured if each.feature == "neck"]
 
 
@@ -198,7 +201,59 @@ def test_searches_in_another_order_are_refused(runs, long_1_as, capfd):
 
     long_1_as(turned)
     assert main(["compare", str(runs / "short-0"), str(runs / "long-1")]) == 2
-    assert "by another protocol or in other searches than" in capfd.readouterr().err
+    assert capfd.readouterr().err.splitlines()[-1] == (
+        f"lupi: {runs / 'long-1'}: measured in other searches than {runs / 'short-0'} "
+        "(evaluation.pairs = ('visible_to_infrared', 'infrared_to_visible'), not "
+        "('infrared_to_visible', 'visible_to_infrared')): give both the same "
+        "--config.evaluation.pairs"
+    )
+
+
+def test_the_reason_why_runs_cannot_be_compared_is_named(runs, long_1_as, capfd, tmp_path, people):
+    fewer = tmp_path / "fewer"
+    shutil.copytree(people, fewer)
+    given = ["compare", str(runs / "short-0"), str(runs / "long-1")]
+
+    def configured(**changes: Any) -> Callable[[Run], Run]:
+        def change(run: Run) -> Run:
+            parts = {name: dataclasses.replace(getattr(run.config, name), **fields)
+                     for name, fields in changes.items()}  # fmt: skip
+            return dataclasses.replace(run, config=dataclasses.replace(run.config, **parts))
+
+        return change
+
+    long_1_as(configured(data={"root": str(fewer)}))
+    assert main([*given, "--json"]) == 0  # a copy of the same images
+    next((fewer / "test/visible").rglob("*.jpg")).unlink()
+    capfd.readouterr()
+    assert main(given) == 2
+    message = capfd.readouterr().err.splitlines()[-1]
+    assert f"long-1: measured on other images than {runs / 'short-0'} (data.root = " in message
+    assert message.endswith(
+        f"data.root = '{fewer}', not '{people}'): give both the same --data-root"
+    )
+    long_1_as(configured(evaluation={"reranking": "k_reciprocal"}))
+    assert main(given) == 2
+    message = capfd.readouterr().err.splitlines()[-1]
+    assert message.endswith(
+        f"measured by another protocol than {runs / 'short-0'} (evaluation.reranking = "
+        "'k_reciprocal', not 'none'): give both the same --config.evaluation.reranking"
+    )
+
+
+def test_people_held_out_by_each_run_are_no_common_ground():
+    measured = [
+        methods.MeasuredRun(
+            Path(name), 0, {}, True, "same", {"data.root": "x"}, "val", name, "p", [], [], []
+        )
+        for name in ("a", "b")
+    ]
+    with pytest.raises(InputError) as caught:
+        methods.compare_methods(measured)
+    assert str(caught.value) == (
+        "b: measured on other images than a (each held out people of its own for validation): "
+        "compare them with --split test"
+    )
 
 
 def test_a_training_that_is_not_done_is_named(runs, long_1_as, capfd):
@@ -215,3 +270,23 @@ def test_one_person_is_no_comparison(runs, monkeypatch, capfd):
     assert main(["compare", str(runs / "short-0"), str(runs / "long-1")]) == 2
     message = "infrared -> visible: cannot be compared: 1 identity with a figure"
     assert message in capfd.readouterr().err
+
+
+def test_one_call_compares_as_the_command_does(runs, capfd, tmp_path):
+    names = ["long-0", "long-1", "short-0"]
+    given = ["compare", *(str(runs / name) for name in names), "--json"]
+    assert main([*given, "--reference", str(runs / "short-0")]) == 0
+    printed = json.loads(capfd.readouterr().out)
+    found = lupi.compare_runs([runs / name for name in names], runs / "short-0")
+    assert json.loads(json.dumps(found.record)) == printed
+    assert found.notes == (
+        "short-0 and long share 1 of 1 and 2 seeds; differences use the shared seeds only",
+    )
+    assert found.workdirs == {
+        "short-0": [runs / "short-0"],
+        "long": [runs / "long-0", runs / "long-1"],
+    }
+    draw_comparison(found, tmp_path / "curves.svg")
+    assert "long" in (tmp_path / "curves.svg").read_text()
+    with pytest.raises(InputError, match="no run is given"):
+        lupi.compare_runs([])

@@ -9,7 +9,8 @@ from lupi_jax import InputError, parse_config
 from lupi_jax.config import changeable, differences, field_types, parse_record, to_fields
 from lupi_jax.config.recipes import SETTINGS
 from lupi_jax.evaluation.searched import same_modality_rule
-from lupi_jax.models.resnet import BACKBONES, SHARED_FROM
+from lupi_jax.models import BACKBONES
+from lupi_jax.models.resnet import SHARED_FROM
 
 MINIMAL = {"steps": 10, "data": {"root": "people"}}
 
@@ -190,8 +191,8 @@ def test_every_mistake_is_found_at_once_in_one_line():
         "optimizer.rte is not a field (did you mean optimizer.rate?)",
         "recipe = 'papr' is not one of paper, released, baseline, agw",
         "batch.images = 'four' is not a whole number",
-        "model.backbone = 'resnet101' is not one of resnet50, resnet34, resnet18, thin, "
-        "resnet18_non_local, or MODULE:NAME of your own",
+        "model.backbone = 'resnet101' is not one of resnet50, resnet34, resnet18, vit_small, "
+        "thin, resnet18_non_local, or MODULE:NAME of your own",
         "dtype = 'float16' is not one of float32, bfloat16, float64",
         "steps = -3 must not be negative",
         "batch.identities = 0 must be positive",

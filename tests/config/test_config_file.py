@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lupi_jax import Config, InputError
-from lupi_jax.config import SourceConfig, to_fields
+from lupi_jax import Config, InputError, parse_config
+from lupi_jax.config import SourceConfig, check_config, to_fields
 from lupi_jax.config.file import change_config, load_config, parse_overrides
 
 FOLDER = Path(__file__).parents[2] / "configs"
@@ -97,6 +97,57 @@ def test_overrides_are_values_of_their_field(tmp_path):
         ),
         views=dataclasses.replace(config.views, erase_fill="mean"),
     )
+
+
+def test_values_of_python_are_given_without_text(tmp_path):
+    """Nested or by dotted names, with paths, and as texts where a command line has texts."""
+    spec = tmp_path / "c.py"
+    config_file(spec, PLAIN)
+    root = tmp_path / "data"
+    nested = {
+        "steps": 100,
+        "data": {"root": root, "image_size": (64, 32)},
+        "model.non_local": False,
+    }
+    config = load_config(spec, nested)
+    assert (config.steps, config.data.image_size, config.model.non_local) == (100, (64, 32), False)
+    assert config.data.root == str(root)
+    flat = {"data.root": str(root), "data.image_size": "(64, 32)", "model": {"non_local": "false"}}
+    assert load_config(str(spec), {**flat, "steps": "100"}) == config
+    assert load_config(spec, {"data.root": root, "epochs": 2.0}).steps == 0  # either, not both
+    for wrong, message in (
+        ({"steps": root}, r"steps = PosixPath\(.*\) is not a whole number"),
+        ({"data": {"root": 3}}, "data.root = 3 is not text"),
+        ({"data": {"rot": root}}, r"data.rot is not a field \(did you mean data.root\?\)"),
+        ({"steps": True}, "steps = True is not a whole number"),
+    ):
+        with pytest.raises(InputError, match=message):
+            load_config(spec, wrong)
+
+
+def test_a_recipe_needs_no_file():
+    config = load_config(None, {"recipe": "agw", "data": {"root": "x"}, "loss.margin": None})
+    assert config == parse_config({"recipe": "agw", "data.root": "x"})
+    assert (config.epochs, config.loss.triplet) == (81.0, "weighted_regularized")
+    with pytest.raises(InputError, match=r"^config: data\.root = '' is empty: name the data"):
+        load_config()
+
+
+def test_a_path_is_a_text_for_a_field_of_paths_only(tmp_path):
+    assert SourceConfig(root=tmp_path).root == str(tmp_path)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match=r"name = .*Path\(.*\) is not one of synthetic, folder"):
+        SourceConfig(name=tmp_path)  # pyright: ignore[reportArgumentType]
+
+
+def test_fields_that_contradict_each_other_are_found_in_an_object_too():
+    whole = load_config(None, {"data.root": "x", "steps": 5})
+    assert check_config(whole) is whole
+    # Unlike `load_config`, the class itself fills nothing in, and compares nothing.
+    made = Config(steps=5, epochs=2.0, modalities=("visible", "infrared"))
+    with pytest.raises(InputError) as caught:
+        check_config(made)
+    for part in ("data.root = '' is empty", "one of steps and epochs", "loss.color_free needs"):
+        assert part in str(caught.value)
 
 
 def test_arguments_become_overrides():

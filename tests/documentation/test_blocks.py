@@ -120,12 +120,6 @@ def test_every_block_has_a_language(page):
         assert block.language in (COMMANDS, PYTHON, *OTHER), f"line {block.line}"
 
 
-def closed(name: str) -> str:
-    """The field that a name sets; a group of settings of a user's own is one field."""
-    group, inside, _ = name.partition("_settings.")
-    return f"{group}_settings" if inside else name
-
-
 ALL_COMMANDS = [
     pytest.param(command, id=f"{name_of(page)}:{block.line}")
     for page in PAGES
@@ -156,7 +150,7 @@ def test_commands_parse_whether_or_not_they_run(command, monkeypatch):
     options, rest = make_parser().parse_known_args(arguments)
     fields = parse_overrides(rest)  # refuses what is neither an option nor a field
     assert options.takes_fields or not rest
-    assert {closed(name) for name in fields} <= field_types().keys()
+    assert set(map(declared, fields)) <= field_types().keys()
     if getattr(options, "config", None):
         # Every field takes the value that it is given.
         load_config(options.config, {"data.root": "anywhere", **fields})

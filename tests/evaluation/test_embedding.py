@@ -197,6 +197,28 @@ def test_an_unreadable_image_of_an_index_is_named(variables, index, tmp_path):
         embed_index(CONFIG, MODEL, variables, index)
 
 
+def test_all_unreadable_images_of_an_index_are_named_at_once(variables, index, tmp_path):
+    """One of the first batch, one of another modality, and one that is also made intermediate."""
+    (tmp_path / "0.png").write_bytes(b"no image")
+    (tmp_path / "6.png").unlink()
+    (tmp_path / "4.png").write_bytes(b"")
+    with pytest.raises(InputError) as caught:
+        embed_index(CONFIG, MODEL, variables, with_intermediate(index), batch_size=2)
+    assert str(caught.value) == (
+        f"{tmp_path}: 3 of 7 images cannot be read: 0.png, 4.png (unreadable image; replace or "
+        "remove it), 6.png (no such file; replace or remove it)"
+    )
+
+
+def test_many_unreadable_images_are_counted(variables, index, tmp_path):
+    rows = np.arange(12) % 7
+    many = dataclasses.replace(index[rows], paths=np.array([f"gone{n}.png" for n in range(12)]))
+    with pytest.raises(
+        InputError, match=r"12 of 12 images cannot be read: gone0.*gone9\.png, \.\.\."
+    ):
+        embed_index(CONFIG, MODEL, variables, many)
+
+
 def without(variables, *modalities):
     params = {k: v for k, v in variables["params"].items() if k not in modalities}
     return {**variables, "params": params}

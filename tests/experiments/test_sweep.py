@@ -32,7 +32,7 @@ from lupi_jax.data.index import Row, make_index
 from lupi_jax.errors import InputError, StoppedError
 from lupi_jax.evaluation.embedding import with_intermediate
 from lupi_jax.modality import Modality
-from lupi_jax.synthetic import write_set
+from lupi_jax.synthetic import make_synthetic
 from lupi_jax.training import load_untrained
 
 CONFIG = Path(__file__).parents[2] / "configs/folder.py"
@@ -117,7 +117,7 @@ def test_easy_people_are_not_taken_for_the_hard_ones_of_recorded_runs(tmp_path, 
     keys = []
     for name in ("hard", "easy"):
         few = {"identities": 6, "images_per_modality": 1, "height": 32, "width": 16}
-        write_set("folder", tmp_path / name, difficulty=name, **few)
+        make_synthetic(tmp_path / name, difficulty=name, **few)
         sweep = make(tmp_path / name, tmp_path, **{"data.name": "synthetic"})
         (planned,) = plan(sweep, ["randg"])
         keys.append((planned.key, planned.tested_on))

@@ -69,8 +69,11 @@ def test_weights_of_other_networks_are_told(weights: Weights) -> None:
     foreign = {"encoder.embed.weight": np.zeros(3), "decoder.bias": np.zeros(3)}
     message = refusal(foreign, MODEL)
     assert "(first names: encoder.embed.weight, decoder.bias)" in message
-    for known in ("visible_module.resnet_part1.0.weight", "visible_module.visible.conv1.weight"):
-        assert known in message
+    assert message.endswith(
+        "give weights of LUPI, as visible_module.resnet_part1.0.weight; AGW, as "
+        "visible_module.visible.conv1.weight; torchvision's ResNet, as conv1.weight; timm's ViT, "
+        "as patch_embed.proj.weight"
+    )
     assert "0 weights" in refusal({}, MODEL)
 
 

@@ -16,6 +16,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+import lupi_jax as lupi
 from lupi_jax import parse_config
 from lupi_jax.cli import main
 from lupi_jax.data import read_index
@@ -109,6 +110,15 @@ def workdir(people, save_run, tmp_path_factory) -> Path:
 def html(workdir) -> str:
     assert main(["report", "--workdir", str(workdir)]) == 0
     return (workdir / "report.html").read_text()
+
+
+def test_one_call_makes_the_page_of_the_command(workdir, html, tmp_path):
+    report = lupi.make_report(workdir)
+    assert report.html == html
+    report.save(tmp_path / "new/page.html")
+    assert (tmp_path / "new/page.html").read_text() == html
+    with pytest.raises(lupi.InputError, match="no checkpoint under"):
+        lupi.make_report(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +224,9 @@ def test_lists_are_the_nearest_and_framed_by_identity(workdir, page, tmp_path):
     for direction, part in enumerate((lists[:9], lists[9:])):
         query, gallery = sides if direction == 0 else sides[::-1]
         distances = pairwise_distances(features.neck[query], features.neck[gallery])
-        precision = retrieval_metrics(distances, ids[query], ids[gallery]).average_precision
+        precision = retrieval_metrics(
+            distances, ids[query], ids[gallery], cmc="image"
+        ).average_precision
         lines = defaultdict(list)  # two queries of one person may have one precision
         for q, ap, row in zip(query, precision, distances, strict=True):
             nearest = gallery[np.argsort(row, kind="stable")[:TOP]]

@@ -18,7 +18,7 @@ from lupi_jax.data.sources.llcm import read_llcm
 from lupi_jax.data.sources.sysu_mm01 import read_sysu
 from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
-from lupi_jax.synthetic import LAYOUTS, read_manifest, render, write_set, writing
+from lupi_jax.synthetic import LAYOUTS, make_synthetic, read_manifest, render, writing
 from lupi_jax.synthetic.cameras import build_scene
 
 SMALL: dict[str, Any] = {"height": 48, "width": 24}
@@ -305,7 +305,7 @@ def test_a_process_that_dies_is_told_in_one_line(tmp_path: Path) -> None:
 SCRIPT = """
 import os, signal, sys
 from pathlib import Path
-from lupi_jax.synthetic import write_set
+from lupi_jax.synthetic import make_synthetic
 
 def stop(done, total):
     if done == 9:
@@ -315,7 +315,7 @@ if __name__ == "__main__":
     # Whoever runs the tests in the background has it ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        write_set("folder", Path(sys.argv[1]), workers=2, progress=stop, height=48, width=24)
+        make_synthetic(Path(sys.argv[1]), workers=2, progress=stop, height=48, width=24)
     except KeyboardInterrupt:
         print("interrupted")
 """
@@ -479,7 +479,7 @@ def test_what_does_not_go_with_a_layout_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^test_fraction=0\.4 does not go with the layout regdb"):
         LAYOUTS["regdb"](tmp_path / "set", test_fraction=0.4)
     with pytest.raises(InputError, match=r"^layout='market' .* folder, sysu, regdb, llcm"):
-        write_set("market", tmp_path / "set")
+        make_synthetic(tmp_path / "set", "market")
     with pytest.raises(InputError, match=r"^difficulty='medium' .* hard, easy"):
         write_folder(tmp_path / "set", difficulty="medium")
     with pytest.raises(InputError, match=r"^like=.* does not go with the layout folder"):

@@ -139,7 +139,7 @@ def test_a_run_remembers_the_code_of_its_parts(
     sys.modules.pop("small_net")
     assert main(["evaluate", "--workdir", "run"]) == 2
     assert capfd.readouterr().err.splitlines()[-1] == (
-        "lupi: model.backbone = small_net:SmallNet: there is no module small_net: run the command "
+        "lupi: model.backbone = small_net:SmallNet: no module small_net: run the command "
         "in the directory of small_net.py, or add that directory to PYTHONPATH"
     )
 
@@ -147,7 +147,7 @@ def test_a_run_remembers_the_code_of_its_parts(
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("loss.extra", "nowhere:x", "there is no module nowhere: run the command in the directory"),
+        ("loss.extra", "nowhere:x", "no module nowhere: run the command in the directory"),
         ("loss.extra", "hetero_center:x", "hetero_center.py does not define x"),
         ("loss.extra", "broken:x", "broken:x: NameError: name 'y' is not defined ("),
         ("loss.extra", "wrong:raises", "wrong:raises: ZeroDivisionError: division by zero ("),

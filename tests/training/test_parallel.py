@@ -24,9 +24,8 @@ from lupi_jax.declared import Options
 from lupi_jax.errors import InputError
 from lupi_jax.losses import ExtraLoss, LossSettings, objective
 from lupi_jax.modality import Modality
-from lupi_jax.models import EmbedNet, initialize
+from lupi_jax.models import BACKBONES, EmbedNet, Shape, initialize
 from lupi_jax.models.operations import conv2d
-from lupi_jax.models.resnet import BACKBONES, Shape
 from lupi_jax.training.beside import parameters_beside
 from lupi_jax.training.checkpoints import Checkpoints
 from lupi_jax.training.network import abstract

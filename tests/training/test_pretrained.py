@@ -151,15 +151,143 @@ def test_a_run_of_another_network_is_refused_with_what_to_set(
     assert "set --config.model.stem_relu=False" in message(run, stem_relu=True)
     assert "set --config.model.non_local=False" in message(run, non_local=True)
     assert "they are of thin" in message(run, backbone="resnet18")
-    two = configure(places["old"], modalities=SIDES)
-    save_run(tmp_path / "two", two, 1, 9)
-    said = message(tmp_path / "two")
-    assert "15 missing: stem_intermediate/bn1.bias, " in said
-    assert said.endswith("in --config.pretrained_fresh")
-    more = configure(places["old"], tmp_path / "two", pretrained_fresh=("stem_intermediate",))
-    found, fresh = start(more), drawn(more)
+
+
+def test_a_stem_that_a_run_lacks_starts_as_a_copy(
+    places: Mapping[str, Path], tmp_path: Path, save_run: Callable[..., None], capfd: Capture
+) -> None:
+    two = tmp_path / "two"
+    save_run(two, configure(places["old"], modalities=SIDES), 1, 9)
+    old = load(two)[1]
+    more = configure(places["old"], two)
+    capfd.readouterr()
+    found = start(more)
+    assert (
+        f"{two}, step 1: there is no intermediate stem, so the intermediate stem starts as a copy "
+        "of the visible stem; --config.pretrained_fresh=\"('stem_intermediate',)\" draws it at "
+        "random\n"
+    ) in capfd.readouterr().err
+    for collection in ("params", "batch_stats"):
+        for name in (*(f"stem_{side}" for side in SIDES), "trunk"):
+            assert same(found[collection][name], old[collection][name])
+        assert same(found[collection]["stem_intermediate"], old[collection]["stem_visible"])
+    anew = dataclasses.replace(more, pretrained_fresh=("stem_intermediate",))
+    found, fresh = start(anew), drawn(anew)
     assert same(found["params"]["stem_intermediate"], fresh["params"]["stem_intermediate"])
-    assert same(found["params"]["trunk"], load(tmp_path / "two")[1]["params"]["trunk"])
+    assert same(found["params"]["trunk"], old["params"]["trunk"])
+    assert "copy" not in capfd.readouterr().err
+
+
+def test_the_stem_that_is_copied_is_the_nearest(
+    places: Mapping[str, Path], tmp_path: Path, capfd: Capture
+) -> None:
+    """A file whose stems differ: visible and intermediate images take each other's stem first."""
+    three = configure(places["old"])
+    weights = to_torch(drawn(three, 7))
+    parts = {"visible": "visible_module", "infrared": "thermal_module"}
+    for number, part in enumerate(parts.values()):
+        name = f"{part}.resnet_part1.1.bias"
+        weights[name] = weights[name] + number + 1
+    lacking = {"intermediate": ("gray_module", 1), "visible": ("visible_module", 0)}
+    for missing, (part, bias) in lacking.items():
+        file = tmp_path / f"{missing}.safetensors"
+        save_file({n: x for n, x in weights.items() if not n.startswith(part)}, file)
+        found = start(configure(places["old"], file))["params"]
+        np.testing.assert_array_equal(found[f"stem_{missing}"]["bn1"]["bias"], bias)
+        np.testing.assert_array_equal(found["stem_infrared"]["bn1"]["bias"], 2)
+    said = capfd.readouterr().err
+    assert "there is no visible stem, so the visible stem starts as a copy of the intermediate" in (
+        said
+    )
+
+
+def test_a_stem_that_is_left_out_is_told(
+    places: Mapping[str, Path], run: Path, tmp_path: Path, capfd: Capture
+) -> None:
+    two = configure(places["old"], run, modalities=SIDES)
+    line = "step 9: the intermediate stem is left out: intermediate is not in --config.modalities\n"
+    capfd.readouterr()
+    found = start(two)
+    assert f"{run}, {line}" in capfd.readouterr().err
+    assert {n for n in found["params"] if n.startswith("stem_")} == {f"stem_{m}" for m in SIDES}
+    assert same(found, drawn(two, 9))
+    # torchvision's one stem is for every modality, so that nothing of it is left out.
+    names = {
+        "visible_module.resnet_part1.0.": "conv1.",
+        "visible_module.resnet_part1.1.": "bn1.",
+        "visible_module.resnet_part1.3.": "layer1.",
+        **{f"base_resnet.resnet_part2.{i}.": f"layer{i + 2}." for i in range(3)},
+    }
+    weights = {
+        theirs + name.removeprefix(ours): x
+        for name, x in to_torch(drawn(two, 7)).items()
+        for ours, theirs in names.items()
+        if name.startswith(ours)
+    }
+    save_file(weights, tmp_path / "torchvision.safetensors")
+    start(dataclasses.replace(two, pretrained=str(tmp_path / "torchvision.safetensors")))
+    assert capfd.readouterr().err == ""
+
+
+def test_another_pooling_is_told(places: Mapping[str, Path], run: Path, capfd: Capture) -> None:
+    config = configure(places["old"], run, model={**MODEL, "pooling": "average"})
+    capfd.readouterr()
+    assert same(start(config), drawn(config, 9))
+    assert (
+        f"{run}, step 9: that run has model.pooling = gem, so its neck and classifier do not know "
+        "the features of average: --config.model.pooling=gem keeps them\n"
+    ) in capfd.readouterr().err
+
+
+OWN = """
+import dataclasses
+from flax import linen as nn
+from lupi_jax.models import Backbone
+
+class Mean(nn.Module):
+    def __call__(self, x, train):
+        return x
+
+class Layer(nn.Module):
+    width: int
+    @nn.compact
+    def __call__(self, x, train):
+        return nn.Dense(self.width)(x.mean((1, 2)))
+
+@dataclasses.dataclass(frozen=True)
+class Net(Backbone):
+    width: int = 4
+    features = property(lambda self: self.width)
+    def stem(self, numerics, name): return Mean(name=name)
+    def trunk(self, numerics, name): return Layer(self.width, name=name)
+"""
+
+
+def test_the_own_backbone_of_a_run_is_told(
+    places: Mapping[str, Path],
+    tmp_path: Path,
+    save_run: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "net_of_one_layer.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    own = {"backbone": "net_of_one_layer:Net", "backbone_settings": {"width": 3}}
+    save_run(tmp_path / "own", configure(places["old"], model=own), 1, 9, key=5)
+
+    def message(**model: Any) -> str:
+        with pytest.raises(InputError) as caught:
+            start(configure(places["old"], tmp_path / "own", model=model))
+        return str(caught.value).removeprefix(f"{tmp_path / 'own'}, step 1: ")
+
+    assert message(**MODEL) == (
+        "that run's backbone is net_of_one_layer:Net: set "
+        "--config.model.backbone=net_of_one_layer:Net"
+    )
+    assert message(**{**own, "backbone_settings": {"width": 5}}) == (
+        "that run's model.backbone_settings are {'width': 3}: set the same ones"
+    )
+    config = configure(places["old"], tmp_path / "own", model=own)
+    assert same(start(config), drawn(config, 5))
 
 
 def test_a_place_without_a_run_or_a_checkpoint_is_refused(

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from lupi_jax import parse_config
+from lupi_jax import Config, InputError, SourceConfig, parse_config, train
 from lupi_jax.data import source_modalities
 from lupi_jax.modality import Modality
 from lupi_jax.training.network import fresh_variables, make_model
@@ -84,3 +84,10 @@ def test_runs_of_several_seeds_share_a_program():
         step = partial(train_step, config=config, model=model, tx=tx, rate=rate)
         programs.add(ParallelStep(step, seed=seed).lower(state, batch).as_text())
     assert len(programs) == 1
+
+
+def test_a_configuration_made_in_python_is_checked_before_it_trains(tmp_path):
+    config = Config(steps=5, epochs=2.0, data=SourceConfig(root=str(tmp_path)))
+    with pytest.raises(InputError, match="set one of steps and epochs and leave the other 0"):
+        train(config, tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []

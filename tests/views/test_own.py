@@ -21,6 +21,7 @@ from lupi_jax.views import (
 
 V, T, Z = Modality.VISIBLE, Modality.INFRARED, Modality.INTERMEDIATE
 KEY = jax.random.key(13)
+views = jax.jit(make_views, static_argnames=("settings", "modalities"))
 STILL = {"pad": 0, "flip": 0.0, "erase": 0.0}
 CODE = """
 import jax, jax.numpy as jnp
@@ -80,7 +81,7 @@ def test_a_view_knows_its_modality_and_its_settings():
     visible, infrared = images()
     by = {"visible": 10.0, "infrared": 0.5, "intermediate": -300}
     settings = ViewSettings(**STILL, intermediate="luma", extra=own("brighter"), extra_settings=by)
-    found = make_views(KEY, visible, infrared, settings)
+    found = views(KEY, visible, infrared, settings)
     for modality, pixels in ((V, visible), (T, infrared), (Z, luma(visible))):
         expected = normalise(np.asarray(pixels, np.float32) + np.float32(by[modality]))
         np.testing.assert_allclose(found[modality], expected, atol=1e-6)
@@ -90,14 +91,14 @@ def test_a_view_comes_after_the_crop_and_before_the_erasing():
     visible, _ = images(64)
     more = {"pad": 3, "erase_fill": "released"}
     settings = ViewSettings(erase=0.0, **more, extra=own("row_and_column"))
-    found = make_views(KEY, visible, None, settings, (V,))[V]
+    found = views(KEY, visible, None, settings, (V,))[V]
     corner = normalise(np.float32([8, 4, 0]))  # the size of the view, not of the padded image
     np.testing.assert_array_equal(found[:, 0, 0], np.tile(corner, (64, 1)))
-    plain = make_views(KEY, visible, None, ViewSettings(erase=0.0, **more), (V,))[V]
+    plain = views(KEY, visible, None, ViewSettings(erase=0.0, **more), (V,))[V]
     np.testing.assert_array_equal(found[:, 1:], plain[:, 1:])
 
     settings = ViewSettings(erase=1.0, **more, extra=own("row_and_column"))
-    corners = np.asarray(make_views(KEY, visible, None, settings, (V,))[V][:, 0, 0])
+    corners = np.asarray(views(KEY, visible, None, settings, (V,))[V][:, 0, 0])
     erased = np.isclose(corners, [0.4914, 0.4822, 0.4465]).all(-1)
     assert 0 < erased.sum() < 64
     np.testing.assert_array_equal(corners[~erased], np.tile(corner, (64 - erased.sum(), 1)))
@@ -106,8 +107,8 @@ def test_a_view_comes_after_the_crop_and_before_the_erasing():
 def test_each_row_has_its_own_key_whatever_the_batch():
     grey = np.full((8, 4, 4, 3), 80, np.uint8)
     settings = ViewSettings(**STILL, extra=own("noise"))
-    whole = make_views(KEY, grey, grey, settings, (V, T))
-    part = make_views(KEY, grey[5:], grey[5:], settings, (V, T), first_row=5)
+    whole = views(KEY, grey, grey, settings, (V, T))
+    part = views(KEY, grey[5:], grey[5:], settings, (V, T), first_row=5)
     for modality in (V, T):
         np.testing.assert_array_equal(whole[modality][5:], part[modality])
     drawn = np.concatenate([whole[V], whole[T]])[:, 0, 0, 0]
@@ -116,10 +117,10 @@ def test_each_row_has_its_own_key_whatever_the_batch():
 
 def test_the_draws_of_a_view_leave_the_others_alone():
     visible, infrared = images()
-    plain = make_views(KEY, visible, infrared, ViewSettings(pad=2))
+    plain = views(KEY, visible, infrared, ViewSettings(pad=2))
     by = dict.fromkeys(("visible", "infrared", "intermediate"), 0.0)
     settings = ViewSettings(pad=2, extra=own("brighter"), extra_settings=by)
-    found = make_views(KEY, visible, infrared, settings)
+    found = views(KEY, visible, infrared, settings)
     for modality in (V, T, Z):
         np.testing.assert_array_equal(found[modality], plain[modality])
 
@@ -134,14 +135,14 @@ def test_intermediate_images_of_one_s_own_are_the_same_in_training_and_evaluatio
     )
     expected = np.floor(visible[..., :1] / 2).repeat(3, -1)
     np.testing.assert_array_equal(make_intermediate(KEY, visible, settings), expected)
-    view = make_views(KEY, visible, None, settings, (Z,))[Z]
+    view = views(KEY, visible, None, settings, (Z,))[Z]
     np.testing.assert_allclose(view, normalise(expected.astype(np.float32)), atol=1e-6)
 
 
 def test_intermediate_images_of_one_s_own_share_crop_and_flip():
     visible, _ = images(32)
     settings = ViewSettings(pad=2, erase=0.0, share_crop_and_flip=True, intermediate=own("red"))
-    found = make_views(KEY, visible, None, settings, (V, Z))
+    found = views(KEY, visible, None, settings, (V, Z))
     np.testing.assert_array_equal(found[V][..., 0], found[Z][..., 0])
 
 
@@ -157,13 +158,19 @@ def test_intermediate_images_of_one_s_own_have_the_key_of_their_row():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("absent_module:f", "views.extra = absent_module:f: there is no module absent_module"),
+        (
+            "absent_module:f",
+            "views.extra = absent_module:f: no module absent_module",
+        ),
         (own("absent"), "views_of_a_test.py does not define absent"),
         (own("number"), "views_of_a_test:number is of type int: name a function"),
-        (own("drawn"), "does not fit 3 inputs and the settings none"),
-        (own("halves"), "must return an array float32 [16, 8, 3], not float32 [8, 8, 3]"),
-        (own("whole"), "must return an array float32 [16, 8, 3], not uint8 [16, 8, 3]"),
-        (own("nothing"), "must return an array float32 [16, 8, 3], not NoneType"),
+        (
+            own("drawn"),
+            "takes (key, image), but gets its settings after 3 inputs (too many positional",
+        ),
+        (own("halves"), "must return a floating array [16, 8, 3], not float32 [8, 8, 3]"),
+        (own("whole"), "must return a floating array [16, 8, 3], not uint8 [16, 8, 3]"),
+        (own("nothing"), "must return a floating array [16, 8, 3], not NoneType"),
         (own("brighter"), "KeyError: "),
         (own("decides"), "TracerBoolConversionError: "),
         ("math:pi", "views.extra = math:pi is of type float: name a function"),
@@ -179,11 +186,14 @@ def test_what_is_wrong_with_a_view_is_said_in_one_line(name, message):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"intermediate": "absent_module:f"}, "there is no module absent_module"),
-        ({"intermediate": own("noise")}, "does not fit 2 inputs and the settings none"),
+        ({"intermediate": "absent_module:f"}, "no module absent_module"),
+        (
+            {"intermediate": own("noise")},
+            "takes (key, image, modality), but gets its settings after 2 inputs (missing a",
+        ),
         (
             {"intermediate": own("red"), "intermediate_settings": {"factor": 2}},
-            "does not fit 2 inputs and the settings factor (got an unexpected keyword",
+            "takes (key, image, scale), but gets its settings after 2 inputs (got an unexpected",
         ),
     ],
 )
@@ -196,6 +206,13 @@ def test_what_is_wrong_with_an_intermediate_image_is_said_in_one_line(fields, me
         with pytest.raises(InputError, match=re.escape(message)) as caught:
             check()
         assert "\n" not in str(caught.value)
+
+
+def test_views_of_one_s_own_are_float32_under_x64():
+    with jax.enable_x64(True):
+        settings = ViewSettings(**STILL, extra=own("noise"), exchange_visible=(1, 1, 1, 1, 1))
+        made = views(KEY, *images(2), settings, (V, T))
+        assert {view.dtype for view in made.values()} == {np.dtype("float32")}
 
 
 def test_a_check_asks_for_no_more_than_is_used():

@@ -25,7 +25,7 @@ from lupi_jax.data.decoding import DECODING, decodes_as_before
 from lupi_jax.data.feeds.plan import MANIFEST, MARKER, Plan, UnfitError, load
 from lupi_jax.data.images import ReadRow, parallel_map, read_images
 from lupi_jax.data.index import Index
-from lupi_jax.errors import InputError
+from lupi_jax.errors import InputError, reason
 from lupi_jax.runtime.files import alone, expand, replacing, write_whole
 from lupi_jax.runtime.progress import Advance, Show, counted, silent
 
@@ -88,7 +88,7 @@ def prepare(
             return _fill(folder, index, Plan(size, rows, files), workers, show)
     except OSError as error:
         raise InputError(
-            f"cannot prepare images in {folder} ({error.strerror or error}): check the path, its "
+            f"cannot prepare images in {folder} ({reason(error)}): check the path, its "
             "permissions and the free space; complete shards are kept"
         ) from error
 
@@ -171,7 +171,7 @@ def _load_whole(folder: Path) -> tuple[Plan, dict[str, str]]:
         return load(folder / MANIFEST)
     except OSError as error:
         what = "unfinished set" if (folder / MARKER).is_file() else "no prepared images"
-        fault = f"{what} at {folder} ({error.strerror})"
+        fault = f"{what} at {folder} ({reason(error)})"
         raise UnfitError(fault, f"run `lupi prepare --out {folder}` first") from None
 
 

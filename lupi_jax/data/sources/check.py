@@ -1,36 +1,45 @@
 """Checks a data set before training, and lists all its problems at once."""
 
+from __future__ import annotations
+
 import dataclasses
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
 
 import numpy as np
 
 from lupi_jax.config import SourceConfig
 from lupi_jax.data.decoding import IMAGE_SUFFIXES
-from lupi_jax.data.index import DISTRACTOR, JUNK, Index, concatenate
+from lupi_jax.data.index import Index, concatenate
 from lupi_jax.data.sources.check_images import Use, look_at_images
+from lupi_jax.data.sources.check_notes import (
+    CAMERAS,
+    may_lack,
+    only_modality,
+    people_notes,
+    use_notes,
+)
+from lupi_jax.data.sources.check_run import changed_since, files_of
 from lupi_jax.data.sources.counts import (
     Count,
     Group,
+    Part,
     Size,
     count_group,
     count_roles,
     count_split,
     expected_sizes,
-    part_name,
 )
-from lupi_jax.data.sources.files import SPLITS, ZERO, read_directory, require_disjoint, walk
+from lupi_jax.data.sources.files import SPLITS, read_directory, require_disjoint, walk
 from lupi_jax.data.sources.manifest import is_generated
-from lupi_jax.data.sources.reading import has_distractors, read_index, require_zero
+from lupi_jax.data.sources.reading import as_source, has_distractors, read_index, require_zero
 from lupi_jax.data.sources.regdb import TRIALS
 from lupi_jax.data.sources.sysu_mm01 import PERMUTATIONS, read_permutations
 from lupi_jax.data.sources.table import TABLE_SPLITS, read_table
 from lupi_jax.errors import InputError, plural, shown, some
-from lupi_jax.modality import Modality
+from lupi_jax.runtime.progress import Advance, Show, silent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,24 +49,13 @@ class Report:
     Attributes:
       rows: the counts, split by split: per camera, per modality, in all, and per role.
       problems: lines that say what is wrong, where, and what to do; empty if nothing is wrong.
-      notes: lines that say how many images are junk or distractors, and what is done with them.
+      notes: lines that say how many images are junk or distractors, what is done with them, and
+        what a data set without a split or a modality cannot be used for.
     """
 
     rows: tuple[Count, ...]
     problems: tuple[str, ...]
     notes: tuple[str, ...] = ()
-
-
-class _Part(NamedTuple):
-    """A split that could be read; `trial` is None except for RegDB."""
-
-    split: str
-    trial: int | None
-    index: Index
-
-    @property
-    def name(self) -> str:
-        return part_name(self.split, self.trial)
 
 
 MAX_PROBLEMS = 100_000
@@ -79,7 +77,11 @@ class _Problems:
             self.lines.setdefault("... and more problems, which are not listed: fix these first")
 
 
-def check_data(source: SourceConfig, progress: Callable[[int, int], None] | None = None) -> Report:
+def check_data(
+    source: SourceConfig | str | os.PathLike[str],
+    show: Show = silent,
+    run: str | os.PathLike[str] | None = None,
+) -> Report:
     """Check a data set: files, lists, counts, every image, and whether training and test are apart.
 
     All splits are read as for training, including RegDB's ten, and reading continues after a
@@ -89,15 +91,32 @@ def check_data(source: SourceConfig, progress: Callable[[int, int], None] | None
     - a file that no split uses, and an image that cannot be decoded;
     - a number of identities or images that differs from the published one, from a synthetic set's
       manifest, or from SYSU-MM01's permutations;
-    - an identity that a split shows in one modality only;
+    - an identity that a split shows in one modality only, unless a folder or a table has no image
+      of the other modality at all, and thus is meant for one;
     - an identity that is both trained and tested on;
     - the same image, byte for byte, in training and test, for two identities, or in both
       modalities, and a file with two names (junk and distractors are exempt).
 
     Args:
-      source: the data set.
-      progress: called with the number of images decoded so far and the number of all images.
+      source: the data set; a path is read as the folder layout.
+      show: shows how many images are decoded, and compared with a run.
+      run: directory of a run of `lupi train`; an image that changed since the run read it is a
+        problem, too.
+
+    Raises:
+      InputError: the run has no checkpoint, or no checksums.
     """
+    source = as_source(source)
+    files = [] if run is None else files_of(run)
+    report = _look(source, show("images"))
+    if run is None:
+        return report
+    problems = (*report.problems, *changed_since(source, run, files, show))
+    return dataclasses.replace(report, problems=problems)
+
+
+def _look(source: SourceConfig, progress: Advance) -> Report:
+    """`check_data` without a run; `progress` is told how many images are decoded."""
     root = Path(source.root)
     problems = _Problems()
     parts = _read_parts(source, problems)
@@ -116,7 +135,8 @@ def check_data(source: SourceConfig, progress: Callable[[int, int], None] | None
     faults = [(row.split, row.fault) for row in rows if row.fault]
     # SYSU-MM01's "train" contains its "val".
     parts = [part for part in parts if source.name != "sysu" or part.split != "val"]
-    faults += _lacking(parts)
+    notes = [*people_notes(source, parts), *use_notes(source, parts)]
+    faults += _lacking(source, parts)
     alike = defaultdict(list)  # one line for a fault in several splits, such as RegDB's ten
     for split, fault in faults:
         alike[fault].append(split)
@@ -135,10 +155,10 @@ def check_data(source: SourceConfig, progress: Callable[[int, int], None] | None
             problems(root / path, f"{root / path} is in no split: list it, or move it away")
     for where, line in look_at_images(root, _uses(parts), source.workers, progress):
         problems(where, line)
-    return Report(tuple(rows), tuple(problems.lines), tuple(_notes(source, parts)))
+    return Report(tuple(rows), tuple(problems.lines), tuple(notes))
 
 
-def _read_parts(source: SourceConfig, problems: _Problems) -> list[_Part]:
+def _read_parts(source: SourceConfig, problems: _Problems) -> list[Part]:
     """The splits that can be read, each as far as possible."""
     splits, told = SPLITS, problems
     if source.index:
@@ -152,55 +172,34 @@ def _read_parts(source: SourceConfig, problems: _Problems) -> list[_Part]:
         splits = ("train", "val", "test")
     # A synthetic set is compared with its manifest later; here even an unfinished one is read.
     name = "folder" if source.name == "synthetic" else source.name
-    parts = []
+    parts: list[Part] = []
+    faults = []
     for trial in TRIALS if name == "regdb" else (None,):
         one = dataclasses.replace(source, name=name, trial=trial or source.trial)
         for split in splits:
             try:
-                parts.append(_Part(split, trial, read_index(one, split, told)))
+                parts.append(Part(split, trial, read_index(one, split, told)))
                 require_zero(source, split, parts[-1].index, problems)
             except InputError as error:
-                if not (source.index and split == "val"):  # a table need not have "val"
-                    problems(source.root, str(error))
+                faults.append((split, str(error)))
+    for split, fault in faults:
+        if not may_lack(source, split, parts):
+            problems(source.root, fault)
     return parts
 
 
-def _notes(source: SourceConfig, parts: list[_Part]) -> Iterator[str]:
-    """Lines about junk and distractors, and about identity 0 if other splits have junk."""
-    with_junk, with_zero = [], []
-    for part in parts:
-        junk = int(np.sum(part.index.identities == JUNK))
-        zeros = int(np.sum(part.index.identities == DISTRACTOR))
-        with_junk += [part.name] * bool(junk)
-        with_zero += [part.name] * bool(zeros)
-        counted = [f"{plural(junk, 'junk image')} (-1)"] * bool(junk)
-        if part.index.distractors and zeros:
-            counted.append(f"{plural(zeros, 'distractor image')} (0)")
-        if counted:
-            yield f"split {part.name}: {' and '.join(counted)}"
-    if with_junk:
-        yield "junk is not trained on, and is neither a query nor in a gallery"
-    if has_distractors(source) and with_zero:
-        yield "distractors are in galleries, but are neither trained on nor queries"
-    apart = not set(with_junk) & set(with_zero)  # otherwise `require_zero` has reported it
-    if source.identity_zero == "auto" and with_junk and with_zero and apart:
-        yield (
-            f"identity 0 (split {', '.join(with_zero)}) counts as a person, and split "
-            f"{', '.join(with_junk)} has junk: if 0 is a distractor, as in Market-1501, set {ZERO}"
-        )
-
-
-def _together(parts: list[_Part]) -> Index:
+def _together(parts: list[Part]) -> Index:
     """The images of several splits, each once, sorted by path."""
     every = concatenate([part.index for part in parts])
     return every[np.unique(every.paths, return_index=True)[1]]
 
 
-def _lacking(parts: list[_Part]) -> Iterator[tuple[str, str]]:
+def _lacking(source: SourceConfig, parts: list[Part]) -> Iterator[tuple[str, str]]:
     """(split, fault) for the identities that a split shows in one modality only."""
+    modalities = [only] if (only := only_modality(source, parts)) else [*CAMERAS]
     for part in parts:
         index = part.index
-        for modality in (Modality.VISIBLE, Modality.INFRARED):
+        for modality in modalities:
             present = index.identities[index.modalities == modality]
             lacking = np.setdiff1d(index.classes, present).tolist()
             if not len(present):
@@ -210,7 +209,7 @@ def _lacking(parts: list[_Part]) -> Iterator[tuple[str, str]]:
                 yield part.name, f"no {modality} image of {who}: add images or remove them"
 
 
-def _check_orders(root: Path, parts: list[_Part], problems: _Problems) -> None:
+def _check_orders(root: Path, parts: list[Part], problems: _Problems) -> None:
     """Check that SYSU-MM01's permutations order the right number of images.
 
     For each identity and camera this is the number of images on disk.
@@ -282,7 +281,7 @@ def _take_unlisted(root: Path, unused: list[str]) -> list[Count]:
     return [Count("in no list", "all", None, len(identities), images)] if unlisted else []
 
 
-def _uses(parts: list[_Part]) -> dict[str, list[Use]]:
+def _uses(parts: list[Part]) -> dict[str, list[Use]]:
     """{path of an image: what it is used for}."""
     uses: dict[str, list[Use]] = {}
     for part in parts:

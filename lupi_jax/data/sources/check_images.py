@@ -4,12 +4,13 @@ import hashlib
 import os
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from lupi_jax.data.images import parallel_map, read_image
 from lupi_jax.errors import InputError, some
+from lupi_jax.runtime.progress import Advance
 
 _DECODED = (16, 8)  # small, since the pixels are not used
 
@@ -36,7 +37,7 @@ def look_at_images(
     root: Path,
     uses: dict[str, list[Use]],
     workers: int,
-    progress: Callable[[int, int], None] | None,
+    progress: Advance,
 ) -> Iterator[tuple[Path, str]]:
     """(file, fault) of the images that cannot be decoded, or that are there twice.
 
@@ -58,8 +59,7 @@ def look_at_images(
                 yield root / path, fault
             else:
                 same[digest].append(path)
-            if progress is not None:
-                progress(done, len(uses))
+            progress(done, len(uses))
     for first, *others in same.values():
         every = [use for path in (first, *others) for use in uses[path]]
         if not (others and any(use.person for use in every)):

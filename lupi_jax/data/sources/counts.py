@@ -186,3 +186,16 @@ def published_sizes(name: str) -> dict[Group, Size]:
 def part_name(split: str, trial: int | None) -> str:
     """The name of a split in a `Group`; `trial` is RegDB's, else None."""
     return split if trial is None else f"{split} {trial}"
+
+
+class Part(NamedTuple):
+    """A split that could be read; `trial` is None except for RegDB."""
+
+    split: str
+    trial: int | None
+    index: Index
+
+    @property
+    def name(self) -> str:
+        """The name of the split in a `Group`."""
+        return part_name(self.split, self.trial)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from pathlib import Path
 from typing import NoReturn
 
-from lupi_jax.errors import InputError, plural, some
+from lupi_jax.errors import InputError, plural, reason, some
 from lupi_jax.runtime.files import expand, is_endless
 
 SPLITS = ("train", "test")
@@ -123,7 +123,7 @@ def read_directory(folder: Path, report: OnFault = refuse) -> list[os.DirEntry[s
     except OSError as error:
         report(
             folder,
-            f"cannot read the directory {folder} ({error.strerror}): extract the data set again, "
+            f"cannot read the directory {folder} ({reason(error)}): extract the data set again, "
             "whole, or check the permissions",
         )
         return []
@@ -206,7 +206,7 @@ def read_bytes(file: Path, missing: str, most: int = MAX_BYTES) -> bytes:
     except FileNotFoundError:
         raise InputError(missing) from None
     except OSError as error:
-        what = error.strerror
+        what = reason(error)
     raise InputError(f"cannot read {file} ({what}): check it and its permissions")
 
 

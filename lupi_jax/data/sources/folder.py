@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from lupi_jax.data.sources.files import (
     refuse,
     walk_links,
 )
-from lupi_jax.errors import InputError
+from lupi_jax.errors import InputError, some
 from lupi_jax.modality import Modality
 from lupi_jax.runtime.files import expand
 
@@ -116,6 +116,24 @@ def read_any_images(
     unknown = np.full(len(images), -1, np.int32)
     names = np.array([file.relative_to(root).as_posix() for file in images])
     return Index(root, names, unknown, unknown, np.full(len(images), str(modality)))
+
+
+def note_passed_over(path: Path, passed_over: Sequence[Path]) -> Iterator[str]:
+    """Lines that say which files and links below `path` were not read as images, and why."""
+    links = [str(place) for place in passed_over if place.is_dir()]
+    if links:
+        yield (
+            f"{path}: linked directories passed over: {len(links)} ({some(links)}); each "
+            "directory is read once, and a link to a directory above is not followed"
+        )
+    if broken := [str(place) for place in passed_over if not place.exists()]:
+        yield f"{path}: links that lead nowhere: {len(broken)} ({some(broken)})"
+    if files := [file for file in passed_over if file.is_file()]:
+        kinds = some(sorted({file.suffix.lower() or "no ending" for file in files}))
+        yield (
+            f"{path}: files passed over: {len(files)} ({kinds}); images are "
+            f"{', '.join(IMAGE_SUFFIXES)}"
+        )
 
 
 def name_people(index: Index) -> tuple[Path | None, Index]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from lupi_jax.errors import InputError, shorten
+from lupi_jax.errors import InputError, reason, shorten
 from lupi_jax.runtime.files import expand
 from lupi_jax.runtime.records import read_json
 
@@ -40,7 +40,7 @@ def read_manifest(root: Path) -> dict[str, Any]:
         raise InputError(missing) from None
     except OSError as error:
         raise InputError(
-            f"cannot read {file} ({error.strerror}): check it and its permissions"
+            f"cannot read {file} ({reason(error)}): check it and its permissions"
         ) from error
     except ValueError as error:
         raise InputError(

@@ -17,7 +17,7 @@ from lupi_jax.data.index import DISTRACTOR, JUNK
 from lupi_jax.data.sources.files import check_root, require_disjoint, walk_links
 from lupi_jax.data.sources.parquet import MAX_ROWS
 from lupi_jax.data.sources.table import CHOICES, COLUMNS, ROLE, row_fault
-from lupi_jax.errors import InputError, shorten
+from lupi_jax.errors import InputError, reason, shorten
 
 GROUPS = (*COLUMNS[1:], ROLE)
 """The groups that a pattern may name. Only the role may be left out."""
@@ -251,7 +251,7 @@ def _fault(root: Path, row: tuple[str, ...], files: dict[tuple[int, int], str]) 
     try:
         found = os.stat(root / path)
     except OSError as error:
-        return f"{error.strerror}; restore or remove the file"
+        return f"{reason(error)}; restore or remove the file"
     first = files.setdefault((found.st_dev, found.st_ino), path)
     return "" if first == path else f"the same file as {first}; remove one of the two names"
 

@@ -1,6 +1,7 @@
 """Calls the reader of the configured data set; no other module knows all readers."""
 
 import dataclasses
+import os
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,11 @@ from lupi_jax.data.sources.regdb import TRIALS, read_regdb
 from lupi_jax.data.sources.sysu_mm01 import read_sysu
 from lupi_jax.data.sources.table import read_table
 from lupi_jax.errors import InputError
+
+
+def as_source(source: SourceConfig | str | os.PathLike[str]) -> SourceConfig:
+    """A data set, or the one in the folder layout in a directory."""
+    return source if isinstance(source, SourceConfig) else SourceConfig(root=os.fspath(source))
 
 
 def read_index(source: SourceConfig, split: str, report: OnFault = refuse) -> Index:

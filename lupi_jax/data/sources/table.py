@@ -38,6 +38,10 @@ _MODALITIES = (str(Modality.VISIBLE), str(Modality.INFRARED))
 CHOICES = {"modality": _MODALITIES, "split": TABLE_SPLITS, ROLE: ROLES}
 """{column: the words that it may hold}. The role may also be empty."""
 _LARGEST = 2**31 - 1  # the largest int32
+_GONE = (
+    "bring the image back, or delete the line or run `lupi index` again; or correct the path, its "
+    f"permissions, or {ROOT}"
+)
 _NUMBER = re.compile(r"[0-9]{1,10}")
 _NO_PATH = re.compile(r"[\x00-\x1f\x7f\\]")
 
@@ -106,14 +110,14 @@ def read_table(
             rows.append(Row(path, int(identity), int(camera), modality, role))
     nobody = {JUNK, DISTRACTOR} if distractors else {JUNK}
     require_disjoint(file, {name: own - nobody for name, own in people.items()}, report)
-    there = []
+    there, gone = [], []
     for row in rows:
-        if os.path.isfile(root / row.path):
-            there.append(row)
-        else:
-            what = f"no image file at {str(root / row.path)!r}"
-            advice = f"correct the path, its permissions, or {ROOT}"
-            report(file, f"{file}, {places[row.path]}: {what}: {advice}")
+        (there if os.path.isfile(root / row.path) else gone).append(row)
+    for row in gone:
+        what = f"no image file at {str(root / row.path)!r}"
+        if len(gone) > 1 and report is refuse:  # no other fault will be named
+            what += f" ({len(gone)} of {len(rows)} images are missing)"
+        report(file, f"{file}, {places[row.path]}: {what}: {_GONE}")
     if not there:
         which = f" of split {split}" if split else ""
         raise InputError(f"{file} lists no image{which} that exists: add some, or correct {ROOT}")

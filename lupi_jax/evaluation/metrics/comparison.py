@@ -1,5 +1,7 @@
 """Whether one method is better than another, with confidence intervals."""
 
+from __future__ import annotations
+
 import dataclasses
 import math
 from collections.abc import Sequence

@@ -1,5 +1,7 @@
 """How far the distributions of two sets of features are apart, such as visible and infrared."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from numbers import Integral
 from typing import NamedTuple

@@ -1,8 +1,17 @@
 """Checks of the arrays that are given to metrics, before anything is computed."""
 
+import warnings
+from numbers import Integral
+from typing import Literal
+
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from lupi_jax.data.index import JUNK
+
+Counted = Literal["identity", "image"]
+"""What a CMC curve counts, the identities of a gallery or its images."""
 
 _EXACT = 2**53  # whole numbers up to here keep their value as float64
 
@@ -70,3 +79,34 @@ def comparable(
             f"{sides[1].dtype}"
         )
     return sides
+
+
+def check_options(cmc: Counted | None, ranks: int) -> Counted:
+    """What a CMC curve of length `ranks` counts; identities, with a warning, if `cmc` is None.
+
+    Raises:
+      ValueError: `cmc` or `ranks` is something else.
+    """
+    if cmc is None:
+        warnings.warn(
+            'cmc was left out, so the CMC curve counts identities: give cmc="image" to count '
+            "images, as `lupi evaluate` does for folders and RegDB, or "
+            'cmc="identity", as for SYSU-MM01 and LLCM',
+            FutureWarning,
+            stacklevel=3,
+        )
+        cmc = "identity"
+    if cmc not in ("identity", "image"):
+        raise ValueError(f'cmc must be "identity" or "image": got {cmc!r}')
+    if not isinstance(ranks, Integral) or ranks < 1:
+        raise ValueError(f"ranks must be a whole number of at least 1: got {ranks}")
+    return cmc
+
+
+def is_there(gallery_ids: NDArray) -> NDArray[np.bool_]:
+    """[g] False for junk; raises ValueError if all are junk. Names are never junk."""
+    named = gallery_ids.dtype.kind != "i"
+    there = np.ones(len(gallery_ids), bool) if named else gallery_ids != JUNK
+    if not there.any():
+        raise ValueError("no query has a true match in its gallery: all of it is junk (-1)")
+    return there

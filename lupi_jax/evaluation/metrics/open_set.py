@@ -12,6 +12,8 @@ image of its person.
   Re-identification", arXiv:1408.0872, 2014).
 """
 
+from __future__ import annotations
+
 import math
 from typing import NamedTuple
 

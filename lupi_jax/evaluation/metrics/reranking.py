@@ -1,5 +1,7 @@
 """k-reciprocal re-ranking: distances by how far two images share their neighbours."""
 
+from __future__ import annotations
+
 from numbers import Integral
 
 import numpy as np

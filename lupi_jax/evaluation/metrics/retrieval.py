@@ -1,18 +1,24 @@
 """Retrieval metrics of person re-identification: CMC, mAP and mINP, in NumPy."""
 
+from __future__ import annotations
+
 import dataclasses
 import math
 from collections.abc import Iterator
-from numbers import Integral
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lupi_jax.data.index import JUNK
-from lupi_jax.evaluation.metrics.given import comparable, floating, real_numbers
+from lupi_jax.evaluation.metrics.given import (
+    Counted,
+    check_options,
+    comparable,
+    floating,
+    is_there,
+    real_numbers,
+)
 from lupi_jax.evaluation.metrics.match_counts import Tile, match_figures
 
 BLOCK_ELEMENTS = 2**26
@@ -81,7 +87,7 @@ def retrieval_metrics(
     query_ids: ArrayLike,
     gallery_ids: ArrayLike,
     excluded: ArrayLike | None = None,
-    cmc: Literal["identity", "image"] = "identity",
+    cmc: Counted | None = None,
     ranks: int = 20,
 ) -> RetrievalMetrics:
     """Rank the gallery of each query by distance and measure where the true matches fall.
@@ -101,9 +107,15 @@ def retrieval_metrics(
         gallery_ids: [g] identities, of the same kind.
         excluded: [q, g] bool; True if the gallery image does not exist for that query (SYSU-MM01: a
             camera-3 query ignores camera 2). None excludes nothing.
-        cmc: "identity" ranks the gallery's identities by their closest image, each counted once
-            (SYSU-MM01, LLCM); "image" ranks images (RegDB). mAP and mINP always count images.
+        cmc: what the CMC curve counts. Always give it: the figures beyond rank 1 depend on it.
+            "image" ranks images, as `lupi evaluate` does for folders and RegDB. "identity" ranks
+            the gallery's identities by their closest image, each counted once, as `lupi evaluate`
+            does for SYSU-MM01 and LLCM. None counts identities and warns. mAP and mINP always count
+            images.
         ranks: length of the CMC curve, at least 1; it is constant beyond the gallery's length.
+
+    Warns:
+        FutureWarning: `cmc` was left out.
 
     Raises:
         ValueError: shapes, types or options do not fit, a distance is NaN, or no query has a true
@@ -123,8 +135,8 @@ def retrieval_metrics(
         raise ValueError(
             f"excluded must be bool of shape {dist.shape}: got {hidden.dtype} {hidden.shape}"
         )
-    _check_options(cmc, ranks)
-    there = _is_there(gallery)
+    counted = check_options(cmc, ranks)
+    there = is_there(gallery)
     if not there.all():
         dist, gallery = dist[:, there], gallery[there]
         hidden = None if hidden is None else hidden[:, there]
@@ -132,7 +144,7 @@ def retrieval_metrics(
         dist = dist.astype(np.float64)
     tile = np.arange(len(gallery)), dist
     rule = None if hidden is None else lambda rows, _: hidden[rows]
-    return _summarize(match_figures(query, gallery, [tile], rule, cmc), ranks)
+    return _summarize(match_figures(query, gallery, [tile], rule, counted), ranks)
 
 
 def feature_metrics(
@@ -142,7 +154,7 @@ def feature_metrics(
     gallery_ids: ArrayLike,
     query_groups: ArrayLike | None = None,
     gallery_groups: ArrayLike | None = None,
-    cmc: Literal["identity", "image"] = "identity",
+    cmc: Counted | None = None,
     ranks: int = 20,
     gallery_rows: ArrayLike | None = None,
 ) -> RetrievalMetrics:
@@ -199,13 +211,13 @@ def feature_metrics(
                 f"{len(query)} queries and {len(shown)} gallery images need one {name} each: "
                 f"got {sides[0].shape}, {sides[1].shape}"
             )
-    _check_options(cmc, ranks)
-    there = _is_there(ids[1])
+    counted = check_options(cmc, ranks)
+    there = is_there(ids[1])
     if not there.all():
         shown, ids = shown[there], (ids[0], ids[1][there])
         groups = None if groups is None else (groups[0], groups[1][there])
     figures = np.empty((3, len(query)))
-    for rows in query_blocks(*ids, cmc):
+    for rows in query_blocks(*ids, counted):
         mine = query[rows]
 
         def hidden(chunk: slice, columns: NDArray, rows: NDArray = rows) -> NDArray[np.bool_]:
@@ -214,12 +226,12 @@ def feature_metrics(
 
         tiles = _tiles(mine, gallery, shown, np.isin(ids[1], ids[0][rows]))
         rule = None if groups is None else hidden
-        figures[:, rows] = match_figures(ids[0][rows], ids[1], tiles, rule, cmc)
+        figures[:, rows] = match_figures(ids[0][rows], ids[1], tiles, rule, counted)
     return _summarize(figures, ranks)
 
 
 def query_blocks(
-    query_ids: NDArray, gallery_ids: NDArray, cmc: Literal["identity", "image"] = "identity"
+    query_ids: NDArray, gallery_ids: NDArray, cmc: Counted = "identity"
 ) -> Iterator[NDArray[np.int64]]:
     """Blocks of row numbers of queries to measure together; each query is in one block.
 
@@ -265,22 +277,6 @@ def _tiles(
         yield columns, first
         del first
     yield from parts(np.flatnonzero(~matches))
-
-
-def _is_there(gallery_ids: NDArray) -> NDArray[np.bool_]:
-    """[g] False for junk; raises ValueError if all are junk. Names are never junk."""
-    named = gallery_ids.dtype.kind != "i"
-    there = np.ones(len(gallery_ids), bool) if named else gallery_ids != JUNK
-    if not there.any():
-        raise ValueError("no query has a true match in its gallery: all of it is junk (-1)")
-    return there
-
-
-def _check_options(cmc: str, ranks: int) -> None:
-    if cmc not in ("identity", "image"):
-        raise ValueError(f'cmc must be "identity" or "image": got {cmc!r}')
-    if not isinstance(ranks, Integral) or ranks < 1:
-        raise ValueError(f"ranks must be a whole number of at least 1: got {ranks}")
 
 
 def _summarize(figures: NDArray[np.float64], ranks: int) -> RetrievalMetrics:

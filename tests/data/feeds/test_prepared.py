@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from lupi_jax import InputError
-from lupi_jax.data import Index, prepare, read_folder, read_image
+from lupi_jax.config import SourceConfig
+from lupi_jax.data import Index, prepare, prepare_data, read_folder, read_image
 from lupi_jax.data.feeds import prepared as module
 from lupi_jax.data.feeds.prepared import prepared_reader
 from lupi_jax.runtime.files import PARTIAL, alone
@@ -56,6 +57,13 @@ def assert_holds(folder: Path, index: Index, rows: range | list[int] = range(20)
 def teller(told: list[tuple[str, int, int]]) -> Show:
     """Notes what is shown."""
     return lambda what: lambda done, total: told.append((what, done, total))
+
+
+def test_one_call_prepares_a_data_set(index, folder):
+    source = SourceConfig(root=str(index.root), workers=1)
+    assert prepare_data(source, SIZE, str(folder)) == (20, 0, ())
+    assert_holds(folder, index)
+    assert prepare_data(index.root, SIZE, folder) == (0, 3, ())  # three whole shards
 
 
 def test_every_image_is_there_resized(index, folder):

@@ -167,6 +167,41 @@ def test_everything_wrong_is_found_at_once(folder):
     assert "in train and in test, of the identities 1, 7" in problems[-1]
 
 
+@pytest.mark.parametrize("only", ["visible", "infrared"])
+def test_data_of_one_modality_are_not_wrong(folder, only):
+    (folder / MANIFEST).unlink()
+    other = "infrared" if only == "visible" else "visible"
+    for split in ("train", "test"):
+        shutil.rmtree(folder / split / other)
+    report = check("folder", folder)
+    assert report.problems == ()
+    (note,) = report.notes
+    assert note.startswith(f"no {other} image: nothing can be trained or evaluated across ")
+    assert f"--config.modalities=\"('{only}',)\"" in note
+    assert report.rows[-1].images == 10
+    (folder / "train" / only / "0001/c1_0001.jpg").write_bytes(b"")  # images are still looked at
+    one_problem(check("folder", folder), "0001/c1_0001.jpg: unreadable image")
+
+
+@pytest.mark.parametrize(("left", "cannot"), [("train", "evaluated"), ("test", "trained on")])
+def test_a_folder_of_one_split_is_not_wrong(folder, left, cannot):
+    (folder / MANIFEST).unlink()
+    gone = "test" if left == "train" else "train"
+    shutil.rmtree(folder / gone)
+    report = check("folder", folder)
+    assert report.problems == ()
+    (note,) = report.notes
+    assert note.startswith(f"no image of split {gone}: these data cannot be {cannot}")
+    (folder / gone / "visible").mkdir(parents=True)  # it is there, and empty
+    one_problem(check("folder", folder), f"no images under {folder / gone}")
+
+
+def test_a_split_that_lacks_a_modality_of_the_other_is_wrong(folder):
+    (folder / MANIFEST).unlink()
+    shutil.rmtree(folder / "train/infrared")
+    one_problem(check("folder", folder), "split train: no infrared image at all: add some")
+
+
 def test_identities_of_one_modality_are_all_named(folder):
     (folder / MANIFEST).unlink()
     for n in range(20, 32):
@@ -177,11 +212,17 @@ def test_identities_of_one_modality_are_all_named(folder):
     )
 
 
+def test_a_path_is_a_data_set_in_the_folder_layout(folder):
+    (folder / MANIFEST).unlink()
+    assert check_data(folder) == check("folder", folder)
+    assert check_data(str(folder)).rows[-1].images == 20
+
+
 def test_progress_counts_each_image_once(regdb):
     steps = []
     source = SourceConfig(name="regdb", root=str(regdb), workers=2)
-    check_data(source, lambda done, total: steps.append((done, total)))
-    assert steps == [(n, 16) for n in range(1, 17)]
+    check_data(source, lambda what: lambda *counts: steps.append((what, *counts)))
+    assert steps == [("images", n, 16) for n in range(1, 17)]
 
 
 @pytest.mark.parametrize("images", [1, 2])

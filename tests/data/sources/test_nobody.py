@@ -13,7 +13,7 @@ from lupi_jax.config import SourceConfig
 from lupi_jax.data import read_every_image, read_index, read_training
 from lupi_jax.data.sources import check as check_module
 from lupi_jax.data.sources.check import check_data
-from lupi_jax.evaluation import evaluate
+from lupi_jax.evaluation import evaluate_network
 from lupi_jax.evaluation.evaluator import make_validation
 from lupi_jax.training import load_untrained
 
@@ -122,7 +122,7 @@ def test_an_evaluation_keeps_to_the_convention(market):
     data = dataclasses.asdict(dataclasses.replace(source_of(market), image_size=(32, 32)))
     config = lupi.parse_config({"steps": 1, "data": data, "model": model})
     run = load_untrained(config)
-    found = evaluate(config, run.model, run.variables)
+    found = evaluate_network(config, run.model, run.variables)
     assert found.protocol == "all images, 6 distractors, without 4 junk images"
     index, neck = found.features.index, found.features.neck
     assert sorted(set(index.identities.tolist())) == [0, 7, 8]
@@ -142,7 +142,7 @@ def test_an_evaluation_keeps_to_the_convention(market):
     judged = make_validation(config, read_index(config.data, "test"))(run.model, run.variables)
     assert judged["mean_ap"] == pytest.approx(np.mean([row["mean_ap"] for row in rows]))
     person = dataclasses.replace(config.data, identity_zero="person")
-    counted = evaluate(dataclasses.replace(config, data=person), run.model, run.variables)
+    counted = evaluate_network(dataclasses.replace(config, data=person), run.model, run.variables)
     assert counted.protocol == "all images, without 4 junk images"
     assert {row["queries"] for row in counted.rows} == {8}
 
@@ -206,8 +206,9 @@ def test_zero_beside_junk_in_one_split_is_a_problem_and_no_person(market):
 
 
 def test_a_set_without_nobody_has_no_notes(tmp_path, write_layout):
-    both = {modality: {"1": 1, "2": 1} for modality in BOTH}
-    assert check_data(source_of(write_layout(tmp_path, {"train": both}), "auto")).notes == ()
+    people = {"train": {"1": 1, "2": 1}, "test": {"3": 1, "4": 1}}
+    splits = {split: dict.fromkeys(BOTH, own) for split, own in people.items()}
+    assert check_data(source_of(write_layout(tmp_path, splits), "auto")).notes == ()
 
 
 def test_the_same_image_of_nobody_twice_is_no_problem(market):

@@ -359,10 +359,26 @@ def test_the_images_of_the_split_have_to_be_there(root):
     (root / "loop.jpg").symlink_to("loop.jpg")
     gone = ["day/gone.jpg", "file/a.jpg", "folder.jpg", "loop.jpg", "x" * 300, "."]
     file = write_csv(root, GOOD, *(f"{path},1,1,visible,train" for path in gone), *LINES[2:3])
-    message = r"table\.csv, line 3: no image file at '.*/images/day/gone\.jpg': corr"
+    message = r"table\.csv, line 3: no image file at '.*/images/day/gone\.jpg' \(6 of 7"
     with pytest.raises(InputError, match=message):
         read_table(file, root, "train")
     assert read_table(file, root, "test").paths.tolist() == ["day/c, d.jpg"]
+
+
+def test_images_that_were_deleted_are_counted_and_there_is_a_way_out(root):
+    file = write_csv(root, GOOD, *(f"gone{n}.jpg,1,1,visible,train" for n in range(3)))
+    with pytest.raises(InputError) as caught:
+        read_table(file, root, "train")
+    assert str(caught.value).startswith(
+        f"{file}, line 3: no image file at '{root}/gone0.jpg' (3 of 4 images are missing): bring "
+        "the image back, or delete the line or run `lupi index` again; or correct the path"
+    )
+    faults = []
+    read_table(file, root, "train", lambda _, message: faults.append(message))
+    assert [fault.partition(": no image")[0] for fault in faults] == [
+        f"{file}, line {n}" for n in (3, 4, 5)
+    ]
+    assert not any("missing" in fault for fault in faults)
 
 
 def test_a_directory_that_may_not_be_entered_is_named(root, monkeypatch):

@@ -12,7 +12,9 @@ from lupi_jax.evaluation.metrics import (
     k_reciprocal_distances,
     pairwise_distances,
 )
-from lupi_jax.evaluation.search import nearest
+from lupi_jax.evaluation.ranking import nearest
+
+pytestmark = pytest.mark.filterwarnings("ignore:cmc was left out:FutureWarning")
 
 UNIT = np.eye(4, 6, dtype=np.float32)
 DISTANCES = np.arange(16.0).reshape(4, 4)
@@ -72,6 +74,20 @@ def test_what_are_no_real_numbers_is_refused(measure, values):
 def test_what_are_no_identities_is_refused(judge, ids):
     with pytest.raises(ValueError, match="must"):
         judge(ids)
+
+
+def test_what_a_curve_counts_has_to_be_said():
+    """The match is the third image, of the second person."""
+    distances, ids = [[1.0, 2.0, 3.0]], ([5], [6, 6, 5])
+    for measure in (
+        lambda **cmc: retrieval_metrics(distances, *ids, **cmc),
+        lambda **cmc: feature_metrics(UNIT[:1], UNIT[:1].repeat(3, 0), *ids, **cmc),
+    ):
+        assert measure(cmc="identity").cmc[:3].tolist() == [0, 1, 1]
+        assert measure(cmc="image").cmc[:3].tolist() == [0, 0, 1]
+        with pytest.warns(FutureWarning, match='give cmc="image" to count images, as') as told:
+            assert measure().cmc[:3].tolist() == [0, 1, 1]  # as before
+        assert told[0].filename == __file__
 
 
 def test_numbers_and_names_are_not_compared():

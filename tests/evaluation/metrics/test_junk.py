@@ -11,6 +11,8 @@ from lupi_jax.data import Index
 from lupi_jax.evaluation import feature_metrics
 from lupi_jax.evaluation.metrics import all_images
 
+pytestmark = pytest.mark.filterwarnings("ignore:cmc was left out:FutureWarning")
+
 PAIR = (Modality.INFRARED, Modality.VISIBLE)
 QUERIES = np.array([5, 7, -1])
 GALLERY = np.array([-1, 5, 0, 5, 7, -1])

@@ -16,6 +16,8 @@ from lupi_jax.evaluation.metrics.retrieval import (
     retrieval_metrics,
 )
 
+pytestmark = pytest.mark.filterwarnings("ignore:cmc was left out:FutureWarning")
+
 
 def by_loop(distances, query_ids, gallery_ids, excluded, cmc, ranks):
     """The definitions, one query and one gallery image at a time."""

@@ -210,7 +210,7 @@ def test_raises_map_where_each_modality_clusters_by_identity():
     images[:150] += rng.normal(size=64)  # the queries' modality
     query, gallery = unit(images[:150]), unit(images[150:])
     before, after = (
-        retrieval_metrics(distances(query, gallery), ids[:150], ids[150:]).mean_ap
+        retrieval_metrics(distances(query, gallery), ids[:150], ids[150:], cmc="image").mean_ap
         for distances in (pairwise_distances, k_reciprocal_distances)
     )
     assert after > before + 0.2

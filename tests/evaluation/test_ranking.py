@@ -9,10 +9,9 @@ from PIL import Image
 
 from lupi_jax import InputError
 from lupi_jax.data import Index
-from lupi_jax.evaluation import Features, pairwise_distances
-from lupi_jax.evaluation import search as ranking
+from lupi_jax.evaluation import Features, pairwise_distances, ranking
 from lupi_jax.evaluation.metrics import DIRECTIONS, all_images
-from lupi_jax.evaluation.search import nearest, ranking_row, ranking_rows
+from lupi_jax.evaluation.ranking import nearest, ranking_row, ranking_rows
 
 SIZE = (32, 32)
 
