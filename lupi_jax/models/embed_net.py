@@ -49,7 +49,7 @@ class EmbedNet(nn.Module):
       backbone: a key of `BACKBONES`, or MODULE:NAME of a `Backbone` of your own.
       non_local: whether to use AGW's non-local blocks. "resnet18" never has them, as in the
         released code.
-      pooling: "gem" (p = 3) or "average".
+      pooling: "gem" (p = 3) or "average", for a trunk that returns a map. "vit_small" does not.
       stem_relu: whether a ReLU follows the stem's bn1, as in AGW and torchvision's ResNet, but not
         in the released network.
       dtype: type of the computation, see `Numerics`. Pooling, neck and classifier compute in at
