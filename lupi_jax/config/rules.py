@@ -89,6 +89,12 @@ _RULES: tuple[_Rule, ...] = (
         "views.intermediate = adaptive needs visible and intermediate in modalities",
     ),
     (
+        ("evaluation.pairs", "views.intermediate"),
+        lambda pairs, kind: kind != "adaptive" or not any("intermediate" in p for p in pairs),
+        "evaluation.pairs may not name intermediate for views.intermediate = adaptive, whose "
+        "images exist only in training",
+    ),
+    (
         ("views.intermediate", "views.quantize_intermediate"),
         lambda kind, whole: kind != "adaptive" or not whole,
         "views.quantize_intermediate must be false for views.intermediate = adaptive, whose "

@@ -26,7 +26,7 @@ from lupi_jax.report.pictures import RankingRow, training_panels
 from lupi_jax.report.settings import settings_of
 from lupi_jax.report.thumbnails import Thumbnail, thumbnail
 from lupi_jax.training import Run
-from lupi_jax.views import LUMA, luma, make_intermediate
+from lupi_jax.views import LUMA, Adaptive, luma, make_intermediate
 from lupi_jax.views.channels import draw_weights
 
 TOP = 10  # number of gallery images beside a query
@@ -279,7 +279,10 @@ def _draws(run: Run, index: Index) -> list[tuple[Thumbnail, str, tuple[float, ..
     shown = [(image, "original", ()), (np.asarray(luma(image)), "luma", LUMA)]
     if views.intermediate != "luma":
         key = jax.random.key(run.config.seed)
-        made = np.asarray(make_intermediate(key, np.stack([image] * DRAWS), views))
+        count = 1 if views.intermediate == "adaptive" and views.adaptive_share == 1 else DRAWS
+        adaptive = None if run.generator is None else Adaptive(run.generator, views.adaptive_share)
+        images = np.stack([image] * count)
+        made = np.asarray(make_intermediate(key, images, views, adaptive=adaptive))
         mixed = views.intermediate == "random_channel"
         for i, pixels in enumerate(made.clip(0, 255)):
             drawn = np.asarray(draw_weights(jax.random.fold_in(key, i)))

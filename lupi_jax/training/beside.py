@@ -29,16 +29,21 @@ def parameters_beside(config: Config, model: EmbedNet, extra: ExtraLoss | None) 
     found: dict[str, Any] = {}
     if extra is not None:
         found[EXTRA_LOSS] = parameters_of_loss(config, model, extra)
-    key = jax.random.key(config.seed)
     if config.views.intermediate == "adaptive":
-        generator = Generator(config.views.adaptive_context)
-        drawn = generator.init(jax.random.fold_in(key, 2), jnp.zeros((4, 4, 3)))
-        found[GENERATOR] = drawn["params"]
+        found[GENERATOR] = fresh_generator(config)
     if config.loss.modality == "adversarial":
         rows = jnp.zeros((2, _shallow_length(config, model)))
-        drawn = Discriminator().init(jax.random.fold_in(key, 3), rows, rows)
+        key = jax.random.fold_in(jax.random.key(config.seed), 3)
+        drawn = Discriminator().init(key, rows, rows)
         found[DISCRIMINATOR] = drawn["params"]
     return {name: as_parameters(config, params) for name, params in found.items() if params}
+
+
+def fresh_generator(config: Config) -> Any:
+    """Draw the parameters of the generator of intermediate images."""
+    key = jax.random.fold_in(jax.random.key(config.seed), 2)
+    drawn = Generator(config.views.adaptive_context).init(key, jnp.zeros((4, 4, 3)))
+    return as_parameters(config, drawn["params"])
 
 
 def _shallow_length(config: Config, model: EmbedNet) -> int:

@@ -27,12 +27,12 @@ from lupi_jax.runtime.files import check_name, expand, unreadable
 from lupi_jax.runtime.records import LARGE, read_json
 from lupi_jax.runtime.terminal import say
 from lupi_jax.training import seal
-from lupi_jax.training.step import TrainState
+from lupi_jax.training.step import BESIDE, TrainState
 
 BEST = "mean_ap"
 """The validation figure that chooses the best checkpoint."""
 
-_ITEMS = ("variables", "optimizer", "beside", "run")
+_ITEMS = ("variables", "optimizer", *BESIDE, "run")
 
 T = TypeVar("T")
 
@@ -191,9 +191,21 @@ class Checkpoints:
         """
         like = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         saved = self._restore(step, **_items(like))
-        return TrainState(
-            **saved["variables"], **saved["optimizer"], beside=saved.get("beside", {})
-        )
+        beside = {name: saved[name] for name in like.beside}
+        return TrainState(**saved["variables"], **saved["optimizer"], beside=beside)
+
+    def beside(self, step: int, name: str, like: Any) -> Any:
+        """Restore parameters that only training needs, with the shapes and placement of `like`.
+
+        Args:
+          step: the checkpoint's step.
+          name: one of `step.BESIDE`.
+          like: shapes, dtypes and placement.
+
+        Raises:
+          InputError: the checkpoint is damaged.
+        """
+        return self._restore(step, **{name: like})[name]
 
     def _restore(self, step: int, **like: Any) -> dict[str, Any]:
         """Restore {name: arrays} of parts of a checkpoint, and check them against their hashes."""
@@ -305,7 +317,7 @@ def _items(state: TrainState) -> dict[str, Any]:
     return {
         "variables": state.variables,
         "optimizer": {"step": state.step, "opt_state": state.opt_state},
-        **({"beside": state.beside} if state.beside else {}),
+        **state.beside,
     }
 
 

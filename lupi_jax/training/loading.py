@@ -9,16 +9,20 @@ from lupi_jax.data import Index
 from lupi_jax.data.contents import changed, parse_files
 from lupi_jax.errors import InputError
 from lupi_jax.models import EmbedNet, classes_of, from_torch, modalities_of, read_state_dict
+from lupi_jax.training.beside import fresh_generator
 from lupi_jax.training.checkpoints import Checkpoints
 from lupi_jax.training.network import (
+    abstract,
     as_parameters,
     for_evaluation,
     make_model,
     say_remarks,
 )
 from lupi_jax.training.own import note_changed_parts
+from lupi_jax.training.parallel import everywhere, local_copy
 from lupi_jax.training.pretrained import initial_variables, saved_network
 from lupi_jax.training.run import same_numbers, versions
+from lupi_jax.training.step import GENERATOR
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Run:
       step: the checkpoint's step; 0 for an untrained network, None for one trained elsewhere.
       record: its description for results, a `run_record` or part of one.
       unfinished: number of steps that its training still has to take.
+      generator: parameters of the `views.Generator` that training learnt, or None.
     """
 
     model: EmbedNet
@@ -42,6 +47,7 @@ class Run:
     step: int | None
     record: dict[str, Any]
     unfinished: int = 0
+    generator: Any = None
 
     @property
     def seen(self) -> tuple[int, ...] | None:
@@ -107,8 +113,13 @@ def load_run(workdir: str | Path, checkpoint: str | int = "newest", untrained: b
         config = parse_record(record["config"])
         note_changed_parts(record, config, workdir)
         model = for_evaluation(config, model)
-        unfinished = record["steps"] - (checkpoints.newest or 0)
-        return Run(model, variables, config, f"step {step}", step, record, max(0, unfinished))
+        unfinished = max(0, record["steps"] - (checkpoints.newest or 0))
+        generator = None
+        if config.views.intermediate == "adaptive":
+            like = abstract(lambda: fresh_generator(config), everywhere())
+            generator = local_copy(checkpoints.beside(step, GENERATOR, like))
+        name = f"step {step}"
+        return Run(model, variables, config, name, step, record, unfinished, generator)
 
 
 def load_weights(config: Config, checkpoint: str) -> Run:

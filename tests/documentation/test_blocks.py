@@ -20,6 +20,7 @@ from pages import (
     PYTHON,
     ROOT,
     Block,
+    declared,
     lupi_arguments,
     name_of,
     read_blocks,

@@ -67,7 +67,9 @@ def saved(workdir: str) -> dict[str, Any]:
     with Checkpoints(workdir, read_only=True) as checkpoints:
         step = checkpoints.newest
         assert step is not None
-        parts = {name: ocp.args.StandardRestore() for name in ("variables", "optimizer", "beside")}
+        parts = {
+            name: ocp.args.StandardRestore() for name in ("variables", "optimizer", "extra_loss")
+        }
         restored = checkpoints._manager.restore(step, args=ocp.args.Composite(**parts))
     return {name: jax.tree.map(np.asarray, restored[name]) for name in parts}
 
@@ -95,7 +97,7 @@ def test_a_run_of_own_parts_resumes_bit_for_bit_and_serves_every_command(
         np.array_equal(a, b)
         for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(broken), strict=True)
     )
-    beside = whole["beside"]["extra_loss"]
+    beside = whole["extra_loss"]
     assert {k: v["kernel"].shape for k, v in beside.items()} == {
         "Dense_0": (32, 8),
         "Dense_1": (8, 3),
