@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS)) --editable
 
-.PHONY: help demo test test-slow test-docs docs notebooks bench dist-check lint clean
+.PHONY: help demo test test-slow test-docs test-onnx docs notebooks bench dist-check lint clean
 
 help:
 	@echo "make demo       install (0.9 GB), render people, train, evaluate, search"
@@ -15,6 +15,7 @@ help:
 	@echo "                CONSTRAINTS=tests/lowest.txt: with the lowest versions allowed"
 	@echo "make test-slow  the tests that take longer"
 	@echo "make test-docs  every command, code block, link and notebook of README and docs"
+	@echo "make test-onnx  the tests of ONNX models, in an environment of their own"
 	@echo "make docs       the site, into docs/_build/html"
 	@echo "make notebooks  execute the notebooks of docs and keep their outputs"
 	@echo "make bench      ours against plain PyTorch in turn (.venv/bin/pip install torch first)"
@@ -51,6 +52,15 @@ test-slow: $(VENV)/installed
 
 test-docs: $(VENV)/installed
 	$(BIN)/python -m pytest tests/documentation
+
+# jax2onnx needs an older Orbax, which the other tests should not get.
+$(VENV)/onnx/installed: pyproject.toml
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --editable '.[onnx]' pytest
+	touch $@
+
+test-onnx: $(VENV)/onnx/installed
+	$(VENV)/onnx/bin/python -m pytest tests/evaluation/test_onnx.py
 
 docs: $(VENV)/installed
 	$(BIN)/python -m sphinx -q -W --keep-going -b html -d docs/_build/doctrees docs docs/_build/html

@@ -2,9 +2,7 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
-import lupi_jax as lupi
 from lupi_jax.cli.console import say
 from lupi_jax.cli.network import add_images, add_network, add_processes, add_untrained, load
 from lupi_jax.errors import InputError
@@ -16,7 +14,8 @@ EXAMPLE = """lupi export --workdir runs/demo --split test --out features.npz
 NETWORK contains one program per modality, with its weights, and artefact.json, which
 describes inputs and outputs. The programs need only JAX and flatbuffers:
   data = bytearray(Path('network/infrared.bin').read_bytes())
-  features = jax.export.deserialize(data).call(images)  # uint8 [n, h, w, 3], RGB"""
+  features = jax.export.deserialize(data).call(images)  # uint8 [n, h, w, 3], RGB
+With --onnx they are ONNX models, visible.onnx and infrared.onnx, for onnxruntime and others."""
 NEEDS = ("evaluation", "training")
 SAVED = "nothing was written or changed"
 
@@ -40,16 +39,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NETWORK",
         help="network to write: a directory of programs for CPUs, GPUs and TPUs (jax.export)",
     )
+    add(
+        "--onnx",
+        type=Path,
+        metavar="NETWORK",
+        help="network to write: a directory of ONNX models (needs the extra onnx)",
+    )
     text = (
-        "with --stablehlo: feature to give, neck (after the BN neck) or pooled (before it) (neck)"
+        "with --stablehlo or --onnx: feature to give, neck (after the BN neck) or pooled (before "
+        "it) (neck)"
     )
     parser.add_argument("--feature", choices=("neck", "pooled"), help=text)
     add_processes(parser)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write the features of a split, or the network as programs that need only JAX."""
-    if options.stablehlo:
+    """Write the features of a split, or the network as programs for JAX or ONNX runtimes."""
+    if options.stablehlo or options.onnx:
         _export_network(options)
     else:
         _export_features(options)
@@ -61,7 +67,9 @@ def _export_features(options: argparse.Namespace) -> None:
     from lupi_jax.runtime.terminal import showing
 
     if options.feature is not None:
-        raise InputError("--feature applies only to --stablehlo; --out writes both features")
+        raise InputError(
+            "--feature applies only to --stablehlo and --onnx; --out writes both features"
+        )
     require_place(options.out)
     run = load(options)
     with showing() as show:
@@ -70,30 +78,23 @@ def _export_features(options: argparse.Namespace) -> None:
 
 
 def _export_network(options: argparse.Namespace) -> None:
-    from lupi_jax.evaluation.export import require_place, save_network
+    from lupi_jax.evaluation.exporting import require_free, write_network
     from lupi_jax.runtime.hosts import is_first
 
     if options.split is not None or options.data_root is not None:
         raise InputError(
             "--split and --data-root apply only to --out: a network is exported without data"
         )
-    require_place(options.stablehlo)
+    folder, form = options.onnx or options.stablehlo, "onnx" if options.onnx else "stablehlo"
+    require_free(folder, form)
     run = load(options)
     if not is_first():
         return
-    modalities = save_network(
-        options.stablehlo,
-        run.model,
-        run.variables,
-        run.config.data.image_size,
-        options.feature or "neck",
-        _facts(run, options),
-    )
-    images = " and ".join(modalities)
-    say(f"wrote {options.stablehlo}: programs for {images} images, which need only JAX")
-
-
-def _facts(run: "lupi.training.Run", options: argparse.Namespace) -> dict[str, Any]:
-    from lupi_jax.evaluation.exporting import facts_of
-
-    return facts_of(run, options.workdir)
+    made = write_network(run, folder, options.feature or "neck", form, options.workdir)
+    images = " and ".join(made)
+    said = f"programs for {images} images, which need only JAX"
+    if differences := [each for each in made.values() if each is not None]:
+        said = (
+            f"ONNX models for {images} images, {max(differences):.1e} or less from JAX's features"
+        )
+    say(f"wrote {folder}: {said}")

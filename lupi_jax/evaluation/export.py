@@ -2,11 +2,12 @@
 
 An artefact is a directory with one program per modality, `visible.bin` and `infrared.bin`, and
 `artefact.json`, which says how to call them. JAX promises to run programs up to six months old.
+`lupi_jax.evaluation.onnx` writes artefacts of ONNX models.
 """
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,10 @@ PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 FACTS = "artefact.json"
 
+STABLEHLO, ONNX = "StableHLO, serialized by jax.export", "ONNX"
+
 _CAMERAS = (Modality.VISIBLE, Modality.INFRARED)  # the modalities that a camera gives
-_FORMAT = "StableHLO, serialized by jax.export"
+_SUFFIXES = {STABLEHLO: "bin", ONNX: "onnx"}
 
 _PRECISION = {
     "default": "matrix products and convolutions as each platform does them by default (on some "
@@ -115,20 +118,45 @@ def save_network(
     Raises:
       InputError: the folder holds something else, or cannot be written.
     """
-    folder = expand(folder)
-    require_place(folder)
-    own = stems_of(variables)
+    require_place(expand(folder))
     programs = {
-        str(m): export_network(model, variables, m, size, feature)
-        for m in _CAMERAS
-        if stem_for(m, own) is not None
+        m: export_network(model, variables, m, size, feature) for m in camera_modalities(variables)
     }
-    said = {**origin_of(model, variables, size), **(facts or {})}
-    record = {**_record(programs, model, size, feature), "network": said}
+    record = {
+        **_record(programs, model, size, feature),
+        "network": {**origin_of(model, variables, size), **(facts or {})},
+    }
+    contents = {m: bytes(program.serialize()) for m, program in programs.items()}
+    write_artefact(folder, STABLEHLO, contents, record)
+    return [str(m) for m in programs]
+
+
+def camera_modalities(variables: Any) -> list[Modality]:
+    """The modalities of cameras that a network can embed."""
+    own = stems_of(variables)
+    return [m for m in _CAMERAS if stem_for(m, own) is not None]
+
+
+def write_artefact(
+    folder: str | Path, kind: str, contents: Mapping[Modality, bytes], record: Mapping[str, Any]
+) -> None:
+    """Write programs and their `artefact.json` into a directory, whole or not at all.
+
+    Args:
+      folder: the directory to write; the programs of an artefact in it are removed.
+      kind: STABLEHLO or ONNX.
+      contents: the program of each modality.
+      record: content of `artefact.json`, whose "format" begins with `kind`.
+
+    Raises:
+      InputError: the folder holds something else, or cannot be written.
+    """
+    folder = expand(folder)
+    programs = [_file_of(m, each) for m in _CAMERAS for each in _SUFFIXES]
     try:
-        with replacing_files(folder, [*(f"{m}.bin" for m in _CAMERAS), FACTS]) as part:
-            for modality, program in programs.items():
-                (part / f"{modality}.bin").write_bytes(program.serialize())
+        with replacing_files(folder, [*programs, FACTS]) as part:
+            for modality, content in contents.items():
+                (part / _file_of(modality, kind)).write_bytes(content)
             (part / FACTS).write_text(json.dumps(record, indent=1) + "\n")
             require_place(folder)  # another process may have written there meanwhile
     except OSError as error:
@@ -136,7 +164,10 @@ def save_network(
             f"{folder}: the network cannot be written there ({reason(error)}): make room "
             "or name another place"
         ) from error
-    return list(programs)
+
+
+def _file_of(modality: Modality, kind: str) -> str:
+    return f"{modality}.{_SUFFIXES[kind]}"
 
 
 def require_place(folder: Path) -> None:
@@ -151,26 +182,20 @@ def require_place(folder: Path) -> None:
 
 
 def _is_artefact(folder: Path) -> bool:
-    """Whether `save_network` wrote the `artefact.json` of a directory."""
+    """Whether `write_artefact` wrote the `artefact.json` of a directory."""
     try:
         record = read_json(folder / FACTS)
     except (OSError, ValueError):
         return False
-    return isinstance(record, dict) and str(record.get("format")).startswith(_FORMAT)
+    return isinstance(record, dict) and str(record.get("format")).startswith(tuple(_SUFFIXES))
 
 
-def _record(
-    programs: Mapping[str, export.Exported], model: EmbedNet, size: tuple[int, int], feature: str
+def describe(
+    kind: str, modalities: Iterable[Modality], model: EmbedNet, size: tuple[int, int], feature: str
 ) -> dict[str, Any]:
+    """What `artefact.json` says of the files, inputs and outputs of an artefact."""
     return {
-        "format": f"{_FORMAT}; to read it: pip install jax flatbuffers",
-        "usage": [
-            "from pathlib import Path",
-            "import jax.export",
-            "data = bytearray(Path('infrared.bin').read_bytes())",
-            "features = jax.export.deserialize(data).call(images)",
-        ],
-        "files": {modality: f"{modality}.bin" for modality in programs},
+        "files": {str(m): _file_of(m, kind) for m in modalities},
         "images": {
             "dtype": "uint8",
             "shape": ["n", *size, 3],
@@ -182,9 +207,27 @@ def _record(
             "feature": feature,
             "content": "rows of length 1; cosine distance: 1 - query @ gallery.T",
         },
+    }
+
+
+def _record(
+    programs: Mapping[Modality, export.Exported],
+    model: EmbedNet,
+    size: tuple[int, int],
+    feature: str,
+) -> dict[str, Any]:
+    return {
+        "format": f"{STABLEHLO}; to read it: pip install jax flatbuffers",
+        "usage": [
+            "from pathlib import Path",
+            "import jax.export",
+            "data = bytearray(Path('infrared.bin').read_bytes())",
+            "features = jax.export.deserialize(data).call(images)",
+        ],
+        **describe(STABLEHLO, programs, model, size, feature),
         "platforms": list(PLATFORMS),
         "precision": _PRECISION[model.precision or "default"],
         "calling_convention": {
-            m: program.calling_convention_version for m, program in programs.items()
+            str(m): program.calling_convention_version for m, program in programs.items()
         },
     }

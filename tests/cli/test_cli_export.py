@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import jax
 import jax.export
@@ -104,9 +105,19 @@ def test_an_export_is_of_features_or_of_the_network(demo, own, refused):
     message = refused(*export, "--out", own / "f.npz", "--feature", "pooled")
     assert message.startswith("--feature applies only to --stablehlo")
     for more in (("--split", "val"), ("--data-root", own)):
-        message = refused(*export, "--stablehlo", own / "network", *more)
-        assert message.startswith("--split and --data-root apply only to --out")
-    assert refused(*export, "--stablehlo", own).startswith(f"{own}: something else is there")
+        for kind in ("--stablehlo", "--onnx"):
+            message = refused(*export, kind, own / "network", *more)
+            assert message.startswith("--split and --data-root apply only to --out")
+    for kind in ("--stablehlo", "--onnx"):
+        assert refused(*export, kind, own).startswith(f"{own}: something else is there")
+    assert not (own / "network").exists()
+
+
+def test_an_onnx_export_says_what_to_install(demo, own, refused, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jax2onnx", None)
+    message = refused("export", *demo.run, "--onnx", own / "network")
+    assert message.startswith("an ONNX export needs jax2onnx and onnxruntime (import of jax2onnx")
+    assert "): pip install 'lupi-jax[onnx]', or export StableHLO (--stablehlo)" in message
     assert not (own / "network").exists()
 
 
