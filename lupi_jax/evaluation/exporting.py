@@ -96,7 +96,7 @@ def export_network(
 
     Returns:
       {modality: largest difference of the ONNX model's features from JAX's}; None instead for a
-      StableHLO program, which is not compared.
+      StableHLO program, which is not compared. Empty in all but the first of several processes.
 
     Raises:
       InputError: the run cannot be read, a library is missing, something else is in the folder, or
@@ -105,6 +105,8 @@ def export_network(
     """
     require_free(expand(folder), form)  # before the long part
     opened = open_run(run, checkpoint, overrides, untrained)
+    if not is_first():
+        return {}
     return write_network(opened, expand(folder), feature, form, workdir_of(run))
 
 
