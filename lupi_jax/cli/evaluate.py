@@ -89,6 +89,7 @@ def _measure(options: argparse.Namespace) -> "Results":
             checkpoint=options.checkpoint,
             untrained=options.untrained,
             overrides=options.overrides,
+            fetch=options.fetch,
             show=show,
         )
 

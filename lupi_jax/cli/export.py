@@ -2,9 +2,7 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
-import lupi_jax as lupi
 from lupi_jax.cli.console import say
 from lupi_jax.cli.network import add_images, add_network, add_processes, add_untrained, load
 from lupi_jax.errors import InputError
@@ -80,30 +78,23 @@ def _export_features(options: argparse.Namespace) -> None:
 
 
 def _export_network(options: argparse.Namespace) -> None:
-    from lupi_jax.evaluation.export import require_place, save_network
-    from lupi_jax.evaluation.onnx import require_onnx, save_onnx
+    from lupi_jax.evaluation.exporting import require_free, write_network
     from lupi_jax.runtime.hosts import is_first
 
     if options.split is not None or options.data_root is not None:
         raise InputError(
             "--split and --data-root apply only to --out: a network is exported without data"
         )
-    folder = options.onnx or options.stablehlo
-    (require_onnx if options.onnx else require_place)(folder)
+    folder, form = options.onnx or options.stablehlo, "onnx" if options.onnx else "stablehlo"
+    require_free(folder, form)
     run = load(options)
     if not is_first():
         return
-    size, feature = run.config.data.image_size, options.feature or "neck"
-    network = (folder, run.model, run.variables, size, feature, _facts(run, options))
-    if options.onnx:
-        made = save_onnx(*network)
-        said = f"ONNX models for {{}} images, {max(made.values()):.1e} or less from JAX's features"
-    else:
-        made, said = save_network(*network), "programs for {} images, which need only JAX"
-    say(f"wrote {folder}: {said.format(' and '.join(made))}")
-
-
-def _facts(run: "lupi.training.Run", options: argparse.Namespace) -> dict[str, Any]:
-    from lupi_jax.evaluation.exporting import facts_of
-
-    return facts_of(run, options.workdir)
+    made = write_network(run, folder, options.feature or "neck", form, options.workdir)
+    images = " and ".join(made)
+    said = f"programs for {images} images, which need only JAX"
+    if differences := [each for each in made.values() if each is not None]:
+        said = (
+            f"ONNX models for {images} images, {max(differences):.1e} or less from JAX's features"
+        )
+    say(f"wrote {folder}: {said}")

@@ -48,12 +48,12 @@ def add_untrained(parser: argparse.ArgumentParser) -> None:
     """Add `--untrained` and `--fetch`."""
     text = "use the network as it was before its first step"
     parser.add_argument("--untrained", action="store_true", help=text)
-    add_fetch(parser)
+    add_fetch(parser, "with --untrained: ")
 
 
-def add_fetch(parser: argparse.ArgumentParser) -> None:
-    """Add `--fetch`."""
-    text = "download pretrained weights that are not in the Hugging Face cache"
+def add_fetch(parser: argparse.ArgumentParser, when: str = "") -> None:
+    """Add `--fetch`; `when` says when it applies."""
+    text = f"{when}download pretrained weights that are not in the Hugging Face cache"
     parser.add_argument("--fetch", action="store_true", help=text)
 
 
@@ -104,8 +104,8 @@ def require_one_network(options: argparse.Namespace) -> None:
     """Refuse options that name two networks, or not one.
 
     Raises:
-      InputError: both or neither of --workdir and --config are given, or --checkpoint is given
-        together with --untrained.
+      InputError: both or neither of --workdir and --config are given, --checkpoint is given
+        together with --untrained, or --fetch without it.
     """
     if (options.workdir is None) == (options.config is None):
         raise InputError(
@@ -116,12 +116,14 @@ def require_one_network(options: argparse.Namespace) -> None:
         raise InputError(
             "--checkpoint names a trained network: leave out --checkpoint or --untrained"
         )
+    if options.fetch and not options.untrained:
+        raise InputError("--fetch applies only to --untrained: leave out --fetch")
 
 
 def load_from(workdir: Path, options: argparse.Namespace) -> "lupi.training.Run":
     """Load the network of the run in `workdir`, with the fields that the command line sets."""
     return lupi.evaluation.open_run(
-        workdir, options.checkpoint, options.overrides, options.untrained
+        workdir, options.checkpoint, options.overrides, options.untrained, options.fetch
     )
 
 

@@ -92,8 +92,8 @@ def make_parser() -> argparse.ArgumentParser:
         command.set_defaults(command=name, needs=module.NEEDS, run=module.run, saved=module.SAVED)
         # Defaults of options that not every command has. With `takes_fields` a command takes
         # `--config.FIELD`.
-        command.set_defaults(takes_fields=False, untrained=False, config=None)
-        command.set_defaults(data_root=None, distributed=None, profile=None)
+        command.set_defaults(takes_fields=False, untrained=False, fetch=False)
+        command.set_defaults(config=None, data_root=None, distributed=None, profile=None)
         module.add_arguments(command)
         if command.get_default("takes_fields") and command.usage is None:
             _say_fields(command)

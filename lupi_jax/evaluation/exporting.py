@@ -6,10 +6,10 @@ import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from lupi_jax.data import read_index
-from lupi_jax.evaluation import export, features
+from lupi_jax.evaluation import export, features, onnx
 from lupi_jax.evaluation.embedding import embed_index
 from lupi_jax.evaluation.features import Features
 from lupi_jax.evaluation.opening import Checkpoint, open_run, workdir_of
@@ -76,33 +76,64 @@ def export_network(
     run: str | os.PathLike[str] | Run,
     folder: str | os.PathLike[str],
     feature: str = "neck",
+    form: Literal["stablehlo", "onnx"] = "stablehlo",
     *,
     checkpoint: Checkpoint | None = None,
     untrained: bool = False,
     overrides: Mapping[str, Any] | None = None,
-) -> list[str]:
-    """Write the network of a run as programs that need only JAX, whole or not at all.
+) -> dict[str, float | None]:
+    """Write the network of a run for use without this package, whole or not at all.
 
     Args:
       run: directory of a run of `lupi train`, or a loaded network, see `open_run`.
       folder: directory to write; an artefact in it is replaced.
       feature: "neck" (after the BN neck) or "pooled" (before it).
+      form: "stablehlo" for programs that need only JAX, or "onnx" for ONNX models, which needs the
+        extra `onnx`.
       checkpoint: as in `export_features`.
       untrained: as in `export_features`.
       overrides: as in `export_features`.
 
     Returns:
-      The modalities that have a program.
+      {modality: largest difference of the ONNX model's features from JAX's}; None instead for a
+      StableHLO program, which is not compared. Empty in all but the first of several processes.
 
     Raises:
-      InputError: the run cannot be read, or something else is in the folder.
-      ValueError: `feature` is unknown, or `open_run` raises it.
+      InputError: the run cannot be read, a library is missing, something else is in the folder, or
+        the network cannot be written in this form.
+      ValueError: `feature` or `form` is unknown, or `open_run` raises it.
     """
-    folder = expand(folder)
-    export.require_place(folder)  # before the long part
+    require_free(expand(folder), form)  # before the long part
     opened = open_run(run, checkpoint, overrides, untrained)
-    size, facts = opened.config.data.image_size, facts_of(opened, workdir_of(run))
-    return export.save_network(folder, opened.model, opened.variables, size, feature, facts)
+    if not is_first():
+        return {}
+    return write_network(opened, expand(folder), feature, form, workdir_of(run))
+
+
+def require_free(folder: Path, form: str) -> None:
+    """Check that a network can be written to a directory in a form.
+
+    Raises:
+      InputError: something else is there, or a library is missing.
+      ValueError: `form` is unknown.
+    """
+    if form == "onnx":
+        onnx.require_onnx(folder)
+    elif form == "stablehlo":
+        export.require_place(folder)
+    else:
+        raise ValueError(f"form must be stablehlo or onnx, not {form!r}")
+
+
+def write_network(
+    run: Run, folder: Path, feature: str, form: str, workdir: Path | None
+) -> dict[str, float | None]:
+    """`export_network` for a loaded network; its directory is only for the record."""
+    size, facts = run.config.data.image_size, facts_of(run, workdir)
+    network = (folder, run.model, run.variables, size, feature, facts)
+    if form == "onnx":
+        return dict(onnx.save_onnx(*network))
+    return dict.fromkeys(export.save_network(*network))
 
 
 def facts_of(run: Run, workdir: Path | None) -> dict[str, Any]:

@@ -23,6 +23,7 @@ def open_run(
     checkpoint: Checkpoint | None = None,
     overrides: Mapping[str, Any] | None = None,
     untrained: bool = False,
+    fetch: bool = False,
 ) -> Run:
     """Load a run from its directory, or take a loaded one, and change some of its fields.
 
@@ -33,6 +34,7 @@ def open_run(
       overrides: fields to change, as in `lupi_jax.load_config`. Only those may change that do not
         change the network (`lupi_jax.training.MOVABLE`).
       untrained: whether to take the network before its first step instead.
+      fetch: with `untrained`, whether to download pre-trained weights.
 
     Raises:
       InputError: the directory lacks this checkpoint, or fields are wrong or may not change.
@@ -50,7 +52,8 @@ def open_run(
             )
         opened = run
     else:
-        opened = load_run(expand(run), "newest" if checkpoint is None else checkpoint, untrained)
+        which = "newest" if checkpoint is None else checkpoint
+        opened = load_run(expand(run), which, untrained, fetch)
     if not overrides:
         return opened
     return opened.under(change_config(opened.config, overrides, MOVABLE))

@@ -68,6 +68,7 @@ def evaluate(
     checkpoint: Checkpoint | None = None,
     untrained: bool = False,
     overrides: Mapping[str, Any] | None = None,
+    fetch: bool = False,
     show: Show = silent,
 ) -> Results:
     """Measure a run on a split of its data.
@@ -80,6 +81,7 @@ def evaluate(
       checkpoint: the checkpoint in the directory; None is "newest".
       untrained: whether to measure the network before its first step instead.
       overrides: fields to change, such as {"evaluation.trials": 1} or {"data.root": path}.
+      fetch: with `untrained`, whether to download pre-trained weights.
       show: shows how many images are embedded, and how many rows of figures are measured.
 
     Raises:
@@ -87,7 +89,7 @@ def evaluate(
         people of the split.
       ValueError: `open_run` raises it.
     """
-    opened = open_run(run, checkpoint, overrides, untrained)
+    opened = open_run(run, checkpoint, overrides, untrained, fetch)
     return measure(opened, split, workdir_of(run), checkpoint, show)
 
 
@@ -134,6 +136,7 @@ def evaluate_trials(
     checkpoint: Checkpoint | None = None,
     untrained: bool = False,
     overrides: Mapping[str, Any] | None = None,
+    fetch: bool = False,
     show: Show = silent,
 ) -> Results:
     """Measure one network per split of RegDB, each on its own split, and give their mean.
@@ -145,6 +148,7 @@ def evaluate_trials(
       checkpoint: as in `evaluate`, for each run.
       untrained: as in `evaluate`.
       overrides: as in `evaluate`.
+      fetch: as in `evaluate`.
       show: as in `evaluate`.
 
     Raises:
@@ -153,14 +157,17 @@ def evaluate_trials(
     workdir = expand(workdir)
     below = {trial: workdir / f"trial-{trial}" for trial in trials}
     lacking = [str(t) for t, place in below.items() if not (place / "checkpoints").is_dir()]
-    if lacking or not below:
+    if not below:
+        raise InputError("no split is given: name at least one of RegDB's, from 1 to 10")
+    if lacking:
         raise InputError(
             f"no run of split {', '.join(lacking)} below {workdir}: train it with `lupi "
             f"train --config configs/regdb.py --workdir {workdir} --trials {','.join(lacking)}`"
         )
     found = []
     for trial, place in below.items():
-        run = _of_trial(open_run(place, checkpoint, overrides, untrained), place, trial)
+        run = open_run(place, checkpoint, overrides, untrained, fetch)
+        _require_trial(run, place, trial)
         say(f"split {trial} of RegDB, {run.name} ...")
         found.append(measure(run, split, place, checkpoint, show))
     which = ["untrained"] * untrained + [str(checkpoint)] * bool(checkpoint)
@@ -177,8 +184,8 @@ def evaluate_trials(
     )
 
 
-def _of_trial(run: Run, workdir: Path, trial: int) -> Run:
-    """`run`, after a check that it is a finished training on a split of RegDB."""
+def _require_trial(run: Run, workdir: Path, trial: int) -> None:
+    """Raise InputError if `run` is not a finished training on a split of RegDB."""
     data = run.config.data
     if (data.name, data.trial) != ("regdb", trial):
         raise InputError(
@@ -187,4 +194,3 @@ def _of_trial(run: Run, workdir: Path, trial: int) -> Run:
         )
     if left := to_go(run):
         raise InputError(f"{workdir}: {left.replace(':', ',')}: finish it first")
-    return run

@@ -91,13 +91,19 @@ class Run:
         return dataclasses.replace(self, config=config, model=for_evaluation(config, self.model))
 
 
-def load_run(workdir: str | Path, checkpoint: str | int = "newest", untrained: bool = False) -> Run:
+def load_run(
+    workdir: str | Path,
+    checkpoint: str | int = "newest",
+    untrained: bool = False,
+    fetch: bool = False,
+) -> Run:
     """Rebuild the network of a run from its checkpoint.
 
     Args:
       workdir: directory of the run.
       checkpoint: "newest", "best" (by validation mAP) or a step.
       untrained: whether to return the network before its first step instead.
+      fetch: with `untrained`, whether to download pre-trained weights, see `initial_variables`.
 
     Raises:
       InputError: the checkpoint does not exist or cannot be used.
@@ -108,7 +114,8 @@ def load_run(workdir: str | Path, checkpoint: str | int = "newest", untrained: b
             record = checkpoints.run(step)
             config = parse_record(record["config"])
             model = for_evaluation(config, make_model(config, record["num_classes"]))
-            return Run(model, initial_variables(config, model), config, "untrained", 0, record)
+            variables = initial_variables(config, model, fetch)
+            return Run(model, variables, config, "untrained", 0, record)
         model, variables, record = saved_network(checkpoints, step)
         config = parse_record(record["config"])
         note_changed_parts(record, config, workdir)

@@ -13,7 +13,7 @@ from lupi_jax.cli import main
 from lupi_jax.config import parse_config, parse_record
 from lupi_jax.evaluation import load_features, pairwise_distances
 from lupi_jax.evaluation.record import changed_settings
-from lupi_jax.training import Run
+from lupi_jax.training import Run, loading
 
 
 def by_textbook(distances: np.ndarray, ids: np.ndarray, gallery_ids: np.ndarray) -> dict:
@@ -76,6 +76,22 @@ def test_an_untrained_network_has_no_checkpoint(demo, refused):
         assert message == (
             "--checkpoint names a trained network: leave out --checkpoint or --untrained"
         )
+        message = refused(*command, *demo.run, "--fetch")
+        assert message == "--fetch applies only to --untrained: leave out --fetch"
+
+
+def test_weights_of_the_untrained_network_of_a_run_are_downloaded_on_request(
+    demo, tmp_path, monkeypatch
+):
+    asked = []
+    initial = loading.initial_variables
+    monkeypatch.setattr(
+        loading, "initial_variables", lambda c, m, fetch: (asked.append(fetch), initial(c, m))[1]
+    )
+    evaluate = ["evaluate", *demo.run, "--untrained", "--out", str(tmp_path)]
+    for more in ([], ["--fetch"]):
+        assert main([*evaluate, *more]) == 0
+    assert asked == [False, True]
 
 
 def test_evaluation_as_json_and_of_the_untrained_network(demo, capfd):

@@ -105,6 +105,8 @@ def test_progress_is_shown_on_request(workdir):
 def test_the_mean_over_splits_needs_all_of_them(workdir, tmp_path):
     with pytest.raises(lupi.InputError, match=f"no run of split 2, 5 below {tmp_path}: train"):
         lupi.evaluate_trials(tmp_path, [2, 5])
+    with pytest.raises(lupi.InputError, match="no split is given"):
+        lupi.evaluate_trials(tmp_path, [])
     (tmp_path / "trial-3").symlink_to(workdir)
     with pytest.raises(lupi.InputError, match="was trained on synthetic, split 1, not on RegDB's"):
         lupi.evaluate_trials(tmp_path, [3])
