@@ -72,6 +72,7 @@ class Adaptive(NamedTuple):
 def make_adaptive(key: Array, image: Array, settings: ViewSettings, adaptive: Adaptive) -> Array:
     """Make the intermediate image [h, w, 3] of one visible image [h, w, 3], both 0 to 255."""
     weights = mix_weights(image, settings, adaptive.params)
+    image = jnp.asarray(image, weights.dtype)
     grey = jnp.sum(weights[..., :3] * image, axis=-1) + 255 * weights[..., 3]
     learnt = jnp.broadcast_to(grey[..., None], image.shape)
     random = mix(image, draw_weights(key))

@@ -14,7 +14,7 @@ from lupi_jax.views.channels import exchange
 from lupi_jax.views.erasing import erase
 from lupi_jax.views.intermediate import intermediate_of
 from lupi_jax.views.own import call_own
-from lupi_jax.views.pixels import Images, check_channels, normalise, row_keys
+from lupi_jax.views.pixels import Images, check_channels, normalise_as, row_keys
 
 # What younger steps draw with: siblings of the four keys that each row has been split into from the
 # start, so that older configurations keep their views.
@@ -113,7 +113,9 @@ def _view(
         name, own = settings.extra, settings.extra_settings
         extra_key = jax.random.fold_in(key, _EXTRA)
         image = call_own("views.extra", name, own, extra_key, image, modality)
-    view = normalise(image)
+    # A learnt image passes its gradient on in the type of the generator's parameters.
+    learnt = modality is Modality.INTERMEDIATE and adaptive is not None
+    view = normalise_as(image, image.dtype if learnt else jnp.float32)
     if settings.erase:
         view = erase(erase_key, view, settings)
     frequencies = _frequencies(settings, modality)

@@ -1,5 +1,7 @@
 """What all views share: images and their checks, normalisation, and a key for each row."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,11 +25,16 @@ def normalise(images: Images) -> Array:
     Raises:
         ValueError: if the last dimension is not 3, or the type is neither uint8 nor floating.
     """
+    return normalise_as(images, jnp.float32)
+
+
+def normalise_as(images: Images, dtype: Any) -> Array:
+    """`normalise` in float32 or float64."""
     check_channels(images)
     mean = np.asarray(IMAGENET_MEAN) * 255
     scale = 1 / (np.asarray(IMAGENET_STD) * 255)
     # Subtract first. The compiler could fuse x * scale + offset, which would change some bits.
-    centred = jnp.asarray(images, jnp.float32) - _per_channel(mean, images)
+    centred = jnp.asarray(images, dtype) - _per_channel(mean, images)
     return centred * _per_channel(scale, images)
 
 
