@@ -29,7 +29,7 @@ Terms = Mapping[str, Array]
 class ExtraLoss:
     """A loss of a user's own, with its weight and its settings.
 
-    The loss is a pure function
+    The loss is a pure function::
 
         loss(embeddings, labels, **settings) -> {name: scalar}
 
