@@ -91,6 +91,11 @@ class ExtraLoss:
             terms = self.part(**self.settings).apply({"params": params}, embeddings, labels)
         else:
             terms = self.part(embeddings, labels, **self.settings)
+        if not isinstance(terms, Mapping):
+            raise InputError(
+                f"{FIELD} = {self.name} must return a dict from names to scalars, not "
+                f"{type(terms).__name__}"
+            )
         return {name: self.weight * jnp.asarray(term) for name, term in terms.items()}
 
     def check(self, params: Any, embeddings: Mapping[Modality, "Embedding"], labels: Array) -> None:

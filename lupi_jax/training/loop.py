@@ -217,11 +217,11 @@ def _files(parts: Parts, checkpoints: Checkpoints) -> list[File]:
 
     Only the process that writes checkpoints needs the list; others get [].
     """
+    newest = checkpoints.newest
+    saved = {} if newest is None else checkpoints.run(newest)  # all processes read it together
     if not is_first():
         return []
-    files, known = parse_files(parts.record["files"]), []
-    if checkpoints.newest is not None:
-        known += parse_files(checkpoints.run(checkpoints.newest).get("files", []))
+    files, known = parse_files(parts.record["files"]), parse_files(saved.get("files", []))
     if parts.config.data.prepared:
         with contextlib.suppress(UnfitError):  # a finished run no longer needs it
             known += prepared_files(parts.config.data.prepared)

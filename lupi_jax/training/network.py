@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import jax
@@ -10,9 +11,11 @@ import numpy as np
 from jax.sharding import Sharding
 
 from lupi_jax.config import Config
+from lupi_jax.declared import is_part
 from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
 from lupi_jax.models import EmbedNet, initialize, remarks_on
+from lupi_jax.parts import calling
 from lupi_jax.runtime.terminal import say
 
 _COMPUTE = {"float32": None, "bfloat16": jnp.bfloat16, "float64": None}
@@ -57,9 +60,15 @@ def as_parameters(config: Config, variables: Any) -> Any:
 
 
 def fresh_variables(config: Config, model: EmbedNet) -> dict[str, Any]:
-    """Draw the network's variables from the run's seed."""
+    """Draw the network's variables from the run's seed.
+
+    Raises:
+      InputError: a backbone of the user's own fails or breaks its contract.
+    """
     key = jax.random.key(config.seed)
-    variables = initialize(model, key, trained_modalities(config), config.data.image_size)
+    own = is_part(model.backbone)
+    with calling("model.backbone", model.backbone) if own else nullcontext():
+        variables = initialize(model, key, trained_modalities(config), config.data.image_size)
     return as_parameters(config, variables)
 
 

@@ -153,12 +153,18 @@ def test_a_run_remembers_the_code_of_its_parts(
         ("loss.extra", "wrong:raises", "wrong:raises: ZeroDivisionError: division by zero ("),
         ("loss.extra", "wrong:vector", "returns v with the shape [4] and the type float32"),
         ("loss.extra", "wrong:total", "returns a term named 'total': choose a text other than"),
+        ("loss.extra", "wrong:scalar", "must return a dict from names to scalars, not "),
         ("loss.extra", "wrong:nothing", "returns no terms"),
         ("loss.extra", "wrong:one", "takes (only), but gets its settings after 2 inputs (too many"),
         ("loss.extra", "wrong", "must name a part of your own as MODULE:NAME"),
         ("loss.extra_settings.no", "1", "takes (embeddings, labels, weight), but gets its"),
         ("model.backbone", "wrong:raises", "must be a subclass of lupi_jax.models.Backbone"),
         ("model.backbone_settings.no", "1", "takes (width), but gets its settings (got an"),
+        (
+            "model.backbone",
+            "wrong_net:Wide",
+            "the trunk of wrong_net:Wide must return [n, h, w, 5]",
+        ),
         ("log.hooks", "('wrong:raises',)", "ZeroDivisionError: division by zero ("),
         ("log.hooks", "('wrong:pair',)", "gives no lupi_jax.Hook: extend that class"),
         ("log.hooks", "('wrong',)", "must name each hook as MODULE:NAME"),
@@ -177,9 +183,18 @@ def test_a_wrong_part_gets_one_line(
         "def raises(a, b): return 1 / 0\n"
         "def vector(e, labels): return {'v': labels * 1.0}\n"
         "def total(e, labels): return {'total': labels.sum() * 1.0}\n"
+        "def scalar(e, labels): return labels.sum() * 1.0\n"
         "def nothing(e, labels): return {}\n"
         "def one(only): return {}\n"
         "def pair(config, workdir): return ()\n"
+    )
+    Path("wrong_net.py").write_text(
+        "import dataclasses\n"
+        "import small_net\n"
+        "@dataclasses.dataclass(frozen=True)\n"
+        "class Wide(small_net.SmallNet):\n"
+        "    @property\n"
+        "    def features(self): return 5\n"
     )
     plain = {
         "loss.extra": "hetero_center:hetero_center",
