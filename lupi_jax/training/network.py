@@ -69,7 +69,30 @@ def fresh_variables(config: Config, model: EmbedNet) -> dict[str, Any]:
     own = is_part(model.backbone)
     with calling("model.backbone", model.backbone) if own else nullcontext():
         variables = initialize(model, key, trained_modalities(config), config.data.image_size)
+    if own:
+        _check_variables(model.backbone, variables)
     return as_parameters(config, variables)
+
+
+def _check_variables(backbone: str, variables: Mapping[str, Mapping[str, Any]]) -> None:
+    """Check that a backbone of the user's own names its modules and collections as agreed.
+
+    Raises:
+      InputError: a collection or a module has another name.
+    """
+    others = sorted(variables.keys() - {"params", "batch_stats"})
+    if others:
+        raise InputError(
+            f"model.backbone = {backbone} has the collection {others[0]}: keep variables in params "
+            "and batch_stats"
+        )
+    known = {"trunk", "neck", "classifier", *(f"stem_{m}" for m in Modality)}
+    for collection in variables.values():
+        if wrong := sorted(collection.keys() - known):
+            raise InputError(
+                f"model.backbone = {backbone} makes a module named {wrong[0]}: give stem and trunk "
+                "the name that they are called with"
+            )
 
 
 def say_remarks(source: str, tensors: Mapping[str, np.ndarray], model: EmbedNet) -> list[str]:
