@@ -44,7 +44,7 @@ def _name_what_is_outside(app: Sphinx, docname: str, source: list[str]) -> None:
 
     def named(link: re.Match[str]) -> str:
         target = (folder / link[2]).resolve()
-        if target.is_relative_to(HERE):
+        if target.is_relative_to(HERE) and not target.is_relative_to(HERE / "examples"):
             return link[0]
         name = target.relative_to(HERE.parent).as_posix()
         text = link[1].strip("`")

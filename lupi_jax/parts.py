@@ -4,6 +4,7 @@ A part is a loss, a backbone, a view or a hook. A checkpoint names it and never 
 """
 
 import contextlib
+import functools
 import hashlib
 import importlib
 import inspect
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lupi_jax.errors import InputError, shorten
+from lupi_jax.errors import DivergedError, InputError, StoppedError, shorten
 
 
 def load_part(name: str, field: str) -> Any:
@@ -40,10 +41,12 @@ def load_part(name: str, field: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name not in (top, module_name):
             raise InputError(f"{field} = {name}: {_blame(error)}") from error
-        raise InputError(
-            f"{field} = {name}: no module {module_name}: run the command in the directory "
-            f"of {top}.py, or add that directory to PYTHONPATH"
-        ) from error
+        advice = (
+            f"run the command in the directory of {top}.py, or add that directory to PYTHONPATH"
+            if error.name == top
+            else f"correct the name after {top}."
+        )
+        raise InputError(f"{field} = {name}: no module {module_name}: {advice}") from error
     except (Exception, SystemExit) as error:
         raise InputError(f"{field} = {name}: {_blame(error)}") from error
     if not hasattr(module, attribute):
@@ -54,19 +57,30 @@ def load_part(name: str, field: str) -> Any:
 
 def name_of(part: Any) -> str:
     """MODULE:NAME of an object, or of its class if the object has no name of its own."""
-    named = part if hasattr(part, "__qualname__") else type(part)
+    named = _defined(part)
     return f"{named.__module__}:{named.__qualname__}"
 
 
 def digest_of(part: Any) -> str:
-    """SHA-256 of the file that defines `part`; "" if a notebook or a prompt defines it.
+    """SHA-256 of the file that defines `part`; "" if it is unknown.
 
-    Modules that the file imports do not count.
+    Modules that the file imports do not count. Of a script or a notebook only the part itself
+    counts.
     """
-    named = part if hasattr(part, "__qualname__") else type(part)
+    named = _defined(part)
     with contextlib.suppress(TypeError, OSError):
+        if named.__module__ == "__main__":
+            return hashlib.sha256(inspect.getsource(named).encode()).hexdigest()
         return hashlib.sha256(Path(inspect.getfile(named)).read_bytes()).hexdigest()
     return ""
+
+
+def _defined(part: Any) -> Any:
+    """The function or class that a user wrote, without the wrappers of functools and JAX."""
+    while isinstance(part, functools.partial):
+        part = part.func
+    part = inspect.unwrap(part)
+    return part if hasattr(part, "__qualname__") else type(part)
 
 
 def check_settings(
@@ -81,17 +95,26 @@ def check_settings(
       settings: the settings.
 
     Raises:
-      InputError: the part lacks one of the settings, or needs another.
+      InputError: the part cannot be called, accepts fewer inputs, lacks one of the settings, or
+        needs another.
     """
+    if not callable(call):
+        kind = type(call).__name__
+        raise InputError(f"{field} names an object of type {kind}: name a function or a class")
     try:
-        inspect.signature(call).bind(*range(inputs), **settings)
+        signature = inspect.signature(call)
+    except ValueError:  # a built-in function
+        return
+    takes = f"{field} = {name_of(call)} takes ({', '.join(signature.parameters)})"
+    try:
+        signature.bind_partial(*range(inputs))
     except TypeError as error:
-        takes = ", ".join(inspect.signature(call).parameters)
-        after = f" after {inputs} inputs" if inputs else ""
-        raise InputError(
-            f"{field} = {name_of(call)} takes ({takes}), but gets its settings{after} ({error}): "
-            f"correct {field}_settings or the part"
-        ) from error
+        raise InputError(f"{takes}: it must accept {inputs} inputs") from error
+    try:
+        signature.bind(*range(inputs), **settings)
+    except TypeError as error:
+        mend = f"correct {field}_settings or the part" if settings else "correct the part"
+        raise InputError(f"{takes} and gets {inputs} inputs, {error}: {mend}") from error
 
 
 @contextlib.contextmanager
@@ -99,11 +122,11 @@ def calling(field: str, name: str) -> Iterator[None]:
     """Report an error in a user's part in one line, with the line of the user's file.
 
     Raises:
-      InputError: the block raised an error that is not an `InputError`.
+      InputError: the block raised an error that is not one of `lupi_jax.errors`.
     """
     try:
         yield
-    except InputError:
+    except (InputError, DivergedError, StoppedError):
         raise
     except Exception as error:
         raise InputError(f"{field} = {name}: {_blame(error)}") from error

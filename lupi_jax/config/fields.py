@@ -72,7 +72,7 @@ class SourceConfig(Settings):
     image_size: tuple[int, int] = field(
         (288, 144),
         "Height and width in pixels that every image is resized to.",
-        Rule(lambda size: min(size) >= 32, "must be at least (32, 32)"),
+        Rule(lambda size: min(size) >= 32, "must be at least 32 on each side"),
     )
     validation_identities: int = field(
         0,

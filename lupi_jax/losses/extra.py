@@ -29,7 +29,7 @@ Terms = Mapping[str, Array]
 class ExtraLoss:
     """A loss of a user's own, with its weight and its settings.
 
-    The loss is a pure function
+    The loss is a pure function::
 
         loss(embeddings, labels, **settings) -> {name: scalar}
 
@@ -61,6 +61,11 @@ class ExtraLoss:
         Raises:
           InputError: the part does not accept its settings.
         """
+        if isinstance(part, nn.Module):
+            raise InputError(
+                f"{FIELD} = {name_of(part)}: give the class of the module instead of an object; "
+                "its fields are loss.extra_settings"
+            )
         inputs = 0 if _is_module(part) else 2
         check_settings(FIELD, part, inputs, settings.extra_settings)
         name = settings.extra or name_of(part)
@@ -91,6 +96,11 @@ class ExtraLoss:
             terms = self.part(**self.settings).apply({"params": params}, embeddings, labels)
         else:
             terms = self.part(embeddings, labels, **self.settings)
+        if not isinstance(terms, Mapping) or not all(n and isinstance(n, str) for n in terms):
+            got = "other names" if isinstance(terms, Mapping) else f"a {type(terms).__name__}"
+            raise InputError(
+                f"{FIELD} = {self.name} returns {got}: return a dict from texts to scalars"
+            )
         return {name: self.weight * jnp.asarray(term) for name, term in terms.items()}
 
     def check(self, params: Any, embeddings: Mapping[Modality, "Embedding"], labels: Array) -> None:
@@ -107,9 +117,9 @@ class ExtraLoss:
         with calling(FIELD, self.name):
             terms = jax.eval_shape(call, params, list(embeddings.values()), labels)
         for name, term in terms.items():
-            if name in RESERVED or not isinstance(name, str):
+            if name in RESERVED:
                 raise InputError(
-                    f"{FIELD} = {self.name} returns a term named {name!r}: choose a text other "
+                    f"{FIELD} = {self.name} returns a term named {name!r}: choose another name "
                     f"than {', '.join(RESERVED)}"
                 )
             if term.shape or not jnp.issubdtype(term.dtype, jnp.floating):

@@ -38,7 +38,9 @@ class Hook:
 
     The loop opens its hooks with `with` in their order, and closes them in the reverse order
     whatever happens. It calls `before` and `after` of all hooks around every step, in their order.
-    A hook that sets `stop` therefore comes before the hook that saves.
+    A hook that sets `stop` therefore comes before the hook that saves. In a run of several
+    processes every process has its own hooks, and all have to set `stop` at the same step, so set
+    it in `after`.
     """
 
     def __enter__(self) -> Self:

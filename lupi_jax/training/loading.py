@@ -9,6 +9,7 @@ from lupi_jax.data import Index
 from lupi_jax.data.contents import changed, parse_files
 from lupi_jax.errors import InputError
 from lupi_jax.models import EmbedNet, classes_of, from_torch, modalities_of, read_state_dict
+from lupi_jax.runtime.terminal import say
 from lupi_jax.training.beside import fresh_generator
 from lupi_jax.training.checkpoints import Checkpoints
 from lupi_jax.training.network import (
@@ -18,7 +19,7 @@ from lupi_jax.training.network import (
     make_model,
     say_remarks,
 )
-from lupi_jax.training.own import note_changed_parts
+from lupi_jax.training.own import changed_network
 from lupi_jax.training.parallel import everywhere, local_copy
 from lupi_jax.training.pretrained import initial_variables, saved_network
 from lupi_jax.training.run import same_numbers, versions
@@ -99,6 +100,8 @@ def load_run(
 ) -> Run:
     """Rebuild the network of a run from its checkpoint.
 
+    A backbone of a user's own is imported, which executes its module.
+
     Args:
       workdir: directory of the run.
       checkpoint: "newest", "best" (by validation mAP) or a step.
@@ -118,7 +121,8 @@ def load_run(
             return Run(model, variables, config, "untrained", 0, record)
         model, variables, record = saved_network(checkpoints, step)
         config = parse_record(record["config"])
-        note_changed_parts(record, config, workdir)
+        for part in changed_network(record, config):
+            say(f"note: {workdir} was trained with another version of {part}")
         model = for_evaluation(config, model)
         unfinished = max(0, record["steps"] - (checkpoints.newest or 0))
         generator = None

@@ -63,6 +63,7 @@ def train(
       profile: number of steps, from the third on, to trace into `profile/` of the workdir.
       loss: a loss of your own, instead of the name `config.loss.extra`. See `losses.ExtraLoss` for
         its form.
+        With `functools.partial` it takes settings.
       hooks: hooks of your own, beside those that `config.log.hooks` names. They see each step after
         the validation and before the checkpoint is saved.
 
@@ -78,8 +79,11 @@ def train(
     """
     workdir = expand(workdir)
     with held(workdir):
+        if wrong := [hook for hook in hooks if not isinstance(hook, Hook)]:
+            raise TypeError(f"hooks must be objects of lupi_jax.Hook, not {wrong[0]!r}")
+        parts = build(config, loss)
         own = [*hooks, *own_hooks(config, workdir)]
-        return _train(build(config, loss), workdir, fetch, profile, own)
+        return _train(parts, workdir, fetch, profile, own)
 
 
 def _train(
@@ -217,11 +221,11 @@ def _files(parts: Parts, checkpoints: Checkpoints) -> list[File]:
 
     Only the process that writes checkpoints needs the list; others get [].
     """
+    newest = checkpoints.newest
+    saved = {} if newest is None else checkpoints.run(newest)  # all processes read it together
     if not is_first():
         return []
-    files, known = parse_files(parts.record["files"]), []
-    if checkpoints.newest is not None:
-        known += parse_files(checkpoints.run(checkpoints.newest).get("files", []))
+    files, known = parse_files(parts.record["files"]), parse_files(saved.get("files", []))
     if parts.config.data.prepared:
         with contextlib.suppress(UnfitError):  # a finished run no longer needs it
             known += prepared_files(parts.config.data.prepared)

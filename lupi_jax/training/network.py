@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import jax
@@ -10,9 +11,11 @@ import numpy as np
 from jax.sharding import Sharding
 
 from lupi_jax.config import Config
+from lupi_jax.declared import is_part
 from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
 from lupi_jax.models import EmbedNet, initialize, remarks_on
+from lupi_jax.parts import calling
 from lupi_jax.runtime.terminal import say
 
 _COMPUTE = {"float32": None, "bfloat16": jnp.bfloat16, "float64": None}
@@ -57,10 +60,39 @@ def as_parameters(config: Config, variables: Any) -> Any:
 
 
 def fresh_variables(config: Config, model: EmbedNet) -> dict[str, Any]:
-    """Draw the network's variables from the run's seed."""
+    """Draw the network's variables from the run's seed.
+
+    Raises:
+      InputError: a backbone of the user's own fails or breaks its contract.
+    """
     key = jax.random.key(config.seed)
-    variables = initialize(model, key, trained_modalities(config), config.data.image_size)
+    own = is_part(model.backbone)
+    with calling("model.backbone", model.backbone) if own else nullcontext():
+        variables = initialize(model, key, trained_modalities(config), config.data.image_size)
+    if own:
+        _check_variables(model.backbone, variables)
     return as_parameters(config, variables)
+
+
+def _check_variables(backbone: str, variables: Mapping[str, Mapping[str, Any]]) -> None:
+    """Check that a backbone of the user's own names its modules and collections as agreed.
+
+    Raises:
+      InputError: a collection or a module has another name.
+    """
+    others = sorted(variables.keys() - {"params", "batch_stats"})
+    if others:
+        raise InputError(
+            f"model.backbone = {backbone} has the collection {others[0]}: keep variables in params "
+            "and batch_stats"
+        )
+    known = {"trunk", "neck", "classifier", *(f"stem_{m}" for m in Modality)}
+    for collection in variables.values():
+        if wrong := sorted(collection.keys() - known):
+            raise InputError(
+                f"model.backbone = {backbone} makes a module named {wrong[0]}: give stem and trunk "
+                "the name that they are called with"
+            )
 
 
 def say_remarks(source: str, tensors: Mapping[str, np.ndarray], model: EmbedNet) -> list[str]:

@@ -1,9 +1,10 @@
 """The parts of a run that come from a user's own modules: load, record and compare them."""
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +17,9 @@ from lupi_jax.losses.extra import FIELD as LOSS
 from lupi_jax.modality import Modality
 from lupi_jax.models import Embedding, EmbedNet
 from lupi_jax.parts import calling, check_settings, digest_of, load_part, name_of
-from lupi_jax.runtime.terminal import say
-from lupi_jax.training.hooks import Hook
+from lupi_jax.training.hooks import Hook, Moment
 from lupi_jax.training.network import as_parameters
+from lupi_jax.training.step import TrainState
 
 HOOKS = "log.hooks"
 
@@ -58,29 +59,33 @@ def parts_record(config: Config, loss: Callable[..., Any] | None = None) -> Part
 
 
 def changed_parts(saved: Mapping[str, Any], now: PartsRecord) -> list[str]:
-    """Name the parts that both have and whose code differs.
+    """Name the parts whose code differs, or that only one of the two has.
 
     Args:
       saved: the `PartsRecord` in a checkpoint.
       now: the parts of the new command.
     """
     return [
-        f"the code of {field} = {saved[field]['name']}"
-        for field in sorted(saved.keys() & now.keys())
-        if saved[field] != now[field]
+        f"the code of {field} = {(saved.get(field) or now[field])['name']}"
+        for field in sorted(saved.keys() | now.keys())
+        if saved.get(field) != now.get(field)
     ]
 
 
-def note_changed_parts(record: Mapping[str, Any], config: Config, workdir: str | Path) -> None:
-    """Print a note if the backbone or intermediate images have changed since a run was trained."""
+def changed_network(record: Mapping[str, Any], config: Config) -> list[str]:
+    """Name the backbone and the maker of intermediate images if their code has changed.
+
+    Args:
+      record: the run's `run_record`.
+      config: its configuration.
+    """
     saved = {f: part for f, part in record.get("parts", {}).items() if f in _USED_LATER}
     now: PartsRecord = {}
     for field, name in named_parts(config).items():
         with contextlib.suppress(InputError):  # where a missing part is needed, it is an error
             if field in saved:
                 now[field] = {"name": name, "digest": digest_of(load_part(name, field))}
-    for change in changed_parts(saved, now):
-        say(f"note: {workdir} was trained with another version of {change}")
+    return changed_parts({field: saved[field] for field in now}, now)
 
 
 def own_loss(config: Config, loss: Callable[..., Any] | None) -> ExtraLoss | None:
@@ -99,8 +104,6 @@ def own_loss(config: Config, loss: Callable[..., Any] | None) -> ExtraLoss | Non
     part = load_part(config.loss.extra, LOSS) if config.loss.extra else loss
     if part is None:
         return None
-    if not callable(part):
-        raise InputError(f"{LOSS} = {config.loss.extra} is not a function or a Flax module")
     return ExtraLoss.of(part, config.loss)
 
 
@@ -134,6 +137,35 @@ def own_hooks(config: Config, workdir: Path) -> list[Hook]:
         with calling(HOOKS, name):
             hook = part(config, workdir)
         if not isinstance(hook, Hook):
-            raise InputError(f"{HOOKS} = {name} gives no lupi_jax.Hook: extend that class")
-        hooks.append(hook)
+            raise InputError(f"{HOOKS} = {name} does not make a lupi_jax.Hook: extend that class")
+        hooks.append(_Named(hook, name))
     return hooks
+
+
+@dataclasses.dataclass
+class _Named(Hook):
+    """A hook that a configuration names. Its errors are reported in one line."""
+
+    hook: Hook
+    name: str
+
+    def __enter__(self) -> Self:
+        with calling(HOOKS, self.name):
+            self.hook.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with calling(HOOKS, self.name):
+            self.hook.__exit__(*error)
+
+    def before(self, step: int, state: TrainState) -> None:
+        with calling(HOOKS, self.name):
+            self.hook.before(step, state)
+
+    def after(self, now: Moment) -> None:
+        with calling(HOOKS, self.name):
+            self.hook.after(now)
+
+    def logged(self, row: Mapping[str, Any]) -> None:
+        with calling(HOOKS, self.name):
+            self.hook.logged(row)

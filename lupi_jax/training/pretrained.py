@@ -27,7 +27,7 @@ from lupi_jax.models.torch_names import Weights
 from lupi_jax.models.vit import VITS
 from lupi_jax.runtime.phases import phase
 from lupi_jax.runtime.terminal import say
-from lupi_jax.training.checkpoints import Checkpoints
+from lupi_jax.training.checkpoints import Checkpoints, DamagedError
 from lupi_jax.training.network import (
     abstract,
     as_parameters,
@@ -36,6 +36,7 @@ from lupi_jax.training.network import (
     say_remarks,
     trained_modalities,
 )
+from lupi_jax.training.own import changed_network
 from lupi_jax.training.parallel import everywhere, local_copy
 from lupi_jax.training.run import same_people
 
@@ -216,4 +217,13 @@ def saved_network(checkpoints: Checkpoints, step: int) -> tuple[EmbedNet, Any, d
     model = make_model(config, record["num_classes"])
     with phase("restoring"):
         like = abstract(lambda: fresh_variables(config, model), everywhere())
-        return model, local_copy(checkpoints.variables(step, like)), record
+        try:
+            variables = checkpoints.variables(step, like)
+        except DamagedError as error:
+            for part in changed_network(record, config):
+                raise InputError(
+                    f"{checkpoints.directory} holds a network that does not fit {part}, which has "
+                    "changed since: bring its file back"
+                ) from error
+            raise
+        return model, local_copy(variables), record

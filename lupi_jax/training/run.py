@@ -99,7 +99,8 @@ def check_same_run(saved: dict[str, Any], record: dict[str, Any], workdir: Path)
     differing = [name for name in differences(then, now) if name not in free]
     if saved["data"] != record["data"]:
         differing.append(f"the training images{_first_moved(saved, record)}")
-    differing += changed_parts(saved.get("parts", {}), record.get("parts", {}))
+    changed = changed_parts(saved.get("parts", {}), record.get("parts", {}))
+    differing += [part for part in changed if not any(f" {name} = " in part for name in differing)]
     if differing:
         raise InputError(
             f"{workdir} holds a run that differs in {', '.join(differing)}: give the same values, "

@@ -34,8 +34,6 @@ def call_own(
             or returns something else.
     """
     part = load_part(name, field)
-    if not callable(part):
-        raise InputError(f"{field} = {name} is of type {type(part).__name__}: name a function")
     with calling(field, name):
         check_settings(field, part, 2 + len(more), settings)
         made = part(key, jnp.asarray(image, jnp.float32), *more, **settings)

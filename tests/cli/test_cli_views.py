@@ -67,7 +67,7 @@ def test_a_view_that_cannot_be_used_is_refused_before_a_run_begins(own, refused)
     message = refused(*train_own(own, *BENT, "--config.views.extra_settings.power=2"))
     assert message.startswith(
         "views.extra = infrared_gamma:bend_infrared takes (key, image, modality, strength), but "
-        "gets its settings after 3 inputs (got an unexpected keyword argument 'power')"
+        "gets 3 inputs, got an unexpected keyword argument 'power'"
     )
     message = refused(*train_own(own, "--config.views.intermediate=infrared_gamma:bend_infrared"))
     assert "its settings after 2 inputs (missing a required argument: 'modality')" in message

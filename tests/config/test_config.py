@@ -197,7 +197,7 @@ def test_every_mistake_is_found_at_once_in_one_line():
         "steps = -3 must not be negative",
         "batch.identities = 0 must be positive",
         "optimizer.rate = 0.0 must be positive",
-        "data.image_size = (96, 16) must be at least (32, 32)",
+        "data.image_size = (96, 16) must be at least 32 on each side",
         "views.erase_area = (0.5, 0.2) must be 0 <= low <= high <= 1",
         "loss.margin = -0.1 must not be negative",
     }

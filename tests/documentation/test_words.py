@@ -15,14 +15,11 @@ CHECKED = (
 )
 """Folders whose Python files are checked."""
 
-RECORDED = ROOT / "experiments/results/faults_table.md"
-"""Messages as an earlier version of the program printed them."""
-
 FILES = (
     *PAGES,
     ROOT / "CITATION.cff",
     *sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")),
-    *sorted(set((ROOT / "experiments").rglob("*.md")) - {RECORDED}),
+    *sorted((ROOT / "experiments").rglob("*.md")),
     *sorted(file for folder in CHECKED for file in (ROOT / folder).rglob("*.py")),
     *sorted((ROOT / "lupi_jax").glob("*.py")),
 )

@@ -16,6 +16,7 @@ import pytest
 
 import lupi_jax as lupi
 from lupi_jax.cli import main
+from lupi_jax.errors import InputError
 from lupi_jax.training import load_run
 from lupi_jax.training.checkpoints import Checkpoints
 from lupi_jax.training.logging import read_metrics
@@ -137,6 +138,12 @@ def test_a_run_remembers_the_code_of_its_parts(
         "note: run was trained with another version of the code of model.backbone = "
         "small_net:SmallNet" in said
     )
+    code = Path("small_net.py").read_text()
+    Path("small_net.py").write_text(code.replace("(3, 3)", "(5, 5)"))
+    sys.modules.pop("small_net")
+    assert main(["evaluate", "--workdir", "run"]) == 2
+    said = capfd.readouterr().err.splitlines()[-1]
+    assert "does not fit the code of model.backbone = small_net:SmallNet, which has changed" in said
     Path("small_net.py").unlink()
     sys.modules.pop("small_net")
     assert main(["evaluate", "--workdir", "run"]) == 2
@@ -154,15 +161,26 @@ def test_a_run_remembers_the_code_of_its_parts(
         ("loss.extra", "broken:x", "broken:x: NameError: name 'y' is not defined ("),
         ("loss.extra", "wrong:raises", "wrong:raises: ZeroDivisionError: division by zero ("),
         ("loss.extra", "wrong:vector", "returns v with the shape [4] and the type float32"),
-        ("loss.extra", "wrong:total", "returns a term named 'total': choose a text other than"),
+        ("loss.extra", "wrong:total", "returns a term named 'total': choose another name than"),
+        ("loss.extra", "wrong:scalar", ": return a dict from texts to scalars"),
         ("loss.extra", "wrong:nothing", "returns no terms"),
-        ("loss.extra", "wrong:one", "takes (only), but gets its settings after 2 inputs (too many"),
+        ("loss.extra", "wrong:one", "takes (only): it must accept 2 inputs"),
         ("loss.extra", "wrong", "must name a part of your own as MODULE:NAME"),
-        ("loss.extra_settings.no", "1", "takes (embeddings, labels, weight), but gets its"),
+        (
+            "loss.extra_settings.no",
+            "1",
+            "takes (embeddings, labels, weight) and gets 2 inputs, got an",
+        ),
         ("model.backbone", "wrong:raises", "must be a subclass of lupi_jax.models.Backbone"),
-        ("model.backbone_settings.no", "1", "takes (width), but gets its settings (got an"),
+        ("model.backbone_settings.no", "1", "takes (width) and gets 0 inputs, got an"),
+        (
+            "model.backbone",
+            "wrong_net:Wide",
+            "the trunk of wrong_net:Wide must return [n, h, w, 5]",
+        ),
         ("log.hooks", "('wrong:raises',)", "ZeroDivisionError: division by zero ("),
-        ("log.hooks", "('wrong:pair',)", "gives no lupi_jax.Hook: extend that class"),
+        ("log.hooks", "('wrong:pair',)", "does not make a lupi_jax.Hook: extend that class"),
+        ("log.hooks", "('wrong:five',)", "log.hooks names an object of type int: name a function"),
         ("log.hooks", "('wrong',)", "must name each hook as MODULE:NAME"),
     ],
 )
@@ -179,9 +197,19 @@ def test_a_wrong_part_gets_one_line(
         "def raises(a, b): return 1 / 0\n"
         "def vector(e, labels): return {'v': labels * 1.0}\n"
         "def total(e, labels): return {'total': labels.sum() * 1.0}\n"
+        "def scalar(e, labels): return labels.sum() * 1.0\n"
         "def nothing(e, labels): return {}\n"
         "def one(only): return {}\n"
+        "five = 5\n"
         "def pair(config, workdir): return ()\n"
+    )
+    Path("wrong_net.py").write_text(
+        "import dataclasses\n"
+        "import small_net\n"
+        "@dataclasses.dataclass(frozen=True)\n"
+        "class Wide(small_net.SmallNet):\n"
+        "    @property\n"
+        "    def features(self): return 5\n"
     )
     plain = {
         "loss.extra": "hetero_center:hetero_center",
@@ -226,6 +254,8 @@ def test_python_takes_a_loss_and_hooks_as_objects(here: Path, people: Path) -> N
     assert notes.steps == [1, 2]
     assert [(row["step"], row["loss/half"]) for row in notes.rows] == [(1, 1.0), (2, 1.0)]
     assert load_run("run").record["parts"]["loss.extra"]["name"].endswith("<locals>.half")
+    with pytest.raises(InputError, match=r"differs in the code of loss.extra = test_own_parts:"):
+        lupi.train(config, "run")  # without the loss it would be another run
     named = dataclasses.replace(config.loss, extra="hetero_center:hetero_center")
     with pytest.raises(ValueError, match="give either loss or config"):
         lupi.train(dataclasses.replace(config, loss=named), "other", loss=half)
