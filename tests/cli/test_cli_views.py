@@ -66,7 +66,7 @@ def test_a_view_that_cannot_be_used_is_refused_before_a_run_begins(own, refused)
     assert message.startswith("views.extra = nowhere:view: no module nowhere: run the")
     message = refused(*train_own(own, *BENT, "--config.views.extra_settings.power=2"))
     assert message.startswith(
-        "views.extra = infrared_gamma:bend_infrared takes (key, image, modality, strength), but "
+        "views.extra = infrared_gamma:bend_infrared takes (key, image, modality, strength) and "
         "gets 3 inputs, got an unexpected keyword argument 'power'"
     )
     message = refused(*train_own(own, "--config.views.intermediate=infrared_gamma:bend_infrared"))
