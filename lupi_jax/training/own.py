@@ -108,7 +108,7 @@ def own_loss(config: Config, loss: Callable[..., Any] | None) -> ExtraLoss | Non
 
 
 def parameters_of_loss(config: Config, model: EmbedNet, extra: ExtraLoss) -> Any:
-    """Draw the parameters of a loss of a user's own; {} if it has none.
+    """Draw the parameters of a loss of a user's own; {} without parameters.
 
     Raises:
       InputError: the loss fails, or returns something else than named scalars.

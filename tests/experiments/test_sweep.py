@@ -94,12 +94,18 @@ def test_younger_fields_leave_recorded_runs_their_keys(cell):
         "views.exchange_infrared": (2.0, 2.0, 2.0, 1.0, 1.0),
         "views.exchange_intermediate": (1.0, 1.0, 1.0, 1.0, 0.0),
         "views.extra": "my_module:view",
+        "views.adaptive_context": False,
+        "views.adaptive_share": 0.5,
+        "views.adaptive_ramp": 10,
+        "loss.color_free_stop": "visible",
+        "loss.modality_weight": 2.0,
         "loss.extra": "my_module:loss",
         "loss.extra_weight": 2.0,
     }
     parts = ("model.backbone", "loss.extra", "views.extra", "views.intermediate")
     settings = {f"{part}_settings" for part in parts}
-    without_effect = {"data.identity_zero", "log.hooks"}  # the first on rendered people
+    # The first has no effect on rendered people, the last contradicts the recorded fields.
+    without_effect = {"data.identity_zero", "log.hooks", "loss.modality"}
     assert {*others, *settings, *without_effect} == module._YOUNGER.keys()
     for name, value in others.items():
         other = parse_record({**record["fields"], "data.root": "x", name: value})
@@ -162,7 +168,7 @@ def test_an_untrained_network_is_the_same_whatever_it_would_be_trained_with(tmp_
 def test_a_stopped_sweep_goes_on_and_tables_share_its_runs(people, tmp_path, results, monkeypatch):
     trained: list[int] = []
 
-    def train(config: Config, workdir: Path, _: object, fetch: bool) -> None:
+    def train(config: Config, workdir: Path, *, fetch: bool) -> None:
         assert not fetch
         if len(trained) == 2 and not results.with_name("went on").is_file():
             results.with_name("went on").touch()
