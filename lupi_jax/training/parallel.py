@@ -117,7 +117,8 @@ class ParallelStep:
         Raises:
           InputError: the rows cannot be divided among the devices.
         """
-        step = self._compiled or self._step
+        # A program that pmap has compiled refuses a state that it has not placed itself.
+        step = self._step if self._by_rows is None else self._compiled or self._step
         return step(state, self._rows_by_device(batch), self._seed, self._images)
 
     def lower(self, state: Any, batch: Mapping[str, Any]) -> Lowered:

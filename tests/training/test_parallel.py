@@ -127,6 +127,8 @@ def train(
     parallel = ParallelStep(step, how, devices)
     create = jax.jit(partial(TrainState.create, tx=tx))
     state, rows = parallel.place(create(variables, beside=beside)), []
+    if how == "pmap":  # as `lupi train` does, for either way of mapping
+        parallel.compile(state, draw_batches()[0], lambda call: call())
     for batch in draw_batches():
         state, metrics = parallel(state, batch)
         rows.append(jax.device_get(metrics))
