@@ -117,8 +117,9 @@ class ParallelStep:
         Raises:
           InputError: the rows cannot be divided among the devices.
         """
-        # A program that pmap has compiled refuses a state that it has not placed itself.
-        step = self._step if self._by_rows is None else self._compiled or self._step
+        step = self._compiled or self._step
+        if self._by_rows is None and self.devices > 1:
+            step = self._step  # the compiled program refuses a state that pmap has not placed
         return step(state, self._rows_by_device(batch), self._seed, self._images)
 
     def lower(self, state: Any, batch: Mapping[str, Any]) -> Lowered:

@@ -97,5 +97,5 @@ def mean_weights(images: Array, settings: ViewSettings, params: Any) -> dict[str
 
 def share_at(step: Array, settings: ViewSettings) -> Array:
     """The share of the learnt mix at a step, which grows from 0 over `adaptive_ramp` steps."""
-    grown = jnp.minimum(1.0, step / max(1, settings.adaptive_ramp))
-    return settings.adaptive_share * (grown if settings.adaptive_ramp else jnp.ones(()))
+    grown = step / settings.adaptive_ramp if settings.adaptive_ramp else 1.0
+    return jnp.asarray(settings.adaptive_share * jnp.minimum(1.0, grown), jnp.float32)
