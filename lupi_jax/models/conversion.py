@@ -37,7 +37,10 @@ def classes_of(state_dict: Mapping[str, np.ndarray]) -> int | None:
       state_dict: {name: array} as `from_torch` takes it. The `fc` of a torchvision ResNet does
         not count as a classifier.
     """
-    weight = unwrapped(state_dict).get("classifier.weight")
+    tensors = unwrapped(state_dict)
+    families = (LUPI, OURS)  # the others name it like LUPI, or lack it
+    names = (family.name_of(("params", "classifier", "kernel")) for family in families)
+    weight = next((tensors[name] for name in names if name in tensors), None)
     return len(weight) if weight is not None and np.ndim(weight) == 2 else None
 
 
