@@ -39,7 +39,7 @@ class Family:
         None means that the weights fit both.
       one_stem: whether its one stem serves every modality.
       leaves: pairs of our name of a variable inside a module and theirs. Other names are equal.
-      collections: whether the name of a variable that is no parameter names its collection.
+      collections: whether names outside "params" begin with their collection.
     """
 
     title: str

@@ -189,7 +189,9 @@ class Namesakes(nn.Module):
 class OwnNet(Backbone):
     in_trunk: bool
 
-    features = 3
+    @property
+    def features(self) -> int:
+        return 3
 
     def stem(self, numerics: Any, name: str) -> nn.Module:
         return Namesakes(not self.in_trunk, name=name)
