@@ -38,9 +38,7 @@ def classes_of(state_dict: Mapping[str, np.ndarray]) -> int | None:
         not count as a classifier.
     """
     tensors = unwrapped(state_dict)
-    families = (LUPI, OURS)  # the others name it like LUPI, or lack it
-    names = (family.name_of(("params", "classifier", "kernel")) for family in families)
-    weight = next((tensors[name] for name in names if name in tensors), None)
+    weight = tensors.get("classifier.weight", tensors.get("classifier.kernel"))  # theirs, `OURS`
     return len(weight) if weight is not None and np.ndim(weight) == 2 else None
 
 
