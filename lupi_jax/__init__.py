@@ -38,7 +38,15 @@ if TYPE_CHECKING:
     from lupi_jax.models import Embedding, EmbedNet
     from lupi_jax.report import ReportPage, make_report
     from lupi_jax.synthetic import make_synthetic
-    from lupi_jax.training import Hook, Moment, load, load_run, train
+    from lupi_jax.training import (
+        Hook,
+        Moment,
+        load,
+        load_run,
+        load_untrained,
+        load_weights,
+        train,
+    )
     from lupi_jax.views import ViewSettings, make_views, normalise, random_channel
 
 __all__ = [
@@ -69,6 +77,8 @@ __all__ = [
     "load",
     "load_config",
     "load_run",
+    "load_untrained",
+    "load_weights",
     "losses",
     "make_report",
     "make_synthetic",
@@ -111,7 +121,15 @@ _MODULES = {
     "models": ("EmbedNet", "Embedding"),
     "report": ("ReportPage", "make_report"),
     "synthetic": ("make_synthetic",),
-    "training": ("Hook", "Moment", "load", "load_run", "train"),
+    "training": (
+        "Hook",
+        "Moment",
+        "load",
+        "load_run",
+        "load_untrained",
+        "load_weights",
+        "train",
+    ),
     "views": ("ViewSettings", "make_views", "normalise", "random_channel"),
 }
 """The modules that `lupi_jax.MODULE` imports, and the names that `lupi_jax` takes from each."""

@@ -191,7 +191,7 @@ def describe(kind: Any) -> str:
     if _is_union(kind):
         return f"{describe(items[0])}, or MODULE:NAME of your own"
     if kind is Options:
-        return "any names, each with a number, a text, true or false, or a tuple of these"
+        return "a mapping of names to numbers, texts, true or false, or tuples of these"
     if typing.get_origin(kind) is tuple:
         count = "" if items[-1] is Ellipsis else f"{len(items)} "
         return f"a tuple of {count}{_PLURALS[items[0]]}"

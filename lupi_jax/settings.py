@@ -49,7 +49,7 @@ class ViewSettings(Settings):
     )
     intermediate_settings: Options = field(
         Options(),
-        "Settings of a function of your own for `intermediate`, each as "
+        "Settings of your own function for `intermediate`, each as "
         "`views.intermediate_settings.NAME`.",
     )
     adaptive_context: bool = field(
@@ -98,12 +98,12 @@ class ViewSettings(Settings):
     )
     extra: str = field(
         "",
-        "View of your own, MODULE:NAME, a function that changes each view before normalisation. "
+        "Your own view, MODULE:NAME, a function that changes each view before normalisation. "
         'The guide "Views" describes it.',
         PART_OR_EMPTY,
     )
     extra_settings: Options = field(
-        Options(), "Settings of the view of your own, each as `views.extra_settings.NAME`."
+        Options(), "Settings of your own view, each as `views.extra_settings.NAME`."
     )
 
 
@@ -148,11 +148,11 @@ class LossSettings(Settings):
     modality_weight: float = field(1.0, "Weight of that loss.", NOT_NEGATIVE)
     extra: str = field(
         "",
-        "Loss of your own, MODULE:NAME, whose terms are added to the total. The guide "
+        "Your own loss, MODULE:NAME, whose terms are added to the total. The guide "
         '"Extend" describes it.',
         PART_OR_EMPTY,
     )
-    extra_weight: float = field(1.0, "Factor of all terms of the loss of your own.", NOT_NEGATIVE)
+    extra_weight: float = field(1.0, "Factor of all terms of your own loss.", NOT_NEGATIVE)
     extra_settings: Options = field(
-        Options(), "Settings of the loss of your own, each as `loss.extra_settings.NAME`."
+        Options(), "Settings of your own loss, each as `loss.extra_settings.NAME`."
     )

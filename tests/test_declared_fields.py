@@ -27,6 +27,11 @@ def test_values_become_what_their_field_holds():
         (ViewSettings, {"erase_area": (0.1,)}, "erase_area = .0.1,. is not a tuple of 2 numbers"),
         (LossSettings, {"margin": -1, "triplet": "x"}, "margin = -1.0 must .*; triplet = 'x' is"),
         (SourceConfig, {"trial": 11}, "trial = 11 must be from 1 to 10"),
+        (
+            LossSettings,
+            {"extra_settings": 5},
+            "extra_settings = 5 is not a mapping of names to numbers, texts, true or false, or tup",
+        ),
         (Config, {"seed": -1}, "seed = -1 must not be negative"),
     ],
 )

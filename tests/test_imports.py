@@ -72,11 +72,15 @@ def test_everything_of_the_public_face_is_there():
         "import lupi_jax as lupi\n"
         "print([name for name in lupi.__all__ if name not in dir(lupi)])\n"
         "print([name for name in lupi.__all__ if not hasattr(lupi, name)])\n"
-        "print(lupi.load.__module__, lupi.losses.__name__, lupi.evaluation.__name__)\n"
+        "print(lupi.load_weights.__module__, lupi.load_untrained.__name__)\n"
+        "print(lupi.losses.__name__, lupi.evaluation.__name__)\n"
         "print(hasattr(lupi, 'nothing'))"
     )
-    modules = "lupi_jax.training.loading lupi_jax.losses lupi_jax.evaluation"
-    assert run(code).splitlines() == ["[]", "[]", modules, "False"]
+    loaders, modules = (
+        "lupi_jax.training.loading load_untrained",
+        "lupi_jax.losses lupi_jax.evaluation",
+    )
+    assert run(code).splitlines() == ["[]", "[]", loaders, modules, "False"]
 
 
 def test_the_signature_of_a_public_function_can_be_read():

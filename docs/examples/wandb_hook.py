@@ -28,7 +28,7 @@ class WandbHook(lupi.Hook):
     def logged(self, row: Mapping[str, Any]) -> None:
         """Send one row."""
         figures = {f"{row['split']}/{k}": v for k, v in row.items() if k not in ("step", "split")}
-        wandb.log({**figures, "step": row["step"]})
+        wandb.log(figures, step=row["step"])
 
     def __exit__(self, *_: object) -> None:
         if jax.process_index() == 0:

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="RUN",
         help="directories of runs of `lupi train`; runs that differ only in their seed count as "
-        "one method, named by what their directories have in common",
+        "one method: runs/paper-0 and runs/paper-1 become paper",
     )
     text = "run whose method the other methods are compared with (the first RUN)"
     add("--reference", type=Path, metavar="RUN", help=text)

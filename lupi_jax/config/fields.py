@@ -137,7 +137,7 @@ class ModelConfig(Settings):
         "non-local blocks in layer2 and layer3, which the original code's ResNet-18 lacks.",
     )
     backbone_settings: Options = field(
-        Options(), "Settings of a backbone of your own, each as `model.backbone_settings.NAME`."
+        Options(), "Settings of your own backbone, each as `model.backbone_settings.NAME`."
     )
     non_local: bool = field(
         True,
@@ -272,7 +272,7 @@ class LogConfig(Settings):
     )
     hooks: tuple[str, ...] = field(
         (),
-        'Hooks of your own, each as MODULE:NAME, for instance ("my_module:Print",). The guide '
+        'Your own hooks, each as MODULE:NAME, for instance ("my_module:Print",). The guide '
         '"Extend" describes them.',
         Rule(lambda names: all(map(is_part, names)), "must name each hook as MODULE:NAME"),
         may_change=("resumed",),

@@ -29,7 +29,7 @@ def parse_config(values: Mapping[str, Any], overrides: Mapping[str, Any] | None 
     """
     known, said = fields_of(Config), _flatten(overrides or {})
     texts = {name for name, value in said.items() if isinstance(value, str)}
-    given = _gathered({**_flatten(values), **said}, texts)
+    given = _gathered(_flatten(values), said, texts)
     problems = {}
     for name in sorted(given.keys() - known.keys()):
         close = difflib.get_close_matches(name, known, 1)
@@ -38,7 +38,8 @@ def parse_config(values: Mapping[str, Any], overrides: Mapping[str, Any] | None 
     for name, field in known.items():
         if given.get(name) is not None:
             try:
-                read[name] = field.read(given[name], typed=name in texts)
+                typed = name in texts and isinstance(given[name], str)
+                read[name] = field.read(given[name], typed)
             except ValueError as error:
                 problems[name] = str(error)
     for name, other in (("steps", "epochs"), ("epochs", "steps")):
@@ -116,23 +117,31 @@ def differences(a: Config, b: Config) -> list[str]:
     return [name for name in before if before[name] != after[name]]
 
 
-def _gathered(given: Mapping[str, Any], typed: Collection[str]) -> dict[str, Any]:
-    """Put the fields FIELD.NAME of every `Options` field into one value for FIELD.
+def _gathered(
+    values: Mapping[str, Any], said: Mapping[str, Any], typed: Collection[str]
+) -> dict[str, Any]:
+    """Lay `said` over `values`, and put the fields FIELD.NAME of each `Options` into one value.
+
+    A FIELD in `said` replaces all that `values` has of it. A FIELD.NAME changes one setting.
 
     Args:
-      given: fields by their dotted names.
-      typed: the names whose values a user typed as text.
+      values: fields by their dotted names.
+      said: fields that win over them.
+      typed: the names of `said` whose values a user typed as text.
     """
-    result = dict(given)
+
+    def read(name: str) -> Any:
+        return evaluate(result[name]) if name in typed else result[name]
+
+    result = {**values, **said}
     for group in (name for name, field in fields_of(Config).items() if field.kind is Options):
-        inside = {name for name in given if name.startswith(f"{group}.")}
-        options = {
-            name.removeprefix(f"{group}."): evaluate(given[name]) if name in typed else given[name]
-            for name in sorted(inside)
-        }
-        if options:
-            result = {name: value for name, value in result.items() if name not in inside}
-            result[group] = options
+        inside = sorted(name for name in result if name.startswith(f"{group}."))
+        kept = [name for name in inside if name in said or group not in said]
+        whole = read(group) if group in result else None
+        if kept and (whole is None or isinstance(whole, Mapping)):
+            options = {name.removeprefix(f"{group}."): read(name) for name in kept}
+            result[group] = {**(whole or {}), **options}
+        result = {name: value for name, value in result.items() if name not in inside}
     return result
 
 

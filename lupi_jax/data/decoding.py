@@ -79,6 +79,8 @@ def decode(file: Path | bytes, name: object) -> Image.Image:
         several pictures.
     """
     try:
+        if isinstance(file, Path) and file.is_dir():
+            raise InputError(f"{name}: is a directory; give image files")
         if isinstance(file, Path) and is_endless(file):
             raise InputError(f"{name}: a pipe or a device, no image; replace or remove it")
         source = io.BytesIO(file) if isinstance(file, bytes) else file

@@ -129,8 +129,8 @@ def extractor(
     For example `lupi_jax.extractor("runs/mine")(paths, "visible")`.
 
     Args:
-      run: directory of a run of `lupi train`; or a network that `lupi_jax.training.load_run` or
-        `load_weights` has loaded.
+      run: directory of a run of `lupi train`; or a network that `lupi_jax.load_run`,
+        `load_weights` or `load_untrained` has loaded.
       checkpoint: the checkpoint in that directory, "newest", "best" (by validation mAP) or a step.
       batch_size: number of pictures embedded at once.
 

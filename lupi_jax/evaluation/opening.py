@@ -29,7 +29,7 @@ def open_run(
 
     Args:
       run: directory of a run of `lupi train`; or a network that `lupi_jax.load_run`,
-        `lupi_jax.training.load_weights` or `load_untrained` has loaded.
+        `load_weights` or `load_untrained` has loaded.
       checkpoint: the checkpoint in that directory; None is "newest".
       overrides: fields to change, as in `lupi_jax.load_config`. Only those may change that do not
         change the network (`lupi_jax.training.MOVABLE`).

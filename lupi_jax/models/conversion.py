@@ -37,7 +37,8 @@ def classes_of(state_dict: Mapping[str, np.ndarray]) -> int | None:
       state_dict: {name: array} as `from_torch` takes it. The `fc` of a torchvision ResNet does
         not count as a classifier.
     """
-    weight = unwrapped(state_dict).get("classifier.weight")
+    tensors = unwrapped(state_dict)
+    weight = tensors.get("classifier.weight", tensors.get("classifier.kernel"))  # theirs, `OURS`
     return len(weight) if weight is not None and np.ndim(weight) == 2 else None
 
 

@@ -38,11 +38,12 @@ class Embedding(NamedTuple):
 
 
 class EmbedNet(nn.Module):
-    """AGW's two-stream ResNet with a third stem for the intermediate modality.
+    """A backbone with one stem per modality, and a head that makes embeddings.
 
-    The network has one stem per modality (conv1, bn1, max-pool, layer1) and one shared trunk
-    (layer2 to layer4, last stride 1) with non-local blocks. Pooling, a BN neck without shift and a
-    bias-free classifier follow. Only the stems of the given modalities run.
+    Each modality has a stem of its own, and all share one trunk; `ResNet`, `ViT` or a `Backbone` of
+    your own says which layers these are. If the trunk returns a map, it is pooled to one feature
+    per image. A BN neck without shift normalises this feature, and a bias-free classifier gives
+    the logits of the training identities. Only the stems of the given modalities run.
 
     Attributes:
       num_classes: number of training identities.

@@ -39,6 +39,7 @@ class Family:
         None means that the weights fit both.
       one_stem: whether its one stem serves every modality.
       leaves: pairs of our name of a variable inside a module and theirs. Other names are equal.
+      collections: whether names outside "params" begin with their collection.
     """
 
     title: str
@@ -49,6 +50,7 @@ class Family:
     stem_relu: bool | None = None
     one_stem: bool = False
     leaves: Mapping[str, str] = dataclasses.field(default_factory=lambda: _LEAVES)
+    collections: bool = False
 
     def name_of(self, path: Path) -> str | None:
         """The PyTorch name of our variable `path`, or None if this family lacks it."""
@@ -57,6 +59,8 @@ class Family:
             match = re.fullmatch(pattern, modules)
             if match:
                 module, leaf = match.expand(name), self.leaves.get(path[-1], path[-1])
+                if self.collections and path[0] != "params":
+                    leaf = f"{path[0]}.{leaf}"
                 return f"{module}.{leaf}" if module else leaf
         return None
 
@@ -149,13 +153,15 @@ TIMM_VIT = Family(
 
 FAMILIES = (LUPI, AGW, TORCHVISION, TIMM_VIT)
 
-# A network of this package, with the names of our modules and PyTorch's layouts. A backbone of a
-# user's own may have any variables in a module.
+# A network of this package, with our names and PyTorch's layouts. A user's own backbone may have
+# any variables in a module, such as `kernel` beside `weight`, or `mean` in two collections. So no
+# name may be changed into another.
 OURS = Family(
     title="a run of `lupi train`",
-    mark=r"trunk[/.].+",
+    mark=r"trunk[/.].+|neck\.scale",  # a trunk may lack variables
     table=((r"(.+)", r"\1"),),
-    leaves={"kernel": "weight"},
+    leaves={},
+    collections=True,
 )
 
 

@@ -22,7 +22,7 @@ from lupi_jax.models import (
 )
 from lupi_jax.models.conversion import to_named
 from lupi_jax.models.mismatches import begins
-from lupi_jax.models.resnet import ResNet
+from lupi_jax.models.resnet import RESNETS, ResNet
 from lupi_jax.models.torch_names import Weights
 from lupi_jax.models.vit import VITS
 from lupi_jax.runtime.phases import phase
@@ -152,7 +152,9 @@ def _word_on_classifier(source: _Source, record: Mapping[str, Any] | None) -> st
 def _check_stem(source: _Source, model: EmbedNet) -> None:
     """Refuse a run's weights if their stem computes something else, which no tensor shows."""
     theirs = _settings_of(source)
-    if theirs and isinstance(model.net, ResNet) and theirs.stem_relu != model.stem_relu:
+    if theirs is None or theirs.backbone not in RESNETS or not isinstance(model.net, ResNet):
+        return  # a mismatch of the backbones is reported with the tensors
+    if theirs.stem_relu != model.stem_relu:
         raise InputError(
             f"that run's network has {'a' if theirs.stem_relu else 'no'} ReLU after each stem's "
             f"first normalisation: set --config.model.stem_relu={theirs.stem_relu}"

@@ -8,6 +8,7 @@ import pytest
 from lupi_jax import InputError, parse_config
 from lupi_jax.config import changeable, differences, field_types, parse_record, to_fields
 from lupi_jax.config.recipes import SETTINGS
+from lupi_jax.declared import Options
 from lupi_jax.evaluation.searched import same_modality_rule
 from lupi_jax.models import BACKBONES
 from lupi_jax.models.resnet import SHARED_FROM
@@ -25,6 +26,9 @@ def merged(**fields: Any) -> dict[str, Any]:
             inner = inner.setdefault(group, {})
         inner[leaf] = value
     return values
+
+
+OPEN = merged(loss={"extra": "m:f", "extra_settings": {"a": 1.0, "b": 2.0}})
 
 
 def problem(values: dict[str, Any]) -> str:
@@ -201,6 +205,29 @@ def test_every_mistake_is_found_at_once_in_one_line():
         "views.erase_area = (0.5, 0.2) must be 0 <= low <= high <= 1",
         "loss.margin = -0.1 must not be negative",
     }
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({"loss.extra_settings.a": 3.0}, {"a": 3.0, "b": 2.0}),
+        ({"loss.extra_settings.c": "(4, 5)"}, {"a": 1.0, "b": 2.0, "c": (4, 5)}),
+        ({"loss": {"extra_settings": {"b": 6}}}, {"a": 1.0, "b": 6}),
+        ({"loss.extra_settings": "{'b': 7}"}, {"b": 7}),  # as a whole, it replaces all
+        ({"loss.extra_settings": "{'b': 7}", "loss.extra_settings.a": "8"}, {"a": 8, "b": 7}),
+        ({"loss.extra_settings": Options(b=9)}, {"b": 9}),
+        ({"loss.extra_settings": None}, {}),
+    ],
+)
+@pytest.mark.parametrize("form", [to_fields, dataclasses.asdict, lambda config: OPEN])
+def test_one_setting_of_an_own_part_is_changed_and_the_others_stay(form, said, expected):
+    config = parse_config(OPEN)
+    assert parse_config(form(config), said).loss.extra_settings == expected
+
+
+def test_settings_that_are_no_mapping_are_named_beside_one_of_them():
+    message = problem({**OPEN, "loss.extra_settings": 5})
+    assert message.startswith("loss.extra_settings = 5 is not a mapping of names to numbers, texts")
 
 
 @pytest.mark.parametrize(

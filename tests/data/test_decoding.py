@@ -324,3 +324,9 @@ def test_a_device_is_no_image(tmp_path):
     (tmp_path / "zero.jpg").symlink_to("/dev/zero")
     with pytest.raises(InputError, match=r"zero\.jpg: a pipe or a device, no image"):
         read_image(tmp_path / "zero.jpg", (32, 16))
+
+
+def test_a_directory_is_no_image(tmp_path):
+    with pytest.raises(InputError) as caught:
+        read_image(tmp_path, (32, 16))
+    assert str(caught.value) == f"{tmp_path}: is a directory; give image files"

@@ -112,7 +112,7 @@ class Recorder(types.ModuleType):
             "wandb",
             "wandb_hook:WandbHook",
             "init",
-            [("log", ({"train/loss/total": 2.5, "step": 20},), {}), ("finish", (), {})],
+            [("log", ({"train/loss/total": 2.5},), {"step": 20}), ("finish", (), {})],
         ),
         (
             "mlflow",

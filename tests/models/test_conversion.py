@@ -1,9 +1,13 @@
 """Weights of LUPI and AGW to our variables, and back."""
 
+import dataclasses
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 from torch_weights import (
     AGW_MODEL,
@@ -22,12 +26,15 @@ from experiments.parity import load_network
 from lupi_jax.errors import InputError
 from lupi_jax.modality import Modality
 from lupi_jax.models import (
+    Backbone,
     EmbedNet,
     classes_of,
     from_torch,
     modalities_of,
     to_torch,
 )
+from lupi_jax.models.backbones import BACKBONES
+from lupi_jax.models.conversion import to_named
 
 
 def test_names_are_the_released_code_s(weights: Weights) -> None:
@@ -161,3 +168,46 @@ def test_a_network_of_one_stem_is_not_agw_s(modality: str) -> None:
     written = to_torch(alone, "lupi")
     assert {name.partition(".")[0] for name in written} >= {part, "base_resnet", "bottleneck"}
     assert f"{part}.resnet_part1.3.0.conv1.weight" in written
+
+
+class Namesakes(nn.Module):
+    """Variables whose names PyTorch's would make one: `kernel`, `weight`, and `mean` twice."""
+
+    variables_of_its_own: bool = True
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        x = x.mean((1, 2)) if x.ndim == 4 else x
+        if self.variables_of_its_own:
+            for name in ("kernel", "weight", "mean", "running_mean"):
+                x = x * self.param(name, nn.initializers.normal(), (3,))
+            x = x + self.variable("batch_stats", "mean", jnp.zeros, (3,)).value
+        return x
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnNet(Backbone):
+    in_trunk: bool
+
+    @property
+    def features(self) -> int:
+        return 3
+
+    def stem(self, numerics: Any, name: str) -> nn.Module:
+        return Namesakes(not self.in_trunk, name=name)
+
+    def trunk(self, numerics: Any, name: str) -> nn.Module:
+        return Namesakes(self.in_trunk, name=name)
+
+
+@pytest.mark.parametrize("in_trunk", [True, False])
+def test_no_two_variables_of_a_user_s_module_get_one_name(
+    monkeypatch: pytest.MonkeyPatch, in_trunk: bool
+) -> None:
+    monkeypatch.setitem(BACKBONES, "own", OwnNet(in_trunk))
+    model = EmbedNet(5, backbone="own", pooling="average")
+    variables = draw(model, 6)
+    named = to_named(variables)
+    assert len(named) == len(flatten_dict(variables)) == 5 * (1 if in_trunk else 3) + 5
+    assert same(from_torch(named, model), variables)
+    assert classes_of(named) == 5

@@ -102,7 +102,7 @@ def test_agw_s_weights_do_not_ask_a_vit_for_a_relu(agw: Weights) -> None:
 def test_a_run_s_vit_is_what_its_names_say() -> None:
     variables = draw(NET, 4)
     named = to_named(variables)
-    assert named["stem_infrared.weight"].shape == (12, 3, 16, 16)
+    assert named["stem_infrared.kernel"].shape == (12, 3, 16, 16)
     assert named["trunk.cls_token"].shape == (1, 1, 12)
     assert same(from_torch(named, NET), variables)
     two = {n: x for n, x in named.items() if not n.startswith("stem_intermediate")}

@@ -17,7 +17,7 @@ from lupi_jax.data.contents import look_at
 from lupi_jax.errors import InputError
 from lupi_jax.models import from_torch, to_torch
 from lupi_jax.models.conversion import to_named
-from lupi_jax.training import load, load_untrained
+from lupi_jax.training import load, load_untrained, pretrained
 from lupi_jax.training.network import fresh_variables, make_model
 from lupi_jax.training.pretrained import initial_variables
 from lupi_jax.training.run import run_record, same_people
@@ -151,6 +151,21 @@ def test_a_run_of_another_network_is_refused_with_what_to_set(
     assert "set --config.model.stem_relu=False" in message(run, stem_relu=True)
     assert "set --config.model.non_local=False" in message(run, non_local=True)
     assert "they are of thin" in message(run, backbone="resnet18")
+
+
+def test_a_vit_s_run_is_refused_by_its_backbone_and_not_by_its_stem(
+    places: Mapping[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ViT ignores `stem_relu`, so that a ResNet's need not be the same."""
+    theirs = configure(places["old"], model={"backbone": "vit_small"})
+    shapes = jax.eval_shape(lambda: drawn(theirs))
+    tensors = to_named(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes))
+    source = pretrained._Source("vit, step 1", tensors, {"config": dataclasses.asdict(theirs)})
+    monkeypatch.setattr(pretrained, "_read", lambda *_: source)
+    config = configure(places["old"], "vit", model={**MODEL, "stem_relu": True})
+    with pytest.raises(InputError, match=r"set --config[.]model[.]backbone=vit_small") as caught:
+        start(config)
+    assert "stem_relu" not in str(caught.value)
 
 
 def test_a_stem_that_a_run_lacks_starts_as_a_copy(
