@@ -116,7 +116,8 @@ def parameters_of_loss(config: Config, model: EmbedNet, extra: ExtraLoss) -> Any
     rows = config.batch.identities * config.batch.images
     dtype = jnp.float64 if config.dtype == "float64" else jnp.float32
     feature, logits = (jnp.zeros((rows, n), dtype) for n in (model.features, model.num_classes))
-    embeddings = {Modality(m): Embedding(feature, feature, logits) for m in config.modalities}
+    trained = [m for m in Modality if m in config.modalities]  # in the order of the step
+    embeddings = {m: Embedding(feature, feature, logits) for m in trained}
     labels = jnp.arange(rows) // config.batch.images
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
     params = as_parameters(config, extra.init(key, embeddings, labels))
