@@ -70,12 +70,12 @@ def test_a_view_that_cannot_be_used_is_refused_before_a_run_begins(own, refused)
         "gets 3 inputs, got an unexpected keyword argument 'power'"
     )
     message = refused(*train_own(own, "--config.views.intermediate=infrared_gamma:bend_infrared"))
-    assert "its settings after 2 inputs (missing a required argument: 'modality')" in message
+    assert "gets 2 inputs, missing a required argument: 'modality'" in message
     message = refused(*train_own(own, "--config.views.extra_settings.power=2"))
     assert message == "config: views.extra_settings needs a part of your own in views.extra"
     message = refused(*train_own(own, "--config.views.intermediate=channel"))
     assert message.endswith(
-        "is not one of random_channel, luma, channel_exchange, or MODULE:NAME of your own"
+        "is not one of random_channel, luma, channel_exchange, adaptive, or MODULE:NAME of your own"
     )
     assert not (own.parent / "run").exists()
 
