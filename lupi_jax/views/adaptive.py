@@ -25,11 +25,11 @@ OFFSET = 0.25
 class Generator(nn.Module):
     """Computes the weights of a mix of the channels, a R + b G + c B + d, for every pixel.
 
-    a, b and c are positive and add up to 1, and d is at most `OFFSET` of the range, up or down. If all channels of
-    one pixel exceed all channels of another by more than twice `OFFSET`, the mix therefore keeps
-    their order, so that an image with such a contrast cannot become blank. Two hidden layers
-    compute the weights from the pixel's colour and, with `context`, from the mean and the deviation
-    of the image's channels. At first the mix is close to the mean of the channels.
+    a, b and c are positive and add up to 1. d is at most `OFFSET` of the range, up or down. If all
+    channels of one pixel exceed all channels of another by more than twice `OFFSET`, the mix
+    therefore keeps their order, so that an image with such a contrast cannot become blank. Two
+    hidden layers compute the weights from the pixel's colour and, with `context`, from the mean and
+    the deviation of the image's channels. At first the mix is close to the mean of the channels.
 
     Attributes:
       context: whether the weights depend on the image as well as on the pixel.
