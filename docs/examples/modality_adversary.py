@@ -42,4 +42,4 @@ class ModalityAdversary(nn.Module):
         guesses = nn.Dense(len(embeddings))(hidden)
         truth = jnp.repeat(jnp.arange(len(embeddings)), len(labels))
         loss = optax.softmax_cross_entropy_with_integer_labels(guesses, truth)
-        return {"modality": loss.mean()}
+        return {"adversary": loss.mean()}

@@ -68,7 +68,7 @@ def test_the_adversary_reverses_the_gradient_that_its_discriminator_follows():
     params = module(width=5).init(jax.random.key(0), given, labels)
 
     def loss(strength: float, given: dict[Modality, Embedding]) -> jax.Array:
-        return module(width=5, strength=strength).apply(params, given, labels)["modality"]
+        return module(width=5, strength=strength).apply(params, given, labels)["adversary"]
 
     assert loss(0.1, given) == pytest.approx(float(loss(-1.0, given)))  # forward: the same
     plain, turned = (jax.grad(loss, 1)(s, given)["visible"].pooled for s in (-1.0, 0.25))

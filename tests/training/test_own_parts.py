@@ -84,11 +84,11 @@ def test_a_run_of_own_parts_resumes_bit_for_bit_and_serves_every_command(
         f"whole train {step}" for step in (1, 2, 3, 4)
     ]
     rows = read_metrics("whole")
-    terms = ("identity", "triplet", "color_free", "modality")
+    terms = ("identity", "triplet", "color_free", "adversary")
     for row in rows:
         assert row["loss/total"] == pytest.approx(sum(row[f"loss/{t}"] for t in terms), rel=1e-6)
     # Three modalities that the discriminator cannot tell apart yet: half of log 3.
-    assert rows[0]["loss/modality"] == pytest.approx(0.5 * np.log(3), rel=0.2)
+    assert rows[0]["loss/adversary"] == pytest.approx(0.5 * np.log(3), rel=0.2)
 
     assert main(command(people, "broken", 2)) == 0
     assert main(command(people, "broken", 4)) == 0
