@@ -99,7 +99,10 @@ def runnable(page: Path) -> list[Block]:
 
 
 # Several trainings, a minute each page. tests/cli runs most of these commands on less data.
-LONG = [ROOT / "docs/guides" / name for name in ("extend.md", "published-data.md", "runs.md", "views.md")]
+LONG = [
+    ROOT / "docs/guides" / name
+    for name in ("extend.md", "published-data.md", "runs.md", "views.md")
+]
 
 
 @pytest.mark.parametrize(
