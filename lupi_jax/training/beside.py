@@ -35,8 +35,8 @@ def parameters_beside(config: Config, model: EmbedNet, extra: ExtraLoss | None) 
         rows = jnp.zeros((2, _shallow_length(config, model)))
         key = jax.random.fold_in(jax.random.key(config.seed), 3)
         drawn = Discriminator().init(key, rows, rows)
-        found[DISCRIMINATOR] = drawn["params"]
-    return {name: as_parameters(config, params) for name, params in found.items() if params}
+        found[DISCRIMINATOR] = as_parameters(config, drawn["params"])
+    return {name: params for name, params in found.items() if params}
 
 
 def fresh_generator(config: Config) -> Any:

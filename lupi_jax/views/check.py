@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from lupi_jax.declared import is_part
 from lupi_jax.settings import ViewSettings
+from lupi_jax.views.adaptive import Adaptive, Generator
 from lupi_jax.views.intermediate import make_intermediate
 from lupi_jax.views.making import make_views
 
@@ -29,7 +30,12 @@ def check_views(
     if settings.extra or is_part(settings.intermediate):
         make = partial(make_views, settings=settings, modalities=tuple(modalities))
         key, images = _abstract(image_size)
-        jax.eval_shape(make, key, images, images)
+        adaptive = None
+        if settings.intermediate == "adaptive":
+            generator = Generator(settings.adaptive_context)
+            drawn = jax.eval_shape(generator.init, key, jnp.zeros((*image_size, 3)))
+            adaptive = Adaptive(drawn["params"])
+        jax.eval_shape(make, key, images, images, adaptive=adaptive)
 
 
 def check_intermediate(settings: ViewSettings, image_size: tuple[int, int]) -> None:

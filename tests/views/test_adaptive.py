@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from lupi_jax.config import parse_config
 from lupi_jax.errors import InputError
+from lupi_jax.modality import Modality
 from lupi_jax.settings import ViewSettings
-from lupi_jax.views import Adaptive, Generator, make_views, share_at
+from lupi_jax.views import Adaptive, Generator, check_views, make_views, share_at
 from lupi_jax.views.adaptive import OFFSET, make_adaptive, mean_weights, mix_weights
 from lupi_jax.views.channels import random_channel
 
@@ -107,6 +108,22 @@ def test_views_depend_on_the_row_and_not_on_its_batch() -> None:
     np.testing.assert_array_equal(whole["intermediate"][2:], half["intermediate"])
     with pytest.raises(ValueError, match="need the parameters of their generator"):
         make_views(key, batch, None, kind, ["intermediate"])
+
+
+def test_a_view_of_one_s_own_is_tried_on_learnt_images_too() -> None:
+    kind = ViewSettings(intermediate="adaptive", extra=f"{__name__}:negative")
+    check_views(kind, tuple(Modality), (16, 8))
+    wrong = ViewSettings(intermediate="adaptive", extra=f"{__name__}:only_learnt_is_wrong")
+    with pytest.raises(InputError, match="must return a floating array"):
+        check_views(wrong, tuple(Modality), (16, 8))
+
+
+def negative(key: jax.Array, image: jax.Array, modality: Modality) -> jax.Array:
+    return 255 - image
+
+
+def only_learnt_is_wrong(key: jax.Array, image: jax.Array, modality: Modality) -> jax.Array:
+    return image[:1] if modality is Modality.INTERMEDIATE else image
 
 
 @pytest.mark.parametrize(
