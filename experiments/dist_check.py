@@ -2,8 +2,8 @@
 
 Builds sdist and wheel, and lists stray and missing files. Then installs each without extras into a
 fresh environment, and runs there, without TensorFlow, the first commands of the README and the
-examples of parts of a user's own. The package index has to provide the dependencies, so this is
-not one of the tests.
+examples of parts of a user's own. Last it adds the extra `report` and writes a report. The package
+index has to provide the dependencies, so this is not one of the tests.
 """
 
 import os
@@ -53,6 +53,7 @@ COMMANDS = (
 EXAMPLES = (
     *("--config.model.backbone=small_net:SmallNet", "--config.model.backbone_settings.width=8"),
     *("--config.model.pooling=average", "--config.log.hooks=('print_rows:PrintRows',)"),
+    "--config.views.extra=infrared_gamma:bend_infrared",
 )
 LOSSES = (
     "hetero_center:hetero_center",
@@ -71,11 +72,7 @@ def own_parts() -> list[tuple[str, ...]]:
             ("train", "--config", "configs/synthetic.py", "--workdir", workdir, *own),
             ("evaluate", "--workdir", workdir),
         ]
-    return [
-        *commands,
-        ("export", "--workdir", workdir, "--stablehlo", "own"),
-        ("report", "--workdir", workdir, "--out", "own.html"),
-    ]
+    return [*commands, ("export", "--workdir", workdir, "--stablehlo", "own")]
 
 
 def tracked(folder: str) -> set[str]:
@@ -123,6 +120,8 @@ def check_use(distribution: Path, folder: Path) -> None:
         install,
         [binaries / "python", "-c", PROGRAM],
         *([binaries / "lupi", *arguments] for arguments in (*COMMANDS, *own_parts())),
+        [*install[:-1], f"{distribution}[report]"],
+        [binaries / "lupi", "report", "--workdir", "runs/own-0", "--out", "own.html"],
     ):
         shown = "-c ..." if PROGRAM in command else " ".join(map(str, command[1:]))
         print("$", command[0].name, shown, flush=True)

@@ -95,4 +95,4 @@ depend on how far features spread. Kernel "fixed" is the mean over bandwidths
 
 if __name__ == "__main__":
     what = "How far apart do the modalities lie, before and after training?"
-    raise SystemExit(tabulate("domain_shift", what, CELLS, render))
+    raise SystemExit(tabulate("tables.domain_shift", what, CELLS, render))

@@ -68,12 +68,29 @@ def watched(record: dict[str, Any]) -> str:
 
 def render(sweep: Sweep, command: str, records: Records) -> None:
     """Write `helps.{json,md}`."""
+    title = f"Does the intermediate modality help on {sweep.name}?"
+    write_comparisons(sweep, command, records, AGAINST, "helps", title)
+
+
+def write_comparisons(
+    sweep: Sweep,
+    command: str,
+    records: Records,
+    against: Sequence[tuple[str, str]],
+    name: str,
+    title: str,
+) -> None:
+    """Write `<name>.{json,md}`, which compares every (method, its reference) of `against`.
+
+    Raises:
+      InputError: the records hold both cells of none of these pairs.
+    """
     made, facts = provenance(sweep, command, records)
     lines, rows = [], []
-    pairs = [pair for pair in AGAINST if set(pair) <= records.keys()]
+    pairs = [pair for pair in against if set(pair) <= records.keys()]
     if not pairs:
         raise InputError(
-            f"--cells: give both cells of a pair: {', '.join(' '.join(p) for p in AGAINST)}"
+            f"--cells: give both cells of a pair: {', '.join(' '.join(p) for p in against)}"
         )
     for method, baseline in pairs:
         for direction, short in DIRECTIONS.items():
@@ -105,7 +122,7 @@ def render(sweep: Sweep, command: str, records: Records) -> None:
         for cell in records
         for record in records[cell]
     ]
-    text = f"""# Does the intermediate modality help on {sweep.name}?
+    text = f"""# {title}
 
 {made}
 Differences of mAP in points: the method minus its reference, with the same steps, batches and
@@ -129,7 +146,7 @@ ln({first["classes"]}) = {np.log(first["classes"]):.2f}. A triplet loss at its m
 |---|---|---|
 {chr(10).join(losses)}
 """
-    write(sweep.results, "helps", text, {**facts, "rows": rows})
+    write(sweep.results, name, text, {**facts, "rows": rows})
 
 
 def _interval(bounds: Sequence[float]) -> str:
@@ -137,4 +154,5 @@ def _interval(bounds: Sequence[float]) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(tabulate("helps", "Does the intermediate modality help?", CELLS, render))
+    what = "Does the intermediate modality help?"
+    raise SystemExit(tabulate("tables.helps", what, CELLS, render))

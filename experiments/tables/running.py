@@ -153,6 +153,8 @@ def _shift(evaluation: Evaluation) -> list[dict[str, Any]]:
     v, t, z = Modality.VISIBLE, Modality.INFRARED, Modality.INTERMEDIATE
     image = np.unique(index.paths, return_inverse=True)[1]
     for a, b, groups in ((v, t, index.identities), (z, t, index.identities), (v, z, image)):
+        if not (len(rows[a]) and len(rows[b])):
+            continue
         for bandwidths in BANDWIDTHS:
             test = domain_shift_test(
                 features.neck[rows[a]],

@@ -40,7 +40,8 @@ PAIRS = (
     "infrared_to_intermediate",
     "visible_to_infrared",
 )
-"""The (query)_to_(gallery) pairs that every network is measured on."""
+"""The (query)_to_(gallery) pairs that every network is measured on. A learnt mix leaves out those
+with intermediate images."""
 
 # Fields that do not change a run's numbers: those that may change on resuming, except its length.
 INDIFFERENT = {*RESUMABLE, "log.validate_every", "data.workers"} - {"steps", "epochs"}
@@ -104,7 +105,10 @@ class Sweep:
         Raises:
           InputError: fields are wrong.
         """
-        fields = {**self.overrides, **cell.fields, **repeat, "evaluation.pairs": repr(PAIRS)}
+        pairs = PAIRS
+        if cell.fields.get("views.intermediate") == "adaptive":  # exists in training only
+            pairs = tuple(pair for pair in PAIRS if "intermediate" not in pair)
+        fields = {**self.overrides, **cell.fields, **repeat, "evaluation.pairs": repr(pairs)}
         return load_config(f"{self.config}:{cell.recipe}", fields)
 
     @property

@@ -1,0 +1,35 @@
+"""Does it help to learn the mix of the intermediate image? The learnt mix and its ablations.
+
+    python -m experiments.tables.learnt --data sysu --root SYSU-MM01
+
+The comparisons are those of `experiments.tables.helps`.
+"""
+
+from experiments.tables.command import tabulate
+from experiments.tables.helps import write_comparisons
+from experiments.tables.sweep import Sweep
+from experiments.tables.table import Records
+
+AGAINST = (
+    ("learnt", "baseline"),
+    ("learnt", "released"),
+    ("learnt_mmd", "baseline"),
+    ("learnt_mmd", "learnt"),
+    ("learnt_adversarial", "learnt"),
+    ("learnt_colour", "learnt"),
+    ("learnt_blended", "learnt"),
+)
+"""(method, its reference)."""
+
+CELLS = tuple(dict.fromkeys(cell for pair in AGAINST for cell in pair))
+
+
+def render(sweep: Sweep, command: str, records: Records) -> None:
+    """Write `learnt.{json,md}`."""
+    title = f"Does it help to learn the mix of the intermediate image on {sweep.name}?"
+    write_comparisons(sweep, command, records, AGAINST, "learnt", title)
+
+
+if __name__ == "__main__":
+    what = "Does it help to learn the mix of the intermediate image?"
+    raise SystemExit(tabulate("tables.learnt", what, CELLS, render))
