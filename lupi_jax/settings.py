@@ -119,6 +119,12 @@ class LossSettings(Settings):
         '"weighted_regularized" is AGW\'s loss over the rows of all modalities. "none" leaves the '
         "triplet loss out.",
     )
+    direct_weight: float = field(
+        0.0,
+        "Weight of the triplet loss between visible and infrared images alone, in addition to "
+        "`triplet`. In the ring of Eq. 5 no infrared anchor has a visible positive.",
+        NOT_NEGATIVE,
+    )
     color_free: Literal["paper", "released", "none"] = field(
         "paper",
         'Colour-free loss. "paper" is Eq. 6, "released" is the mean squared error, "none" leaves '

@@ -57,6 +57,7 @@ _YOUNGER = {
     "views.adaptive_context": True,
     "views.adaptive_share": 1.0,
     "views.adaptive_ramp": 0,
+    "loss.direct_weight": 0.0,
     "loss.color_free_stop": "none",
     "loss.modality": "none",
     "loss.modality_weight": 1.0,

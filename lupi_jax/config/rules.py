@@ -108,6 +108,11 @@ _RULES: tuple[_Rule, ...] = (
         "loss.modality needs views.intermediate = adaptive and infrared in modalities",
     ),
     (
+        ("modalities", "loss.direct_weight"),
+        lambda trained, weight: weight == 0 or {Modality.VISIBLE, Modality.INFRARED} <= {*trained},
+        "loss.direct_weight needs visible and infrared in modalities: set it to 0",
+    ),
+    (
         ("modalities", "loss.color_free"),
         lambda trained, kind: kind == "none" or has_twins(trained),
         "loss.color_free needs visible and intermediate in modalities: set it to none",

@@ -43,7 +43,7 @@ def objective(
 
     Returns:
         The total, a scalar, and {term: weighted scalar}, which add up to the total. The terms are
-        "identity" always, and "triplet" and "color_free" if they apply.
+        "identity" always, and "triplet", "direct" and "color_free" if they apply.
 
     Raises:
         ValueError: if names are missing, unknown or different in the two mappings, or shapes or
@@ -73,6 +73,9 @@ def objective(
             terms["triplet"] = bimodal_triplet(one, other, labels, margin)
         case reduction, [v, t, z]:
             terms["triplet"] = dual_triplet(v, t, z, labels, margin, reduction)
+    if settings.direct_weight and {"visible", "infrared"} <= {*names}:
+        direct = bimodal_triplet(pooled["visible"], pooled["infrared"], labels, margin)
+        terms["direct"] = settings.direct_weight * direct
     if settings.color_free != "none" and has_twins(names):
         terms["color_free"] = settings.color_free_weight * _color_free(pooled, logits, settings)
     return jnp.asarray(sum(terms.values())), terms

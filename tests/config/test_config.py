@@ -322,6 +322,10 @@ CROSS = [
         merged(modalities=("visible", "infrared"), loss__color_free="released"),
         "loss.color_free needs visible and intermediate in modalities: set it to none",
     ),
+    (
+        merged(modalities=("visible", "intermediate"), loss__direct_weight=1.0),
+        "loss.direct_weight needs visible and infrared in modalities: set it to 0",
+    ),
 ]
 
 

@@ -104,8 +104,8 @@ def test_younger_fields_leave_recorded_runs_their_keys(cell):
     }
     parts = ("model.backbone", "loss.extra", "views.extra", "views.intermediate")
     settings = {f"{part}_settings" for part in parts}
-    # The first has no effect on rendered people, the last contradicts the recorded fields.
-    without_effect = {"data.identity_zero", "log.hooks", "loss.modality"}
+    # The first has no effect on rendered people, the last two contradict recorded fields.
+    without_effect = {"data.identity_zero", "log.hooks", "loss.modality", "loss.direct_weight"}
     assert {*others, *settings, *without_effect} == module._YOUNGER.keys()
     for name, value in others.items():
         other = parse_record({**record["fields"], "data.root": "x", name: value})

@@ -64,6 +64,29 @@ def test_total_by_hand():
     np.testing.assert_allclose(total, np.log(4) + 2.5 / 3 + 50, rtol=1e-6)
 
 
+def test_the_direct_triplet_by_hand():
+    # Of the four anchors only visible 10 is within the margin: 2 - 9 + 7.5 = 1/2. The mean of two
+    # visible anchors is 1/4, the mean of both directions 1/8; weight 4.
+    pooled = {V: [0, 10], T: [1, 12], Z: [3, 9]}
+    pooled = {name: jnp.asarray(x, float)[:, None] for name, x in pooled.items()}
+    logits = {name: jnp.zeros((2, 4)) for name in pooled}
+    settings = LossSettings(margin=7.5, triplet="none", color_free="none", direct_weight=4.0)
+    total, terms = objective(pooled, logits, jnp.asarray([0, 1]), settings)
+    assert list(terms) == ["identity", "direct"]
+    np.testing.assert_allclose(terms["direct"], 0.5, rtol=1e-6)
+    np.testing.assert_allclose(total, np.log(4) + 0.5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("form", ["paper", "released"])
+@pytest.mark.parametrize("stopped", ["none", "visible", "intermediate"])
+def test_a_stopped_side_of_the_colour_free_loss_gets_no_gradient(form, stopped):
+    pooled, logits = batch(V, T, Z)
+    settings = LossSettings(triplet="none", color_free=form, color_free_stop=stopped)
+    gradient = jax.grad(lambda x: objective(x, logits, LABELS, settings)[1]["color_free"])(pooled)
+    moved = {str(name) for name in (V, Z) if bool(jnp.any(gradient[name] != 0))}
+    assert moved == {"visible", "intermediate"} - {stopped}
+
+
 @pytest.mark.parametrize("form", ["sum", "mean"])
 @pytest.mark.parametrize(
     ("names", "triplet"),
