@@ -29,6 +29,9 @@ class Cell:
 _LUMA = {"views.intermediate": "luma"}
 _PLAIN = {"views.erase": "0.0"}  # without the paper's "Aug"
 _AUG = {"views.erase": "0.5"}
+_DIRECT = {**_PLAIN, "loss.direct_weight": "1.0"}
+_MIX = {"views.intermediate": "adaptive"}
+_LEARNT = {**_DIRECT, **_MIX, "loss.modality": "mmd"}
 
 
 def _alone(modality: str) -> dict[str, str]:
@@ -95,6 +98,48 @@ CELLS = {
             "paper",
             {**_PLAIN, "loss.triplet": "none"},
             "identity and colour-free loss (Eq. 6)",
+        ),
+        Cell(
+            "baseline_direct",
+            "baseline",
+            {**_LUMA, **_DIRECT},
+            "visible and infrared, with twice the weight of their triplet loss",
+        ),
+        Cell(
+            "released_direct",
+            "released",
+            _DIRECT,
+            "random channels, and the triplet loss of visible and infrared beside the ring",
+        ),
+        Cell(
+            "learnt",
+            "released",
+            _LEARNT,
+            "like `released_direct`, with a learnt mix that is drawn towards infrared (mmd)",
+        ),
+        Cell(
+            "learnt_alone",
+            "released",
+            {**_DIRECT, **_MIX},
+            "`learnt` without the term that draws it towards infrared",
+        ),
+        Cell(
+            "learnt_by_pixel",
+            "released",
+            {**_LEARNT, "views.adaptive_context": "False"},
+            "`learnt` by the pixel's colour only, without the image's mean and deviation",
+        ),
+        Cell(
+            "learnt_blended",
+            "released",
+            {**_LEARNT, "views.adaptive_share": "0.5"},
+            "`learnt` blended half and half with random channels",
+        ),
+        Cell(
+            "learnt_ring",
+            "released",
+            {**_PLAIN, **_MIX},
+            "learnt mix in `released`, without the direct triplet and the term",
         ),
     )
 }

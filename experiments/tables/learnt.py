@@ -13,13 +13,19 @@ from experiments.tables.table import Records
 AGAINST = (
     ("learnt", "baseline"),
     ("learnt", "released"),
-    ("learnt_mmd", "baseline"),
-    ("learnt_mmd", "learnt"),
-    ("learnt_adversarial", "learnt"),
-    ("learnt_colour", "learnt"),
-    ("learnt_blended", "learnt"),
+    ("learnt", "baseline_direct"),
+    ("learnt", "released_direct"),
+    ("learnt", "learnt_alone"),
+    ("learnt", "learnt_by_pixel"),
+    ("learnt", "learnt_blended"),
+    ("learnt_ring", "baseline"),
+    ("learnt_ring", "released"),
+    ("released_direct", "released"),
+    ("released_direct", "baseline"),
+    ("baseline_direct", "baseline"),
 )
-"""(method, its reference)."""
+"""(method, its reference): the learnt mix against two and three modalities, with and without the
+direct triplet, and against itself without one of its parts; then the direct triplet alone."""
 
 CELLS = tuple(dict.fromkeys(cell for pair in AGAINST for cell in pair))
 
