@@ -154,7 +154,7 @@ def training_panels(rows: Sequence[Mapping[str, Any]]) -> list[Panel]:
 
 
 def mix_panel(rows: Sequence[Mapping[str, Any]]) -> Panel | None:
-    """The panel of the mean weights of a learnt mix; None if `metrics.jsonl` has none of them."""
+    """The panel of the mean weights of a learnt mix; None if `metrics.jsonl` lacks them."""
     lines = [line for key, label in _MIX.items() for line in _lines(label, rows, "train", key)]
     return Panel("mean weight", lines, False, ("B", "R", "G", "offset")) if lines else None
 
