@@ -118,6 +118,7 @@ def save_run() -> Callable[..., None]:
     from lupi_jax import Config
     from lupi_jax.data import read_index
     from lupi_jax.data.contents import digest_file, look_at
+    from lupi_jax.training.beside import parameters_beside
     from lupi_jax.training.checkpoints import Checkpoints
     from lupi_jax.training.network import fresh_variables, make_model
     from lupi_jax.training.run import run_record
@@ -127,7 +128,8 @@ def save_run() -> Callable[..., None]:
         training = read_index(config.data, "train")
         network = make_model(config, len(training.classes))
         drawn = dataclasses.replace(config, seed=config.seed if key is None else key)
-        state = TrainState.create(fresh_variables(drawn, network), optax.identity())
+        beside = parameters_beside(drawn, network, None)
+        state = TrainState.create(fresh_variables(drawn, network), optax.identity(), beside)
         with Checkpoints(workdir) as checkpoints:
             state = state.replace(step=jnp.int32(step))
             places = [training.root / path for path in training.paths]

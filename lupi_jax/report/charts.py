@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from lupi_jax.errors import plural, shown
 from lupi_jax.report.distances import PairCounts
+from lupi_jax.report.intermediate import LEVELS, Greys
 from lupi_jax.report.pictures import LINE_COLOURS, Panel, draw_lines
 
 _TEXT, _RULE = "#010203", "#040506"  # placeholders for the page's own colours
@@ -39,6 +40,8 @@ _BLUE, _RED = "#0072B2", "#D55E00"
 PEOPLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#5B6BE0",
           "#8C6BB1", "#A0793D", "#7F8C1F", "#C0392B", "#3BA8A0", "#808080")  # fmt: skip
 MARKS = ("o", "^", "s")
+_GREYS, _GREY_STYLES = (_RED, _BLUE, "#009E73", _TEXT), ("-", "-", "--", ":")
+_WIDTH = 8  # grey levels per bin
 _SEARCH_MARKS = ("", "o", "s", "^", "D")
 _BELOW = "outside lower center"
 
@@ -141,6 +144,26 @@ def distance_chart(counts: PairCounts, name: str) -> str:
         f"Histogram of distances: mean {same:.3f} for the same identity, {different:.3f} for "
         f"different identities, {100 * counts.overlap:.0f} percent overlap",
     )
+
+
+@_page_style
+def grey_chart(greys: Sequence[Greys], name: str) -> str:
+    """Histograms of grey levels in percent of the pixels; the first, filled, is the others' aim."""
+    figure, axes = _axes()
+    edges = np.append(LEVELS[::_WIDTH], LEVELS[-1] + 1)
+    for kind, colour, style in zip(greys, _GREYS, _GREY_STYLES, strict=True):
+        shares = 100 * np.add.reduceat(kind.counts, edges[:-1] - edges[0]) / kind.counts.sum()
+        if kind is greys[0]:
+            axes.stairs(shares, edges, fill=True, color=colour, alpha=0.3, lw=0)
+        axes.stairs(shares, edges, color=colour, ls=style, lw=1.6, label=kind.name)
+    seen = LEVELS[np.sum([kind.counts for kind in greys], axis=0) > 0]
+    axes.set_xlim(min(0, int(seen[0])), max(256, int(seen[-1]) + 1))
+    axes.set_xticks([0, 64, 128, 192, 255])
+    axes.set(xlabel="grey level", ylabel="pixels, percent")
+    figure.legend(loc=_BELOW, ncols=2)
+    ends = ", ".join(f"{kind.name} {kind.distance:.1f}" for kind in greys[1:])
+    text = f"Histogram of grey levels. Distance to {greys[0].name} in grey levels: {ends}"
+    return _svg(figure, name, text)
 
 
 @_page_style

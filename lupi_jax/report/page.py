@@ -22,16 +22,14 @@ from lupi_jax.report import charts
 from lupi_jax.report.activation import activation_shares, heat
 from lupi_jax.report.choices import choose_images, choose_queries
 from lupi_jax.report.distances import PairCounts, count_pairs, lay_out
-from lupi_jax.report.pictures import RankingRow, training_panels
+from lupi_jax.report.intermediate import Learnt, draws, learnt_mix
+from lupi_jax.report.pictures import RankingRow, mix_panel, training_panels
 from lupi_jax.report.settings import settings_of
 from lupi_jax.report.thumbnails import Thumbnail, thumbnail
 from lupi_jax.training import Run
-from lupi_jax.views import LUMA, Adaptive, luma, make_intermediate
-from lupi_jax.views.channels import draw_weights
 
 TOP = 10  # number of gallery images beside a query
 MAPPED = 4  # number of images per modality with an activation map
-DRAWS = 6  # number of intermediate images
 MARKED = 0.01  # the false-match rate whose threshold a chart names
 TABLED = (0.1, 0.01, 0.001, 0.0001)  # the false-match rates in the table
 
@@ -77,7 +75,8 @@ def make_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    panels = training_panels(curves)
+    panels, index = training_panels(curves), found.features.index
+    learns = run.generator is not None
     return environment.get_template("template.html.j2").render(
         facts=dict(facts),
         notes=_notes(run, found),
@@ -91,8 +90,9 @@ def make_page(
         thresholds=_thresholds(found),
         tabled=TABLED,
         map=_map(found.features, run.config.seed),
-        activations=_activations(run, found.features.index),
-        draws=_draws(run, found.features.index),
+        activations=_activations(run, index),
+        draws=[] if learns else draws(run, index),
+        learnt=_learnt(run, index, curves) if learns else None,
         kind=run.config.views.intermediate,
         recipe=run.config.recipe,
         settings=settings_of(run.config),
@@ -264,31 +264,14 @@ def _activations(
     return result
 
 
-def _draws(run: Run, index: Index) -> list[tuple[Thumbnail, str, tuple[float, ...]]]:
-    """(image, name, weights) for a visible image, its luma, and draws of intermediate images.
-
-    The weights of a mix sum to 1; what is not a mix of known weights has ().
-    """
-    visible = np.flatnonzero(index.modalities == Modality.VISIBLE)
-    if not len(visible):
-        return []
-    data, views = run.config.data, run.config.views
-    rows = choose_images(index, run.config.seed, 1, 1)
-    row = next((r for r in rows if index.modalities[r] == Modality.VISIBLE), visible[0])
-    image = make_reader(index, data.image_size, data.prepared)(int(row))
-    shown = [(image, "original", ()), (np.asarray(luma(image)), "luma", LUMA)]
-    if views.intermediate != "luma":
-        key = jax.random.key(run.config.seed)
-        count = 1 if views.intermediate == "adaptive" and views.adaptive_share == 1 else DRAWS
-        adaptive = None if run.generator is None else Adaptive(run.generator, views.adaptive_share)
-        images = np.stack([image] * count)
-        made = np.asarray(make_intermediate(key, images, views, adaptive=adaptive))
-        mixed = views.intermediate == "random_channel"
-        for i, pixels in enumerate(made.clip(0, 255)):
-            drawn = np.asarray(draw_weights(jax.random.fold_in(key, i)))
-            weights = tuple((drawn / drawn.sum()).tolist()) if mixed else ()
-            shown.append((pixels, f"draw {i + 1}", weights))
-    return [
-        (thumbnail(pixels.round().astype(np.uint8), f"{name} of a visible image"), name, parts)
-        for pixels, name, parts in shown
-    ]
+def _learnt(
+    run: Run, index: Index, curves: Sequence[Mapping[str, Any]]
+) -> tuple[Learnt, list[tuple[str, str]]] | None:
+    """What the page shows of a learnt mix, and (name, chart) per chart; None without images."""
+    learnt = learnt_mix(run, index)
+    if learnt is None:
+        return None
+    drawn = [("Grey levels", charts.grey_chart(learnt.greys, "greys"))]
+    if panel := mix_panel(curves):
+        drawn.append(("Mean weights of the mix", charts.panel_chart(panel, "mix")))
+    return learnt, drawn

@@ -25,6 +25,7 @@ from lupi_jax.runtime.files import expand, replacing
 LINE_COLOURS = (BLUE, RED, GREEN, "#CC79A7", "#E69F00")
 _STYLES = ("-", "--", "-.", ":")
 _LOSS = "loss/"
+_MIX = {"mix/red": "R", "mix/green": "G", "mix/blue": "B", "mix/offset": "offset"}
 _VALIDATION = {"mean_ap": "mAP", "mean_inp": "mINP", "rank1": "rank-1", "rank10": "rank-10"}
 
 _OWN: dict[Any, Any] = {"text.parse_math": False}  # a name may have a dollar sign
@@ -113,11 +114,15 @@ Line = tuple[str, Sequence[int], Sequence[float]]
 
 @dataclasses.dataclass(frozen=True)
 class Panel:
-    """One chart of a run's figures; `fractions` says whether values are in [0, 1]."""
+    """One chart of a run's figures; `fractions` says whether values are in [0, 1].
+
+    The labels in `order` keep the look that belongs to their place there.
+    """
 
     name: str
     lines: Sequence[Line]
     fractions: bool
+    order: Sequence[str] = ()
 
 
 def training_panels(rows: Sequence[Mapping[str, Any]]) -> list[Panel]:
@@ -148,6 +153,12 @@ def training_panels(rows: Sequence[Mapping[str, Any]]) -> list[Panel]:
     return panels
 
 
+def mix_panel(rows: Sequence[Mapping[str, Any]]) -> Panel | None:
+    """The panel of the mean weights of a learnt mix; None if `metrics.jsonl` lacks them."""
+    lines = [line for key, label in _MIX.items() for line in _lines(label, rows, "train", key)]
+    return Panel("mean weight", lines, False, ("B", "R", "G", "offset")) if lines else None
+
+
 def label_of(name: str) -> str:
     """A name for a legend, which would leave out a name that begins with an underscore."""
     return f" {shown(name)}" if name.startswith("_") else shown(name)
@@ -155,7 +166,7 @@ def label_of(name: str) -> str:
 
 def draw_lines(axes: Axes, panel: Panel, width: float, order: Sequence[str] = ()) -> None:
     """Draw the lines of a panel, `width` points wide; each label in `order` keeps its look."""
-    labels = list(order) or [label for label, *_ in panel.lines]
+    labels = list(order or panel.order) or [label for label, *_ in panel.lines]
     for label, steps, values in panel.lines:
         turn, colour = divmod(labels.index(label), len(LINE_COLOURS))
         axes.plot(

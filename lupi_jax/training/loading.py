@@ -4,6 +4,11 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
 from lupi_jax.config import Config, parse_record
 from lupi_jax.data import Index
 from lupi_jax.data.contents import changed, parse_files
@@ -24,6 +29,9 @@ from lupi_jax.training.parallel import everywhere, local_copy
 from lupi_jax.training.pretrained import initial_variables, saved_network
 from lupi_jax.training.run import same_numbers, versions
 from lupi_jax.training.step import GENERATOR
+from lupi_jax.views import Adaptive
+from lupi_jax.views.adaptive import make_adaptive
+from lupi_jax.views.pixels import Images, check_channels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +94,33 @@ class Run:
             "training": self.config.precision,
             "evaluation": self.model.precision or "default",
         }
+
+    def learnt_images(self, images: Images) -> NDArray[np.float32]:
+        """Make intermediate images by the learnt mix alone, without random mix or augmentation.
+
+        Args:
+          images: [n, h, w, 3] RGB of visible images, uint8 or floating point, 0 to 255.
+
+        Returns:
+          [n, h, w, 3], one grey channel repeated three times. The mix may leave the range 0 to 255
+          by up to a quarter of it, as in training.
+
+        Raises:
+          InputError: the run has not learnt its intermediate images.
+          ValueError: `images` has another shape or type.
+        """
+        if self.generator is None:
+            kind = self.config.views.intermediate
+            raise InputError(
+                f"{self.name} has no learnt images (views.intermediate = {kind}): load a trained "
+                "run with views.intermediate = adaptive"
+            )
+        check_channels(images, batch=True)
+        views, learnt = self.config.views, Adaptive(self.generator)
+        unused = jax.random.key(0)  # the share of the random mix is 0
+        # One image at a time, because the generator's hidden layers are larger than the images.
+        made = jax.lax.map(lambda x: make_adaptive(unused, x, views, learnt), jnp.asarray(images))
+        return np.asarray(made, np.float32)
 
     def under(self, config: Config) -> "Run":
         """The same network with the `MOVABLE` fields of another configuration."""

@@ -8,13 +8,13 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
 import pytest
+from html_tree import Element, Page
 
 import lupi_jax as lupi
 from lupi_jax import parse_config
@@ -22,70 +22,14 @@ from lupi_jax.cli import main
 from lupi_jax.data import read_index
 from lupi_jax.evaluation import load_features, pairwise_distances, retrieval_metrics
 from lupi_jax.evaluation.figures import FIGURES
-from lupi_jax.report.page import DRAWS, MAPPED, TOP, _draws, _notes
+from lupi_jax.report.intermediate import DRAWS, draws
+from lupi_jax.report.page import MAPPED, TOP, _notes
 from lupi_jax.training import load_run
 
 SECTIONS = [
     "figures", "training", "cmc", "rankings", "distances", "thresholds", "map", "activations",
     "draws", "configuration", "versions",
 ]  # fmt: skip
-VOID = ("meta", "img", "br", "link", "input", "hr")
-
-
-@dataclasses.dataclass
-class Element:
-    tag: str
-    attributes: dict[str, str]
-    children: list["Element"] = dataclasses.field(default_factory=list)
-    texts: list[str] = dataclasses.field(default_factory=list)
-
-    def all(self, tag: str, **attributes: str) -> list["Element"]:
-        """Descendants in the page's order; attributes by name, a class as `of_class`."""
-        wanted = {name.replace("of_class", "class"): v for name, v in attributes.items()}
-        found = []
-        for child in self.children:
-            if child.tag == tag and all(child.attributes.get(k) == v for k, v in wanted.items()):
-                found.append(child)
-            found += child.all(tag, **attributes)
-        return found
-
-    def one(self, tag: str, **attributes: str) -> "Element":
-        (found,) = self.all(tag, **attributes)
-        return found
-
-    @property
-    def text(self) -> str:
-        return " ".join("".join(self.texts).split())
-
-
-class Page(HTMLParser):
-    """A tree of elements; complains of tags that do not close."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.root = Element("", {})
-        self._open = [self.root]
-        self.feed(html)
-        self.close()
-        assert self._open == [self.root]
-
-    def handle_starttag(self, tag, attrs):
-        element = Element(tag, {name: value or "" for name, value in attrs})
-        self._open[-1].children.append(element)
-        if tag == "br":
-            self.handle_data(" ")
-        if tag not in VOID:
-            self._open.append(element)
-
-    def handle_startendtag(self, tag, attrs):
-        self._open[-1].children.append(Element(tag, {n: v or "" for n, v in attrs}))
-
-    def handle_endtag(self, tag):
-        assert self._open.pop().tag == tag
-
-    def handle_data(self, data):
-        for element in self._open:
-            element.texts.append(data)
 
 
 @pytest.fixture(scope="module")
@@ -283,9 +227,9 @@ def test_draws_weigh_the_channels_as_training_does(page):
 
 
 def test_the_weights_of_a_draw_are_those_it_was_made_with(workdir, monkeypatch):
-    monkeypatch.setattr("lupi_jax.report.page.thumbnail", lambda pixels, alt: pixels)
+    monkeypatch.setattr("lupi_jax.report.intermediate.thumbnail", lambda pixels, alt: pixels)
     run = load_run(workdir)
-    (original, *_), *made = _draws(run, read_index(run.config.data, "test"))
+    (original, *_), *made = draws(run, read_index(run.config.data, "test"))
     assert len(made) == 1 + DRAWS
     # The recipe "released" cuts draws to whole grey levels; luma is shown rounded.
     for number, (pixels, _, weights) in enumerate(made):
@@ -294,14 +238,14 @@ def test_the_weights_of_a_draw_are_those_it_was_made_with(workdir, monkeypatch):
         np.testing.assert_array_equal(pixels, np.repeat(expected[..., None], 3, -1))
 
 
-@pytest.mark.parametrize(("kind", "draws"), [("channel_exchange", DRAWS), ("luma", 0)])
-def test_draws_are_of_the_run_s_kind(workdir, monkeypatch, kind, draws):
-    monkeypatch.setattr("lupi_jax.report.page.thumbnail", lambda pixels, alt: pixels)
+@pytest.mark.parametrize(("kind", "count"), [("channel_exchange", DRAWS), ("luma", 0)])
+def test_draws_are_of_the_run_s_kind(workdir, monkeypatch, kind, count):
+    monkeypatch.setattr("lupi_jax.report.intermediate.thumbnail", lambda pixels, alt: pixels)
     run = load_run(workdir)
     views = dataclasses.replace(run.config.views, intermediate=kind)
     run = dataclasses.replace(run, config=dataclasses.replace(run.config, views=views))
-    (original, *_), _, *made = _draws(run, read_index(run.config.data, "test"))
-    assert len(made) == draws
+    (original, *_), _, *made = draws(run, read_index(run.config.data, "test"))
+    assert len(made) == count
     for pixels, _, weights in made:
         assert weights == ()
         assert any(np.array_equal(pixels, original[..., [c] * 3]) for c in range(3))

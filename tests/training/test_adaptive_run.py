@@ -65,7 +65,7 @@ def test_the_generator_trains_resumes_and_shows_in_the_report(
 
     capfd.readouterr()
     assert main(["report", "--workdir", str(whole), "--out", str(tmp_path / "a.html")]) == 0
-    assert "draw 1 of a visible image" in (tmp_path / "a.html").read_text()
+    assert "learnt mix of ID" in (tmp_path / "a.html").read_text()
     pairs = "--config.evaluation.pairs=('intermediate_to_infrared',)"
     assert main(["evaluate", "--workdir", str(whole), pairs]) == 2
     assert "evaluation.pairs may not name intermediate" in capfd.readouterr().err
