@@ -277,7 +277,7 @@ def _draws(run: Run, index: Index) -> list[tuple[Thumbnail, str, tuple[float, ..
     row = next((r for r in rows if index.modalities[r] == Modality.VISIBLE), visible[0])
     image = make_reader(index, data.image_size, data.prepared)(int(row))
     shown = [(image, "original", ()), (np.asarray(luma(image)), "luma", LUMA)]
-    if views.intermediate != "luma":
+    if views.intermediate != "luma" and (views.intermediate != "adaptive" or run.generator):
         key = jax.random.key(run.config.seed)
         count = 1 if views.intermediate == "adaptive" and views.adaptive_share == 1 else DRAWS
         adaptive = None if run.generator is None else Adaptive(run.generator, views.adaptive_share)
