@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         load_untrained,
         load_weights,
         train,
+        train_trials,
     )
     from lupi_jax.views import ViewSettings, make_views, normalise, random_channel
 
@@ -93,6 +94,7 @@ __all__ = [
     "retrieval_metrics",
     "search",
     "train",
+    "train_trials",
 ]
 
 _MODULES = {
@@ -129,6 +131,7 @@ _MODULES = {
         "load_untrained",
         "load_weights",
         "train",
+        "train_trials",
     ),
     "views": ("ViewSettings", "make_views", "normalise", "random_channel"),
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 import lupi_jax as lupi
 from lupi_jax.cli.console import say
 from lupi_jax.cli.source import add_source, source_of
-from lupi_jax.errors import InputError, plural
+from lupi_jax.errors import InputError
 
 SUMMARY = "decode and resize a data set's images once"
 EXAMPLE = """lupi prepare --data sysu --root SYSU-MM01 --size 288x144 --out prepared/sysu
@@ -31,18 +31,13 @@ def run(options: argparse.Namespace) -> None:
     from lupi_jax.runtime.terminal import showing
 
     source, size = source_of(options), _parse_size(options.size)
-    index = lupi.data.read_every_image(source)
-    say(
-        f"{source.name} {source.root}: {plural(len(index), 'image')} to "
-        f"{size[0]} x {size[1]} pixels"
-    )
     with showing() as show:
-        done = lupi.data.prepare(index, size, options.out, options.workers, show)
+        done = lupi.prepare_data(source, size, options.out, show)
     for name in done.damaged:
         say(f"{options.out / name} was damaged and has been written again")
     kept = f", {done.kept} shards kept (their checksums match)" if done.kept else ""
     say(
-        f"{options.out}: {done.decoded} of {len(index)} images decoded{kept}; next: "
+        f"{options.out}: {done.decoded} of {done.images} images decoded{kept}; next: "
         f'--config.data.prepared={options.out} --config.data.image_size="{size}"'
     )
 

@@ -35,9 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add(f"--{side}", type=Path, required=True, metavar="PLACE", help=text)
         choices, text = ("infrared", "visible"), f"modality of the {side} ({default})"
         add(f"--{side}-modality", choices=choices, default=default, help=text)
-    add(
-        "--top", type=whole, default=10, metavar="N", help="number of images to list per query (10)"
+    top = (
+        f"number of images to list per query; the table lists only the first {PRINTED} queries (10)"
     )
+    add("--top", type=whole, default=10, metavar="N", help=top)
     text = "use features or a threshold even if they come from another network or image size"
     add("--any-network", action="store_true", help=text)
     add_threshold(parser)

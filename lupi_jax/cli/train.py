@@ -43,27 +43,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Train one network, or one network per split of RegDB."""
-    from lupi_jax.config.file import read_file
     from lupi_jax.runtime.backend import start_backend
 
     start_backend()
-    asked = {options.workdir: options.overrides}
-    if options.trials is not None:
-        if "data.trial" in options.overrides:
-            raise InputError(
-                "--trials and --config.data.trial both choose splits: give only one of them"
-            )
-        asked = {
-            options.workdir / f"trial-{trial}": {**options.overrides, "data.trial": f"{trial}"}
-            for trial in parse_trials(options.trials)
-        }
-    values = read_file(options.config)
-    configs = {workdir: lupi.parse_config(values, fields) for workdir, fields in asked.items()}
-    if options.trials is not None and any(c.data.name != "regdb" for c in configs.values()):
-        raise InputError("--trials applies only to RegDB: leave it out for another data set")
-    for workdir, config in configs.items():
-        if options.trials is not None:
-            say(f"split {config.data.trial} of RegDB:")
-        lupi.train(config, workdir, fetch=options.fetch, profile=options.profile or 0)
-    trials = "" if options.trials is None else f" --trials {options.trials}"
-    say(f"trained; next: lupi evaluate --workdir {options.workdir}{trials}")
+    if options.trials is not None and "data.trial" in options.overrides:
+        raise InputError(
+            "--trials and --config.data.trial both choose splits: give only one of them"
+        )
+    trials = None if options.trials is None else parse_trials(options.trials)
+    config = lupi.load_config(options.config, options.overrides)
+    fetch, profile = options.fetch, options.profile or 0
+    if trials is None:
+        lupi.train(config, options.workdir, fetch=fetch, profile=profile)
+    else:
+        lupi.train_trials(config, options.workdir, trials, fetch=fetch, profile=profile)
+    said = "" if trials is None else f" --trials {options.trials}"
+    say(f"trained; next: lupi evaluate --workdir {options.workdir}{said}")

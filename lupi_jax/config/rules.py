@@ -33,7 +33,7 @@ _RULES: tuple[_Rule, ...] = (
             lambda name, settings: is_part(name) or not settings,
             f"{part}_settings needs a part of your own in {part}",
         )
-        for part in ("model.backbone", "loss.extra", "views.extra", "views.intermediate")
+        for part in ("model.backbone", "views.extra", "views.intermediate")
     ),
     (
         ("optimizer.milestones", "optimizer.factors"),

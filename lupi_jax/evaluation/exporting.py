@@ -29,6 +29,7 @@ def export_features(
     checkpoint: Checkpoint | None = None,
     untrained: bool = False,
     overrides: Mapping[str, Any] | None = None,
+    fetch: bool = False,
     show: Show = silent,
 ) -> Features:
     """Write the features of all images of a split, and return them.
@@ -41,6 +42,7 @@ def export_features(
       checkpoint: the checkpoint in the directory; None is "newest".
       untrained: whether to take the network before its first step instead.
       overrides: fields to change, as in `evaluate`.
+      fetch: with `untrained`, whether to download pre-trained weights.
       show: shows how many images are embedded.
 
     Raises:
@@ -48,7 +50,7 @@ def export_features(
       ValueError: `open_run` raises it.
     """
     features.require_place(expand(out))  # before the long part
-    opened = open_run(run, checkpoint, overrides, untrained)
+    opened = open_run(run, checkpoint, overrides, untrained, fetch)
     return write_features(opened, expand(out), split, workdir_of(run), show)
 
 
@@ -81,6 +83,7 @@ def export_network(
     checkpoint: Checkpoint | None = None,
     untrained: bool = False,
     overrides: Mapping[str, Any] | None = None,
+    fetch: bool = False,
 ) -> dict[str, float | None]:
     """Write the network of a run for use without this package, whole or not at all.
 
@@ -93,6 +96,7 @@ def export_network(
       checkpoint: as in `export_features`.
       untrained: as in `export_features`.
       overrides: as in `export_features`.
+      fetch: as in `export_features`.
 
     Returns:
       {modality: largest difference of the ONNX model's features from JAX's}; None instead for a
@@ -104,7 +108,7 @@ def export_network(
       ValueError: `feature` or `form` is unknown, or `open_run` raises it.
     """
     require_free(expand(folder), form)  # before the long part
-    opened = open_run(run, checkpoint, overrides, untrained)
+    opened = open_run(run, checkpoint, overrides, untrained, fetch)
     if not is_first():
         return {}
     return write_network(opened, expand(folder), feature, form, workdir_of(run))

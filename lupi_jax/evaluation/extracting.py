@@ -17,6 +17,7 @@ from lupi_jax.errors import InputError, shorten, some
 from lupi_jax.evaluation.embedding import embed_images, require_stem
 from lupi_jax.evaluation.features import are_unit
 from lupi_jax.evaluation.inputs import check_feature
+from lupi_jax.evaluation.opening import Checkpoint, open_run
 from lupi_jax.evaluation.readable import colour_spread, doubt
 from lupi_jax.modality import Modality
 
@@ -122,33 +123,29 @@ class Extractor:
 
 
 def extractor(
-    run: "str | os.PathLike[str] | Run", checkpoint: str | int = "newest", batch_size: int = 16
+    run: "str | os.PathLike[str] | Run",
+    *,
+    checkpoint: Checkpoint | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    batch_size: int = 16,
 ) -> Extractor:
     """Make a function from pictures to features.
 
     For example `lupi_jax.extractor("runs/mine")(paths, "visible")`.
 
     Args:
-      run: directory of a run of `lupi train`; or a network that `lupi_jax.load_run`,
-        `load_weights` or `load_untrained` has loaded.
-      checkpoint: the checkpoint in that directory, "newest", "best" (by validation mAP) or a step.
+      run: directory of a run of `lupi train`, or a loaded network, see `open_run`.
+      checkpoint: the checkpoint in the directory; None is "newest".
+      overrides: fields to change, as in `evaluate`.
       batch_size: number of pictures embedded at once.
 
     Raises:
-      InputError: the directory lacks this checkpoint.
-      ValueError: `batch_size` is not positive, or `checkpoint` is given for a loaded network.
+      InputError: the run cannot be read.
+      ValueError: `batch_size` is not positive, or `open_run` raises it.
     """
-    from lupi_jax.training import Run, load_run
-
     if batch_size < 1:
         raise ValueError(f"batch_size must be positive, not {batch_size}")
-    if not isinstance(run, Run):
-        return Extractor(load_run(Path(run), checkpoint), batch_size)
-    if checkpoint != "newest":
-        raise ValueError(
-            "checkpoint applies only to a directory: this network is already loaded: leave it out"
-        )
-    return Extractor(run, batch_size)
+    return Extractor(open_run(run, checkpoint, overrides), batch_size)
 
 
 def _items(images: Any) -> list[Any]:

@@ -52,8 +52,7 @@ def open_run(
             )
         opened = run
     else:
-        which = "newest" if checkpoint is None else checkpoint
-        opened = load_run(expand(run), which, untrained, fetch)
+        opened = load_run(expand(run), checkpoint, untrained, fetch)
     if not overrides:
         return opened
     return opened.under(change_config(opened.config, overrides, MOVABLE))

@@ -39,6 +39,8 @@ def fingerprint_network(model: EmbedNet, variables: Any, size: tuple[int, int]) 
         for collection, parts in variables.items()
     }
     layers = {name: getattr(model, name) for name in _ARCHITECTURE}
+    if model.backbone_settings:  # left out if empty, as in the fingerprints of older exports
+        layers["backbone_settings"] = dict(model.backbone_settings)
     images = ["Lanczos", DECODING, list(size), IMAGENET_MEAN, IMAGENET_STD]
     said = json.dumps([digest(read), layers, images], sort_keys=True)
     return hashlib.sha256(said.encode()).hexdigest()[:16]

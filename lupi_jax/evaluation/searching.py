@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -142,7 +142,7 @@ def search_sides(
     show: Show = silent,
 ) -> SearchResults:
     """`search` for a loaded network and sides; the run's directory is only for messages."""
-    notes = [*query.notes, *gallery.notes]
+    notes = [*query.notes, *gallery.notes, *_of_one_modality(run, (query, gallery))]
     own = {
         **origin_of(run.model, run.variables, run.config.data.image_size),
         **{"run": workdir, "checkpoint": run.name},
@@ -207,6 +207,18 @@ def _paths(features: Features, rows: np.ndarray) -> np.ndarray:
     """[n] paths of the images of n rows; a large gallery has more than are asked for."""
     index = features.index
     return np.array([str(index.root / path) for path in index.paths[rows]])
+
+
+def _of_one_modality(run: Run, sides: Sequence[Side]) -> list[str]:
+    """A note if the network was trained on one modality, and a side has images of another."""
+    trained = run.config.modalities
+    others = {str(side.modality) for side in sides if side.modality not in trained}
+    if len(trained) > 1 or not others:
+        return []
+    return [
+        f"this network was trained on {trained[0]} images only, and takes "
+        f"{' and '.join(sorted(others))} images as if they were {trained[0]}"
+    ]
 
 
 def _doubts(side: Side, spreads: np.ndarray) -> list[str]:

@@ -11,7 +11,7 @@ from lupi_jax.models.conversion import (
 )
 from lupi_jax.models.embed_net import Embedding, EmbedNet, initialize, shallow_features
 from lupi_jax.models.layers import BatchNorm, Numerics
-from lupi_jax.models.resnet import Shape
+from lupi_jax.models.resnet import ResNetShape
 from lupi_jax.models.state_dicts import read_state_dict
 
 __all__ = [
@@ -21,7 +21,7 @@ __all__ = [
     "EmbedNet",
     "Embedding",
     "Numerics",
-    "Shape",
+    "ResNetShape",
     "classes_of",
     "from_torch",
     "initialize",

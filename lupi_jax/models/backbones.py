@@ -5,12 +5,12 @@ from typing import Any
 
 from lupi_jax.errors import InputError
 from lupi_jax.models.backbone import Backbone
-from lupi_jax.models.resnet import RESNETS, ResNet, Shape
+from lupi_jax.models.resnet import RESNETS, ResNet, ResNetShape
 from lupi_jax.models.vit import VITS
 from lupi_jax.parts import calling, check_settings, load_part
 
-BACKBONES: dict[str, Shape | Backbone] = {**RESNETS, **VITS}
-"""The names of `model.backbone`. The other fields of `model` complete a ResNet's `Shape`."""
+BACKBONES: dict[str, ResNetShape | Backbone] = {**RESNETS, **VITS}
+"""The names of `model.backbone`. The other fields of `model` complete a ResNet's `ResNetShape`."""
 
 _FIELD = "model.backbone"
 
@@ -32,7 +32,7 @@ def make_backbone(
         `Backbone` or does not accept the settings.
     """
     known = BACKBONES.get(name)
-    if isinstance(known, Shape):
+    if isinstance(known, ResNetShape):
         return ResNet(known, non_local, stem_relu, shared_from)
     if known is not None:
         return known

@@ -16,7 +16,7 @@ from lupi_jax.models.operations import relu
 
 
 @dataclasses.dataclass(frozen=True)
-class Shape:
+class ResNetShape:
     """The shape of a ResNet.
 
     Attributes:
@@ -45,13 +45,13 @@ class Shape:
 
 
 RESNETS = {
-    "resnet50": Shape((3, 4, 6, 3), bottleneck=True),
-    "resnet34": Shape((3, 4, 6, 3)),
-    "resnet18": Shape((2, 2, 2, 2), non_local=(0, 0, 0, 0)),
+    "resnet50": ResNetShape((3, 4, 6, 3), bottleneck=True),
+    "resnet34": ResNetShape((3, 4, 6, 3)),
+    "resnet18": ResNetShape((2, 2, 2, 2), non_local=(0, 0, 0, 0)),
     # `resnet18` was this before it followed the released code. Runs of that time are read as this.
-    "resnet18_non_local": Shape((2, 2, 2, 2)),
+    "resnet18_non_local": ResNetShape((2, 2, 2, 2)),
     # For a demonstration and tests on a CPU, with one basic block per layer and half the channels.
-    "thin": Shape((1, 1, 1, 1), width=32),
+    "thin": ResNetShape((1, 1, 1, 1), width=32),
 }
 
 STRIDES = (1, 2, 2, 1)
@@ -72,7 +72,7 @@ class ResNet(Backbone):
       shared_from: the first layer of the trunk, one of `SHARED_FROM`.
     """
 
-    shape: Shape
+    shape: ResNetShape
     non_local: bool = True
     stem_relu: bool = False
     shared_from: str = "layer2"
@@ -103,7 +103,7 @@ class Stem(nn.Module):
     network.
     """
 
-    shape: Shape
+    shape: ResNetShape
     layers: tuple[int, ...] = (1,)
     relu: bool = False
     numerics: Numerics = Numerics()
@@ -122,7 +122,7 @@ class Stem(nn.Module):
 class Trunk(nn.Module):
     """The layers that all modalities share, from layer1 or layer2 to layer4."""
 
-    shape: Shape
+    shape: ResNetShape
     layers: tuple[int, ...] = (2, 3, 4)
     non_local: bool = True
     numerics: Numerics = Numerics()
@@ -138,7 +138,7 @@ class Trunk(nn.Module):
 class Layer(nn.Module):
     """One of a ResNet's four layers. A non-local block may follow each of its last blocks."""
 
-    shape: Shape
+    shape: ResNetShape
     number: int
     non_local: bool
     numerics: Numerics = Numerics()

@@ -20,10 +20,8 @@ from lupi_jax.views.channels import draw_weights
 DRAWS = 6  # number of intermediate images
 COMPARED = 3  # number of people with a row of images of each kind
 MIXES = 3  # number of random mixes in such a row
-SAMPLE = (
-    20,
-    5,
-)  # largest number of people, and of images per person and modality, whose greys count
+SAMPLE = (20, 5)
+"""The largest number of people, and of images per person and modality, whose greys count."""
 
 _BEYOND = round(255 * OFFSET)
 LEVELS = np.arange(-_BEYOND, 256 + _BEYOND)
@@ -155,7 +153,7 @@ def draws(run: Run, index: Index) -> list[Shown]:
         (image, "original", ()),
         (np.asarray(luma(image)), "luma", LUMA),
     ]
-    if views.intermediate != "luma":
+    if views.intermediate not in ("luma", "adaptive"):  # an untrained network has no learnt mix
         key = jax.random.key(run.config.seed)
         made = np.asarray(make_intermediate(key, np.stack([image] * DRAWS), views))
         mixed = views.intermediate == "random_channel"

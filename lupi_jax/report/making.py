@@ -1,4 +1,4 @@
-"""From the directory of a run to one page about it."""
+"""From a run to one page about it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from lupi_jax.data.sources.manifest import difficulty
 from lupi_jax.errors import plural, shown
 from lupi_jax.evaluation import Evaluation, open_run
-from lupi_jax.evaluation.opening import Checkpoint
+from lupi_jax.evaluation.opening import Checkpoint, workdir_of
 from lupi_jax.evaluation.record import selection
 from lupi_jax.evaluation.results import measure_run
 from lupi_jax.report.page import device, make_page, require_libraries
@@ -45,7 +45,7 @@ class ReportPage:
 
 
 def make_report(
-    workdir: str | os.PathLike[str],
+    run: str | os.PathLike[str] | Run,
     split: str = "test",
     *,
     checkpoint: Checkpoint | None = None,
@@ -57,7 +57,8 @@ def make_report(
     It needs the extra `report`.
 
     Args:
-      workdir: directory of a run of `lupi train`.
+      run: directory of a run of `lupi train`, or a loaded network, see `open_run`. Only a directory
+        has the curves of the training.
       split: "test", "val" or "train".
       checkpoint: as in `evaluate`.
       overrides: as in `evaluate`.
@@ -65,36 +66,40 @@ def make_report(
 
     Raises:
       InputError: a library is missing, or the run or the data cannot be read or evaluated.
+      ValueError: `open_run` raises it.
     """
     require_libraries()
-    workdir = expand(workdir)
-    run = open_run(workdir, checkpoint, overrides)
-    check_intermediate(run.config.views, run.config.data.image_size)
-    found, notes = measure_run(run, split, show)
-    now = {"training": run.record["versions"], "this page": versions()}
-    facts = _facts(run, found, workdir, split, checkpoint)
-    return ReportPage(make_page(run, found, read_metrics(workdir), facts, now), notes)
+    opened, workdir = open_run(run, checkpoint, overrides), workdir_of(run)
+    check_intermediate(opened.config.views, opened.config.data.image_size)
+    found, notes = measure_run(opened, split, show)
+    now = {"training": opened.record["versions"], "this page": versions()}
+    facts = _facts(opened, found, workdir, split, checkpoint)
+    curves = read_metrics(workdir) if workdir else []
+    return ReportPage(make_page(opened, found, curves, facts, now), notes)
 
 
 def _facts(
-    run: Run, found: Evaluation, workdir: Path, split: str, checkpoint: Checkpoint | None
+    run: Run, found: Evaluation, workdir: Path | None, split: str, checkpoint: Checkpoint | None
 ) -> dict[str, str]:
     """The facts above the page's figures."""
     config, index = run.config, found.features.index
     height, width = config.data.image_size
-    chosen = selection(run, checkpoint)
+    steps = f"{run.step} of {run.record['steps']}; " if "steps" in run.record else ""
+    trained = ""
+    if run.step != 0:
+        people = run.record["num_classes"]
+        trained = f", trained on {', '.join(config.modalities)} images of {people} people"
     level = config.data.name == "synthetic" and difficulty(Path(config.data.root))
     rendered = f" (rendered, {level})" if level else ""
     return {
-        "Run": shown(workdir.resolve().name),
+        "Run": shown(workdir.resolve().name if workdir else run.name),
         "Data": shown(f"{config.data.name} {config.data.root}"),
         "Split": f"{split}: {plural(len(index.classes), 'person', 'people')}{rendered}, "
         f"{plural(len(index), 'image')}",
         "Protocol": found.protocol,
-        "Recipe": f"{config.recipe}, trained on {', '.join(config.modalities)} images of "
-        f"{run.record['num_classes']} people",
+        "Recipe": config.recipe + trained,
         "Network": f"{config.model.backbone}, {height} x {width} pixels",
-        "Step": f"{run.step} of {run.record['steps']}; checkpoint: {chosen}",
+        "Step": f"{steps}checkpoint: {selection(run, checkpoint)}",
         "Device": device(),
         "Images": f"fingerprint {index.fingerprint}",
     }

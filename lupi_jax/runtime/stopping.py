@@ -22,7 +22,7 @@ class _StopNow(KeyboardInterrupt):
 
 
 class StopRequest:
-    """Stops every process after the same step on SIGTERM, Ctrl-C or SIGHUP.
+    """Stops every process after the same step on SIGTERM, Ctrl-C or SIGHUP, or if one wants to.
 
     SIGHUP comes when the terminal closes. If it is ignored, as under `nohup`, it stays ignored.
     Before the first call of `after` there is nothing to save, and a single process stops at once.
@@ -36,6 +36,7 @@ class StopRequest:
         self._asked = False
         self._alone = False
         self._saves = False
+        self._told = False
         self._before: dict[signal.Signals, Callable[..., object] | int | None] = {}
 
     def __enter__(self) -> Self:
@@ -92,11 +93,20 @@ class StopRequest:
         threading.Thread(target=run, daemon=True).start()
         result.result()
 
-    def after(self, step: int) -> bool:
-        """Whether to stop after `step`. Every process has to call this once after each step."""
+    def after(self, step: int, asked: bool = False) -> bool:
+        """Whether to stop after `step`. Every process has to call this once after each step.
+
+        Args:
+          step: number of the step.
+          asked: whether this process wants to stop, for another reason than a signal. If there are
+            several processes, one is enough. They stop after the same step, this one or a later.
+        """
         self._saves = True
         if jax.process_count() == 1:
-            return self._asked
+            return self._asked or asked
+        if asked and not self._told:
+            self._told = True
+            os.kill(os.getpid(), signal.SIGTERM)  # JAX lets the processes agree on a step
         return multihost_utils.reached_preemption_sync_point(step)
 
 

@@ -84,8 +84,8 @@ def _steps_per_epoch(index: Index, sampler: IdentitySampler) -> int:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Parts:
-    """The parts of a run.
+class Built:
+    """What a run is made of.
 
     Attributes:
       config: the run's configuration.
@@ -115,8 +115,8 @@ class Parts:
         return len(source_modalities(self.config.modalities)) * self.data.sampler.batch_size
 
 
-def build(config: Config, loss: Callable[..., Any] | None = None) -> Parts:
-    """Read the index of the training images, and make the parts of a run from `config`.
+def build(config: Config, loss: Callable[..., Any] | None = None) -> Built:
+    """Read the index of the training images, and make what a run needs from `config`.
 
     Args:
       config: the run's configuration.
@@ -129,6 +129,7 @@ def build(config: Config, loss: Callable[..., Any] | None = None) -> Parts:
     """
     require_triplets(check_config(config))
     check_views(config.views, config.modalities, config.data.image_size)
+    extra = own_loss(config, loss)
     with phase("reading the index"):
         data = prepare_data(config)
     model = make_model(
@@ -141,21 +142,20 @@ def build(config: Config, loss: Callable[..., Any] | None = None) -> Parts:
     steps = config.steps or math.ceil(config.epochs * data.steps_per_epoch)
     tx = make_optimizer(config.optimizer, data.steps_per_epoch)
     rate = learning_rate(config.optimizer, data.steps_per_epoch)
-    extra = own_loss(config, loss)
     step = partial(train_step, config=config, model=model, tx=tx, rate=rate, extra=extra)
     parallel = ParallelStep(step, config.parallel, seed=config.seed)
     files = look_at(data.train) + (look_at(data.validation) if data.validation else [])
     parts = parts_record(config, loss)
     record = run_record(config, data.train, steps, data.steps_per_epoch, files, parts)
     beside = parameters_beside(config, model, extra)
-    return Parts(config, data, steps, model, tx, parallel, validate, record, beside)
+    return Built(config, data, steps, model, tx, parallel, validate, record, beside)
 
 
-def restore(parts: Parts, checkpoints: Checkpoints, workdir: Path, fetch: bool) -> TrainState:
+def restore(built: Built, checkpoints: Checkpoints, workdir: Path, fetch: bool) -> TrainState:
     """Restore the newest undamaged state in `checkpoints`, else make the state before step 1.
 
     Args:
-      parts: the run's parts.
+      built: what `build` has made.
       checkpoints: the checkpoints in `workdir`.
       workdir: the run's directory.
       fetch: whether to download pre-trained weights, see `initial_variables`.
@@ -167,25 +167,25 @@ def restore(parts: Parts, checkpoints: Checkpoints, workdir: Path, fetch: bool) 
       InputError: the workdir holds another run, its images have changed, or the pre-trained
         weights cannot be used.
     """
-    config, model, tx = parts.config, parts.model, parts.tx
+    config, model, tx = built.config, built.model, built.tx
 
     def like() -> TrainState:
         return abstract(
-            lambda: TrainState.create(fresh_variables(config, model), tx, parts.beside),
-            parts.parallel.state_sharding,
+            lambda: TrainState.create(fresh_variables(config, model), tx, built.beside),
+            built.parallel.state_sharding,
         )
 
     def same_run(saved: dict[str, Any]) -> None:
         # A run whose record lacks an epoch's length counted only the images it trained on.
-        former = _steps_per_epoch(parts.data.train, parts.data.sampler)
-        check_same_run({"steps_per_epoch": former, **saved}, parts.record, workdir)
-        root, workers = parts.data.train.root, config.data.workers
-        check_same_files(saved, parts.record, root, workers, workdir)
+        former = _steps_per_epoch(built.data.train, built.data.sampler)
+        check_same_run({"steps_per_epoch": former, **saved}, built.record, workdir)
+        root, workers = built.data.train.root, config.data.workers
+        check_same_files(saved, built.record, root, workers, workdir)
 
     with phase("looking for a checkpoint, and restoring"):
         state = checkpoints.resume(same_run, like)
     if state is None:
         with phase("initialising the network"):
-            variables = initial_variables(config, model, fetch, parts.record)
-            state = TrainState.create(variables, tx, parts.beside)
-    return parts.parallel.place(state)
+            variables = initial_variables(config, model, fetch, built.record)
+            state = TrainState.create(variables, tx, built.beside)
+    return built.parallel.place(state)

@@ -18,7 +18,8 @@ class Moment:
       metrics: the step's metrics from `train_step`, still on the device. Fetching them here makes
         the host wait for the step.
       figures: validation figures of this state, {} without a validation.
-      stop: whether to save and stop the run here. A hook sets it.
+      stop: whether to save and stop the run. A hook sets it. A run of several processes stops if
+        one of them wants to, all after the same step, which may be a few steps later.
     """
 
     step: int
@@ -38,9 +39,10 @@ class Hook:
 
     The loop opens its hooks with `with` in their order, and closes them in the reverse order
     whatever happens. It calls `before` and `after` of all hooks around every step, in their order.
-    A hook that sets `stop` therefore comes before the hook that saves. In a run of several
-    processes every process has its own hooks, and all have to set `stop` at the same step, so set
-    it in `after`.
+    In a run of several processes every process has hooks of its own, and any of them may set
+    `stop`. To stop because of a row of the log, remember that in `logged`, and set `stop` in
+    `after`. An error ends the run at once, without saving; other processes then end as if this one
+    were lost.
     """
 
     def __enter__(self) -> Self:

@@ -129,7 +129,7 @@ class Run:
 
 def load_run(
     workdir: str | Path,
-    checkpoint: str | int = "newest",
+    checkpoint: str | int | None = None,
     untrained: bool = False,
     fetch: bool = False,
 ) -> Run:
@@ -139,7 +139,7 @@ def load_run(
 
     Args:
       workdir: directory of the run.
-      checkpoint: "newest", "best" (by validation mAP) or a step.
+      checkpoint: "newest", "best" (by validation mAP) or a step; None is "newest".
       untrained: whether to return the network before its first step instead.
       fetch: with `untrained`, whether to download pre-trained weights, see `initial_variables`.
 
@@ -147,7 +147,7 @@ def load_run(
       InputError: the checkpoint does not exist or cannot be used.
     """
     with Checkpoints(workdir, read_only=True) as checkpoints:
-        step = checkpoints.find(checkpoint)
+        step = checkpoints.find("newest" if checkpoint is None else checkpoint)
         if untrained:
             record = checkpoints.run(step)
             config = parse_record(record["config"])
@@ -233,7 +233,7 @@ def load_untrained(config: Config, fetch: bool = False) -> Run:
     return Run(model, initial_variables(config, model, fetch), config, "untrained", 0, record)
 
 
-def load(workdir: str | Path, checkpoint: str | int = "newest") -> tuple[EmbedNet, Any]:
+def load(workdir: str | Path, checkpoint: str | int | None = None) -> tuple[EmbedNet, Any]:
     """Load (model, variables) of a run, see `load_run`."""
     run = load_run(workdir, checkpoint)
     return run.model, run.variables

@@ -25,7 +25,7 @@ from lupi_jax.runtime.hosts import is_first
 from lupi_jax.runtime.phases import phase, record_phase
 from lupi_jax.runtime.stopping import StopRequest, Watchdog
 from lupi_jax.runtime.terminal import say, showing
-from lupi_jax.training.build import Figures, Parts, build, restore
+from lupi_jax.training.build import Built, Figures, build, restore
 from lupi_jax.training.checkpoints import Checkpoints
 from lupi_jax.training.data_wait import DataWait
 from lupi_jax.training.hooks import Hook, Moment
@@ -62,8 +62,7 @@ def train(
       fetch: whether `pretrained` weights may be downloaded.
       profile: number of steps, from the third on, to trace into `profile/` of the workdir.
       loss: a loss of your own, instead of the name `config.loss.extra`. See `losses.ExtraLoss` for
-        its form.
-        With `functools.partial` it takes settings.
+        its form. `config.loss.extra_settings` and `config.loss.extra_weight` apply to it.
       hooks: hooks of your own, beside those that `config.log.hooks` names. They see each step after
         the validation and before the checkpoint is saved.
 
@@ -73,6 +72,7 @@ def train(
     Raises:
       InputError: the data, the configuration or the workdir cannot be used, or another run trains
         in that workdir. Empty directories that were made for the run are removed.
+      ValueError: both `loss` and `config.loss.extra` are given.
       DivergedError: a figure is not finite.
       StoppedError: SIGTERM or Ctrl-C stopped the run. All finished steps are saved, and the same
         call resumes it.
@@ -81,50 +81,50 @@ def train(
     with held(workdir):
         if wrong := [hook for hook in hooks if not isinstance(hook, Hook)]:
             raise TypeError(f"hooks must be objects of lupi_jax.Hook, not {wrong[0]!r}")
-        parts = build(config, loss)
+        built = build(config, loss)
         own = [*hooks, *own_hooks(config, workdir)]
-        return _train(parts, workdir, fetch, profile, own)
+        return _train(built, workdir, fetch, profile, own)
 
 
 def _train(
-    parts: Parts, workdir: Path, fetch: bool, profile: int, own: Sequence[Hook]
+    built: Built, workdir: Path, fetch: bool, profile: int, own: Sequence[Hook]
 ) -> TrainState:
-    """`train`, after the parts are made and the workdir is locked."""
-    config = parts.config
+    """`train`, after the run is built and the workdir is locked."""
+    config = built.config
     with (
         Watchdog(config.step_timeout) as watchdog,
         Checkpoints(workdir, config.log.keep) as checkpoints,
         StopRequest() as stop,
     ):
-        state = restore(parts, checkpoints, workdir, fetch)
-        start, steps = int(state.step), parts.steps
-        batches = _start_feed(parts, workdir, start)
-        _announce(parts, state, start)
+        state = restore(built, checkpoints, workdir, fetch)
+        start, steps = int(state.step), built.steps
+        batches = _start_feed(built, workdir, start)
+        _announce(built, state, start)
         if config.data.feed == "device":
             watchdog.beat("the images were read")
-        every, per_epoch = config.log.every, parts.data.steps_per_epoch
-        log = RunLog(workdir, start, steps, every, parts.images, is_first(), own)
+        every, per_epoch = config.log.every, built.data.steps_per_epoch
+        log = RunLog(workdir, start, steps, every, built.images, is_first(), own)
         wait = DataWait(log, start, per_epoch, every, _advice(config))
-        record = _Record(parts.record, parts.data.train.root, _files(parts, checkpoints))
+        record = _Record(built.record, built.data.train.root, _files(built, checkpoints))
         hooks = [
-            Profile(workdir / "profile", start, profile, parts.images, parts.parallel.cost),
+            Profile(workdir / "profile", start, profile, built.images, built.parallel.cost),
             log,
             _Alive(watchdog),
             wait,
             record,
-            _Stop(stop),
-            _Validate(parts.validate, log, config.log.validate_every),
+            _Validate(built.validate, log, config.log.validate_every),
             *own,
+            _Stop(stop),
             _Save(checkpoints, record, log, config.log.checkpoint_every),
         ]
-        batches = _compile(parts.parallel, state, batches, log, stop)
+        batches = _compile(built.parallel, state, batches, log, stop)
         with contextlib.ExitStack() as opened:
             for hook in hooks:
                 opened.enter_context(hook)
             for step, batch in enumerate(wait.watch(batches), start + 1):
                 for hook in hooks:
                     hook.before(step, state)
-                state, metrics = parts.parallel(state, batch)
+                state, metrics = built.parallel(state, batch)
                 now = Moment(step, steps, state, metrics)
                 for hook in hooks:
                     hook.after(now)
@@ -148,13 +148,12 @@ class _Alive(Hook):
 
 @dataclasses.dataclass
 class _Stop(Hook):
-    """Stops the run if a signal asked for it."""
+    """Stops the run if a signal or another hook asked for it, in all processes at once."""
 
     request: StopRequest
 
     def after(self, now: Moment) -> None:
-        asked = self.request.after(now.step)  # every process has to call this at every step
-        now.stop = now.stop or asked
+        now.stop = self.request.after(now.step, now.stop)  # in every process, at every step
 
 
 @dataclasses.dataclass
@@ -216,7 +215,7 @@ class _Record(Hook):
         return {**self.plain, "files": [list(file) for file in self.read(whole)]}
 
 
-def _files(parts: Parts, checkpoints: Checkpoints) -> list[File]:
+def _files(built: Built, checkpoints: Checkpoints) -> list[File]:
     """List the images of the run, with checksums from a checkpoint or a prepared data set.
 
     Only the process that writes checkpoints needs the list; others get [].
@@ -225,31 +224,31 @@ def _files(parts: Parts, checkpoints: Checkpoints) -> list[File]:
     saved = {} if newest is None else checkpoints.run(newest)  # all processes read it together
     if not is_first():
         return []
-    files, known = parse_files(parts.record["files"]), parse_files(saved.get("files", []))
-    if parts.config.data.prepared:
+    files, known = parse_files(built.record["files"]), parse_files(saved.get("files", []))
+    if built.config.data.prepared:
         with contextlib.suppress(UnfitError):  # a finished run no longer needs it
-            known += prepared_files(parts.config.data.prepared)
+            known += prepared_files(built.config.data.prepared)
     return with_digests(files, known)
 
 
-def _start_feed(parts: Parts, workdir: Path, start: int) -> Iterator[Batch]:
+def _start_feed(built: Built, workdir: Path, start: int) -> Iterator[Batch]:
     """Start this process's rows of the batches from step `start` on.
 
     With `data.feed` = "device" all images are first copied to the devices.
     """
-    config, data = parts.config, parts.data
+    config, data = built.config, built.data
     host = HostRows(jax.process_index(), jax.process_count())
     with showing() as show, phase("starting the feed"):
         feed = make_feed(data.train, data.sampler, config, workdir / "cache", host, show)
-        if config.data.feed == "device" and start < parts.steps:
+        if config.data.feed == "device" and start < built.steps:
             require_room(len(data.train) * math.prod(config.data.image_size) * 3)
-            parts.parallel.hold(read_all(data.train, config.data, show))
-        return feed(start, parts.steps)
+            built.parallel.hold(read_all(data.train, config.data, show))
+        return feed(start, built.steps)
 
 
-def _announce(parts: Parts, state: TrainState, start: int) -> None:
+def _announce(built: Built, state: TrainState, start: int) -> None:
     """Print the data, the network, the steps and the devices of the run."""
-    config, data, steps = parts.config, parts.data, parts.steps
+    config, data, steps = built.config, built.data, built.steps
     count = sum(x.size for x in jax.tree.leaves(state.params))
     held = f" ({len(data.validation.classes)} more held out)" if data.validation else ""
     say(

@@ -92,16 +92,20 @@ def own_loss(config: Config, loss: Callable[..., Any] | None) -> ExtraLoss | Non
     """The loss of a user's own that a run adds to the method's, or None.
 
     Args:
-      config: the run's configuration.
+      config: the run's configuration. Its `loss.extra_settings` and `loss.extra_weight` apply to
+        either loss.
       loss: a loss given as an object, instead of `config.loss.extra`.
 
     Raises:
-      InputError: the loss cannot be imported or does not accept its settings.
+      InputError: the loss cannot be imported or does not accept its settings, or there are
+        settings without a loss.
       ValueError: both `loss` and `config.loss.extra` are given.
     """
     if loss is not None and config.loss.extra:
         raise ValueError("give either loss or config.loss.extra, not both")
     part = load_part(config.loss.extra, LOSS) if config.loss.extra else loss
+    if part is None and config.loss.extra_settings:  # no rule of a configuration knows `loss`
+        raise InputError(f"config: {LOSS}_settings needs a part of your own in {LOSS}")
     if part is None:
         return None
     return ExtraLoss.of(part, config.loss)

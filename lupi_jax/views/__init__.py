@@ -10,7 +10,7 @@ Intermediate Information", ECCV Workshops 2022.
 
 from lupi_jax.settings import ViewSettings
 from lupi_jax.views.adaptive import Adaptive, Generator, mean_weights, share_at
-from lupi_jax.views.channels import LUMA, exchange, luma, random_channel
+from lupi_jax.views.channels import LUMA, exchange_channels, luma, random_channel
 from lupi_jax.views.check import check_intermediate, check_views
 from lupi_jax.views.intermediate import make_intermediate
 from lupi_jax.views.making import make_views
@@ -25,7 +25,7 @@ __all__ = [
     "ViewSettings",
     "check_intermediate",
     "check_views",
-    "exchange",
+    "exchange_channels",
     "luma",
     "make_intermediate",
     "make_views",

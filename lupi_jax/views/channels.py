@@ -48,7 +48,7 @@ def luma(images: Images) -> Array:
     return mix(images, jnp.asarray(LUMA))
 
 
-def exchange(key: Array, image: Images, frequencies: Sequence[float]) -> Array:
+def exchange_channels(key: Array, image: Images, frequencies: Sequence[float]) -> Array:
     """Replace all channels of an image by one of them or by their grey (CAJ).
 
     Paper: Ye, Ruan, Du, Shou, "Channel Augmented Joint Learning for Visible-Infrared Recognition",

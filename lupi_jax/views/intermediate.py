@@ -9,7 +9,7 @@ from jax import Array
 from lupi_jax.declared import is_part
 from lupi_jax.settings import ViewSettings
 from lupi_jax.views.adaptive import Adaptive, make_adaptive
-from lupi_jax.views.channels import draw_weights, exchange, luma, mix
+from lupi_jax.views.channels import draw_weights, exchange_channels, luma, mix
 from lupi_jax.views.own import call_own
 from lupi_jax.views.pixels import Images, check_channels, row_keys
 
@@ -55,7 +55,7 @@ def intermediate_of(
             raise ValueError("adaptive intermediate images need the parameters of their generator")
         image = make_adaptive(key, image, settings, adaptive)
     elif kind == "channel_exchange":
-        image = exchange(key, image, settings.exchange_intermediate)
+        image = exchange_channels(key, image, settings.exchange_intermediate)
     else:
         image = mix(image, draw_weights(key)) if kind == "random_channel" else luma(image)
     return jnp.floor(image) if settings.quantize_intermediate else image

@@ -10,7 +10,7 @@ from jax import Array
 from lupi_jax.modality import Modality
 from lupi_jax.settings import ViewSettings
 from lupi_jax.views.adaptive import Adaptive
-from lupi_jax.views.channels import exchange
+from lupi_jax.views.channels import exchange_channels
 from lupi_jax.views.erasing import erase
 from lupi_jax.views.intermediate import intermediate_of
 from lupi_jax.views.own import call_own
@@ -120,12 +120,12 @@ def _view(
         view = erase(erase_key, view, settings)
     frequencies = _frequencies(settings, modality)
     if any(frequencies[:-1]):
-        view = exchange(jax.random.fold_in(key, _EXCHANGE), view, frequencies)
+        view = exchange_channels(jax.random.fold_in(key, _EXCHANGE), view, frequencies)
     return view
 
 
 def _frequencies(settings: ViewSettings, modality: Modality) -> tuple[float, ...]:
-    """How often `exchange` does what to finished views; intermediate images are finished."""
+    """How often `exchange_channels` does what to finished views, but not to intermediate ones."""
     return {
         Modality.VISIBLE: settings.exchange_visible,
         Modality.INFRARED: settings.exchange_infrared,

@@ -147,7 +147,7 @@ def test_splits_that_are_not_there_or_not_their_own_are_refused(regdb, refused, 
 
 def test_trials_are_regdb_s(regdb, refused):
     message = refused(*train(regdb, "folder"), "--trials", "all")
-    assert message.startswith("config: data.trial applies only to data.name = regdb")
+    assert message == "--trials applies only to RegDB: leave it out for another data set"
     assert refused(*train(regdb, "regdb", "--config.data.trial=2"), "--trials", "1") == (
         "--trials and --config.data.trial both choose splits: give only one of them"
     )

@@ -187,7 +187,8 @@ def test_an_extractor_of_a_run_is_the_network_of_its_checkpoint(
     config = lupi.parse_config({"steps": 2, "data": data, "model": model})
     for step in (1, 2):
         save_run(tmp_path / "run", config, step, 2, key=step)
-    newest, first = lupi.extractor(tmp_path / "run"), lupi.extractor(tmp_path / "run", 1)
+    newest = lupi.extractor(tmp_path / "run")
+    first = lupi.extractor(tmp_path / "run", checkpoint=1)
     assert repr(newest) == "Extractor(step 2, 48 x 32 pixels)"
     found = newest([pixels], "visible")
     assert np.abs(found - first([pixels], "visible")).max() > 1e-3
@@ -202,8 +203,12 @@ def test_an_extractor_of_a_run_is_the_network_of_its_checkpoint(
         lupi.extractor(tmp_path / "nothing")
     with pytest.raises(ValueError, match="batch_size must be positive"):
         lupi.extractor(tmp_path / "run", batch_size=0)
-    with pytest.raises(ValueError, match="checkpoint applies only to a directory"):
-        lupi.extractor(newest.run, "best")
+    with pytest.raises(ValueError, match="checkpoint and untrained apply only to a directory"):
+        lupi.extractor(newest.run, checkpoint="best")
+    workers = {"data.workers": 2}
+    assert lupi.extractor(newest.run, overrides=workers).run.config.data.workers == 2
+    with pytest.raises(InputError, match=r"^data.image_size: cannot change for a trained network"):
+        lupi.extractor(tmp_path / "run", overrides={"data.image_size": (64, 32)})
 
 
 def test_an_image_of_a_format_that_paths_do_not_have_is_refused(tmp_path):

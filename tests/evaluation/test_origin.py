@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import lupi_jax as lupi
+from lupi_jax.declared import Options
 from lupi_jax.evaluation.origin import (
     describe_origin,
     fingerprint_network,
@@ -60,6 +61,17 @@ def test_whatever_decides_a_feature_changes_it(variables, monkeypatch):
     monkeypatch.setattr("lupi_jax.evaluation.origin.DECODING", 99)
     found.add(fingerprint_network(MODEL, variables, SIZE))
     assert len(found) == 9
+
+
+def test_settings_of_a_backbone_decide_a_feature_even_if_no_weight_changes(variables):
+    plain = fingerprint_network(MODEL, variables, SIZE)
+    found = [
+        fingerprint_network(MODEL.clone(backbone_settings=settings), variables, SIZE)
+        for settings in (Options(), Options(a=1, b=(2, 3)), Options(b=(2, 3), a=1), Options(a=2))
+    ]
+    assert found[0] == plain  # fingerprints of older exports stay valid
+    assert found[1] == found[2]
+    assert len(set(found)) == 3
 
 
 def test_only_networks_that_are_known_are_the_same_or_not(variables):

@@ -117,6 +117,16 @@ def test_a_threshold_is_a_distance_or_chosen_by_an_evaluation(found, run, query,
         lupi.search(before, query, gallery, threshold=results)
 
 
+def test_a_network_of_one_modality_says_that_others_go_through_its_stem(query, people):
+    fields = {"steps": 1, "data": {"root": people, "image_size": (32, 32)}}
+    chosen = {"modalities": ("visible",), "evaluation.pairs": ("visible_to_visible",)}
+    lone = lupi.load_untrained(lupi.load_config(CONFIG, {**fields, **chosen}))
+    gallery = people / "test/visible"
+    note = "this network was trained on visible images only, and takes infrared images as if they"
+    assert lupi.search(lone, query, gallery).notes == (f"{note} were visible",)
+    assert lupi.search(lone, gallery, gallery, query_modality="visible").notes == ()
+
+
 def test_what_cannot_be_read_is_named_and_left_out(run, query, people, tmp_path):
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"no image")

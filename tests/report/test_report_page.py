@@ -65,6 +65,19 @@ def test_one_call_makes_the_page_of_the_command(workdir, html, tmp_path):
         lupi.make_report(tmp_path)
 
 
+def test_a_loaded_network_has_the_same_page_without_curves(workdir, html):
+    run = load_run(workdir)
+    page, of_directory = (Page(text).root for text in (lupi.make_report(run).html, html))
+    assert page.one("h1").text == "Run step 3"
+    (figures, wanted) = (p.one("section", id="figures").all("td") for p in (page, of_directory))
+    assert [cell.text for cell in figures] == [cell.text for cell in wanted]
+    training = page.one("section", id="training")
+    assert training.one("p").text == "This run has no record of its training."
+    untrained = lupi.make_report(lupi.load_untrained(run.config)).html
+    assert "checkpoint: untrained" in untrained
+    assert "trained on" not in untrained
+
+
 @pytest.fixture(scope="module")
 def page(html) -> Element:
     return Page(html).root

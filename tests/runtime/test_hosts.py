@@ -261,6 +261,50 @@ def test_sigterm_to_one_stops_all_after_the_same_step(runs: Runs) -> None:
     assert saved == {*range(3, int(step) + 1, 3), int(step)}
 
 
+HOOKS = """
+import lupi_jax as lupi
+
+
+class Stops(lupi.Hook):
+    def __init__(self, config, workdir):
+        self.enough = False
+
+    def logged(self, row):  # in the first process only
+        self.enough = row["step"] >= 3
+
+    def after(self, now):
+        now.stop = self.enough
+
+
+class Fails(Stops):
+    def logged(self, row):
+        raise ZeroDivisionError
+"""
+
+
+@several
+def test_a_hook_of_one_process_stops_or_ends_all(
+    people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_hooks.py").write_text(HOOKS)
+    monkeypatch.chdir(tmp_path)
+
+    def of(workdir: str, hook: str) -> list[Ended]:
+        hooks = f"--config.log.hooks=('own_hooks:{hook}',)"
+        return run(2, train(people, tmp_path / workdir, "--config.steps=5000", hooks))
+
+    stopped = of("a", "Stops")
+    assert [ended.status for ended in stopped] == [75, 75], stopped
+    (step,) = {re.findall(r"stopped after step (\d+) of", ended.err)[0] for ended in stopped}
+    assert 3 <= int(step) < 1000
+    assert f"{step}" in os.listdir(tmp_path / "a/checkpoints")
+
+    first, second = of("b", "Fails")
+    assert (first.status, second.status) == (2, 76)
+    assert "log.hooks = own_hooks:Fails: ZeroDivisionError" in first.err.splitlines()[-1]
+    assert "lupi: another process of this run is lost (" in second.err
+
+
 @several
 def test_a_kill_of_one_ends_the_other(runs: Runs) -> None:
     first, second = runs.killed

@@ -7,7 +7,9 @@ import subprocess
 import sys
 import threading
 
+import jax
 import pytest
+from jax.experimental import multihost_utils
 
 from lupi_jax.errors import StoppedError
 from lupi_jax.runtime.stopping import StopRequest
@@ -110,6 +112,21 @@ def test_outside_the_main_thread_nothing_is_caught() -> None:
     thread.start()
     thread.join()
     assert during == [(before, False)]
+
+
+def test_a_hook_stops_one_process_after_its_step_and_several_when_they_agree(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with StopRequest() as stop:
+        assert not stop.after(1)
+        assert stop.after(2, asked=True)
+    sent, agreed = [], {4}
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(os, "kill", lambda process, number: sent.append((process, number)))
+    monkeypatch.setattr(multihost_utils, "reached_preemption_sync_point", agreed.__contains__)
+    stop = StopRequest()
+    assert [stop.after(step, asked=step > 1) for step in (1, 2, 3, 4)] == [False] * 3 + [True]
+    assert sent == [(os.getpid(), signal.SIGTERM)]  # once, so that a second Ctrl-C still counts
 
 
 def test_the_watchdog_bites_once_nothing_happens() -> None:

@@ -51,10 +51,10 @@ class Beside:
     def take(self, steps: range, validate_every: int, save_every: int, stop_at: int = 0) -> None:
         """What the loop does with the hooks that judge and save."""
         both: Any = self
-        asked = SimpleNamespace(after=lambda step: step == stop_at)
+        asked = SimpleNamespace(after=lambda step, asked: asked or step == stop_at)
         hooks = [
-            loop._Stop(asked),
             loop._Validate(both.judge, both, validate_every),
+            loop._Stop(asked),
             loop._Save(both, lambda whole: {}, both, save_every),
         ]
         for self.step in steps:

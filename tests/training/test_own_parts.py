@@ -261,6 +261,53 @@ def test_python_takes_a_loss_and_hooks_as_objects(here: Path, people: Path) -> N
         lupi.train(dataclasses.replace(config, loss=named), "other", loss=half)
 
 
+def test_settings_and_weight_apply_to_a_loss_given_as_an_object(here: Path, people: Path) -> None:
+    fields = {n: v for n, v in FIELDS.items() if not n.startswith(("loss.", "log.hooks"))}
+    fields |= {"data.root": str(people), "steps": "1", "loss.extra_weight": "2.0"}
+
+    def level(embeddings: Any, labels: jax.Array, height: float = 1.0) -> dict[str, jax.Array]:
+        return {"level": height + 0 * jnp.sum(embeddings["infrared"].pooled)}
+
+    wrong = lupi.parse_config({}, {**fields, "loss.extra_settings.width": "3.0"})
+    with pytest.raises(InputError, match=r"level takes \(embeddings, labels, height\) and gets 2"):
+        lupi.train(wrong, "run", loss=level)
+    with pytest.raises(InputError, match=r"^config: loss.extra_settings needs a part of your own"):
+        lupi.train(wrong, "run")
+    assert not Path("run").exists()
+
+    config = lupi.parse_config({}, {**fields, "loss.extra_settings.height": "3.0"})
+    lupi.train(config, "run", loss=level)
+    assert [row["loss/level"] for row in read_metrics("run")] == [6.0]
+    assert load_run("run").config.loss.extra_settings == {"height": 3.0}
+
+
+def test_stems_without_variables_are_stems(
+    here: Path, people: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Path("half_net.py").write_text(
+        "import dataclasses\n"
+        "from flax import linen as nn\n"
+        "import small_net\n"
+        "class Half(nn.Module):\n"
+        "    @nn.compact\n"
+        "    def __call__(self, x, train): return x[:, ::2, ::2]\n"
+        "@dataclasses.dataclass(frozen=True)\n"
+        "class HalfNet(small_net.SmallNet):\n"
+        "    def stem(self, numerics, name): return Half(name=name)\n"
+    )
+    own = {"model.backbone": "half_net:HalfNet", "log.hooks": "()"}
+    assert main(command(people, "run", 1, **own)) == 0
+    assert set(load_run("run").variables["params"]) == {"trunk", "neck", "classifier"}
+    assert main(command(people, "tuned", 1, pretrained="run", **own)) == 0
+    assert main(["evaluate", "--workdir", "tuned", "--json"]) == 0
+    found = json.loads(capfd.readouterr().out)["results"]
+    assert {row["query"] for row in found} == {"visible", "infrared"}
+    extract = lupi.extractor("run")
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    features = {m: extract(images, m) for m in ("visible", "infrared")}
+    np.testing.assert_array_equal(features["visible"], features["infrared"])
+
+
 def test_fine_tuning_starts_from_a_run_with_an_own_backbone(here: Path, people: Path) -> None:
     assert main(command(people, "first", 2)) == 0
     assert main(command(people, "second", 1, pretrained="first", **{"optimizer.rate": "1e-9"})) == 0

@@ -24,7 +24,7 @@ from lupi_jax.declared import Options
 from lupi_jax.errors import InputError
 from lupi_jax.losses import ExtraLoss, LossSettings, objective
 from lupi_jax.modality import Modality
-from lupi_jax.models import BACKBONES, EmbedNet, Shape, initialize
+from lupi_jax.models import BACKBONES, EmbedNet, ResNetShape, initialize
 from lupi_jax.models.operations import conv2d
 from lupi_jax.training.beside import parameters_beside
 from lupi_jax.training.checkpoints import Checkpoints
@@ -35,7 +35,7 @@ from lupi_jax.training.step import AXIS, Step, TrainState, train_step
 from lupi_jax.views import ViewSettings, make_views
 
 # A stem a modality, one layer of trunk, and it compiles in seconds.
-TINY = Shape((1, 1, 0, 0), width=4, non_local=(0, 0, 0, 0))
+TINY = ResNetShape((1, 1, 0, 0), width=4, non_local=(0, 0, 0, 0))
 DEVICES, STEPS, IDENTITIES, IMAGES = 8, 20, 4, 2
 VIEWS = ViewSettings(pad=2)
 LOSSES = {

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import chisquare
 
 from lupi_jax.modality import Modality
-from lupi_jax.views import ViewSettings, exchange, make_intermediate, make_views, normalise
+from lupi_jax.views import ViewSettings, exchange_channels, make_intermediate, make_views, normalise
 
 V, T, Z = Modality.VISIBLE, Modality.INFRARED, Modality.INTERMEDIATE
 KEY = jax.random.key(11)
@@ -40,7 +40,7 @@ def counts(pixels: np.ndarray, outcomes: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, jnp.bfloat16])
 def test_each_choice_by_hand(place, dtype):
     image = jnp.asarray(np.tile(PIXEL, (2, 3, 1)), dtype)
-    found = exchange(KEY, image, one_hot(place))
+    found = exchange_channels(KEY, image, one_hot(place))
     assert found.dtype == (jnp.float32 if dtype is np.uint8 else dtype)
     np.testing.assert_allclose(found.astype(np.float32), np.tile(OUTCOMES[place], (2, 3, 1)))
 
@@ -50,7 +50,7 @@ def test_choices_are_as_frequent_as_in_the_public_code(name):
     frequencies, expected = PUBLIC[name]
     keys = jax.random.split(KEY, 8000)
     image = PIXEL.reshape(1, 1, 3)
-    made = jax.vmap(lambda key: exchange(key, image, frequencies))(keys)
+    made = jax.vmap(lambda key: exchange_channels(key, image, frequencies))(keys)
     found = counts(np.asarray(made).reshape(-1, 3), OUTCOMES)
     expected = np.multiply(expected, 8000)
     assert (found[expected == 0] == 0).all()
@@ -60,7 +60,7 @@ def test_choices_are_as_frequent_as_in_the_public_code(name):
 def test_an_image_is_exchanged_as_a_whole():
     image = np.random.default_rng(0).integers(0, 256, (8, 4, 3), np.uint8)
     for key in jax.random.split(KEY, 20):
-        made = np.asarray(exchange(key, image, (1, 1, 1, 0, 0)))
+        made = np.asarray(exchange_channels(key, image, (1, 1, 1, 0, 0)))
         assert any(np.array_equal(made, image[..., [c] * 3]) for c in range(3))
 
 

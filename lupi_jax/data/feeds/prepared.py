@@ -36,11 +36,13 @@ class Prepared(NamedTuple):
     """What `prepare` did.
 
     Attributes:
+      images: number of images in the set.
       decoded: number of images decoded.
       kept: number of shards that were whole already.
       damaged: names of the shards that were damaged or missing.
     """
 
+    images: int
     decoded: int
     kept: int
     damaged: tuple[str, ...]
@@ -118,7 +120,8 @@ def _fill(folder: Path, index: Index, plan: Plan, workers: int, show: Show) -> P
     (folder / MARKER).unlink(missing_ok=True)
     for left in folder.glob(".images-*.partial"):  # killed processes of older versions left them
         left.unlink(missing_ok=True)
-    return Prepared(plan.count(missing), len(plan.shards) - len(missing), damaged)
+    whole = len(plan.shards) - len(missing)
+    return Prepared(len(index), plan.count(missing), whole, damaged)
 
 
 def prepared_reader(

@@ -93,10 +93,7 @@ class IdentitySampler:
 
     def __post_init__(self) -> None:
         if self.identities > self.classes:
-            raise InputError(
-                f"batch.identities = {self.identities} is more than the {self.classes} training "
-                "identities: lower it"
-            )
+            raise InputError(too_few_identities(self.identities, self.classes))
 
     @property
     def batch_size(self) -> int:
@@ -109,3 +106,8 @@ class IdentitySampler:
         labels = rng.choice(self.classes, self.identities, replace=False)
         rows = {m: table.draw(rng, labels, self.images) for m, table in self.tables.items()}
         return {**rows, "labels": np.repeat(labels, self.images).astype(np.int32)}
+
+
+def too_few_identities(wanted: int, there: int) -> str:
+    """What is wrong if a batch is to have more identities than there are, and what to do."""
+    return f"batch.identities = {wanted} is more than the {there} training identities: lower it"

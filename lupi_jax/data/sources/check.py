@@ -6,6 +6,7 @@ import dataclasses
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -16,6 +17,7 @@ from lupi_jax.data.index import Index, concatenate
 from lupi_jax.data.sources.check_images import Use, look_at_images
 from lupi_jax.data.sources.check_notes import (
     CAMERAS,
+    batch_notes,
     may_lack,
     only_modality,
     people_notes,
@@ -49,8 +51,9 @@ class Report:
     Attributes:
       rows: the counts, split by split: per camera, per modality, in all, and per role.
       problems: lines that say what is wrong, where, and what to do; empty if nothing is wrong.
-      notes: lines that say how many images are junk or distractors, what is done with them, and
-        what a data set without a split or a modality cannot be used for.
+      notes: lines that say how many images are junk or distractors, what is done with them, what a
+        data set without a split or a modality cannot be used for, and whether there are too few
+        identities for the batches of `configs/NAME.py`.
     """
 
     rows: tuple[Count, ...]
@@ -135,7 +138,7 @@ def _look(source: SourceConfig, progress: Advance) -> Report:
     faults = [(row.split, row.fault) for row in rows if row.fault]
     # SYSU-MM01's "train" contains its "val".
     parts = [part for part in parts if source.name != "sysu" or part.split != "val"]
-    notes = [*people_notes(source, parts), *use_notes(source, parts)]
+    notes = [f(source, parts) for f in (people_notes, use_notes, batch_notes)]
     faults += _lacking(source, parts)
     alike = defaultdict(list)  # one line for a fault in several splits, such as RegDB's ten
     for split, fault in faults:
@@ -155,7 +158,7 @@ def _look(source: SourceConfig, progress: Advance) -> Report:
             problems(root / path, f"{root / path} is in no split: list it, or move it away")
     for where, line in look_at_images(root, _uses(parts), source.workers, progress):
         problems(where, line)
-    return Report(tuple(rows), tuple(problems.lines), tuple(notes))
+    return Report(tuple(rows), tuple(problems.lines), tuple(chain(*notes)))
 
 
 def _read_parts(source: SourceConfig, problems: _Problems) -> list[Part]:

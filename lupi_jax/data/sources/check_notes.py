@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from lupi_jax.config import SourceConfig
+from lupi_jax.data.feeds.sampler import too_few_identities
 from lupi_jax.data.index import DISTRACTOR, JUNK, alone
 from lupi_jax.data.sources.counts import Part
 from lupi_jax.data.sources.files import SPLITS, ZERO
@@ -17,6 +18,9 @@ from lupi_jax.modality import Modality
 
 CAMERAS = (Modality.VISIBLE, Modality.INFRARED)
 """The modalities that files may have."""
+
+SHIPPED_IDENTITIES = {"folder": 16, "synthetic": 16, "sysu": 8, "regdb": 8, "llcm": 8}
+"""`batch.identities` in `configs/NAME.py`, for each kind of data set."""
 
 
 def may_lack(source: SourceConfig, split: str, parts: Sequence[Part]) -> bool:
@@ -54,6 +58,14 @@ def use_notes(source: SourceConfig, parts: Sequence[Part]) -> Iterator[str]:
         if split not in there and may_lack(source, split, parts):
             what = "trained on" if split == "train" else "evaluated, except with another --split"
             yield f"no image of split {split}: these data cannot be {what}"
+
+
+def batch_notes(source: SourceConfig, parts: Sequence[Part]) -> Iterator[str]:
+    """A line if the data set lacks the identities for a batch of its shipped configuration."""
+    found = [len(part.index.classes) for part in parts if part.split == "train"]
+    wanted = SHIPPED_IDENTITIES[source.name]
+    if found and (few := min(found)) < wanted:
+        yield f"configs/{source.name}.py: {too_few_identities(wanted, few)}"
 
 
 def people_notes(source: SourceConfig, parts: Sequence[Part]) -> Iterator[str]:

@@ -12,13 +12,18 @@ from PIL import Image, ImageFile
 from scipy.io import savemat
 from whole_sets import LAYOUTS, MANIFEST, save, write_whole
 
+import lupi_jax as lupi
 from lupi_jax import InputError, Modality
 from lupi_jax.config import SourceConfig
 from lupi_jax.data import read_image
 from lupi_jax.data.sources import published
 from lupi_jax.data.sources.check import Report, check_data
+from lupi_jax.data.sources.check_notes import SHIPPED_IDENTITIES
 from lupi_jax.data.sources.counts import Count, Group, Size, published_sizes
 from lupi_jax.synthetic import LAYOUTS as GENERATED
+from lupi_jax.training.build import prepare_data
+
+CONFIGS = Path(__file__).parents[3] / "configs"
 
 
 def check(name: str, root: Path, **fields) -> Report:
@@ -167,6 +172,31 @@ def test_everything_wrong_is_found_at_once(folder):
     assert "in train and in test, of the identities 1, 7" in problems[-1]
 
 
+@pytest.mark.parametrize("name", SHIPPED_IDENTITIES)
+def test_shipped_batches_are_as_large_as_a_check_says(name):
+    config = lupi.load_config(CONFIGS / f"{name}.py", {"steps": 1, "data.root": "x"})
+    assert config.batch.identities == SHIPPED_IDENTITIES[name]
+
+
+def test_too_few_identities_for_a_batch_are_noted_in_the_words_of_a_training(folder, write_image):
+    (folder / MANIFEST).unlink()
+    for number in range(101, 113):
+        for modality in ("visible", "infrared"):
+            write_image(folder / "train" / modality / f"{number}" / "c1_0001.jpg")
+    there = len(os.listdir(folder / "train/visible"))
+    (note,) = check("folder", folder).notes
+    config = lupi.load_config(CONFIGS / "folder.py", {"steps": 1, "data.root": str(folder)})
+    with pytest.raises(InputError) as refused:
+        prepare_data(config)
+    assert note == f"configs/folder.py: {refused.value}"
+    assert f"more than the {there} training" in note
+    for number in range(113, 113 + 16 - there):
+        for modality in ("visible", "infrared"):
+            write_image(folder / "train" / modality / f"{number}" / "c1_0001.jpg")
+    assert check("folder", folder).notes == ()
+    assert prepare_data(config).sampler.classes == 16
+
+
 @pytest.mark.parametrize("only", ["visible", "infrared"])
 def test_data_of_one_modality_are_not_wrong(folder, only):
     (folder / MANIFEST).unlink()
@@ -175,7 +205,7 @@ def test_data_of_one_modality_are_not_wrong(folder, only):
         shutil.rmtree(folder / split / other)
     report = check("folder", folder)
     assert report.problems == ()
-    (note,) = report.notes
+    note, _ = report.notes
     assert note.startswith(f"no {other} image: nothing can be trained or evaluated across ")
     assert f"--config.modalities=\"('{only}',)\"" in note
     assert report.rows[-1].images == 10
@@ -190,7 +220,7 @@ def test_a_folder_of_one_split_is_not_wrong(folder, left, cannot):
     shutil.rmtree(folder / gone)
     report = check("folder", folder)
     assert report.problems == ()
-    (note,) = report.notes
+    note, *_ = report.notes
     assert note.startswith(f"no image of split {gone}: these data cannot be {cannot}")
     (folder / gone / "visible").mkdir(parents=True)  # it is there, and empty
     one_problem(check("folder", folder), f"no images under {folder / gone}")

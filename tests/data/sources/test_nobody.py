@@ -20,6 +20,7 @@ from lupi_jax.training import load_untrained
 TRAIN = {"0000": 2, "-1": 3, "0005": 2, "0006": 2}
 TEST = {"0000": 3, "-1": 2, "0007": 2, "0008": 3}
 BOTH = ("visible", "infrared")
+FEW = "configs/folder.py: batch.identities = 16 is more than the {} training identities: lower it"
 
 
 @pytest.fixture
@@ -178,11 +179,13 @@ def test_a_check_counts_nobody_and_says_what_becomes_of_them(market):
         "split test: 4 junk images (-1) and 6 distractor images (0)",
         "junk is not trained on, and is neither a query nor in a gallery",
         "distractors are in galleries, but are neither trained on nor queries",
+        FEW.format(2),
     )
     assert check_data(source_of(market, "person")).notes == (
         "split train: 6 junk images (-1)",
         "split test: 4 junk images (-1)",
         "junk is not trained on, and is neither a query nor in a gallery",
+        FEW.format(3),
     )
 
 
@@ -192,11 +195,11 @@ def test_zero_in_another_split_than_junk_is_said_to_be_a_person(market, by_table
         shutil.rmtree(market / "train" / modality / "0000")
         shutil.rmtree(market / "test" / modality / "-1")
     report = check_data(source_of(market, "auto", as_table(market) if by_table else ""))
-    assert report.notes[-1].startswith(
+    assert report.notes[-2].startswith(
         "identity 0 (split test) counts as a person, and split train has junk: if 0 is a distractor"
     )
     assert report.problems == ()
-    assert len(check_data(source_of(market, "person")).notes) == 2  # it is known
+    assert len(check_data(source_of(market, "person")).notes) == 3  # it is known
 
 
 def test_zero_beside_junk_in_one_split_is_a_problem_and_no_person(market):
@@ -205,10 +208,11 @@ def test_zero_beside_junk_in_one_split_is_a_problem_and_no_person(market):
     assert any("both identity 0 and junk (-1): set" in problem for problem in report.problems)
 
 
-def test_a_set_without_nobody_has_no_notes(tmp_path, write_layout):
+def test_a_set_without_nobody_has_no_notes_about_them(tmp_path, write_layout):
     people = {"train": {"1": 1, "2": 1}, "test": {"3": 1, "4": 1}}
     splits = {split: dict.fromkeys(BOTH, own) for split, own in people.items()}
-    assert check_data(source_of(write_layout(tmp_path, splits), "auto")).notes == ()
+    notes = check_data(source_of(write_layout(tmp_path, splits), "auto")).notes
+    assert notes == (FEW.format(2),)
 
 
 def test_the_same_image_of_nobody_twice_is_no_problem(market):
