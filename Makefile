@@ -51,7 +51,7 @@ test-slow: $(VENV)/installed
 	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(BIN)/python -m pytest -m slow
 
 test-docs: $(VENV)/installed
-	$(BIN)/python -m pytest tests/documentation
+	$(BIN)/python -m pytest -m 'slow or not slow' tests/documentation
 
 # jax2onnx needs an older Orbax, which the other tests should not get.
 $(VENV)/onnx/installed: pyproject.toml

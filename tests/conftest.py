@@ -153,7 +153,10 @@ def _phases_as_they_were() -> Iterator[None]:
 
 
 # Those that take minutes begin, so that no worker is left alone with one at the end.
-_LONGEST = ("test_blocks.py", "test_network.py", "test_parallel.py", "test_loop.py")
+_LONGEST = (
+    *("test_blocks.py", "test_network.py", "test_parallel.py", "test_loop.py", "test_hosts.py"),
+    *("test_killed_runs.py", "test_own_parts.py", "test_notebooks.py"),
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

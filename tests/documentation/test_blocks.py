@@ -98,11 +98,10 @@ def runnable(page: Path) -> list[Block]:
     return [b for b in BLOCKS[page] if b.language in (COMMANDS, PYTHON) and not b.reason]
 
 
-# Several trainings, a minute each page. tests/cli runs most of these commands on less data.
-LONG = [
-    ROOT / "docs/guides" / name
-    for name in ("extend.md", "published-data.md", "runs.md", "views.md")
-]
+# Programs of their own, half a minute or more a page. README's page and the shorter guides train,
+# evaluate, search and report too, and other tests call the same functions on less data.
+LONG_PAGES = ("extend", "paper-and-code", "published-data", "python", "reading", "runs", "views")
+LONG = [ROOT / "docs/guides" / f"{name}.md" for name in LONG_PAGES]
 
 
 @pytest.mark.parametrize(

@@ -165,6 +165,7 @@ def test_an_image_that_is_gone_is_named(root: Path, tmp_path: Path) -> None:
         train(configure(place), workdir)
 
 
+@pytest.mark.slow  # test_divergence_... goes the same way; test_killed_runs.py really kills
 def test_a_killed_run_repeats_what_it_had_not_saved(
     root: Path, whole: tuple[Path, TrainState], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
