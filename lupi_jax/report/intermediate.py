@@ -1,6 +1,7 @@
 """The images and grey levels of a page's section about the privileged modality."""
 
 import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
