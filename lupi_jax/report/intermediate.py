@@ -1,9 +1,9 @@
 """The images and grey levels of a page's section about the privileged modality."""
 
 import dataclasses
-from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
@@ -27,8 +27,11 @@ _BEYOND = round(255 * OFFSET)
 LEVELS = np.arange(-_BEYOND, 256 + _BEYOND)
 """The grey levels that a mix may have."""
 
+Mix = tuple[NDArray, str, tuple[float, ...]]
+"""Pixels, their name, and the weights of the mix: R, G, B and perhaps an offset, or ()."""
+
 Shown = tuple[Thumbnail, str, tuple[float, ...]]
-"""An image, its name, and the weights of its mix: R, G, B and perhaps an offset, or ()."""
+"""The same, with a picture for the page instead of the pixels."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -104,7 +107,7 @@ def learnt_mix(run: Run, index: Index) -> Learnt | None:
         first, other = (
             int(np.flatnonzero(index.identities[own] == identity)[0]) for own in (visible, infrared)
         )
-        shown = [
+        shown: list[Mix] = [
             (images[first], f"visible, cam {index.cameras[visible[first]]}", ()),
             *_mixes(run, images[first]),
             (seen[other], f"infrared, cam {index.cameras[infrared[other]]}", ()),
@@ -114,9 +117,9 @@ def learnt_mix(run: Run, index: Index) -> Learnt | None:
     return Learnt(people, greys, sample, run.config.views.adaptive_share)
 
 
-def _mixes(run: Run, image: NDArray) -> list[tuple[NDArray, str, tuple[float, ...]]]:
+def _mixes(run: Run, image: NDArray) -> list[Mix]:
     """The learnt mix and random mixes of one visible image."""
-    means = mean_weights(image[None], run.config.views, run.generator)
+    means = mean_weights(jnp.asarray(image[None]), run.config.views, run.generator)
     weights = tuple(float(mean) for mean in means.values())
     learnt = run.learnt_images(image[None])[0]
     mixed = _random(run, np.stack([image] * MIXES))
@@ -149,7 +152,7 @@ def draws(run: Run, index: Index) -> list[Shown]:
     rows = choose_images(index, run.config.seed, 1, 1)
     row = next((r for r in rows if index.modalities[r] == Modality.VISIBLE), visible[0])
     image = make_reader(index, data.image_size, data.prepared)(int(row))
-    shown: list[tuple[Any, str, tuple[float, ...]]] = [
+    shown: list[Mix] = [
         (image, "original", ()),
         (np.asarray(luma(image)), "luma", LUMA),
     ]
