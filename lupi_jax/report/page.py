@@ -92,6 +92,7 @@ def make_page(
         map=_map(found.features, run.config.seed),
         activations=_activations(run, index),
         draws=[] if learns else draws(run, index),
+        learns=learns,
         learnt=_learnt(run, index, curves) if learns else None,
         kind=run.config.views.intermediate,
         recipe=run.config.recipe,
