@@ -162,9 +162,9 @@ def extract_features(
 def stems_of(variables: Any) -> list[Modality]:
     """The modalities for which a network has a stem.
 
-    These are all modalities if no stem has variables, because then the stems do not differ.
+    These are all modalities if no stem has parameters, because then the stems do not differ.
     """
-    own = [m for m in Modality if any(f"stem_{m}" in part for part in variables.values())]
+    own = [m for m in Modality if f"stem_{m}" in variables["params"]]
     return own or list(Modality)
 
 

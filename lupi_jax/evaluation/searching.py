@@ -212,12 +212,13 @@ def _paths(features: Features, rows: np.ndarray) -> np.ndarray:
 def _of_one_modality(run: Run, sides: Sequence[Side]) -> list[str]:
     """A note if the network was trained on one modality, and a side has images of another."""
     trained = run.config.modalities
-    others = {str(side.modality) for side in sides if side.modality not in trained}
+    others = sorted({str(side.modality) for side in sides} - {*trained})
     if len(trained) > 1 or not others:
         return []
+    only = next(iter(trained))
     return [
-        f"this network was trained on {trained[0]} images only, and takes "
-        f"{' and '.join(sorted(others))} images as if they were {trained[0]}"
+        f"this network was trained on {only} images only, and takes {' and '.join(others)} images "
+        f"as if they were {only}"
     ]
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from collections import defaultdict
 
 import numpy as np
@@ -12,8 +13,8 @@ from experiments.tables import helps
 from experiments.tables.cells import CELLS
 from experiments.tables.command import guarded
 from experiments.tables.paper import TABLES
-from experiments.tables.sweep import ROOT, Sweep
-from experiments.tables.table import MEMORY, markdown, parameters, provenance, rows_of
+from experiments.tables.sweep import ROOT, Sweep, read_records
+from experiments.tables.table import MEMORY, Column, markdown, parameters, provenance, rows_of
 from lupi_jax.errors import StoppedError
 from lupi_jax.modality import Modality
 from lupi_jax.models import EmbedNet
@@ -187,6 +188,29 @@ def test_the_headlines_are_those_of_the_recorded_comparisons(data):
         intervals = (*there["over_identities"], *there["over_both"])
         shown = "({:+.1f} to {:+.1f}; {:+.1f} to {:+.1f})".format(*intervals)
         assert f"| {there['difference']:+.1f} / {back['difference']:+.1f} {shown} |" in text
+
+
+def test_the_figures_of_the_learnt_mix_are_the_means_of_the_recorded_runs():
+    section = (EXPERIMENTS / "README.md").read_text().partition("### A mix that learns")[2]
+    lines = section.partition("\n###")[0].splitlines()
+    shown = {
+        found[1]: found[2]
+        for found in (re.match(r"\| .*`(\w+)`\)* \|(.*)\|", x) for x in lines)
+        if found
+    }
+    assert {"baseline", "released", "learnt"} <= shown.keys()
+    folders = ("rgbnir", "rgbnir_1600", "rgbnir_batch_8x4", "rgbnir_batch_8x4_1600", "synthetic")
+    for place, folder in enumerate(folders):
+        records = read_records(EXPERIMENTS / "results" / folder).values()
+        for cell, figures in shown.items():
+            of_it = [r["results"].values() for r in records if r["cell"] == cell]
+            text = figures.split("|")[place].strip()
+            assert bool(text) == bool(of_it), (cell, folder)
+            if not of_it:
+                continue
+            rows = [Column("I->V mAP"), Column("V->I mAP", "V->I")]
+            means = [np.mean([c.value(next(iter(each))) for each in of_it]) for c in rows]
+            assert text == f"{means[0]:.1f} / {means[1]:.1f} ({len(of_it)})", (cell, folder)
 
 
 def test_the_demonstration_s_figures_are_those_of_its_recorded_evaluations():
