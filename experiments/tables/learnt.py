@@ -2,7 +2,7 @@
 
     python -m experiments.tables.learnt --data sysu --root SYSU-MM01
 
-The comparisons are those of `experiments.tables.helps`.
+It compares in the same way as `experiments.tables.helps`.
 """
 
 from experiments.tables.command import tabulate
