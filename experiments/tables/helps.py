@@ -83,7 +83,7 @@ def write_comparisons(
     """Write `<name>.{json,md}`, which compares every (method, its reference) of `against`.
 
     Raises:
-      InputError: the records hold both cells of none of these pairs.
+      InputError: no pair has both of its cells in the records.
     """
     made, facts = provenance(sweep, command, records)
     lines, rows = [], []

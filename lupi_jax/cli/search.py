@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices, text = ("infrared", "visible"), f"modality of the {side} ({default})"
         add(f"--{side}-modality", choices=choices, default=default, help=text)
     top = (
-        f"number of images to list per query; the table lists only the first {PRINTED} queries (10)"
+        f"number of images to list per query (10); the table lists only the first {PRINTED} queries"
     )
     add("--top", type=whole, default=10, metavar="N", help=top)
     text = "use features or a threshold even if they come from another network or image size"

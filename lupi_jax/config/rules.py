@@ -137,7 +137,7 @@ def require_triplets(config: Config) -> None:
     Raises:
       InputError: the batches have no negatives, so that the loss is always 0, or no positives.
     """
-    if config.loss.triplet == "none":
+    if config.loss.triplet == "none" and not config.loss.direct_weight:
         return
     lacking = ""
     if config.batch.identities == 1:
@@ -145,4 +145,4 @@ def require_triplets(config: Config) -> None:
     elif config.batch.images == 1 and len(config.modalities) == 1:
         lacking = "batch.images = 1 with one modality: the triplet loss has no positive"
     if lacking:
-        raise InputError(f"config: {lacking}: use 2 or more, or loss.triplet = none")
+        raise InputError(f"config: {lacking}: use 2 or more, or leave the triplet losses out")

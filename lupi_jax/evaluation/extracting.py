@@ -140,7 +140,7 @@ def extractor(
       batch_size: number of pictures embedded at once.
 
     Raises:
-      InputError: the run cannot be read.
+      InputError: the run cannot be read, or fields are wrong or may not change.
       ValueError: `batch_size` is not positive, or `open_run` raises it.
     """
     if batch_size < 1:

@@ -57,7 +57,7 @@ def record_of(
         "precision": run.precision,
         "workdir": workdir and str(workdir),
         "checkpoint": checkpoint or ("newest" if workdir else run.name),
-        "selection": selection(run, checkpoint),
+        "selection": selection(run, checkpoint, workdir),
         "people_unseen_in_training": None if run.seen is None else split != "train",
         "images": images,
         "step": run.step,
@@ -86,12 +86,14 @@ def mean_record(
     }
 
 
-def selection(run: Run, checkpoint: Checkpoint | None) -> str:
+def selection(run: Run, checkpoint: Checkpoint | None, workdir: Path | None) -> str:
     """How the checkpoint was chosen, in the words of results."""
     if run.step is None:
         return "trained elsewhere: not known"
     if run.step == 0:
         return "untrained"
+    if workdir is None:
+        return "loaded before: not known"
     if checkpoint != "best":
         return "the newest" if checkpoint in (None, "newest") else "by its step"
     data = run.config.data

@@ -37,7 +37,8 @@ class SearchResults:
       matches: [q, k] bool, whether an image is within the threshold; None without a threshold.
       threshold: the threshold, or None.
       left_out: one line per image that could not be read and was left out.
-      notes: lines about what was passed over, and about images that may have another modality.
+      notes: lines about what was passed over, and about images that may have another modality, and
+        about a network of one modality.
       query: features of the queries.
       gallery: features of the gallery. A stored gallery also has images that are not searched.
       rows: [q, k] row numbers of the images in `gallery`.
@@ -217,8 +218,8 @@ def _of_one_modality(run: Run, sides: Sequence[Side]) -> list[str]:
         return []
     only = next(iter(trained))
     return [
-        f"this network was trained on {only} images only, and takes {' and '.join(others)} images "
-        f"as if they were {only}"
+        f"this network knows only {only} images, and takes {' and '.join(others)} images as if "
+        f"they were {only}"
     ]
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lupi_jax.models import Embedding
 
 FIELD = "loss.extra"
-RESERVED = ("total", "identity", "triplet", "color_free", "modality")
+RESERVED = ("total", "identity", "triplet", "direct", "color_free", "modality")
 """Names of the method's own terms."""
 
 Terms = Mapping[str, Array]

@@ -30,8 +30,9 @@ def objective(
     """Total loss (Eq. 7 and 8) of a batch in one, two or three modalities.
 
     The triplet loss depends on the number of modalities. Three use the ring of Eq. 5, two use the
-    triplet between them, and one uses the triplet inside it. The colour-free term needs the
-    visible and the intermediate modality.
+    triplet between them, and one uses the triplet inside it. `settings.direct_weight` adds the
+    triplet between visible and infrared to it. The colour-free term needs the visible and the
+    intermediate modality.
 
     Args:
         pooled: {modality: [n, d] embeddings before the neck, not normalised}, with the names

@@ -148,7 +148,7 @@ def distance_chart(counts: PairCounts, name: str) -> str:
 
 @_page_style
 def grey_chart(greys: Sequence[Greys], name: str) -> str:
-    """Histograms of grey levels in percent of the pixels; the first, filled, is the others' aim."""
+    """Histograms of grey levels in percent of the pixels. The first is what the others aim at."""
     figure, axes = _axes()
     edges = np.append(LEVELS[::_WIDTH], LEVELS[-1] + 1)
     for kind, colour, style in zip(greys, _GREYS, _GREY_STYLES, strict=True):

@@ -13,7 +13,7 @@ from lupi_jax.modality import Modality
 from lupi_jax.report.choices import choose_images
 from lupi_jax.report.thumbnails import Thumbnail, thumbnail
 from lupi_jax.training import Run
-from lupi_jax.views import LUMA, luma, make_intermediate, mean_weights, random_channel
+from lupi_jax.views import LUMA, luma, make_intermediate, mean_weights, random_channel, share_at
 from lupi_jax.views.adaptive import OFFSET
 from lupi_jax.views.channels import draw_weights
 
@@ -59,7 +59,7 @@ class Learnt:
       greys: grey levels of the infrared images, and of luma, random and learnt mixes of the visible
         images of the same people.
       images: number of the visible and of the infrared images that `greys` are about.
-      share: share of the learnt mix in an image of training.
+      share: share of the learnt mix in an image of training at the run's step.
     """
 
     people: list[tuple[int, list[Shown]]]
@@ -114,7 +114,8 @@ def learnt_mix(run: Run, index: Index) -> Learnt | None:
         ]
         people.append((int(identity), [_thumbnail(*each, f"ID {identity}") for each in shown]))
     sample = len(visible), len(infrared)
-    return Learnt(people, greys, sample, run.config.views.adaptive_share)
+    share = float(share_at(jnp.asarray(run.step or 0), run.config.views))
+    return Learnt(people, greys, sample, share)
 
 
 def _mixes(run: Run, image: NDArray) -> list[Mix]:

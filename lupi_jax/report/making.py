@@ -99,7 +99,7 @@ def _facts(
         "Protocol": found.protocol,
         "Recipe": config.recipe + trained,
         "Network": f"{config.model.backbone}, {height} x {width} pixels",
-        "Step": f"{steps}checkpoint: {selection(run, checkpoint)}",
+        "Step": f"{steps}checkpoint: {selection(run, checkpoint, workdir)}",
         "Device": device(),
         "Images": f"fingerprint {index.fingerprint}",
     }

@@ -1,4 +1,4 @@
-"""End a run before its last step, if a signal asks for it or if the run hangs."""
+"""End a run before its last step, if a signal or a hook asks for it or if the run hangs."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ class _StopNow(KeyboardInterrupt):
 
 
 class StopRequest:
-    """Stops every process after the same step on SIGTERM, Ctrl-C or SIGHUP, or if one wants to.
+    """Stops every process after the same step on SIGTERM, Ctrl-C or SIGHUP, or if one asks.
 
     SIGHUP comes when the terminal closes. If it is ignored, as under `nohup`, it stays ignored.
     Before the first call of `after` there is nothing to save, and a single process stops at once.

@@ -29,8 +29,7 @@ from lupi_jax.training.parallel import everywhere, local_copy
 from lupi_jax.training.pretrained import initial_variables, saved_network
 from lupi_jax.training.run import same_numbers, versions
 from lupi_jax.training.step import GENERATOR
-from lupi_jax.views import Adaptive
-from lupi_jax.views.adaptive import make_adaptive
+from lupi_jax.views.adaptive import learnt_image
 from lupi_jax.views.pixels import Images, check_channels
 
 
@@ -116,10 +115,9 @@ class Run:
                 "run with views.intermediate = adaptive"
             )
         check_channels(images, batch=True)
-        views, learnt = self.config.views, Adaptive(self.generator)
-        unused = jax.random.key(0)  # the share of the random mix is 0
+        views, params = self.config.views, self.generator
         # One image at a time, because the generator's hidden layers are larger than the images.
-        made = jax.lax.map(lambda x: make_adaptive(unused, x, views, learnt), jnp.asarray(images))
+        made = jax.lax.map(lambda x: learnt_image(x, views, params), jnp.asarray(images))
         return np.asarray(made, np.float32)
 
     def under(self, config: Config) -> "Run":

@@ -74,8 +74,8 @@ def train(
         in that workdir. Empty directories that were made for the run are removed.
       ValueError: both `loss` and `config.loss.extra` are given.
       DivergedError: a figure is not finite.
-      StoppedError: SIGTERM or Ctrl-C stopped the run. All finished steps are saved, and the same
-        call resumes it.
+      StoppedError: SIGTERM, Ctrl-C or a hook stopped the run. All finished steps are saved, and
+        the same call resumes it.
     """
     workdir = expand(workdir)
     with held(workdir):

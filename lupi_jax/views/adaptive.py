@@ -71,12 +71,17 @@ class Adaptive(NamedTuple):
 
 def make_adaptive(key: Array, image: Array, settings: ViewSettings, adaptive: Adaptive) -> Array:
     """Make the intermediate image [h, w, 3] of one visible image [h, w, 3], both 0 to 255."""
-    weights = mix_weights(image, settings, adaptive.params)
+    learnt = learnt_image(image, settings, adaptive.params)
+    random = mix(jnp.asarray(image, learnt.dtype), draw_weights(key))
+    return adaptive.share * learnt + (1 - adaptive.share) * random
+
+
+def learnt_image(image: Array, settings: ViewSettings, params: Any) -> Array:
+    """Mix one visible image [h, w, 3], 0 to 255, as a generator with `params` has learnt."""
+    weights = mix_weights(image, settings, params)
     image = jnp.asarray(image, weights.dtype)
     grey = jnp.sum(weights[..., :3] * image, axis=-1) + 255 * weights[..., 3]
-    learnt = jnp.broadcast_to(grey[..., None], image.shape)
-    random = mix(image, draw_weights(key))
-    return adaptive.share * learnt + (1 - adaptive.share) * random
+    return jnp.broadcast_to(grey[..., None], image.shape)
 
 
 def mix_weights(image: Array, settings: ViewSettings, params: Any) -> Array:

@@ -125,7 +125,7 @@ def _view(
 
 
 def _frequencies(settings: ViewSettings, modality: Modality) -> tuple[float, ...]:
-    """How often `exchange_channels` does what to finished views, but not to intermediate ones."""
+    """The frequencies for `exchange_channels`, which leaves intermediate views as they are."""
     return {
         Modality.VISIBLE: settings.exchange_visible,
         Modality.INFRARED: settings.exchange_infrared,

@@ -116,8 +116,10 @@ def test_batches_that_a_triplet_loss_learns_nothing_from(own, refused):
     nothing = "--config.batch.identities=1"
     assert refused(*train_own(own, nothing)) == (
         "config: batch.identities = 1: the triplet loss has no negative and is always 0: use 2 or "
-        "more, or loss.triplet = none"
+        "more, or leave the triplet losses out"
     )
+    direct = ("--config.loss.triplet=none", "--config.loss.direct_weight=1")
+    assert "has no negative" in refused(*train_own(own, nothing, *direct))
     alone = "--config.modalities=('visible',)"
     message = refused(*train_own(own, alone, "--config.batch.images=1"))
     assert message.startswith("config: batch.images = 1 with one modality: the triplet loss has no")

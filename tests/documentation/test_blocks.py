@@ -98,7 +98,7 @@ def runnable(page: Path) -> list[Block]:
     return [b for b in BLOCKS[page] if b.language in (COMMANDS, PYTHON) and not b.reason]
 
 
-# Programs of their own, half a minute or more a page. README's page and the shorter guides train,
+# Programs of their own, half a minute or more per page. README's page and the shorter guides train,
 # evaluate, search and report too, and other tests call the same functions on less data.
 LONG_PAGES = ("extend", "paper-and-code", "published-data", "python", "reading", "runs", "views")
 LONG = [ROOT / "docs/guides" / f"{name}.md" for name in LONG_PAGES]

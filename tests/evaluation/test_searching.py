@@ -122,7 +122,7 @@ def test_a_network_of_one_modality_says_that_others_go_through_its_stem(query, p
     chosen = {"modalities": ("visible",), "evaluation.pairs": ("visible_to_visible",)}
     lone = lupi.load_untrained(lupi.load_config(CONFIG, {**fields, **chosen}))
     gallery = people / "test/visible"
-    note = "this network was trained on visible images only, and takes infrared images as if they"
+    note = "this network knows only visible images, and takes infrared images as if they"
     assert lupi.search(lone, query, gallery).notes == (f"{note} were visible",)
     assert lupi.search(lone, gallery, gallery, query_modality="visible").notes == ()
 

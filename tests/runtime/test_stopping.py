@@ -126,7 +126,7 @@ def test_a_hook_stops_one_process_after_its_step_and_several_when_they_agree(
     monkeypatch.setattr(multihost_utils, "reached_preemption_sync_point", agreed.__contains__)
     stop = StopRequest()
     assert [stop.after(step, asked=step > 1) for step in (1, 2, 3, 4)] == [False] * 3 + [True]
-    assert sent == [(os.getpid(), signal.SIGTERM)]  # once, so that a second Ctrl-C still counts
+    assert sent == [(os.getpid(), signal.SIGTERM)]  # once is enough
 
 
 def test_the_watchdog_bites_once_nothing_happens() -> None:

@@ -149,7 +149,7 @@ def run(people: Path, tmp_path: Path, terminals: tuple[str, ...], **environment:
 
 
 FEW = (
-    "note: configs/folder.py: batch.identities = 16 is more than the 8 training identities: "
+    "note: in configs/folder.py batch.identities = 16 is more than the 8 training identities: "
     "lower it"
 )
 

@@ -64,8 +64,8 @@ def batch_notes(source: SourceConfig, parts: Sequence[Part]) -> Iterator[str]:
     """A line if the data set lacks the identities for a batch of its shipped configuration."""
     found = [len(part.index.classes) for part in parts if part.split == "train"]
     wanted = SHIPPED_IDENTITIES[source.name]
-    if found and (few := min(found)) < wanted:
-        yield f"configs/{source.name}.py: {too_few_identities(wanted, few)}"
+    if found and 1 < (few := min(found)) < wanted:
+        yield f"in configs/{source.name}.py {too_few_identities(wanted, few)}"
 
 
 def people_notes(source: SourceConfig, parts: Sequence[Part]) -> Iterator[str]:

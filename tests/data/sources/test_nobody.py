@@ -20,7 +20,7 @@ from lupi_jax.training import load_untrained
 TRAIN = {"0000": 2, "-1": 3, "0005": 2, "0006": 2}
 TEST = {"0000": 3, "-1": 2, "0007": 2, "0008": 3}
 BOTH = ("visible", "infrared")
-FEW = "configs/folder.py: batch.identities = 16 is more than the {} training identities: lower it"
+FEW = "in configs/folder.py batch.identities = 16 is more than the {} training identities: lower it"
 
 
 @pytest.fixture
