@@ -16,6 +16,7 @@ from lupi_jax.losses import (
     unimodal_triplet,
     weighted_regularized_triplet,
 )
+from lupi_jax.losses.extra import RESERVED
 from lupi_jax.modality import Modality
 
 V, T, Z = Modality.VISIBLE, Modality.INFRARED, Modality.INTERMEDIATE
@@ -210,3 +211,9 @@ def test_bad_arguments_are_named():
 def test_bad_settings_are_named(field, value):
     with pytest.raises(ValueError, match=f"^LossSettings: {field} = "):
         LossSettings(**{field: value})
+
+
+def test_a_loss_of_a_users_own_may_not_use_the_names_of_the_terms():
+    settings = LossSettings(direct_weight=1.0)
+    _, terms = objective(*batch(V, T, Z), LABELS, settings)
+    assert {*terms, "total", "modality"} == {*RESERVED}
