@@ -179,7 +179,7 @@ def test_the_page_has_the_rows_the_charts_and_the_distances(section: Element) ->
     assert list(distances) == ["learnt mix", "random mix", "luma"]
     assert greys.endswith(", ".join(f"{name} {value}" for name, value in distances.items()))
     assert "16 visible and 16 infrared images" in section.text
-    assert "the share of the learnt mix was 0.75" in section.text
+    assert "The share of the learnt mix was 0.75" in section.text
 
 
 def test_a_weight_has_the_colour_of_its_channel() -> None:

@@ -188,7 +188,7 @@ def test_too_few_identities_for_a_batch_are_noted_in_the_words_of_a_training(fol
     config = lupi.load_config(CONFIGS / "folder.py", {"steps": 1, "data.root": str(folder)})
     with pytest.raises(InputError) as refused:
         prepare_data(config)
-    assert note == f"configs/folder.py: {refused.value}"
+    assert note == f"in configs/folder.py {refused.value}"
     assert f"more than the {there} training" in note
     for number in range(113, 113 + 16 - there):
         for modality in ("visible", "infrared"):
