@@ -32,7 +32,7 @@ napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 python_maximum_signature_line_length = 88
 
-_LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((\.\./[^)#\s]+)(#[^)\s]*)?\)")
+_LINK = re.compile(r"(?<!!)\[([^\[\]]+)\]\((\.\./[^)#\s]+)(#[^)\s]*)?\)")
 
 
 def _name_what_is_outside(app: Sphinx, docname: str, source: list[str]) -> None:

@@ -61,9 +61,9 @@ def teller(told: list[tuple[str, int, int]]) -> Show:
 
 def test_one_call_prepares_a_data_set(index, folder):
     source = SourceConfig(root=str(index.root), workers=1)
-    assert prepare_data(source, SIZE, str(folder)) == (20, 0, ())
+    assert prepare_data(source, SIZE, str(folder)) == (20, 20, 0, ())
     assert_holds(folder, index)
-    assert prepare_data(index.root, SIZE, folder) == (0, 3, ())  # three whole shards
+    assert prepare_data(index.root, SIZE, folder) == (20, 0, 3, ())  # three whole shards
 
 
 def test_every_image_is_there_resized(index, folder):
@@ -85,9 +85,9 @@ def test_every_image_is_there_resized(index, folder):
 
 
 def test_a_second_time_nothing_is_decoded(index, folder, monkeypatch):
-    assert prepare(index, SIZE, folder) == (20, 0, ())
+    assert prepare(index, SIZE, folder) == (20, 20, 0, ())
     monkeypatch.setattr(module, "read_images", lambda *_: pytest.fail("decoded twice"))
-    assert prepare(index, SIZE, folder) == (0, 3, ())
+    assert prepare(index, SIZE, folder) == (20, 0, 3, ())
 
 
 @pytest.mark.parametrize("killed", [False, True])
@@ -113,7 +113,7 @@ def test_an_interrupted_set_is_gone_on_with_and_never_taken_for_whole(
     with pytest.raises(InputError, match=r"unfinished set at .*run `lupi prepare"):
         prepared_reader(folder, index, SIZE)
     told = []
-    assert prepare(index, SIZE, folder, show=teller(told)) == (12, 1, ())
+    assert prepare(index, SIZE, folder, show=teller(told)) == (20, 12, 1, ())
     assert [n for what, n, _ in told if what == "images decoded"] == [*range(9, 21)]
     assert names(folder) == FILES
     assert_holds(folder, index)
@@ -133,7 +133,7 @@ prepare(index, (40, 32), sys.argv[2], show=show)
     command = [sys.executable, "-c", code, str(index.root), str(folder), str(8 * BYTES)]
     assert subprocess.run(command, check=False).returncode == -9
     assert not (folder / "prepared.json").exists()
-    assert prepare(index, SIZE, folder) == (12, 1, ())
+    assert prepare(index, SIZE, folder) == (20, 12, 1, ())
     assert names(folder) == FILES
     assert_holds(folder, index)
 
@@ -146,8 +146,8 @@ def test_a_damaged_shard_is_found_by_its_checksum_and_made_anew(index, folder):
         file.seek(-1, os.SEEK_END)
         file.write(bytes([last ^ 1]))
     (folder / FILES[2]).unlink()
-    assert prepare(index, SIZE, folder) == (12, 1, (FILES[1], FILES[2]))
-    assert prepare(index, SIZE, folder) == (0, 3, ())
+    assert prepare(index, SIZE, folder) == (20, 12, 1, (FILES[1], FILES[2]))
+    assert prepare(index, SIZE, folder) == (20, 0, 3, ())
     assert_holds(folder, index)
 
 
@@ -191,7 +191,7 @@ def test_a_shard_with_another_checksum_is_not_read(index, folder):
         prepared_reader(folder, index, SIZE)
     # It has rows 8 to 15: whoever reads others is not concerned.
     assert_holds(folder, index[np.arange(8)], range(8))
-    assert prepare(index, SIZE, folder) == (8, 2, (FILES[1],))
+    assert prepare(index, SIZE, folder) == (20, 8, 2, (FILES[1],))
     assert_holds(folder, index)
 
 
@@ -283,7 +283,7 @@ def test_a_copy_of_the_data_set_is_the_same_images(index, folder, tmp_path):
     copy = read_folder(tmp_path / "copy", "train")
     os.utime(copy.root / copy.paths[3], ns=(5, 5))
     assert_holds(folder, copy)
-    assert prepare(copy, SIZE, folder) == (0, 3, ())
+    assert prepare(copy, SIZE, folder) == (20, 0, 3, ())
     times = [file[2] for file in json.loads((folder / "prepared.json").read_text())["files"]]
     assert times[3] == 5
 
@@ -298,7 +298,7 @@ def test_a_changed_image_is_refused_until_it_is_prepared_anew(index, folder):
     with pytest.raises(InputError, match=message):
         prepared_reader(folder, index, SIZE)
     assert_holds(folder, index[np.arange(5)], range(5))
-    assert prepare(index, SIZE, folder) == (8, 2, ())
+    assert prepare(index, SIZE, folder) == (20, 8, 2, ())
     assert_holds(folder, index)
 
 
@@ -311,7 +311,7 @@ def test_an_unreadable_image_is_named_and_the_rest_kept(index, folder):
     with pytest.raises(InputError, match="unfinished set"):
         prepared_reader(folder, index, SIZE)
     file.write_bytes(content)
-    assert prepare(index, SIZE, folder) == (12, 1, ())
+    assert prepare(index, SIZE, folder) == (20, 12, 1, ())
     assert_holds(folder, index)
 
 
@@ -336,7 +336,7 @@ def test_of_two_that_prepare_at_once_the_second_stops(index, folder, monkeypatch
         return read(*arguments)
 
     monkeypatch.setattr(module, "read_images", overtaken)
-    assert prepare(index, SIZE, folder) == (20, 0, ())
+    assert prepare(index, SIZE, folder) == (20, 20, 0, ())
     assert len(stopped) == 3  # at each shard
     assert "\n" not in stopped[0]
     assert names(folder) == FILES
@@ -349,7 +349,7 @@ def test_one_may_wait_for_the_other(index, folder):
         with alone(folder):
             other = pool.submit(prepare, index, SIZE, folder, wait=True)
             assert wait([other], timeout=0.3).not_done
-        assert other.result() == (20, 0, ())
+        assert other.result() == (20, 20, 0, ())
 
 
 def test_reading_keeps_nothing_in_memory(tmp_path):
@@ -393,7 +393,7 @@ def test_a_set_of_an_older_version_is_read_where_its_images_look_the_same(index,
     prepare(index, SIZE, folder)
     as_of_an_older_version(folder)
     assert_holds(folder, index)
-    assert prepare(index, SIZE, folder) == (0, 3, ())
+    assert prepare(index, SIZE, folder) == (20, 0, 3, ())
     assert json.loads((folder / "prepared.json").read_text())["decoding"] == 2
 
 
@@ -412,5 +412,5 @@ def test_a_turned_image_of_an_older_set_is_refused_until_it_is_prepared_anew(ind
     )
     with pytest.raises(InputError, match=message):
         prepared_reader(folder, index, SIZE)
-    assert prepare(index, SIZE, folder) == (8, 2, ())
+    assert prepare(index, SIZE, folder) == (20, 8, 2, ())
     assert_holds(folder, index)
